@@ -1,0 +1,96 @@
+"""What a statement is, does and touched."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from model.event import Protocol
+from model.session import Session
+
+
+class ParseStatus(StrEnum):
+    PARSED = "parsed"
+    INVALID = "invalid"
+    """PostgreSQL's grammar refuses it."""
+    TOO_LONG = "too_long"
+    CUT = "cut"
+    """Only a prefix was captured."""
+    NUL = "nul"
+    NOT_UTF8 = "not_utf8"
+    FAILED = "failed"
+    """The parser died, ran out of time or memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Everything that follows from a statement's text alone; no literal survives in it.
+
+    Relations are ``schema.name`` where the text says the schema, else ``name``. ``operation`` is
+    the first verb in lower case (``select``, ``drop``, ``grant`` ...), ``verbs`` all of them, CTEs,
+    PREPARE bodies and multi-statement strings included.
+    """
+
+    status: ParseStatus
+    digest: str
+    """SHA-256 of the captured text, hex."""
+    redacted_text: str
+    operation: str = ""
+    summary: str = ""
+    """OpenTelemetry's ``db.query.summary``: ``SELECT orders customers``."""
+    verbs: tuple[str, ...] = ()
+    objects: tuple[str, ...] = ()
+    """``type:name`` of what DDL and GRANT are about: ``table:public.orders``, ``role:etl``."""
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    functions: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+    """Names set by SET, ALTER SYSTEM, ALTER ROLE or DATABASE ... SET."""
+    roles: tuple[str, ...] = ()
+    """Roles that CREATE/ALTER/DROP ROLE, GRANT or SET ROLE name."""
+    flags: tuple[str, ...] = ()
+    """``missing_where``, ``trivial_where``, ``limit``, ``program``, ``superuser``, ``password``,
+    ``cascade``, ``public``, ``explain_analyze``, ``multi``, ``code`` (DO or a function body)."""
+    fingerprint: str = ""
+    """libpg_query's; for grouping only, never for an allow-list."""
+    statements: int = 0
+
+
+class Source(StrEnum):
+    EBPF = "ebpf"
+    PGAUDIT = "pgaudit"
+    BOTH = "both"
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What pgaudit adds to a statement."""
+
+    audit_class: str
+    command: str
+    objects: tuple[str, ...] = ()
+    """``type:schema.name`` as pgaudit resolved them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One execution, complete. -1 stands for a number that no source saw."""
+
+    id: int
+    """Unique within an agent: epoch seconds in the high 32 bits, a counter in the low 32."""
+    session: Session
+    text: bytes = field(repr=False)
+    """As captured; stays on the host."""
+    text_bytes: int
+    started_at_us: int
+    source: Source
+    duration_us: int = -1
+    rows: int = -1
+    bytes_sent: int = -1
+    tag: str = ""
+    sqlstate: str = ""
+    """``00000`` when it succeeded, empty when unknown."""
+    error_message: str = field(default="", repr=False)
+    """As the server sent it: may hold literals, so it is redacted before it leaves the host."""
+    protocol: Protocol = Protocol.QUERY
+    parent_id: int = 0
+    audit: Audit | None = None

@@ -1,0 +1,337 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class AgentMessage(_message.Message):
+    __slots__ = ("hello", "batch", "result", "status")
+    HELLO_FIELD_NUMBER: _ClassVar[int]
+    BATCH_FIELD_NUMBER: _ClassVar[int]
+    RESULT_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    hello: Hello
+    batch: Batch
+    result: CommandResult
+    status: Status
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., batch: _Optional[_Union[Batch, _Mapping]] = ..., result: _Optional[_Union[CommandResult, _Mapping]] = ..., status: _Optional[_Union[Status, _Mapping]] = ...) -> None: ...
+
+class CollectorMessage(_message.Message):
+    __slots__ = ("ack", "command", "reject")
+    ACK_FIELD_NUMBER: _ClassVar[int]
+    COMMAND_FIELD_NUMBER: _ClassVar[int]
+    REJECT_FIELD_NUMBER: _ClassVar[int]
+    ack: Ack
+    command: Command
+    reject: Reject
+    def __init__(self, ack: _Optional[_Union[Ack, _Mapping]] = ..., command: _Optional[_Union[Command, _Mapping]] = ..., reject: _Optional[_Union[Reject, _Mapping]] = ...) -> None: ...
+
+class Hello(_message.Message):
+    __slots__ = ("agent", "epoch", "version", "host", "boot_id")
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    BOOT_ID_FIELD_NUMBER: _ClassVar[int]
+    agent: str
+    epoch: int
+    version: str
+    host: str
+    boot_id: str
+    def __init__(self, agent: _Optional[str] = ..., epoch: _Optional[int] = ..., version: _Optional[str] = ..., host: _Optional[str] = ..., boot_id: _Optional[str] = ...) -> None: ...
+
+class Ack(_message.Message):
+    __slots__ = ("epoch", "sequence")
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    epoch: int
+    sequence: int
+    def __init__(self, epoch: _Optional[int] = ..., sequence: _Optional[int] = ...) -> None: ...
+
+class Reject(_message.Message):
+    __slots__ = ("epoch", "sequence", "reason")
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    epoch: int
+    sequence: int
+    reason: str
+    def __init__(self, epoch: _Optional[int] = ..., sequence: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class Status(_message.Message):
+    __slots__ = ("at_us", "capture", "guard_mode", "spool_batches", "spool_bytes", "degraded")
+    AT_US_FIELD_NUMBER: _ClassVar[int]
+    CAPTURE_FIELD_NUMBER: _ClassVar[int]
+    GUARD_MODE_FIELD_NUMBER: _ClassVar[int]
+    SPOOL_BATCHES_FIELD_NUMBER: _ClassVar[int]
+    SPOOL_BYTES_FIELD_NUMBER: _ClassVar[int]
+    DEGRADED_FIELD_NUMBER: _ClassVar[int]
+    at_us: int
+    capture: str
+    guard_mode: str
+    spool_batches: int
+    spool_bytes: int
+    degraded: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, at_us: _Optional[int] = ..., capture: _Optional[str] = ..., guard_mode: _Optional[str] = ..., spool_batches: _Optional[int] = ..., spool_bytes: _Optional[int] = ..., degraded: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Command(_message.Message):
+    __slots__ = ("id", "kind", "cluster", "pid", "backend_started_at_us", "reason", "requested_by")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    CLUSTER_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    BACKEND_STARTED_AT_US_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    REQUESTED_BY_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    kind: str
+    cluster: str
+    pid: int
+    backend_started_at_us: int
+    reason: str
+    requested_by: str
+    def __init__(self, id: _Optional[str] = ..., kind: _Optional[str] = ..., cluster: _Optional[str] = ..., pid: _Optional[int] = ..., backend_started_at_us: _Optional[int] = ..., reason: _Optional[str] = ..., requested_by: _Optional[str] = ...) -> None: ...
+
+class CommandResult(_message.Message):
+    __slots__ = ("id", "outcome", "message", "at_us")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    AT_US_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    outcome: str
+    message: str
+    at_us: int
+    def __init__(self, id: _Optional[str] = ..., outcome: _Optional[str] = ..., message: _Optional[str] = ..., at_us: _Optional[int] = ...) -> None: ...
+
+class Batch(_message.Message):
+    __slots__ = ("epoch", "sequence", "strings", "shapes", "statements", "sessions", "verdicts", "losses", "snapshots")
+    EPOCH_FIELD_NUMBER: _ClassVar[int]
+    SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    STRINGS_FIELD_NUMBER: _ClassVar[int]
+    SHAPES_FIELD_NUMBER: _ClassVar[int]
+    STATEMENTS_FIELD_NUMBER: _ClassVar[int]
+    SESSIONS_FIELD_NUMBER: _ClassVar[int]
+    VERDICTS_FIELD_NUMBER: _ClassVar[int]
+    LOSSES_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOTS_FIELD_NUMBER: _ClassVar[int]
+    epoch: int
+    sequence: int
+    strings: _containers.RepeatedScalarFieldContainer[str]
+    shapes: _containers.RepeatedCompositeFieldContainer[Shape]
+    statements: StatementColumns
+    sessions: SessionColumns
+    verdicts: _containers.RepeatedCompositeFieldContainer[Verdict]
+    losses: _containers.RepeatedCompositeFieldContainer[Loss]
+    snapshots: _containers.RepeatedCompositeFieldContainer[Snapshot]
+    def __init__(self, epoch: _Optional[int] = ..., sequence: _Optional[int] = ..., strings: _Optional[_Iterable[str]] = ..., shapes: _Optional[_Iterable[_Union[Shape, _Mapping]]] = ..., statements: _Optional[_Union[StatementColumns, _Mapping]] = ..., sessions: _Optional[_Union[SessionColumns, _Mapping]] = ..., verdicts: _Optional[_Iterable[_Union[Verdict, _Mapping]]] = ..., losses: _Optional[_Iterable[_Union[Loss, _Mapping]]] = ..., snapshots: _Optional[_Iterable[_Union[Snapshot, _Mapping]]] = ...) -> None: ...
+
+class Shape(_message.Message):
+    __slots__ = ("status", "digest", "redacted_text", "operation", "summary", "verbs", "objects", "reads", "writes", "columns", "functions", "settings", "roles", "flags", "fingerprint", "statements")
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    REDACTED_TEXT_FIELD_NUMBER: _ClassVar[int]
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    VERBS_FIELD_NUMBER: _ClassVar[int]
+    OBJECTS_FIELD_NUMBER: _ClassVar[int]
+    READS_FIELD_NUMBER: _ClassVar[int]
+    WRITES_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    FUNCTIONS_FIELD_NUMBER: _ClassVar[int]
+    SETTINGS_FIELD_NUMBER: _ClassVar[int]
+    ROLES_FIELD_NUMBER: _ClassVar[int]
+    FLAGS_FIELD_NUMBER: _ClassVar[int]
+    FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
+    STATEMENTS_FIELD_NUMBER: _ClassVar[int]
+    status: str
+    digest: str
+    redacted_text: str
+    operation: str
+    summary: str
+    verbs: _containers.RepeatedScalarFieldContainer[str]
+    objects: _containers.RepeatedScalarFieldContainer[str]
+    reads: _containers.RepeatedScalarFieldContainer[str]
+    writes: _containers.RepeatedScalarFieldContainer[str]
+    columns: _containers.RepeatedScalarFieldContainer[str]
+    functions: _containers.RepeatedScalarFieldContainer[str]
+    settings: _containers.RepeatedScalarFieldContainer[str]
+    roles: _containers.RepeatedScalarFieldContainer[str]
+    flags: _containers.RepeatedScalarFieldContainer[str]
+    fingerprint: str
+    statements: int
+    def __init__(self, status: _Optional[str] = ..., digest: _Optional[str] = ..., redacted_text: _Optional[str] = ..., operation: _Optional[str] = ..., summary: _Optional[str] = ..., verbs: _Optional[_Iterable[str]] = ..., objects: _Optional[_Iterable[str]] = ..., reads: _Optional[_Iterable[str]] = ..., writes: _Optional[_Iterable[str]] = ..., columns: _Optional[_Iterable[str]] = ..., functions: _Optional[_Iterable[str]] = ..., settings: _Optional[_Iterable[str]] = ..., roles: _Optional[_Iterable[str]] = ..., flags: _Optional[_Iterable[str]] = ..., fingerprint: _Optional[str] = ..., statements: _Optional[int] = ...) -> None: ...
+
+class StatementColumns(_message.Message):
+    __slots__ = ("id", "parent_id", "shape", "started_at_us", "duration_us", "rows", "bytes_sent", "text_bytes", "pid", "backend_started_at_us", "cluster_s", "database_s", "user_s", "application_name_s", "client_address_s", "identity_kind_s", "identity_name_s", "source_s", "protocol_s", "tag_s", "sqlstate_s", "error_message_s", "audit_class_s", "audit_objects_s", "rule_s")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    PARENT_ID_FIELD_NUMBER: _ClassVar[int]
+    SHAPE_FIELD_NUMBER: _ClassVar[int]
+    STARTED_AT_US_FIELD_NUMBER: _ClassVar[int]
+    DURATION_US_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    BYTES_SENT_FIELD_NUMBER: _ClassVar[int]
+    TEXT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    BACKEND_STARTED_AT_US_FIELD_NUMBER: _ClassVar[int]
+    CLUSTER_S_FIELD_NUMBER: _ClassVar[int]
+    DATABASE_S_FIELD_NUMBER: _ClassVar[int]
+    USER_S_FIELD_NUMBER: _ClassVar[int]
+    APPLICATION_NAME_S_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_ADDRESS_S_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_KIND_S_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_NAME_S_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_S_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_S_FIELD_NUMBER: _ClassVar[int]
+    TAG_S_FIELD_NUMBER: _ClassVar[int]
+    SQLSTATE_S_FIELD_NUMBER: _ClassVar[int]
+    ERROR_MESSAGE_S_FIELD_NUMBER: _ClassVar[int]
+    AUDIT_CLASS_S_FIELD_NUMBER: _ClassVar[int]
+    AUDIT_OBJECTS_S_FIELD_NUMBER: _ClassVar[int]
+    RULE_S_FIELD_NUMBER: _ClassVar[int]
+    id: _containers.RepeatedScalarFieldContainer[int]
+    parent_id: _containers.RepeatedScalarFieldContainer[int]
+    shape: _containers.RepeatedScalarFieldContainer[int]
+    started_at_us: _containers.RepeatedScalarFieldContainer[int]
+    duration_us: _containers.RepeatedScalarFieldContainer[int]
+    rows: _containers.RepeatedScalarFieldContainer[int]
+    bytes_sent: _containers.RepeatedScalarFieldContainer[int]
+    text_bytes: _containers.RepeatedScalarFieldContainer[int]
+    pid: _containers.RepeatedScalarFieldContainer[int]
+    backend_started_at_us: _containers.RepeatedScalarFieldContainer[int]
+    cluster_s: _containers.RepeatedScalarFieldContainer[int]
+    database_s: _containers.RepeatedScalarFieldContainer[int]
+    user_s: _containers.RepeatedScalarFieldContainer[int]
+    application_name_s: _containers.RepeatedScalarFieldContainer[int]
+    client_address_s: _containers.RepeatedScalarFieldContainer[int]
+    identity_kind_s: _containers.RepeatedScalarFieldContainer[int]
+    identity_name_s: _containers.RepeatedScalarFieldContainer[int]
+    source_s: _containers.RepeatedScalarFieldContainer[int]
+    protocol_s: _containers.RepeatedScalarFieldContainer[int]
+    tag_s: _containers.RepeatedScalarFieldContainer[int]
+    sqlstate_s: _containers.RepeatedScalarFieldContainer[int]
+    error_message_s: _containers.RepeatedScalarFieldContainer[int]
+    audit_class_s: _containers.RepeatedScalarFieldContainer[int]
+    audit_objects_s: _containers.RepeatedScalarFieldContainer[int]
+    rule_s: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, id: _Optional[_Iterable[int]] = ..., parent_id: _Optional[_Iterable[int]] = ..., shape: _Optional[_Iterable[int]] = ..., started_at_us: _Optional[_Iterable[int]] = ..., duration_us: _Optional[_Iterable[int]] = ..., rows: _Optional[_Iterable[int]] = ..., bytes_sent: _Optional[_Iterable[int]] = ..., text_bytes: _Optional[_Iterable[int]] = ..., pid: _Optional[_Iterable[int]] = ..., backend_started_at_us: _Optional[_Iterable[int]] = ..., cluster_s: _Optional[_Iterable[int]] = ..., database_s: _Optional[_Iterable[int]] = ..., user_s: _Optional[_Iterable[int]] = ..., application_name_s: _Optional[_Iterable[int]] = ..., client_address_s: _Optional[_Iterable[int]] = ..., identity_kind_s: _Optional[_Iterable[int]] = ..., identity_name_s: _Optional[_Iterable[int]] = ..., source_s: _Optional[_Iterable[int]] = ..., protocol_s: _Optional[_Iterable[int]] = ..., tag_s: _Optional[_Iterable[int]] = ..., sqlstate_s: _Optional[_Iterable[int]] = ..., error_message_s: _Optional[_Iterable[int]] = ..., audit_class_s: _Optional[_Iterable[int]] = ..., audit_objects_s: _Optional[_Iterable[int]] = ..., rule_s: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class SessionColumns(_message.Message):
+    __slots__ = ("pid", "backend_started_at_us", "cluster_s", "database_s", "user_s", "application_name_s", "client_address_s", "client_port", "identity_kind_s", "identity_name_s", "identity_confidence", "identity_evidence_s", "ended_at_us", "seen_at_us")
+    PID_FIELD_NUMBER: _ClassVar[int]
+    BACKEND_STARTED_AT_US_FIELD_NUMBER: _ClassVar[int]
+    CLUSTER_S_FIELD_NUMBER: _ClassVar[int]
+    DATABASE_S_FIELD_NUMBER: _ClassVar[int]
+    USER_S_FIELD_NUMBER: _ClassVar[int]
+    APPLICATION_NAME_S_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_ADDRESS_S_FIELD_NUMBER: _ClassVar[int]
+    CLIENT_PORT_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_KIND_S_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_NAME_S_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_EVIDENCE_S_FIELD_NUMBER: _ClassVar[int]
+    ENDED_AT_US_FIELD_NUMBER: _ClassVar[int]
+    SEEN_AT_US_FIELD_NUMBER: _ClassVar[int]
+    pid: _containers.RepeatedScalarFieldContainer[int]
+    backend_started_at_us: _containers.RepeatedScalarFieldContainer[int]
+    cluster_s: _containers.RepeatedScalarFieldContainer[int]
+    database_s: _containers.RepeatedScalarFieldContainer[int]
+    user_s: _containers.RepeatedScalarFieldContainer[int]
+    application_name_s: _containers.RepeatedScalarFieldContainer[int]
+    client_address_s: _containers.RepeatedScalarFieldContainer[int]
+    client_port: _containers.RepeatedScalarFieldContainer[int]
+    identity_kind_s: _containers.RepeatedScalarFieldContainer[int]
+    identity_name_s: _containers.RepeatedScalarFieldContainer[int]
+    identity_confidence: _containers.RepeatedScalarFieldContainer[float]
+    identity_evidence_s: _containers.RepeatedScalarFieldContainer[int]
+    ended_at_us: _containers.RepeatedScalarFieldContainer[int]
+    seen_at_us: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, pid: _Optional[_Iterable[int]] = ..., backend_started_at_us: _Optional[_Iterable[int]] = ..., cluster_s: _Optional[_Iterable[int]] = ..., database_s: _Optional[_Iterable[int]] = ..., user_s: _Optional[_Iterable[int]] = ..., application_name_s: _Optional[_Iterable[int]] = ..., client_address_s: _Optional[_Iterable[int]] = ..., client_port: _Optional[_Iterable[int]] = ..., identity_kind_s: _Optional[_Iterable[int]] = ..., identity_name_s: _Optional[_Iterable[int]] = ..., identity_confidence: _Optional[_Iterable[float]] = ..., identity_evidence_s: _Optional[_Iterable[int]] = ..., ended_at_us: _Optional[_Iterable[int]] = ..., seen_at_us: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class Verdict(_message.Message):
+    __slots__ = ("at_us", "pid", "backend_started_at_us", "statement_id", "rule_id", "title", "severity", "action", "mode", "outcome", "reason", "digest", "held_us", "cluster", "database", "user", "application_name", "identity_kind", "identity_name", "redacted_text")
+    AT_US_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    BACKEND_STARTED_AT_US_FIELD_NUMBER: _ClassVar[int]
+    STATEMENT_ID_FIELD_NUMBER: _ClassVar[int]
+    RULE_ID_FIELD_NUMBER: _ClassVar[int]
+    TITLE_FIELD_NUMBER: _ClassVar[int]
+    SEVERITY_FIELD_NUMBER: _ClassVar[int]
+    ACTION_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    HELD_US_FIELD_NUMBER: _ClassVar[int]
+    CLUSTER_FIELD_NUMBER: _ClassVar[int]
+    DATABASE_FIELD_NUMBER: _ClassVar[int]
+    USER_FIELD_NUMBER: _ClassVar[int]
+    APPLICATION_NAME_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_KIND_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_NAME_FIELD_NUMBER: _ClassVar[int]
+    REDACTED_TEXT_FIELD_NUMBER: _ClassVar[int]
+    at_us: int
+    pid: int
+    backend_started_at_us: int
+    statement_id: int
+    rule_id: str
+    title: str
+    severity: str
+    action: str
+    mode: str
+    outcome: str
+    reason: str
+    digest: str
+    held_us: int
+    cluster: str
+    database: str
+    user: str
+    application_name: str
+    identity_kind: str
+    identity_name: str
+    redacted_text: str
+    def __init__(self, at_us: _Optional[int] = ..., pid: _Optional[int] = ..., backend_started_at_us: _Optional[int] = ..., statement_id: _Optional[int] = ..., rule_id: _Optional[str] = ..., title: _Optional[str] = ..., severity: _Optional[str] = ..., action: _Optional[str] = ..., mode: _Optional[str] = ..., outcome: _Optional[str] = ..., reason: _Optional[str] = ..., digest: _Optional[str] = ..., held_us: _Optional[int] = ..., cluster: _Optional[str] = ..., database: _Optional[str] = ..., user: _Optional[str] = ..., application_name: _Optional[str] = ..., identity_kind: _Optional[str] = ..., identity_name: _Optional[str] = ..., redacted_text: _Optional[str] = ...) -> None: ...
+
+class Loss(_message.Message):
+    __slots__ = ("at_us", "source", "reason", "count")
+    AT_US_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    COUNT_FIELD_NUMBER: _ClassVar[int]
+    at_us: int
+    source: str
+    reason: str
+    count: int
+    def __init__(self, at_us: _Optional[int] = ..., source: _Optional[str] = ..., reason: _Optional[str] = ..., count: _Optional[int] = ...) -> None: ...
+
+class Snapshot(_message.Message):
+    __slots__ = ("at_us", "cluster", "database", "kinds", "items", "server_version")
+    AT_US_FIELD_NUMBER: _ClassVar[int]
+    CLUSTER_FIELD_NUMBER: _ClassVar[int]
+    DATABASE_FIELD_NUMBER: _ClassVar[int]
+    KINDS_FIELD_NUMBER: _ClassVar[int]
+    ITEMS_FIELD_NUMBER: _ClassVar[int]
+    SERVER_VERSION_FIELD_NUMBER: _ClassVar[int]
+    at_us: int
+    cluster: str
+    database: str
+    kinds: _containers.RepeatedScalarFieldContainer[str]
+    items: _containers.RepeatedCompositeFieldContainer[CatalogItem]
+    server_version: str
+    def __init__(self, at_us: _Optional[int] = ..., cluster: _Optional[str] = ..., database: _Optional[str] = ..., kinds: _Optional[_Iterable[str]] = ..., items: _Optional[_Iterable[_Union[CatalogItem, _Mapping]]] = ..., server_version: _Optional[str] = ...) -> None: ...
+
+class CatalogItem(_message.Message):
+    __slots__ = ("kind", "database", "name", "value", "detail")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    DATABASE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    database: str
+    name: str
+    value: str
+    detail: str
+    def __init__(self, kind: _Optional[str] = ..., database: _Optional[str] = ..., name: _Optional[str] = ..., value: _Optional[str] = ..., detail: _Optional[str] = ...) -> None: ...
