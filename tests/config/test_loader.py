@@ -1,0 +1,109 @@
+"""The configuration says exactly where it is wrong."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from config import ConfigError, load
+from model.verdict import Mode
+
+
+def write(folder, text, name="pgwarden.yaml"):
+    file = folder / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return file
+
+
+def problems(file, environment=None):
+    with pytest.raises(ConfigError) as caught:
+        load(file, environment or {})
+    return caught.value.problems
+
+
+def test_without_a_file_the_defaults_hold_and_nothing_is_enforced():
+    assert load(None, {}).agent.guard.mode is Mode.OBSERVE
+
+
+def test_later_files_of_conf_d_override_earlier_ones_key_by_key(tmp_path):
+    main = write(
+        tmp_path, "agent: {name: a, guard: {mode: off, deadline_ms: 50}}".replace("off", '"off"')
+    )
+    write(tmp_path, "agent: {guard: {mode: enforce}}", "conf.d/10-guard.yaml")
+    config = load(main, {})
+    assert (config.agent.name, config.agent.guard.mode, config.agent.guard.deadline_ms) == (
+        "a",
+        Mode.ENFORCE,
+        50,
+    )
+
+
+def test_the_environment_overrides_files(tmp_path):
+    main = write(tmp_path, "agent: {name: a}")
+    assert load(main, {"PGWARDEN_AGENT__NAME": "b"}).agent.name == "b"
+
+
+def test_an_unknown_key_is_named_with_file_and_line(tmp_path):
+    main = write(tmp_path, "agent:\n  name: a\n  gaurd:\n    mode: enforce\n")
+    assert problems(main) == [
+        f"{main}:3: unknown key agent.gaurd; remove it or correct its spelling"
+    ]
+
+
+def test_a_bad_value_is_named_with_file_and_line(tmp_path):
+    main = write(tmp_path, "agent:\n  guard:\n    deadline_ms: soon\n")
+    (problem,) = problems(main)
+    assert problem.startswith(f"{main}:3: agent.guard.deadline_ms: ")
+
+
+def test_a_bad_environment_variable_is_named():
+    (problem,) = problems(None, {"PGWARDEN_AGENT__GUARD__MODE": "maybe"})
+    assert problem.startswith("PGWARDEN_AGENT__GUARD__MODE: agent.guard.mode: ")
+
+
+def test_a_missing_file_says_so(tmp_path):
+    (problem,) = problems(tmp_path / "none.yaml")
+    assert "no such file" in problem
+
+
+def test_a_folder_in_place_of_a_file_says_so(tmp_path):
+    assert "no such file" in problems(tmp_path)[0]
+
+
+def test_broken_yaml_names_its_line(tmp_path):
+    main = write(tmp_path, "agent:\n  name: [a\n")
+    (problem,) = problems(main)
+    assert f"{main}:3: is not YAML" in problem
+
+
+def test_text_that_is_not_utf8_names_its_byte(tmp_path):
+    (problem,) = problems(write(tmp_path, b"agent: {name: \xff}"))
+    assert "is not UTF-8 at byte 14" in problem
+
+
+def test_secrets_come_from_files_and_do_not_show(tmp_path):
+    secret = write(tmp_path, "k3y\n", "key")
+    main = write(
+        tmp_path,
+        "collector: {alerts: {receivers: [{type: pagerduty, name: p, "
+        f"routing_key_file: {secret}}}]}}}}",
+    )
+    config = load(main, {})
+    receiver = config.collector.alerts.receivers[0]
+    assert receiver.routing_key.get_secret_value() == "k3y"
+    assert "k3y" not in repr(config)
+
+
+def test_a_missing_secret_file_names_the_key(tmp_path):
+    main = write(tmp_path, "agent:\n  clusters:\n    - dsn_file: /nowhere\n")
+    (problem,) = problems(main)
+    assert problem.startswith(f"{main}:3: cannot read the secret in /nowhere")
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_load_or_are_a_configuration_error(tmp_path_factory, data):
+    file = write(tmp_path_factory.mktemp("c"), data)
+    try:
+        load(file, {})
+    except ConfigError as error:
+        assert error.problems
