@@ -1,0 +1,124 @@
+"""Commands that speak with the running collector: tail, sessions, kill, agents."""
+
+from __future__ import annotations
+
+import getpass
+from typing import Annotated
+
+import orjson
+import typer
+from rich.table import Table
+
+from cli.context import ConfigOption, Exit, JsonOption, err, fail, out, printable, read_config
+from cli.lines import line
+from cli.operator import DEADLINE_SECONDS, operator
+from protos.pgwarden.v1 import operator_pb2
+
+KINDS = ("statement", "session", "verdict", "finding", "alert", "drift", "loss")
+KILL_DEADLINE_SECONDS = 15.0
+
+
+def tail(
+    kinds: Annotated[
+        list[str] | None, typer.Argument(help=f"What to show, of: {', '.join(KINDS)}.")
+    ] = None,
+    user: Annotated[str | None, typer.Option(help="Only this login.")] = None,
+    identity: Annotated[str | None, typer.Option(help="Only this identity.")] = None,
+    limit: Annotated[int, typer.Option(help="Stop after this many; 0: go on.")] = 0,
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Show what happens, as it becomes durable."""
+    unknown = sorted(set(kinds or ()) - set(KINDS))
+    if unknown:
+        fail(f"unknown kind {unknown[0]}; there are {', '.join(KINDS)}", Exit.USAGE)
+    shown = 0
+    with operator(read_config(config)) as stub:
+        err.print("[dim]following; Ctrl-C ends[/dim]")
+        for item in stub.Tail(operator_pb2.TailRequest(kinds=kinds or KINDS)):
+            row = orjson.loads(item.row_json)
+            if user and row.get("user_name") != user:
+                continue
+            if identity and identity not in (row.get("identity_name"), row.get("identity")):
+                continue
+            if json:
+                typer.echo(orjson.dumps({"kind": item.kind, **row}).decode())
+            else:
+                out.print(line(item.kind, row), soft_wrap=True)
+            shown += 1
+            if limit and shown >= limit:
+                return
+
+
+def sessions(json: JsonOption = False, config: ConfigOption = None) -> None:
+    """Who is connected now."""
+    with operator(read_config(config)) as stub:
+        reply = stub.Sessions(operator_pb2.SessionsRequest(), timeout=DEADLINE_SECONDS)
+    rows = [orjson.loads(row) for row in reply.rows_json]
+    if json:
+        for row in rows:
+            typer.echo(orjson.dumps(row).decode())
+        return
+    columns = {
+        "pid": "pid", "identity": "identity_name", "kind": "identity_kind", "user": "user_name",
+        "database": "database", "application": "application_name", "from": "client_address",
+        "cluster": "cluster", "agent": "agent",
+    }  # fmt: skip
+    table = Table(*columns, box=None, header_style="bold")
+    for row in rows:
+        table.add_row(*(printable(str(row.get(name) or "")) for name in columns.values()))
+    out.print(table)
+
+
+def kill(
+    pid: Annotated[int, typer.Argument(help="Backend pid, as `pgwarden sessions` shows it.")],
+    reason: Annotated[str, typer.Option(help="Kept in the record.")] = "operator",
+    cancel: Annotated[bool, typer.Option("--cancel", help="Only its statement.")] = False,
+    agent: Annotated[str, typer.Option(help="Needed when two hosts have this pid.")] = "",
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """End a session (or, with --cancel, the statement it runs)."""
+    request = operator_pb2.ActRequest(
+        kind="cancel" if cancel else "terminate",
+        agent=agent,
+        pid=pid,
+        reason=reason,
+        requested_by=getpass.getuser(),
+    )
+    with operator(read_config(config)) as stub:
+        reply = stub.Act(request, timeout=KILL_DEADLINE_SECONDS)
+    if json:
+        typer.echo(orjson.dumps({"outcome": reply.outcome, "message": reply.message}).decode())
+    else:
+        out.print(f"{reply.outcome}: {printable(reply.message)}", markup=False)
+    if reply.outcome != "done":
+        raise typer.Exit(Exit.FOUND)
+
+
+def agents(json: JsonOption = False, config: ConfigOption = None) -> None:
+    """Agents that this collector knows, and how they do."""
+    with operator(read_config(config)) as stub:
+        reply = stub.Agents(operator_pb2.AgentsRequest(), timeout=DEADLINE_SECONDS)
+    for agent in reply.agents:
+        row = {
+            "agent": agent.agent,
+            "connected": agent.connected,
+            "version": agent.version,
+            "capture": agent.capture,
+            "guard_mode": agent.guard_mode,
+            "spool_batches": agent.spool_batches,
+            "acked_sequence": agent.acked_sequence,
+            "degraded": list(agent.degraded),
+        }
+        if json:
+            typer.echo(orjson.dumps(row).decode())
+            continue
+        mark = "✓" if agent.connected and not agent.degraded else "!"
+        out.print(
+            f"{mark} {printable(agent.agent)} {agent.version} capture={agent.capture} "
+            f"guard={agent.guard_mode} spool={agent.spool_batches}",
+            markup=False,
+        )
+        for sentence in agent.degraded:
+            out.print(f"    ! {printable(sentence)}", markup=False)

@@ -1,0 +1,37 @@
+"""A connection to the running collector's Operator service."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
+
+from cli.context import fail
+from config import Config
+from protos.pgwarden.v1 import operator_pb2_grpc
+
+DEADLINE_SECONDS = 10.0
+
+
+@contextmanager
+def operator(config: Config) -> Iterator[operator_pb2_grpc.OperatorStub]:
+    """The stub; a collector that cannot be reached ends the command with the remedy."""
+    address = config.collector.listen[0]
+    tls = config.collector.tls
+    if tls is None:
+        channel = grpc.insecure_channel(address)
+    else:
+        credentials = grpc.ssl_channel_credentials(
+            tls.ca.read_bytes(), tls.key.read_bytes(), tls.certificate.read_bytes()
+        )
+        channel = grpc.secure_channel(address, credentials)
+    with channel:
+        try:
+            yield operator_pb2_grpc.OperatorStub(channel)
+        except grpc.RpcError as error:
+            code, details = error.code(), error.details()
+            if code is grpc.StatusCode.UNAVAILABLE:
+                fail(f"no collector answers at {address}; start it with: pgwarden up")
+            if code is not grpc.StatusCode.CANCELLED:
+                fail(f"the collector at {address} answered {code.name}: {details}")
