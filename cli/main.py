@@ -1,0 +1,43 @@
+"""The ``pgwarden`` command."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from cli import config_command, live, programs
+from cli.demo.command import demo
+from model.version import __version__
+
+app = typer.Typer(
+    name="pgwarden",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,  # locals may hold statements
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="See, attribute, guard and record what happens in PostgreSQL.",
+)
+
+app.command()(programs.up)
+app.command()(programs.agent)
+app.command()(programs.collector)
+app.command()(live.tail)
+app.command()(live.sessions)
+app.command()(live.kill)
+app.command()(live.agents)
+app.command()(demo)
+app.add_typer(config_command.app, name="config")
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+def main() -> None:
+    app()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
