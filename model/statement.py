@@ -48,8 +48,14 @@ class Shape:
     roles: tuple[str, ...] = ()
     """Roles that CREATE/ALTER/DROP ROLE, GRANT or SET ROLE name."""
     flags: tuple[str, ...] = ()
-    """``missing_where``, ``trivial_where``, ``limit``, ``program``, ``superuser``, ``password``,
-    ``cascade``, ``public``, ``explain_analyze``, ``multi``, ``code`` (DO or a function body)."""
+    """About UPDATE and DELETE: ``missing_where``, ``trivial_where`` (true for every row). About reads:
+    ``star`` (``SELECT *``), ``limit``, ``unfiltered`` (a SELECT, TABLE or COPY TO of a whole
+    relation: no WHERE, no LIMIT, no aggregate over everything). About roles: the attributes that
+    are given, ``superuser``, ``bypassrls``, ``replication``, ``createrole``, and ``password``,
+    ``public`` (PUBLIC is a grantee). About DDL: ``cascade``, ``drop_part`` (ALTER ... DROP of a
+    column, constraint, partition). About the server: ``program``, ``server_file`` (COPY with one
+    of its programs or files). About the text: ``explain_analyze``, ``multi``, ``code`` (DO or a
+    function body; verbs and objects of static SQL within it are included where it parses)."""
     fingerprint: str = ""
     """libpg_query's; for grouping only, never for an allow-list."""
     statements: int = 0
