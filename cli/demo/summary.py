@@ -26,7 +26,7 @@ def summarise(data_dir: Path, alerts_delivered: int) -> dict[str, Any]:
         return {
             "statements": {name: sources.get(name, 0) for name in ("ebpf", "pgaudit", "both")},
             "sessions": count(
-                "SELECT count(*) FROM (SELECT DISTINCT agent, pid, backend_started_at FROM sessions)"
+                "SELECT count(DISTINCT (agent, pid, backend_started_at)) FROM sessions"
             ),
             "denied": count(
                 "SELECT count(*) FROM verdicts WHERE action = 'deny' AND outcome = 'prevented'"
