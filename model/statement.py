@@ -48,8 +48,8 @@ class Shape:
     roles: tuple[str, ...] = ()
     """Roles that CREATE/ALTER/DROP ROLE, GRANT or SET ROLE name."""
     flags: tuple[str, ...] = ()
-    """About UPDATE and DELETE: ``missing_where``, ``trivial_where`` (true for every row). About reads:
-    ``star`` (``SELECT *``), ``limit``, ``unfiltered`` (a SELECT, TABLE or COPY TO of a whole
+    """About UPDATE and DELETE: ``missing_where``, ``trivial_where`` (true for every row). About
+    reads: ``star`` (``SELECT *``), ``limit``, ``unfiltered`` (a SELECT, TABLE or COPY TO of a whole
     relation: no WHERE, no LIMIT, no aggregate over everything). About roles: the attributes that
     are given, ``superuser``, ``bypassrls``, ``replication``, ``createrole``, and ``password``,
     ``public`` (PUBLIC is a grantee). About DDL: ``cascade``, ``drop_part`` (ALTER ... DROP of a
