@@ -1,0 +1,81 @@
+"""The judge with a memory: what was judged once is answered in a microsecond or two."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Hashable
+from dataclasses import dataclass
+from operator import attrgetter
+from threading import Lock
+
+from model.statement import ParseStatus
+from rules.ruleset import Judgement, Match, RuleSet
+from rules.view import View, key_attributes
+
+DEFAULT_CAPACITY = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeCounts:
+    judged: int
+    cached: int
+    unparsed: tuple[tuple[str, int], ...]
+    """By rule: statements it could not decide because they were not parsed."""
+    failed: tuple[tuple[str, int], ...]
+    """By rule: evaluations that ended in an error. A rule in this list needs mending."""
+
+
+class Judge:
+    """Rules with a bounded cache, least recently used out first; safe to share between threads.
+
+    The key is the statement's digest and just those attributes of session and identity that some
+    rule looks at: rules that ask for no address do not judge again for every client.
+    """
+
+    def __init__(self, rules: RuleSet, capacity: int = DEFAULT_CAPACITY) -> None:
+        self.rules = rules
+        self._capacity = capacity
+        self._key_of = attrgetter("shape.digest", "shape.status", *key_attributes(rules.fields))
+        self._known: OrderedDict[Hashable, Judgement] = OrderedDict()
+        self._lock = Lock()
+        self._judged = 0
+        self._cached = 0
+        self._unparsed: Counter[str] = Counter()
+        self._failed: Counter[str] = Counter()
+
+    def judge(self, view: View) -> tuple[Match, ...]:
+        key = self._key_of(view)
+        with self._lock:
+            self._judged += 1
+            known = self._known.get(key)
+            if known is not None:
+                self._cached += 1
+                self._known.move_to_end(key)
+        if known is None:
+            known = self.rules.consider(view)
+            self._keep(key, view, known)
+        if known.undecided:
+            self._count(known)
+        return known.matches
+
+    def counts(self) -> JudgeCounts:
+        with self._lock:
+            return JudgeCounts(
+                self._judged,
+                self._cached,
+                tuple(sorted(self._unparsed.items())),
+                tuple(sorted(self._failed.items())),
+            )
+
+    def _keep(self, key: Hashable, view: View, judgement: Judgement) -> None:
+        if view.shape.status is ParseStatus.FAILED:
+            return  # the parser died under this text; it may do better next time
+        with self._lock:
+            self._known[key] = judgement
+            while len(self._known) > self._capacity:
+                self._known.popitem(last=False)
+
+    def _count(self, judgement: Judgement) -> None:
+        with self._lock:
+            for each in judgement.undecided:
+                (self._failed if each.failed else self._unparsed)[each.rule_id] += 1

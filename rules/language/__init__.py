@@ -1,0 +1,1 @@
+"""The rule language: YAML files of rules whose conditions are CEL expressions."""
