@@ -16,7 +16,7 @@ from enum import Enum, StrEnum
 from typing import Protocol
 
 from agent.guard.backend import Standing, examine, inspect
-from agent.guard.judge_thread import JudgeLate, JudgeThreads
+from agent.guard.judge_thread import JudgeLateError, JudgeThreads
 from agent.guard.redirect import RedirectError, denial, redirect
 from agent.guard.server import Server, stat_fields
 from model.event import StatementStarted
@@ -253,7 +253,7 @@ class Guard:
             return self._late_decision, True, "the hold was seen after its deadline"
         try:
             return self._judges.ask(event, left_ns / 1e9), False, ""
-        except JudgeLate as error:
+        except JudgeLateError as error:
             return self._late_decision, True, str(error)
 
     def _age_us(self, event: StatementStarted) -> int:

@@ -14,7 +14,7 @@ HANGING_LIMIT = 4
 """Judges left behind at once; with more, every question is late until one of them returns."""
 
 
-class JudgeLate(Exception):
+class JudgeLateError(Exception):
     """No answer within the time given, or the judge itself failed."""
 
 
@@ -48,7 +48,7 @@ class JudgeThreads(Generic[Question, Answer]):
         self._hanging: list[threading.Thread] = []
 
     def ask(self, question: Question, limit_seconds: float) -> Answer:
-        """The judge's answer; JudgeLate after ``limit_seconds`` or when the judge raises."""
+        """The judge's answer; JudgeLateError after ``limit_seconds`` or when the judge raises."""
         worker = self._worker or self._replacement()
         worker.questions.put(question)
         try:
@@ -57,9 +57,9 @@ class JudgeThreads(Generic[Question, Answer]):
             worker.questions.put(None)
             self._hanging.append(worker.thread)
             self._worker = None
-            raise JudgeLate(f"no verdict within {limit_seconds * 1000:.0f} ms") from None
+            raise JudgeLateError(f"no verdict within {limit_seconds * 1000:.0f} ms") from None
         if isinstance(answer, Exception):
-            raise JudgeLate(f"the judge failed: {answer!r}")
+            raise JudgeLateError(f"the judge failed: {answer!r}")
         return answer
 
     def close(self) -> None:
@@ -69,6 +69,6 @@ class JudgeThreads(Generic[Question, Answer]):
     def _replacement(self) -> _Worker[Question, Answer]:
         self._hanging = [thread for thread in self._hanging if thread.is_alive()]
         if len(self._hanging) >= HANGING_LIMIT:
-            raise JudgeLate(f"{len(self._hanging)} judges hang")
+            raise JudgeLateError(f"{len(self._hanging)} judges hang")
         self._worker = _Worker(self._judge)
         return self._worker

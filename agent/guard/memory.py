@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 PTRACE_GETREGS = 12
 PTRACE_SETREGS = 13
@@ -28,10 +28,10 @@ _libc.ptrace.restype = ctypes.c_long
 class _Span(ctypes.Structure):
     """struct iovec"""
 
-    _fields_ = [("base", ctypes.c_void_p), ("length", ctypes.c_size_t)]
+    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
 
 
-_SPAN_ARGUMENTS = [
+_SPAN_ARGUMENTS: list[Any] = [
     ctypes.c_int,
     ctypes.POINTER(_Span),
     ctypes.c_ulong,
@@ -45,16 +45,17 @@ _libc.process_vm_writev.argtypes = _SPAN_ARGUMENTS
 _libc.process_vm_writev.restype = ctypes.c_ssize_t
 
 
+_REGISTER_NAMES = (
+    *("r15", "r14", "r13", "r12", "rbp", "rbx", "r11", "r10", "r9", "r8", "rax", "rcx", "rdx"),
+    *("rsi", "rdi", "orig_rax", "rip", "cs", "eflags", "rsp", "ss", "fs_base", "gs_base"),
+    *("ds", "es", "fs", "gs"),
+)
+
+
 class Registers(ctypes.Structure):
     """struct user_regs_struct"""
 
-    _fields_ = [
-        (name, ctypes.c_ulong)
-        for name in (
-            "r15 r14 r13 r12 rbp rbx r11 r10 r9 r8 rax rcx rdx rsi rdi orig_rax rip cs eflags "
-            "rsp ss fs_base gs_base ds es fs gs"
-        ).split()
-    ]
+    _fields_ = tuple((name, ctypes.c_ulong) for name in _REGISTER_NAMES)
 
 
 def _last_error(what: str, pid: int) -> OSError:
