@@ -1,0 +1,169 @@
+"""Single values of the wire: escaped text, shapes, verdicts, snapshots.
+
+Whatever a client may have chosen (text, names) is escaped and bounded here, and nowhere else.
+"""
+
+import re
+from collections.abc import Iterator
+
+from model.catalog import CatalogItem, Snapshot
+from model.event import Lost
+from model.session import Session
+from model.statement import Shape
+from model.verdict import Verdict
+from protos.pgwarden.v1 import uplink_pb2 as pb
+
+MAX_TEXT_BYTES = 1024 * 1024
+MAX_NAME_BYTES = 8 * 1024
+MAX_LIST_ITEMS = 1000
+MAX_LIST_BYTES = 64 * 1024
+
+# Newline and tab belong to SQL; everywhere else they would let a client forge lines in a log.
+_UNSAFE_IN_TEXT = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+_UNSAFE_IN_NAME = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+
+
+def escape_text(text: str, limit_bytes: int = MAX_TEXT_BYTES) -> str:
+    """Valid UTF-8 without control characters except newline and tab; a bad byte reads ``\\xNN``."""
+    return _cut(_UNSAFE_IN_TEXT.sub(_escape, text), limit_bytes)
+
+
+def escape_name(name: str, limit_bytes: int = MAX_NAME_BYTES) -> str:
+    """As ``escape_text``, on one line."""
+    return _cut(_UNSAFE_IN_NAME.sub(_escape, name), limit_bytes)
+
+
+def loss_to_wire(lost: Lost) -> pb.Loss:
+    return pb.Loss(
+        at_us=lost.at_ns // 1000,
+        source=escape_name(lost.source),
+        reason=escape_name(lost.reason),
+        count=lost.count,
+    )
+
+
+def shape_to_wire(shape: Shape) -> pb.Shape:
+    return pb.Shape(
+        status=shape.status,
+        digest=escape_name(shape.digest),
+        redacted_text=escape_text(shape.redacted_text),
+        operation=escape_name(shape.operation),
+        summary=escape_name(shape.summary),
+        verbs=_list(shape.verbs),
+        objects=_list(shape.objects),
+        reads=_list(shape.reads),
+        writes=_list(shape.writes),
+        columns=_list(shape.columns),
+        functions=_list(shape.functions),
+        settings=_list(shape.settings),
+        roles=_list(shape.roles),
+        flags=_list(shape.flags),
+        fingerprint=escape_name(shape.fingerprint),
+        statements=shape.statements,
+    )
+
+
+def _list(items: tuple[str, ...]) -> list[str]:
+    """At most 1000 items and 64 KiB, so that one row can never outgrow a batch."""
+    room, kept = MAX_LIST_BYTES, []
+    for item in items[:MAX_LIST_ITEMS]:
+        text = escape_name(item)
+        room -= string_bytes(text)
+        if room < 0:
+            break
+        kept.append(text)
+    return kept
+
+
+def verdict_to_wire(verdict: Verdict, session: Session, redacted_text: str) -> pb.Verdict:
+    return pb.Verdict(
+        at_us=verdict.at_us,
+        pid=verdict.backend.pid,
+        backend_started_at_us=verdict.backend.started_at_us,
+        statement_id=verdict.statement_id,
+        rule_id=escape_name(verdict.rule_id),
+        title=escape_name(verdict.title),
+        severity=verdict.severity,
+        action=verdict.action,
+        mode=verdict.mode,
+        outcome=verdict.outcome,
+        reason=escape_name(verdict.reason),
+        digest=escape_name(verdict.digest),
+        held_us=verdict.held_us,
+        cluster=escape_name(session.cluster),
+        database=escape_name(session.database),
+        user=escape_name(session.user),
+        application_name=escape_name(session.application_name),
+        identity_kind=session.identity.kind,
+        identity_name=escape_name(session.identity.name),
+        redacted_text=escape_text(redacted_text),
+    )
+
+
+def snapshots_to_wire(snapshot: Snapshot, limit: int) -> Iterator[tuple[pb.Snapshot, bool]]:
+    """Messages of at most about ``limit`` bytes, and whether each is only a part of its kind."""
+    items = [_catalog_item(item) for item in snapshot.items]
+    kinds = [str(kind) for kind in snapshot.kinds]
+    if _catalog_bytes(items) <= limit:
+        yield _snapshot(snapshot, kinds, items), False
+        return
+    for kind in kinds:
+        parts = list(_parts([item for item in items if item.kind == kind], limit))
+        whole = len(parts) == 1
+        for part in parts:
+            yield _snapshot(snapshot, [kind] if whole else [], part), not whole
+
+
+def _parts(items: list[pb.CatalogItem], limit: int) -> Iterator[list[pb.CatalogItem]]:
+    part: list[pb.CatalogItem] = []
+    size = 0
+    for item in items:
+        if part and size + item.ByteSize() + 6 > limit:
+            yield part
+            part, size = [], 0
+        part.append(item)
+        size += item.ByteSize() + 6
+    yield part
+
+
+def _snapshot(snapshot: Snapshot, kinds: list[str], items: list[pb.CatalogItem]) -> pb.Snapshot:
+    return pb.Snapshot(
+        at_us=snapshot.at_us,
+        cluster=escape_name(snapshot.cluster),
+        database=escape_name(snapshot.database),
+        kinds=kinds,
+        items=items,
+        server_version=escape_name(snapshot.server_version),
+    )
+
+
+def _catalog_item(item: CatalogItem) -> pb.CatalogItem:
+    return pb.CatalogItem(
+        kind=item.kind,
+        database=escape_name(item.database),
+        name=escape_name(item.name),
+        value=escape_text(item.value),
+        detail=escape_name(item.detail),
+    )
+
+
+def _catalog_bytes(items: list[pb.CatalogItem]) -> int:
+    return sum(item.ByteSize() + 6 for item in items)
+
+
+def string_bytes(text: str) -> int:
+    """Size of a string as an item of a repeated field."""
+    return len(text.encode()) + 5
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if 0xDC80 <= code <= 0xDCFF:  # surrogateescape: the byte itself
+        code -= 0xDC00
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+
+
+def _cut(text: str, limit_bytes: int) -> str:
+    if len(text) * 4 <= limit_bytes:
+        return text
+    return text.encode()[:limit_bytes].decode("utf-8", "ignore")
