@@ -1,0 +1,82 @@
+"""What well-known programs call themselves: a table, to be read and added to.
+
+Confidence is how far the name alone convinces: psql is mostly a person, but scripts use it too.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from model.session import IdentityKind
+
+HUMAN, SERVICE, AI = IdentityKind.HUMAN, IdentityKind.SERVICE, IdentityKind.AI_AGENT
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    pattern: re.Pattern[str]
+    kind: IdentityKind
+    what: str
+    confidence: float
+
+
+def _word(pattern: str, kind: IdentityKind, what: str, confidence: float) -> Signature:
+    """``pattern`` as a word of its own: ``mcp`` in ``shop-mcp-1``, not in ``mcpherson``."""
+    expression = re.compile(rf"(?<![a-z])(?:{pattern})(?![a-z])", re.IGNORECASE)
+    return Signature(expression, kind, what, confidence)
+
+
+SIGNATURES = (
+    _word("claude", AI, "Claude", 0.7),
+    _word("cursor", AI, "Cursor", 0.6),
+    _word("copilot", AI, "Copilot", 0.7),
+    _word("chatgpt|openai|codex", AI, "OpenAI's assistants", 0.7),
+    _word("gemini", AI, "Gemini", 0.5),
+    _word("anthropic", AI, "Anthropic's assistants", 0.7),
+    _word("windsurf|aider|cline", AI, "an AI coding assistant", 0.5),
+    _word("langchain|langgraph|langsmith", AI, "LangChain", 0.7),
+    _word("llama[-_ ]?index", AI, "LlamaIndex", 0.7),
+    _word("autogen|crewai|smolagents|vanna", AI, "an agent framework", 0.6),
+    _word("mcp|mcp[-_ ]?server|model[-_ ]?context[-_ ]?protocol", AI, "an MCP server", 0.6),
+    _word("llm|ai[-_ ]?(?:agent|assistant|bot)", AI, "an AI agent", 0.6),
+    _word("psql", HUMAN, "psql", 0.6),
+    _word("pgcli", HUMAN, "pgcli", 0.7),
+    _word("pgadmin", HUMAN, "pgAdmin", 0.7),
+    _word("dbeaver", HUMAN, "DBeaver", 0.7),
+    _word("datagrip|intellij idea|pycharm|goland|phpstorm|rubymine", HUMAN, "a JetBrains IDE", 0.7),
+    _word("tableplus", HUMAN, "TablePlus", 0.7),
+    _word("postico", HUMAN, "Postico", 0.7),
+    _word("navicat", HUMAN, "Navicat", 0.7),
+    _word("heidisql", HUMAN, "HeidiSQL", 0.7),
+    _word("beekeeper", HUMAN, "Beekeeper Studio", 0.7),
+    _word("dbvisualizer|sql workbench|toad|squirrel", HUMAN, "a desktop SQL client", 0.7),
+    _word("azure ?data ?studio|azdata|vscode[-_ ]?pgsql", HUMAN, "a Microsoft SQL client", 0.7),
+    _word("pg_activity|pgcenter", HUMAN, "a monitoring terminal", 0.6),
+    _word("pgbench", SERVICE, "pgbench", 0.7),
+    _word("pg_dump|pg_dumpall|pg_restore", SERVICE, "PostgreSQL's dump tools", 0.6),
+    _word("pg_basebackup|pg_receivewal|walreceiver|pg_rewind", SERVICE, "replication", 0.7),
+    _word("pgbackrest|barman|wal-g", SERVICE, "a backup tool", 0.7),
+    _word("patroni|repmgr|stolon|pg_auto_failover", SERVICE, "a failover manager", 0.7),
+    _word("pgbouncer|odyssey|pgcat|pgpool", SERVICE, "a connection pool", 0.6),
+    _word(
+        "postgres_exporter|pganalyze|datadog|telegraf|zabbix|newrelic", SERVICE, "monitoring", 0.7
+    ),
+    _word("postgresql jdbc driver|hikari(?:cp)?|npgsql|r2dbc", SERVICE, "a driver's default", 0.5),
+    _word(
+        "psycopg[23]?|asyncpg|node[-_]?postgres|pgx|sqlx|libpq", SERVICE, "a driver's default", 0.5
+    ),
+    _word(
+        "sqlalchemy|django|rails|puma|sidekiq|celery|gunicorn|prisma", SERVICE, "a framework", 0.6
+    ),
+    _word("flyway|liquibase|alembic|sqitch|dbmate", SERVICE, "a migration tool", 0.7),
+    _word("airflow|dbt|dagster|debezium|fivetran|airbyte", SERVICE, "a data pipeline", 0.7),
+    _word("metabase|grafana|superset|redash|tableau|looker|power ?bi", SERVICE, "a dashboard", 0.6),
+)
+"""By application_name; the first of its kind counts."""
+
+USER_SIGNATURES = (
+    _word("ai|llm|ai_?agent|copilot|assistant", AI, "an AI agent's login", 0.4),
+    _word("svc|service|app|application|etl|job|worker|cron|bot", SERVICE, "a service's login", 0.3),
+)
+"""By the name of the login."""

@@ -1,0 +1,143 @@
+"""``pgwarden rules``: list, check and test rules before they judge anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import orjson
+import typer
+from rich.table import Table
+
+from cli.context import ConfigOption, Exit, JsonOption, err, out, printable, read_config
+from rules import DEFAULT_PACKS, Rule, RuleError, RuleSet
+from rules.examples import ExampleResult, ShapeOf, run_examples, without_examples
+
+app = typer.Typer(no_args_is_help=True, help="List, check and test the rules.")
+
+PathsArgument = Annotated[
+    list[Path] | None,
+    typer.Argument(help="Rule files or folders; those of the configuration if none is given."),
+]
+
+
+@app.command("list")
+def list_rules(
+    paths: PathsArgument = None, config: ConfigOption = None, json: JsonOption = False
+) -> None:
+    """Every rule: what it looks for, how bad it is, what it does."""
+    rules = load(paths, config, json)
+    if json:
+        for rule in rules.rules:
+            typer.echo(orjson.dumps(_as_json(rule)))
+        return
+    table = Table("rule", "severity", "action", "unknown", "title", box=None, pad_edge=False)
+    for rule in rules.rules:
+        table.add_row(
+            rule.id, rule.severity.value, rule.action.value, rule.unknown.value, rule.title
+        )
+    out.print(table)
+
+
+@app.command("check")
+def check_rules(
+    paths: PathsArgument = None, config: ConfigOption = None, json: JsonOption = False
+) -> None:
+    """Exit 0 when the rules can be used, 78 with every problem when they cannot."""
+    rules = load(paths, config, json)
+    bare = [rule.id for rule in without_examples(rules)]
+    if json:
+        answer = {"rules": len(rules.rules), "without_examples": bare, "problems": []}
+        typer.echo(orjson.dumps(answer))
+        return
+    out.print(f"✓ {len(rules.rules)} rules are good")
+    for rule_id in bare:
+        out.print(
+            f"! {rule_id} lacks an example that matches, or one that must not", style="yellow"
+        )
+
+
+@app.command("test")
+def test_rules(
+    paths: PathsArgument = None, config: ConfigOption = None, json: JsonOption = False
+) -> None:
+    """Run the rules' examples through the real parser; exit 1 when one fails."""
+    rules = load(paths, config, json)
+    with parser() as shape_of:
+        results = run_examples(rules, shape_of)
+    failed = [result for result in results if not result.passed]
+    if json:
+        for result in results:
+            typer.echo(orjson.dumps(_result_as_json(result)))
+    else:
+        for result in failed:
+            out.print(_failure(result), style="red", markup=False)
+        mark, style = ("✗", "red") if failed else ("✓", "green")
+        passed = len(results) - len(failed)
+        out.print(f"{mark} {passed} of {len(results)} examples pass", style=style)
+    raise typer.Exit(Exit.FOUND if failed else Exit.GOOD)
+
+
+def load(paths: Iterable[Path] | None, config: Path | None, json: bool = False) -> RuleSet:
+    """Rules of ``paths``, else of the configuration, else our own; exit 78 where they are bad."""
+    settings = read_config(config).agent.rules
+    chosen = list(paths or settings.packs or [DEFAULT_PACKS])
+    try:
+        return RuleSet.load(chosen, settings.vars)
+    except RuleError as error:
+        if json:
+            typer.echo(orjson.dumps({"problems": [str(each) for each in error.problems]}))
+        for problem in error.problems:
+            err.print(f"✗ {problem}", style="red", markup=False)
+        raise typer.Exit(Exit.CONFIGURATION) from None
+
+
+@contextmanager
+def parser() -> Iterator[ShapeOf]:
+    """The agent's own sandboxed parser: an example means what it means on a database host."""
+    from agent.sql.client import ParserClient  # its worker is only needed here
+
+    client = ParserClient()
+    try:
+        yield lambda sql: client.shapes([data := sql.encode("utf-8", "replace")], [len(data)])[0]
+    finally:
+        client.close()
+
+
+def _as_json(rule: Rule) -> dict[str, object]:
+    return {
+        "id": rule.id,
+        "title": rule.title,
+        "severity": rule.severity,
+        "action": rule.action,
+        "unknown": rule.unknown,
+        "status": rule.status,
+        "tags": rule.tags,
+        "message": rule.message,
+        "when": rule.when,
+        "examples": len(rule.examples),
+        "file": rule.path,
+        "line": rule.line,
+    }
+
+
+def _result_as_json(result: ExampleResult) -> dict[str, object]:
+    return {
+        "rule": result.rule.id,
+        "sql": result.example.sql,
+        "line": result.example.line,
+        "expected": "match" if result.example.matches else "no_match",
+        "passed": result.passed,
+        "parse_status": result.shape.status,
+        "error": result.error,
+    }
+
+
+def _failure(result: ExampleResult) -> str:
+    example = result.example
+    place = f"{result.rule.path}:{example.line}"
+    wanted = "must match" if example.matches else "must not match"
+    why = result.error or f"parsed as {result.shape.summary or result.shape.status.value}"
+    return f"✗ {place}: {result.rule.id} {wanted}: {printable(example.sql)} ({why})"
