@@ -1,0 +1,1 @@
+"""Pure Polars: frames of statements and a state in, a new state and Findings out."""
