@@ -1,0 +1,264 @@
+"""Ships the spool to the collector over one stream, and brings commands back.
+
+The spool forgets a batch when the collector says that it is durable there. Everything between is
+repeated after a reconnect; the collector knows repeats by (agent, epoch, sequence).
+"""
+
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from agent.channel import Call, CertificateFiles, RpcError, open_channel
+from agent.spool import Spool, SpoolError
+from agent.wire import to_wire
+from protos.pgwarden.v1 import uplink_pb2 as pb
+
+WINDOW_BATCHES = 64
+WINDOW_BYTES = 16 * 1024 * 1024
+STATUS_SECONDS = 5.0
+ACK_TIMEOUT_SECONDS = 30.0
+"""A stream that acknowledges nothing for so long, with batches under way, is given up."""
+BACKOFF_SECONDS = (0.1, 10.0)
+STABLE_SECONDS = 5.0
+"""A stream that lived so long resets the backoff."""
+
+_PATH = "/pgwarden.v1.Uplink/Connect"
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """Who we are, as the collector will record it. With TLS, ``agent`` is the certificate's CN."""
+
+    agent: str
+    version: str
+    host: str
+    boot_id: str
+
+
+@dataclass(slots=True)
+class UplinkCounters:
+    """What the metrics page shows; only the uplink's threads write it."""
+
+    batches_sent: int = 0
+    batches_acknowledged: int = 0
+    batches_rejected: int = 0
+    reconnects: int = 0
+    last_error: str = ""
+
+
+@dataclass(slots=True)
+class _Stream:
+    """One connection's state: what was sent and waits for an acknowledgement."""
+
+    outbox: "queue.SimpleQueue[pb.AgentMessage]" = field(default_factory=queue.SimpleQueue)
+    greeted: threading.Event = field(default_factory=threading.Event)
+    done: threading.Event = field(default_factory=threading.Event)
+    in_flight: dict[int, int] = field(default_factory=dict)
+    """Bytes by sequence."""
+    next_sequence: int = 1
+    progress_at: float = field(default_factory=time.monotonic)
+
+
+class Uplink:
+    """``on_command`` runs on the uplink's thread and should be quick; its result is sent back.
+
+    ``status`` fills the liveness report, all but its time and the spool's figures.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        address: str,
+        greeting: Greeting,
+        on_command: Callable[[pb.Command], pb.CommandResult],
+        status: Callable[[], pb.Status] = pb.Status,
+        tls: CertificateFiles | None = None,
+        backoff_seconds: tuple[float, float] = BACKOFF_SECONDS,
+        ack_timeout_seconds: float = ACK_TIMEOUT_SECONDS,
+    ) -> None:
+        open_channel(address, tls).close()  # a wrong address or certificate fails now, not later
+        self._spool = spool
+        self._address = address
+        self._greeting = greeting
+        self._on_command = on_command
+        self._status = status
+        self._tls = tls
+        self._backoff_seconds = backoff_seconds
+        self._ack_timeout_seconds = ack_timeout_seconds
+        self._wake = threading.Condition()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="uplink", daemon=True)
+        self._call: Call | None = None
+        self.counters = UplinkCounters()
+        self.connected = False
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Say that the spool has something new; without it the uplink looks every 200 ms."""
+        with self._wake:
+            self._wake.notify_all()
+
+    def stop(self, timeout_seconds: float = 5.0) -> None:
+        """End the stream. What is not acknowledged stays in the spool."""
+        self._stopping.set()
+        self.wake()
+        if self._call is not None:
+            self._call.cancel()  # type: ignore[no-untyped-call]
+        if self._thread.is_alive():
+            self._thread.join(timeout_seconds)
+
+    def drain(self, timeout_seconds: float) -> bool:
+        """Wait until the spool is empty; False when time runs out."""
+        deadline = time.monotonic() + timeout_seconds
+        while self._spool.depth and time.monotonic() < deadline:
+            self.wake()
+            time.sleep(0.02)
+        return not self._spool.depth
+
+    def _run(self) -> None:
+        failures = 0
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            self._serve_once()
+            if self._stopping.is_set():
+                return
+            failures = 0 if time.monotonic() - began > STABLE_SECONDS else failures + 1
+            self.counters.reconnects += 1
+            low, high = self._backoff_seconds
+            ceiling = min(high, low * 2 ** min(failures, 20))
+            self._stopping.wait(random.uniform(low, max(low, ceiling)))
+
+    def _serve_once(self) -> None:
+        """One stream from connect to its end. Every failure of it ends in a reconnect."""
+        stream = _Stream()
+        try:
+            # A new channel each time: renewed certificates are read, and no stale subchannel stays.
+            with open_channel(self._address, self._tls) as channel:
+                connect = channel.stream_stream(_PATH, _serialize, pb.CollectorMessage.FromString)
+                self._call = call = connect(self._messages(stream), wait_for_ready=False)
+                guard = threading.Thread(
+                    target=self._watch, args=(stream, call), name="uplink-watch", daemon=True
+                )
+                guard.start()
+                for message in call:
+                    self._receive(stream, message)
+        except RpcError as error:
+            self.counters.last_error = f"{error.code().name}: {error.details()}"
+        except (OSError, SpoolError) as error:
+            self.counters.last_error = str(error)
+        finally:
+            self.connected = False
+            stream.done.set()
+            self.wake()
+
+    def _receive(self, stream: _Stream, message: pb.CollectorMessage) -> None:
+        kind = message.WhichOneof("message")
+        stream.progress_at = time.monotonic()
+        if kind == "ack":
+            self._acknowledged(stream, message.ack)
+        elif kind == "reject":
+            self._rejected(stream, message.reject)
+        elif kind == "command":
+            stream.outbox.put(pb.AgentMessage(result=self._obey(message.command)))
+            self.wake()
+
+    def _acknowledged(self, stream: _Stream, ack: pb.Ack) -> None:
+        if not stream.greeted.is_set():
+            # The first word of a stream: how far the collector is in our epoch.
+            if ack.epoch == self._spool.epoch and self._spool.reconcile(ack.sequence):
+                raise SpoolError("the spool is older than the collector: new epoch, new stream")
+            stream.next_sequence = ack.sequence + 1 if ack.epoch == self._spool.epoch else 1
+            self.connected = True
+            stream.greeted.set()
+        elif ack.epoch == self._spool.epoch:
+            self._spool.forget(ack.sequence)
+        with self._wake:
+            for sequence in [number for number in stream.in_flight if number <= ack.sequence]:
+                del stream.in_flight[sequence]
+                self.counters.batches_acknowledged += 1
+            self._wake.notify_all()
+
+    def _rejected(self, stream: _Stream, reject: pb.Reject) -> None:
+        if reject.epoch != self._spool.epoch:
+            return
+        self._spool.quarantine(reject.sequence, f"rejected: {reject.reason}")
+        self.counters.batches_rejected += 1
+        with self._wake:
+            stream.in_flight.pop(reject.sequence, None)
+            self._wake.notify_all()
+
+    def _obey(self, command: pb.Command) -> pb.CommandResult:
+        try:
+            result = self._on_command(command)
+        except Exception as error:  # noqa: BLE001 - the stream outlives a failing command
+            result = pb.CommandResult(outcome="failed", message=f"{type(error).__name__}: {error}")
+        result.id = command.id
+        result.at_us = result.at_us or time.time_ns() // 1000
+        return result
+
+    def _messages(self, stream: _Stream) -> Iterator["pb.AgentMessage | bytes"]:
+        """What gRPC sends, pulled from its own thread; ends when the stream does."""
+        me = self._greeting
+        yield pb.AgentMessage(
+            hello=pb.Hello(
+                agent=me.agent,
+                epoch=self._spool.epoch,
+                version=me.version,
+                host=me.host,
+                boot_id=me.boot_id,
+            )
+        )
+        status_at = 0.0
+        while not (stream.done.is_set() or self._stopping.is_set()):
+            if stream.greeted.is_set() and time.monotonic() >= status_at:
+                status_at = time.monotonic() + STATUS_SECONDS
+                yield pb.AgentMessage(status=self._liveness())
+            while not stream.outbox.empty():
+                yield stream.outbox.get()
+            sent = False
+            for message in self._batches(stream):
+                sent = True
+                yield message
+            if not sent:
+                with self._wake:
+                    self._wake.wait(0.2)
+
+    def _batches(self, stream: _Stream) -> Iterator[bytes]:
+        with self._wake:
+            room = WINDOW_BATCHES - len(stream.in_flight)
+            full = sum(stream.in_flight.values()) > WINDOW_BYTES
+        if room <= 0 or full or not stream.greeted.is_set():
+            return
+        for batch in self._spool.read_from(stream.next_sequence, min(room, 4)):
+            stream.next_sequence = batch.sequence + 1
+            with self._wake:
+                if not stream.in_flight:
+                    stream.progress_at = time.monotonic()
+                stream.in_flight[batch.sequence] = len(batch.body)
+            self.counters.batches_sent += 1
+            yield to_wire(batch.body, self._spool.epoch, batch.sequence)
+
+    def _liveness(self) -> pb.Status:
+        status = self._status()
+        status.at_us = time.time_ns() // 1000
+        status.spool_batches = self._spool.depth
+        status.spool_bytes = self._spool.bytes
+        return status
+
+    def _watch(self, stream: _Stream, call: Call) -> None:
+        """Give up a stream that neither greets nor acknowledges: the peer hangs."""
+        while not stream.done.wait(min(1.0, self._ack_timeout_seconds / 4)):
+            waiting = bool(stream.in_flight) or not stream.greeted.is_set()
+            if waiting and time.monotonic() - stream.progress_at > self._ack_timeout_seconds:
+                self.counters.last_error = "no acknowledgement: the collector hangs"
+                call.cancel()  # type: ignore[no-untyped-call]
+                return
+
+
+def _serialize(message: "pb.AgentMessage | bytes") -> bytes:
+    return message if isinstance(message, bytes) else message.SerializeToString()
