@@ -181,8 +181,8 @@ def test_its_evidence_query_returns_the_statement_that_raised_it(detector, strea
 @every
 def test_hostile_names_stay_data(detector, tmp_path):
     name = "o'; DROP TABLE statements; -- \x1b[31m\0"
-    rows = [row | {"user_name": name} if row["user_name"] == "web" else row for row in clean(3000)]
-    rows += [row | {"user_name": name, "identity_name": ""} for row in campaign(700.0)]
+    rows = [row | {"user_name": name} if row["user_name"] == "web" else row for row in clean(5000)]
+    rows += [row | {"user_name": name, "identity_name": ""} for row in campaign(1001.0)]
     _, found = run(detector, [frame(rows)])
     assert found
     database = view_of(frame(rows), tmp_path)
