@@ -36,8 +36,8 @@ class IdentityRule:
     """All patterns that are given must match.
 
     ``*`` and ``?`` are wildcards; a pattern that begins with ``~`` is a regular expression for the
-    whole value. ``client_address`` is an address, a CIDR range, ``local`` or a pattern. In ``name``,
-    ``{user}`` and ``{application_name}`` stand for the session's own.
+    whole value. ``client_address`` is an address, a CIDR range, ``local`` or a pattern. ``{user}``
+    and ``{application_name}`` in ``name`` stand for the session's own.
     """
 
     kind: IdentityKind

@@ -60,7 +60,7 @@ def check_rules(
 
 
 @app.command("test")
-def test_rules(
+def run_tests(
     paths: PathsArgument = None, config: ConfigOption = None, json: JsonOption = False
 ) -> None:
     """Run the rules' examples through the real parser; exit 1 when one fails."""

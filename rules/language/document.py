@@ -71,8 +71,8 @@ class Document:
             line, column = (mark.line + 1, mark.column + 1) if mark else (0, 0)
             self.problems.append(Problem(self.path, line, column, f"not YAML: {error.problem}"))
             return None
-        except (yaml.YAMLError, ValueError) as error:
-            # ValueError: an escape like "\UFFFFFFFF", which PyYAML hands to chr() unchecked.
+        except (yaml.YAMLError, ValueError, OverflowError) as error:
+            # The last two: an escape like "\UFFFFFFFF", which PyYAML hands to chr() unchecked.
             self.problems.append(Problem(self.path, 0, 0, f"not YAML: {_first_line(error)}"))
             return None
         if root is None:
@@ -153,7 +153,7 @@ class Document:
 
 
 def _refusal(message: str, event: yaml.Event) -> yaml.MarkedYAMLError:
-    return yaml.MarkedYAMLError(problem=message, problem_mark=event.start_mark)  # type: ignore[arg-type]
+    return yaml.MarkedYAMLError(problem=message, problem_mark=event.start_mark)  # type: ignore[arg-type] # the C parser's mark is as good
 
 
 def _unknown(message: str, word: str, known: Collection[str]) -> str:
