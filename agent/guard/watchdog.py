@@ -2,8 +2,8 @@
 
 The agent starts it and tells it which postmasters it guards. It looks at their children and sends
 SIGCONT to those that have stood still for longer than a hold may last. When the agent dies, however
-it dies, its end of the pipe closes: the watchdog then releases whatever is still held, again and
-again for some seconds, and ends. It imports the standard library only, to stay small and to keep
+it dies, its end of the pipe closes: the watchdog then releases at once whatever is still held,
+looks on for some seconds, and ends. It imports the standard library only, to stay small and to keep
 working when the rest does not.
 
 What it leaves alone, so as not to fight with people:
@@ -18,7 +18,8 @@ released, because a forgotten hold blocks a shutdown and a forgotten gdb session
 
 Orders on standard input, a line each: ``limit MS``, ``close`` or ``open`` (whether a stale hold's
 statement is cancelled before it is released), ``watch PID STARTED_TICKS DEVICE INODE``,
-``forget PID``. Reports on standard output: ``ready``, ``released PID HELD_MS``.
+``forget PID``, ``leave`` (an orderly end: nothing is held any more). Reports on standard output:
+``ready``, ``watching PID``, ``released PID HELD_MS``.
 """
 
 import contextlib
@@ -33,6 +34,10 @@ from dataclasses import dataclass, field
 PERIOD_SECONDS = 0.1
 FAREWELL_PERIOD_SECONDS = 0.02
 FAREWELL_SECONDS = 3.0
+AT_ONCE_SECONDS = 0.2
+"""So long after the agent's death its probes may still stop a backend. Later holds belong to a new
+agent that has started meanwhile: they get twice their time, so that its own watchdog, with its own
+policy, comes first. Otherwise statements would slip through a quick restart."""
 IDLE_FACTOR = 50
 """Sleep at least this many times what a look took: at most 2 % of one processor."""
 DEFAULT_LIMIT_MS = 300
@@ -63,6 +68,7 @@ class State:
     cancel_first: bool = False
     postmasters: dict[int, Postmaster] = field(default_factory=dict)
     since: dict[Halt, float] = field(default_factory=dict)
+    leaving: bool = False
     foreign: set[Halt] = field(default_factory=set)
     """Halts that are older than our watch."""
 
@@ -180,8 +186,11 @@ def obey(state: State, line: str) -> None:
             postmaster = Postmaster(int(pid), int(started_ticks), int(device), int(inode))
             state.foreign.update(halts_of(postmaster))
             state.postmasters[postmaster.pid] = postmaster
+            report(f"watching {postmaster.pid}")
         case ["forget", pid]:
             state.postmasters.pop(int(pid), None)
+        case ["leave"]:
+            state.leaving = True
         case _:
             raise ValueError(f"unknown order: {line!r}")
 
@@ -190,7 +199,7 @@ def attend(state: State, orders: int) -> None:
     """Obey and look until the agent's end of the pipe closes."""
     waiting = b""
     next_look = time.monotonic()
-    while True:
+    while not state.leaving:
         patience = max(0.0, next_look - time.monotonic())
         readable, _, _ = select.select([orders], [], [], patience)
         if readable:
@@ -211,10 +220,12 @@ def attend(state: State, orders: int) -> None:
 
 
 def bid_farewell(state: State) -> None:
-    """Nobody will judge any more: release at once, and what a dying probe may still stop."""
-    state.limit_seconds = 0.0
-    end = time.monotonic() + FAREWELL_SECONDS
-    while time.monotonic() < end:
+    """The agent died: release at once, then go on as before until a new agent has its own."""
+    limit_seconds, state.limit_seconds = state.limit_seconds, 0.0
+    began = time.monotonic()
+    while (past := time.monotonic() - began) < FAREWELL_SECONDS:
+        if past > AT_ONCE_SECONDS:
+            state.limit_seconds = 2 * limit_seconds
         look(state)
         time.sleep(FAREWELL_PERIOD_SECONDS)
 
@@ -228,7 +239,8 @@ def main() -> None:
     state = State()
     report("ready")
     attend(state, orders=0)
-    bid_farewell(state)
+    if not state.leaving:
+        bid_farewell(state)
 
 
 if __name__ == "__main__":

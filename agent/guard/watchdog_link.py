@@ -14,6 +14,7 @@ from typing import IO, Self
 from agent.guard.server import Server
 
 START_SECONDS = 10.0
+LEAVE_SECONDS = 5.0
 GRACE_MS = 100
 """How much later than the guard's own deadline the watchdog acts."""
 
@@ -47,8 +48,14 @@ class WatchdogLink:
         return self._process.pid
 
     def watch(self, server: Server) -> None:
+        """Returns when the watchdog watches, so that holds may begin.
+
+        Call it before the probes are told to hold: a stop that the watchdog finds already there is
+        somebody else's to it. Raises WatchdogError when it does not answer.
+        """
         self._servers[server.postmaster_pid] = server
         self._tell(_watch_order(server))
+        self._await(f"watching {server.postmaster_pid}")
 
     def forget(self, server: Server) -> None:
         self._servers.pop(server.postmaster_pid, None)
@@ -60,7 +67,7 @@ class WatchdogLink:
         Raises WatchdogError when no new one can be started.
         """
         if self._process.poll() is not None:
-            self._process = self._start()
+            self._start()
             self.restarts += 1
         self._heard += self._read()
         *lines, self._heard = self._heard.split(b"\n")
@@ -68,9 +75,15 @@ class WatchdogLink:
         return [Released(int(pid), int(held_ms)) for _, pid, held_ms in words]
 
     def close(self) -> None:
-        """Let it say its farewell by itself; it ends a few seconds later."""
+        """End the watchdog; detach the probes first, for nobody releases a hold after this."""
+        self._tell("leave")
         _input(self._process).close()
         _output(self._process).close()
+        try:
+            self._process.wait(LEAVE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
     def __enter__(self) -> Self:
         return self
@@ -85,32 +98,34 @@ class WatchdogLink:
             [sys.executable, "-S", "-m", "agent.guard.watchdog"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PATH": os.defpath},
+            env=_environment(),
             cwd="/",
             start_new_session=True,
             bufsize=0,
         )
-        self._heard = self._await_ready(process)
         os.set_blocking(_output(process).fileno(), False)
         self._process = process
+        self._heard = b""
+        self._await("ready")
         self._tell(f"limit {self._limit_ms}", "close" if self._cancel_stale else "open")
-        self._tell(*(_watch_order(server) for server in self._servers.values()))
+        for server in self._servers.values():
+            self.watch(server)
         return process
 
-    def _await_ready(self, process: subprocess.Popen[bytes]) -> bytes:
+    def _await(self, answer: str) -> None:
+        """Read until that line; other lines stay to be told by ``check``."""
+        line = f"{answer}\n".encode("ascii")
         limit = time.monotonic() + START_SECONDS
-        heard = b""
-        output = _output(process)
-        while time.monotonic() < limit:
-            readable, _, _ = select.select([output], [], [], 0.1)
-            received = output.read(65536) if readable else b""
-            if readable and not received:
-                break
-            heard += received or b""
-            if b"ready\n" in heard:
-                return heard.partition(b"ready\n")[2]
-        process.kill()
-        raise WatchdogError("the watchdog process did not start; statements must not be held")
+        while line not in self._heard:
+            left = limit - time.monotonic()
+            readable, _, _ = select.select([_output(self._process)], [], [], max(0.0, left))
+            received = self._read()
+            if not readable or not received:
+                self._process.kill()
+                self._process.wait()
+                raise WatchdogError(f"the watchdog is not {answer}: statements must not be held")
+            self._heard += received
+        self._heard = self._heard.replace(line, b"", 1)
 
     def _tell(self, *orders: str) -> None:
         # A broken pipe: it died; the next check starts another one and tells it everything again.
@@ -119,6 +134,12 @@ class WatchdogLink:
 
     def _read(self) -> bytes:
         return _output(self._process).read(65536) or b""
+
+
+def _environment() -> dict[str, str]:
+    """Only what Python needs to start: the agent's environment may hold secrets."""
+    kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
+    return kept | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
 def _watch_order(server: Server) -> str:
