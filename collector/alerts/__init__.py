@@ -1,6 +1,7 @@
 """Findings become Alerts: grouped, de-duplicated, routed, delivered from disk, resolved."""
 
 from collector.alerts.alertmanager import Alertmanager
+from collector.alerts.configured import alerts_from, receiver_from
 from collector.alerts.grouping import Policy, group_key
 from collector.alerts.outbox import Retry
 from collector.alerts.pagerduty import PagerDuty
@@ -28,8 +29,10 @@ __all__ = [
     "Route",
     "Slack",
     "Webhook",
+    "alerts_from",
     "group_key",
     "preview",
+    "receiver_from",
     "rehearsal_alert",
     "rehearse",
 ]

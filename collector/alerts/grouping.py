@@ -34,7 +34,7 @@ class Policy:
     minimum_severity: Severity = Severity.MEDIUM
     repeat_us: int = 4 * 3600 * SECOND_US
     """A group that goes on firing is said again after this long, if something new happens."""
-    quiet_us: int = 3600 * SECOND_US
+    quiet_us: int = 900 * SECOND_US
     """Groups without an end of their own are over after this long without a new finding."""
     forget_us: int = 24 * 3600 * SECOND_US
     """Findings of an ended group are remembered this long, so that a replay stays silent."""

@@ -38,11 +38,14 @@ class Route:
 
 
 def receivers_for(alert: Alert, routes: Sequence[Route], known: Sequence[str]) -> tuple[str, ...]:
-    """Names in the order of ``known``; every receiver when there are no routes at all."""
-    if not routes:
-        return tuple(known)
-    chosen = {name for route in routes if route.match(alert) for name in route.receivers}
-    return tuple(name for name in known if name in chosen)
+    """The first route that matches decides; without one every receiver hears of it.
+
+    An alert that nobody thought of must reach somebody. A route without receivers silences.
+    """
+    for route in routes:
+        if route.match(alert):
+            return tuple(name for name in known if name in route.receivers)
+    return tuple(known)
 
 
 def _any(patterns: Sequence[str], value: str) -> bool:

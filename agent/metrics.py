@@ -1,0 +1,123 @@
+"""What the agent tells Prometheus about itself. Names and meanings: docs/operations.md."""
+
+from collections.abc import Callable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
+
+from config.telemetry import Bounded, Check, MetricsServer, Watched
+from model.statement import ParseStatus, Source
+
+# A verdict takes 70 us to 1 ms; the deadline of a hold is a few hundred ms.
+_HOLD_BUCKETS_SECONDS = (
+    0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
+)  # fmt: skip
+Number = Callable[[], float]
+
+
+def _good() -> list[str]:
+    return []
+
+
+class AgentMetrics:
+    """Thread-safe. Own registry: nothing of another library mixes in."""
+
+    def __init__(self, version: str, *, healthy: Check = _good, ready: Check = _good) -> None:
+        self.registry = CollectorRegistry()
+        self._server = MetricsServer(self.registry, healthy, ready)
+        ProcessCollector(registry=self.registry)
+        Info("pgwarden_agent_build", "Version of the agent", registry=self.registry).info(
+            {"version": version}
+        )
+        self._statements = self._counter("statements", "Statements observed", "source")
+        self._lost = self._counter("events_lost", "Facts lost, exactly counted", "source", "reason")
+        self._parsed = self._counter("parse", "Texts handed to the parser", "status")
+        self._restarts = self._counter("parser_restarts", "Deaths of the parser worker")
+        self._verdicts = self._counter("guard_verdicts", "Verdicts", "action", "outcome")
+        self._hold = Histogram(
+            "pgwarden_agent_guard_hold_seconds",
+            "How long statements were held for a verdict",
+            buckets=_HOLD_BUCKETS_SECONDS,
+            registry=self.registry,
+        )
+        self._canary = self._gauge("probe_canary_ok", "1: the canary passed this probe", "probe")
+        self._capture = self._gauge("capture_up", "1: this source delivers", "source")
+        self._restarts.inc(0)
+        for source in (Source.EBPF, Source.PGAUDIT, Source.BOTH):
+            self._statements.labels(source.value)
+        for status in ParseStatus:
+            self._parsed.labels(status.value)
+        self._reason = Bounded(64)
+        self._probe = Bounded(64)
+
+    def statements(self, source: str, count: int = 1) -> None:
+        """``source`` is ebpf, pgaudit or both."""
+        self._statements.labels(source).inc(count)
+
+    def lost(self, source: str, reason: str, count: int) -> None:
+        self._lost.labels(source, self._reason(reason)).inc(count)
+
+    def parsed(self, status: str, count: int = 1) -> None:
+        """``status`` is a ParseStatus."""
+        self._parsed.labels(status).inc(count)
+
+    def parser_restarted(self) -> None:
+        self._restarts.inc()
+
+    def verdict(self, action: str, outcome: str, held_seconds: float = 0.0) -> None:
+        """0 for a statement that was not held."""
+        self._verdicts.labels(action, outcome).inc()
+        if held_seconds > 0:
+            self.held(held_seconds)
+
+    def held(self, seconds: float) -> None:
+        """A hold that ended; most end with no rule matched and so without a verdict."""
+        self._hold.observe(seconds)
+
+    def canary(self, probe: str, *, ok: bool) -> None:
+        self._canary.labels(self._probe(probe)).set(ok)
+
+    def capture(self, source: str, *, up: bool) -> None:
+        """``source`` is ebpf or pgaudit; do not call for a source that is switched off."""
+        self._capture.labels(source).set(up)
+
+    def watch_sessions(self, read: Number) -> None:
+        self._watch("sessions", "Client sessions that live now", read)
+
+    def watch_spool(self, batches: Number, size_bytes: Number, limit_bytes: Number) -> None:
+        self._watch("spool_batches", "Batches that the collector has not acknowledged", batches)
+        self._watch("spool_bytes", "Size of the spool", size_bytes)
+        self._watch("spool_limit_bytes", "Size at which the spool is full", limit_bytes)
+
+    def watch_uplink(self, connected: Callable[[], bool], acked_sequence: Number) -> None:
+        self._watch("uplink_connected", "1: the collector is connected", connected)
+        self._watch(
+            "uplink_acked_sequence", "Last sequence acknowledged as durable", acked_sequence
+        )
+
+    def watch_catalog(self, taken_at_seconds: Callable[[], Mapping[str, float]]) -> None:
+        """Unix time of the last snapshot, by cluster."""
+        self.registry.register(
+            Watched(
+                "pgwarden_agent_catalog_snapshot_timestamp_seconds",
+                "When the catalog of this cluster was last read",
+                ("cluster",),
+                lambda: {(cluster,): at for cluster, at in taken_at_seconds().items()},
+            )
+        )
+
+    def start(self, host: str, port: int) -> int:
+        """Serves /metrics, /healthz and /readyz; gives the port bound. Raises OSError."""
+        return self._server.start(host, port)
+
+    def close(self) -> None:
+        self._server.close()
+
+    def _watch(self, name: str, text: str, read: Number) -> None:
+        family = Watched(f"pgwarden_agent_{name}", text, (), lambda: {(): float(read())})
+        self.registry.register(family)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"pgwarden_agent_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"pgwarden_agent_{name}", text, labels, registry=self.registry)

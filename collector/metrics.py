@@ -1,0 +1,189 @@
+"""What the collector tells Prometheus. Names and meanings: docs/operations.md."""
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import polars as pl
+from prometheus_client import CollectorRegistry, Counter, Histogram, Info, ProcessCollector
+
+from collector.metrics_statements import StatementMetrics
+from config.telemetry import Bounded, Check, MetricsServer, Samples, Watched
+
+_COMMIT_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_LAG_BUCKETS_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0)
+
+
+class AlertCounts(Protocol):
+    """The part of ``collector.alerts.Alerts`` that is shown."""
+
+    @property
+    def delivered_total(self) -> Mapping[tuple[str, str], int]: ...
+    @property
+    def failed_total(self) -> Mapping[str, int]: ...
+    @property
+    def given_up_total(self) -> Mapping[tuple[str, str], int]: ...
+    @property
+    def storage_errors_total(self) -> int: ...
+    @property
+    def outbox_depth(self) -> Mapping[str, int]: ...
+
+
+def _good() -> list[str]:
+    return []
+
+
+class CollectorMetrics:
+    """Thread-safe. Own registry: nothing of another library mixes in."""
+
+    def __init__(self, version: str, *, healthy: Check = _good, ready: Check = _good) -> None:
+        self.registry = CollectorRegistry()
+        self._server = MetricsServer(self.registry, healthy, ready)
+        ProcessCollector(registry=self.registry)
+        Info("pgwarden_collector_build", "Version of the collector", registry=self.registry).info(
+            {"version": version}
+        )
+        self._batches = self._counter("batches", "Batches made durable")
+        self._rows = self._counter("rows", "Rows made durable", "table")
+        self._duplicates = self._counter("duplicates", "Batches that were stored already")
+        self._rejected = self._counter("rejected", "Batches refused for good", "reason")
+        self._lost = self._counter("lost", "Facts that agents report as lost", "source", "reason")
+        self._findings = self._counter("findings", "Findings", "kind", "severity", "detector")
+        self._verdicts = self._counter("verdicts", "Verdicts of the agents", "action", "outcome")
+        self._denied = self._counter("denied", "Statements refused, by rule", "rule")
+        self._tail_dropped = self._counter("tail_dropped", "Rows that a slow tail client missed")
+        self._commit = self._histogram(
+            "commit_seconds", "Time to make a group of batches durable", _COMMIT_BUCKETS_SECONDS
+        )
+        self._lag = self._histogram(
+            "intake_lag_seconds",
+            "From a batch's oldest event to its durability",
+            _LAG_BUCKETS_SECONDS,
+        )
+        self._statements = StatementMetrics(self.registry)
+        self._reason = Bounded(64)
+        self._rule = Bounded(100)
+        self._detector = Bounded(100)
+
+    def committed(self, batches: int, rows: Mapping[str, int], seconds: float) -> None:
+        """One group commit: ``rows`` by table."""
+        self._batches.inc(batches)
+        for table, count in rows.items():
+            self._rows.labels(table).inc(count)
+        self._commit.observe(seconds)
+
+    def duplicate(self, batches: int = 1) -> None:
+        self._duplicates.inc(batches)
+
+    def rejected(self, reason: str) -> None:
+        self._rejected.labels(self._reason(reason)).inc()
+
+    def intake_lag(self, seconds: float) -> None:
+        """Once a batch. Negative (a clock ahead of ours) counts as 0."""
+        self._lag.observe(max(0.0, seconds))
+
+    def statements(self, rows: pl.DataFrame) -> None:
+        """Rows of the table ``statements``, a commit at a time."""
+        self._statements.observe(rows)
+
+    def lost(self, source: str, reason: str, count: int) -> None:
+        self._lost.labels(self._reason(source), self._reason(reason)).inc(count)
+
+    def verdict(self, rule: str, action: str, outcome: str, count: int = 1) -> None:
+        """``outcome`` as in the table ``verdicts``; ``prevented`` counts as a denial."""
+        self._verdicts.labels(action, outcome).inc(count)
+        if outcome == "prevented":
+            self._denied.labels(self._rule(rule)).inc(count)
+
+    def finding(self, kind: str, severity: str, detector: str, count: int = 1) -> None:
+        self._findings.labels(kind, severity, self._detector(detector)).inc(count)
+
+    def tail_dropped(self, rows: int = 1) -> None:
+        self._tail_dropped.inc(rows)
+
+    def watch_ledger(self, sequence: Callable[[], int]) -> None:
+        self._watch("ledger_sequence", "Last entry of the ledger", (), lambda: {(): sequence()})
+
+    def watch_agents(
+        self,
+        connected: Callable[[], int],
+        last_seen_seconds: Callable[[], Mapping[str, float]],
+    ) -> None:
+        """``last_seen_seconds``: Unix time of the last message, by agent."""
+        self._watch("agents_connected", "Agents connected now", (), lambda: {(): connected()})
+        self._watch(
+            "agent_last_seen_timestamp_seconds",
+            "When this agent was last heard",
+            ("agent",),
+            lambda: {(agent,): at for agent, at in last_seen_seconds().items()},
+        )
+
+    def watch_drift(
+        self, open_differences: Callable[[], Mapping[tuple[str, str, str], int]]
+    ) -> None:
+        """Open differences by kind, severity and attribution."""
+        labels = ("kind", "severity", "attribution")
+        self._watch("drift_open", "Differences from the baseline", labels, open_differences)
+
+    def watch_alerts(self, alerts: AlertCounts) -> None:
+        by_status, by_reason, by_name = (
+            ("receiver", "status"),
+            ("receiver", "reason"),
+            ("receiver",),
+        )
+        self._watch_total(
+            "alerts_sent", "Alerts delivered", by_status, lambda: alerts.delivered_total
+        )
+        self._watch_total(
+            "alerts_failed", "Attempts that failed", by_name, lambda: _keyed(alerts.failed_total)
+        )
+        self._watch_total(
+            "alerts_given_up", "Alerts given up", by_reason, lambda: alerts.given_up_total
+        )
+        self._watch_total(
+            "alerts_storage_errors",
+            "Failures to write the alert outbox",
+            (),
+            lambda: {(): alerts.storage_errors_total},
+        )
+        self._watch(
+            "outbox_depth", "Alerts that wait", by_name, lambda: _keyed(alerts.outbox_depth)
+        )
+
+    def start(self, host: str, port: int) -> int:
+        """Serves /metrics, /healthz and /readyz; gives the port bound. Raises OSError."""
+        return self._server.start(host, port)
+
+    def close(self) -> None:
+        self._server.close()
+
+    def _watch(
+        self,
+        name: str,
+        text: str,
+        labels: tuple[str, ...],
+        read: Callable[[], Samples],
+        *,
+        counter: bool = False,
+    ) -> None:
+        family = Watched(f"pgwarden_collector_{name}", text, labels, read, counter)
+        self.registry.register(family)
+
+    def _watch_total(
+        self,
+        name: str,
+        text: str,
+        labels: tuple[str, ...],
+        read: Callable[[], Samples],
+    ) -> None:
+        self._watch(name, text, labels, read, counter=True)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"pgwarden_collector_{name}", text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
+        full_name = f"pgwarden_collector_{name}"
+        return Histogram(full_name, text, buckets=buckets, registry=self.registry)
+
+
+def _keyed(numbers: Mapping[str, float]) -> dict[tuple[str, ...], float]:
+    return {(name,): number for name, number in numbers.items()}
