@@ -73,7 +73,7 @@ def run_tests(
             typer.echo(orjson.dumps(_result_as_json(result)))
     else:
         for result in failed:
-            out.print(_failure(result), style="red", markup=False)
+            out.print(_failure(result), style="red", markup=False, soft_wrap=True)
         mark, style = ("✗", "red") if failed else ("✓", "green")
         passed = len(results) - len(failed)
         out.print(f"{mark} {passed} of {len(results)} examples pass", style=style)
@@ -90,7 +90,7 @@ def load(paths: Iterable[Path] | None, config: Path | None, json: bool = False) 
         if json:
             typer.echo(orjson.dumps({"problems": [str(each) for each in error.problems]}))
         for problem in error.problems:
-            err.print(f"✗ {problem}", style="red", markup=False)
+            err.print(f"✗ {problem}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(Exit.CONFIGURATION) from None
 
 
