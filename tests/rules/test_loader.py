@@ -196,6 +196,8 @@ def test_a_bad_condition_is_shown_with_a_mark_under_the_mistake(tmp_path):
         "statement.operation in ['drop', 'truncate'] ? session.superuser : false",
         "statement.reads[0] == 'x'",
         r"session.application_name.matches(r'^\d+$')",
+        r"session.user == r'a\' || session.user == 'b'",
+        r"session.user == '''statemnt.x\'''b''' || session.local",
     ],
 )
 def test_a_sound_condition_loads(tmp_path, when):
