@@ -14,8 +14,9 @@ from config.telemetry import Bounded, TopCounter
 OPERATIONS = (
     "select", "insert", "update", "delete", "merge", "copy", "call", "do", "create", "alter",
     "drop", "truncate", "grant", "revoke", "set", "show", "begin", "commit", "rollback",
-    "savepoint", "prepare", "execute", "deallocate", "declare", "fetch", "close", "explain", "vacuum",
-    "analyze", "reindex", "lock", "listen", "notify", "comment", "refresh", "checkpoint", "discard", "reset",
+    "savepoint", "prepare", "execute", "deallocate", "declare", "fetch", "close", "explain",
+    "vacuum", "analyze", "reindex", "lock", "listen", "notify", "comment", "refresh", "checkpoint",
+    "discard", "reset",
 )  # fmt: skip
 _BOUNDS_SECONDS = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0)
 _BOUNDS_US = [round(bound * 1_000_000) for bound in _BOUNDS_SECONDS]
