@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from agent.guard.hold import ALLOW, Decision, DecisionKind
 from model.event import ApplicationNamed, Event, SessionEnded, SessionSeen, StatementStarted
 from model.session import BackendKey, Session
 from model.statement import Shape
-from rules import Match, RuleSet, decide
+from model.verdict import RuleAction
+from rules import Judge, View, decide
 
 Enrich = Callable[[Session], Session]
 
@@ -55,3 +57,30 @@ class Directory:
 
     def _keep(self, session: Session) -> None:
         self._sessions[session.key] = self._enrich(session)
+
+
+class GuardJudge:
+    """Answers the guard's question about one held statement."""
+
+    def __init__(self, directory: Directory, parser: Parser, judge: Callable[[], Judge]) -> None:
+        """``judge`` is asked each time: rules may be exchanged while we run."""
+        self._directory = directory
+        self._parser = parser
+        self._judge = judge
+
+    def __call__(self, event: StatementStarted) -> Decision:
+        session = self._directory.session(event.backend)
+        (shape,) = self._parser.shapes([event.text], [event.text_bytes])
+        view = View(shape, session, event.text_bytes, event.protocol)
+        match = decide(self._judge().judge(view))
+        kind = STOPPING.get(match.action) if match else None
+        if match is None or kind is None:
+            return ALLOW
+        return Decision(kind, match.rule.id, match.rule.title, session.database)
+
+
+STOPPING = {
+    RuleAction.DENY: DecisionKind.DENY,
+    RuleAction.CANCEL: DecisionKind.CANCEL,
+    RuleAction.TERMINATE: DecisionKind.TERMINATE,
+}

@@ -1,0 +1,220 @@
+"""Events to durable batches: who, what, may it, and what happened. One thread owns this."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from agent.guard.hold import Settled
+from agent.judge import STOPPING, Enrich, Parser
+from agent.sessions import SessionTracker
+from agent.wire import BatchBuilder, Payload
+from model.action import Action, ActionKind, ActionOutcome, ActionResult
+from model.catalog import Snapshot
+from model.event import Event, Lost, StatementStarted
+from model.session import BackendKey, Session
+from model.statement import Shape, Statement
+from model.verdict import Mode, Outcome, RuleAction, Severity, Verdict
+from rules import Judge, Match, View, decide
+
+CHANGING = frozenset(
+    [
+        "alter",
+        "create",
+        "drop",
+        "grant",
+        "revoke",
+        "reassign",
+        "comment",
+        "security_label",
+        "import",
+        "truncate",
+    ]
+)
+CHANGING_FUNCTIONS = frozenset(("pg_reload_conf", "pg_catalog.pg_reload_conf", "set_config"))
+SETTLED_LIMIT = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A statement that the guard has settled."""
+
+    event: StatementStarted
+    settled: Settled
+
+
+class Pipeline:
+    """``take`` what the sources saw, ``tick`` the time, ``payloads`` for the spool."""
+
+    def __init__(
+        self,
+        *,
+        tracker: SessionTracker,
+        parser: Parser,
+        judge: Callable[[], Judge],
+        mode: Mode,
+        redact_message: Callable[[str], str],
+        on_change: Callable[[], None],
+        on_verdict: Callable[[Verdict], None],
+        send_full_text: bool = False,
+    ) -> None:
+        """``on_change``: a statement may have changed the catalog."""
+        self._tracker = tracker
+        self._parser = parser
+        self._judge = judge
+        self._mode = mode
+        self._redact_message = redact_message
+        self._on_change = on_change
+        self._on_verdict = on_verdict
+        self._send_full_text = send_full_text
+        self._builder = BatchBuilder()
+        self._held: OrderedDict[tuple[BackendKey, bytes], deque[Settled]] = OrderedDict()
+        self.statements = 0
+
+    @property
+    def rows(self) -> int:
+        return self._builder.rows
+
+    def take(self, events: Iterable[Event | Held], now_us: int) -> None:
+        """Events of one poll, in their order; a Held carries its StatementStarted inside."""
+        known: list[Session | Statement] = []
+        for event in events:
+            if isinstance(event, Held):
+                self._remember(event)
+                event = event.event
+            if isinstance(event, Lost):
+                self._builder.add_loss(event)
+            else:
+                known.extend(self._tracker.observe(event))
+        self._record(known, now_us)
+
+    def tick(self, now_us: int) -> None:
+        """Let what waited long enough for its other half go."""
+        self._record(self._tracker.expire(now_us), now_us)
+        for lost in self._tracker.losses():
+            self._builder.add_loss(lost)
+
+    def add_snapshot(self, snapshot: Snapshot) -> None:
+        self._builder.add_snapshot(snapshot)
+
+    def add_action(self, action: Action, result: ActionResult, session: Session) -> None:
+        """An operator's order is on the record like a rule's verdict."""
+        ended = action.kind is ActionKind.TERMINATE
+        done = Outcome.TERMINATED if ended else Outcome.CANCELLED
+        verdict = Verdict(
+            at_us=result.at_us,
+            backend=action.backend,
+            statement_id=0,
+            rule_id="operator",
+            title=f"ordered by {action.requested_by}",
+            severity=Severity.INFORMATIONAL,
+            action=RuleAction.TERMINATE if ended else RuleAction.CANCEL,
+            mode=self._mode,
+            outcome=done if result.outcome is ActionOutcome.DONE else Outcome.FAILED,
+            reason=action.reason if result.outcome is ActionOutcome.DONE else result.message,
+            digest="",
+        )
+        self._on_verdict(verdict)
+        self._builder.add_verdict(verdict, session, "")
+
+    def payloads(self) -> Sequence[Payload]:
+        return self._builder.take()
+
+    def _remember(self, held: Held) -> None:
+        key = (held.event.backend, held.event.text)
+        self._held.setdefault(key, deque()).append(held.settled)
+        while len(self._held) > SETTLED_LIMIT:
+            self._held.popitem(last=False)
+
+    def _settled(self, statement: Statement) -> Settled | None:
+        key = (statement.session.key, statement.text)
+        waiting = self._held.get(key)
+        if not waiting:
+            return None
+        settled = waiting.popleft()
+        if not waiting:
+            del self._held[key]
+        return settled
+
+    def _record(self, known: Sequence[Session | Statement], now_us: int) -> None:
+        statements = []
+        for each in known:
+            if isinstance(each, Session):
+                self._builder.add_session(each, now_us)
+            else:
+                statements.append(each)
+        if not statements:
+            return
+        texts = [statement.text for statement in statements]
+        shapes = self._parser.shapes(texts, [statement.text_bytes for statement in statements])
+        for statement, shape in zip(statements, shapes, strict=True):
+            self._record_statement(statement, shape)
+
+    def _record_statement(self, statement: Statement, shape: Shape) -> None:
+        self.statements += 1
+        rule = ""
+        if self._mode is not Mode.OFF:
+            rule = self._judge_statement(statement, shape)
+        if shape.operation in CHANGING or CHANGING_FUNCTIONS.intersection(shape.functions):
+            self._on_change()
+        message = self._redact_message(statement.error_message) if statement.error_message else ""
+        if self._send_full_text:
+            shape = replace(shape, redacted_text=statement.text.decode("utf-8", "backslashreplace"))
+        self._builder.add(statement, shape, message, rule)
+
+    def _judge_statement(self, statement: Statement, shape: Shape) -> str:
+        """The id of the rule that decided; its verdict is recorded with what really happened."""
+        settled = self._settled(statement)
+        view = View(shape, statement.session, statement.text_bytes, statement.protocol)
+        match = decide(self._judge().judge(view))
+        if match is None or match.action is RuleAction.OBSERVE:
+            return match.rule.id if match else ""
+        verdict = _verdict(statement, shape, match, self._mode, settled)
+        self._on_verdict(verdict)
+        self._builder.add_verdict(verdict, statement.session, shape.redacted_text)
+        return match.rule.id
+
+
+def _verdict(
+    statement: Statement, shape: Shape, match: Match, mode: Mode, settled: Settled | None
+) -> Verdict:
+    outcome = _outcome(match, mode, settled)
+    reason = match.reason
+    if settled is not None and settled.reason:
+        reason = f"{reason} ({settled.reason})"
+    return Verdict(
+        at_us=statement.started_at_us,
+        backend=statement.session.key,
+        statement_id=statement.id,
+        rule_id=match.rule.id,
+        title=match.rule.title,
+        severity=match.rule.severity,
+        action=match.action,
+        mode=mode,
+        outcome=outcome,
+        reason=reason,
+        digest=shape.digest,
+        held_us=settled.held_us if settled else 0,
+    )
+
+
+def _outcome(match: Match, mode: Mode, settled: Settled | None) -> Outcome:
+    if mode is not Mode.ENFORCE or match.action not in STOPPING:
+        return Outcome.OBSERVED
+    if settled is None or settled.outcome is None:
+        return Outcome.TOO_LATE
+    return settled.outcome
+
+
+def enricher(
+    identify: Callable[[Session], Session], superusers: Callable[[str], frozenset[str] | None]
+) -> Enrich:
+    """Fills what neither source knows: identity, and whether the login is a superuser."""
+
+    def enrich(session: Session) -> Session:
+        names = superusers(session.cluster)
+        known = None if names is None else session.user in names
+        return identify(replace(session, superuser=known))
+
+    return enrich

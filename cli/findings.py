@@ -1,0 +1,49 @@
+"""``pgwarden findings``: what analytics and rules want a person to know."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import orjson
+import typer
+
+from cli.context import ConfigOption, Exit, JsonOption, fail, out, printable, read_config
+from cli.lines import finding
+
+KINDS = ("drift", "anomaly", "guard", "coverage")
+LATEST = """
+SELECT * FROM findings
+WHERE at >= now() - to_hours(?) AND (? = '' OR kind = ?)
+QUALIFY row_number() OVER (PARTITION BY id ORDER BY at DESC, resolved_at DESC NULLS LAST) = 1
+ORDER BY at DESC LIMIT ?
+"""
+
+
+def findings(
+    kind: Annotated[str, typer.Option(help=f"Only one of: {', '.join(KINDS)}.")] = "",
+    hours: Annotated[int, typer.Option(help="How far back.", min=1)] = 24,
+    limit: Annotated[int, typer.Option(min=1)] = 50,
+    evidence: Annotated[bool, typer.Option(help="Print the query that shows each.")] = False,
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """List findings, newest first; exit 1 when there are any that are not resolved."""
+    if kind and kind not in KINDS:
+        fail(f"unknown kind {kind}; there are {', '.join(KINDS)}", Exit.USAGE)
+    from collector.store import open_views
+
+    with open_views(read_config(config).collector.data_dir) as views:
+        result = views.execute(LATEST, [hours, kind, kind, limit])
+        names = [column[0] for column in result.description or ()]
+        rows = [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+    for row in rows:
+        if json:
+            typer.echo(orjson.dumps(row, default=str).decode())
+            continue
+        out.print(finding(row), soft_wrap=True)
+        if evidence and row["evidence_sql"]:
+            out.print("    " + printable(row["evidence_sql"]), markup=False, soft_wrap=True)
+    if not rows and not json:
+        out.print(f"no findings in the last {hours} h")
+    if any(row["resolved_at"] is None for row in rows):
+        raise typer.Exit(Exit.FOUND)
