@@ -1,0 +1,309 @@
+"""From libpg_query's parse tree to what a statement does and touches.
+
+This file walks queries (SELECT, INSERT, UPDATE, DELETE, MERGE) and everything below them;
+``commands.py`` knows the other statements by table, ``code.py`` the bodies of functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from agent.sql.commands import command
+from agent.sql.facts import Facts, Scope
+from agent.sql.tree import (
+    Node,
+    dotted,
+    each,
+    fields_of,
+    is_null,
+    relation_name,
+    strings,
+    truth,
+    unwrap,
+)
+
+Parse = Callable[[str], Node]
+"""Text to libpg_query's JSON; raises ValueError if the grammar refuses it."""
+
+_REDUCING = frozenset(
+    {"count", "sum", "avg", "min", "max", "bool_and", "bool_or", "every", "stddev", "variance"}
+)
+"""Aggregates that hand out less than they read; ``json_agg`` and ``string_agg`` do not."""
+
+
+def classify(tree: Node, parse: Parse) -> Facts:
+    """Facts of all statements in ``tree``, in the order in which they are written."""
+    facts = Facts()
+    walker = Walker(facts, parse)
+    statements = tree.get("stmts", [])
+    if len(statements) > 1:
+        facts.flag("multi")
+    for statement in statements:
+        walker.statement(statement.get("stmt"), Scope())
+    return facts
+
+
+class Walker:
+    """Adds to ``facts`` what it meets. ``body_depth`` counts texts within texts (DO, EXECUTE)."""
+
+    def __init__(self, facts: Facts, parse: Parse, body_depth: int = 0) -> None:
+        self.facts = facts
+        self.parse = parse
+        self.body_depth = body_depth
+
+    def statement(self, value: Any, scope: Scope) -> None:
+        """A statement whose result goes to the client or into a table: not a subquery."""
+        kind, fields = unwrap(value)
+        if kind == "SelectStmt":
+            self.result(fields, scope)
+        else:
+            self.walk(value, scope)
+
+    def result(self, select: Node, scope: Scope) -> None:
+        """A SELECT whose rows leave the statement: here it matters how many they are."""
+        scope = self.select(select, scope)
+        if is_limited(select):
+            self.facts.flag("limit")
+        elif self.hands_out_everything(select, scope):
+            self.facts.flag("unfiltered")
+
+    def walk(self, value: Any, scope: Scope) -> None:
+        """Anything below a statement; unknown nodes are passed through to their children."""
+        if isinstance(value, list):
+            for item in value:
+                self.walk(item, scope)
+            return
+        if not isinstance(value, dict):
+            return
+        kind, fields = unwrap(value)
+        handler = QUERIES.get(kind)
+        if handler is not None:
+            handler(self, fields, scope)
+        elif kind.endswith("Stmt"):
+            command(self, kind, fields, scope)
+        elif not kind and "relname" in fields:
+            self._relation(fields, scope)
+        elif not kind and "limitOption" in fields:
+            self.select(fields, scope)
+        else:
+            self.children(fields, scope)
+
+    def children(self, fields: Node, scope: Scope, skip: tuple[str, ...] = ()) -> None:
+        for key, value in fields.items():
+            if key not in skip and isinstance(value, dict | list):
+                self.walk(value, scope)
+
+    # Queries
+
+    def select(self, fields: Node, scope: Scope) -> Scope:
+        """Returns the scope within: with the CTEs that the SELECT defines."""
+        if "valuesLists" not in fields:
+            self.facts.verb("select")
+        scope = self.with_clause(fields, scope)
+        into = fields.get("intoClause")
+        if into and self.body_depth == 0:
+            # In PL/pgSQL the same words fill variables.
+            name = relation_name(into.get("rel"))
+            self.facts.verb("create", said="INTO")
+            self.facts.object("table", name)
+            self.facts.writes.add(name)
+        self.aliases(fields.get("fromClause"), scope)
+        skip = ("withClause", "intoClause", "sortClause")
+        self.walk(fields.get("fromClause"), scope)
+        self.children(fields, scope, skip=(*skip, "fromClause"))
+        self._sort(fields, scope)
+        return scope
+
+    def _sort(self, fields: Node, scope: Scope) -> None:
+        """ORDER BY a bare name means the output column first, which is no column of a relation."""
+        labels = {item.get("name") for _, item in each(fields.get("targetList"))}
+        for _, sort in each(fields.get("sortClause")):
+            kind, reference = unwrap(sort.get("node"))
+            names = strings(reference.get("fields"))
+            if not (kind == "ColumnRef" and len(names) == 1 and names[0] in labels):
+                self.walk(sort.get("node"), scope)
+
+    def _insert(self, fields: Node, scope: Scope) -> None:
+        self.facts.verb("insert")
+        scope = self.with_clause(fields, scope)
+        self._target(fields, scope)
+        self._assigned(fields.get("cols"))
+        select = fields_of(fields.get("selectStmt"), "SelectStmt")
+        if select and "valuesLists" not in select:
+            self.result(select, scope.child())
+        elif select:
+            self.select(select, scope.child())
+        conflict = fields.get("onConflictClause", {})
+        if conflict.get("action") == "ONCONFLICT_UPDATE":
+            self.facts.verbs.add("update")
+            self._assigned(conflict.get("targetList"))
+        self.walk(conflict, scope)
+        self.walk(fields.get("returningClause"), scope)
+
+    def _update(self, fields: Node, scope: Scope) -> None:
+        self.facts.verb("update")
+        self._change(fields, scope)
+        self._assigned(fields.get("targetList"))
+
+    def _delete(self, fields: Node, scope: Scope) -> None:
+        self.facts.verb("delete")
+        self._change(fields, scope)
+
+    def _change(self, fields: Node, scope: Scope) -> None:
+        self._condition(fields.get("whereClause"))
+        scope = self.with_clause(fields, scope)
+        self._target(fields, scope)
+        self.aliases(fields.get("fromClause"), scope)
+        self.aliases(fields.get("usingClause"), scope)
+        self.children(fields, scope, skip=("withClause", "relation"))
+
+    def _merge(self, fields: Node, scope: Scope) -> None:
+        self.facts.verb("merge")
+        scope = self.with_clause(fields, scope)
+        self._target(fields, scope)
+        for _, clause in each(fields.get("mergeWhenClauses")):
+            action = str(clause.get("commandType", "")).removeprefix("CMD_").lower()
+            if action in ("insert", "update", "delete"):
+                self.facts.verbs.add(action)
+            self._assigned(clause.get("targetList"))
+        if truth(fields.get("joinCondition")):
+            self.facts.flag("trivial_where")
+        self.aliases([fields.get("sourceRelation")], scope)
+        self.children(fields, scope, skip=("withClause", "relation"))
+
+    def _condition(self, where: Any) -> None:
+        if where is None:
+            self.facts.flag("missing_where")
+        elif truth(where):
+            self.facts.flag("trivial_where")
+
+    def _target(self, fields: Node, scope: Scope) -> None:
+        """The relation that a statement changes is never a CTE, whatever its name."""
+        relation = fields.get("relation", {})
+        name = relation_name(relation)
+        self.facts.write(name)
+        alias = relation.get("alias", {}).get("aliasname") or relation.get("relname", "")
+        scope.aliases[alias] = name
+
+    def _assigned(self, targets: Any) -> None:
+        for _, target in each(targets):
+            self.facts.column(target.get("name", ""))
+
+    # Names in scope
+
+    def with_clause(self, fields: Node, scope: Scope) -> Scope:
+        """A CTE sees those before it; only under RECURSIVE itself and those after it."""
+        scope = scope.child()
+        clause = fields.get("withClause", {})
+        ctes = [cte for _, cte in each(clause.get("ctes"))]
+        if clause.get("recursive"):
+            scope.ctes.update({cte.get("ctename", ""): False for cte in ctes})
+        for cte in ctes:
+            kind, query = unwrap(cte.get("ctequery"))
+            self.walk(cte.get("ctequery"), scope.child())
+            whole = kind == "SelectStmt" and self.hands_out_everything(query, scope)
+            scope.ctes[cte.get("ctename", "")] = whole
+        return scope
+
+    def aliases(self, sources: Any, scope: Scope) -> None:
+        for kind, source in each(sources):
+            alias = source.get("alias", {}).get("aliasname", "")
+            if kind == "RangeVar":
+                cte = "schemaname" not in source and source.get("relname") in scope.ctes
+                name = "" if cte else relation_name(source)
+                scope.aliases[alias or source.get("relname", "")] = name
+            elif kind == "JoinExpr":
+                self.aliases([source.get("larg"), source.get("rarg")], scope)
+            if alias and kind != "RangeVar":
+                scope.aliases[alias] = ""
+
+    # Leaves
+
+    def _relation(self, fields: Node, scope: Scope) -> None:
+        if "schemaname" not in fields and fields.get("relname") in scope.ctes:
+            return
+        self.facts.read(relation_name(fields))
+
+    def _column(self, fields: Node, scope: Scope) -> None:
+        items = fields.get("fields", [])
+        parts = strings(items)
+        if items and "A_Star" in items[-1]:
+            self.facts.flag("star")
+            parts = [*parts, "*"]
+        if len(parts) == 1 and parts[0] in scope.aliases:
+            # A relation's name as a value is the whole row: SELECT u FROM users u.
+            self.facts.flag("star")
+            parts = [*parts, "*"]
+        if len(parts) == 2 and parts[0] in scope.aliases:
+            relation = scope.aliases[parts[0]]
+            parts = [relation, parts[1]] if relation else parts[1:]
+        self.facts.column(".".join(parts))
+
+    def _function(self, fields: Node, scope: Scope) -> None:
+        name = dotted(fields.get("funcname"))
+        self.facts.functions.add(name)
+        if name == "set_config":
+            # The name of a setting is a literal here; only what cannot be a value is believed.
+            argument = fields.get("args", [{}])[0]
+            text = argument.get("A_Const", {}).get("sval", {}).get("sval", "")
+            if text.replace("_", "").replace(".", "").isalpha() and text.islower():
+                self.facts.setting(text)
+                self.facts.credentials = True
+        self.children(fields, scope)
+
+    # How much
+
+    def hands_out_everything(self, select: Node, scope: Scope) -> bool:
+        """Whether a SELECT returns a relation as a whole: nothing filters, limits or sums it up."""
+        if is_limited(select):
+            return False
+        if "larg" in select:
+            arms = [fields_of(select.get(side), "SelectStmt") for side in ("larg", "rarg")]
+            arms = arms[:1] if select.get("op") == "SETOP_EXCEPT" else arms
+            return any(self.hands_out_everything(arm, scope) for arm in arms)
+        where = select.get("whereClause")
+        if (where is not None and not truth(where)) or "havingClause" in select:
+            return False
+        if any(_reduces(target) for target in select.get("targetList", [])):
+            return False
+        return any(self._whole(source, scope) for source in select.get("fromClause", []))
+
+    def _whole(self, source: Any, scope: Scope) -> bool:
+        kind, fields = unwrap(source)
+        match kind:
+            case "RangeVar":
+                name = fields.get("relname", "")
+                return scope.ctes.get(name, True) if "schemaname" not in fields else True
+            case "JoinExpr":
+                return self._whole(fields.get("larg"), scope) or self._whole(
+                    fields.get("rarg"), scope
+                )
+            case "RangeSubselect":
+                query = fields_of(fields.get("subquery"), "SelectStmt")
+                return self.hands_out_everything(query, scope)
+        return False
+
+
+def is_limited(select: Node) -> bool:
+    return "limitCount" in select and not is_null(select["limitCount"])
+
+
+def _reduces(target: Any) -> bool:
+    """Whether an output column is an aggregate over many rows, not a window function."""
+    kind, fields = unwrap(unwrap(target)[1].get("val"))
+    while kind == "TypeCast":
+        kind, fields = unwrap(fields.get("arg"))
+    return kind == "FuncCall" and "over" not in fields and dotted(fields["funcname"]) in _REDUCING
+
+
+QUERIES: dict[str, Callable[[Walker, Node, Scope], object]] = {
+    "SelectStmt": Walker.select,
+    "InsertStmt": Walker._insert,
+    "UpdateStmt": Walker._update,
+    "DeleteStmt": Walker._delete,
+    "MergeStmt": Walker._merge,
+    "RangeVar": Walker._relation,
+    "ColumnRef": Walker._column,
+    "FuncCall": Walker._function,
+}

@@ -1,0 +1,95 @@
+"""What a walk over parse trees has found so far, and the names in scope where it stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from agent.sql.redact import is_name
+
+MAX_NAMES = 500
+"""Per field: a text of 64 KB can name more things than any reader wants."""
+MAX_SUMMARY_CHARS = 255
+"""OpenTelemetry's limit for ``db.query.summary``."""
+
+
+class Names(dict[str, None]):
+    """An ordered set of names, bounded."""
+
+    def add(self, name: str) -> None:
+        if name and len(self) < MAX_NAMES:
+            self[name] = None
+
+
+@dataclass(slots=True)
+class Facts:
+    """The fields of a Shape while they are being collected."""
+
+    verbs: Names = field(default_factory=Names)
+    objects: Names = field(default_factory=Names)
+    reads: Names = field(default_factory=Names)
+    writes: Names = field(default_factory=Names)
+    columns: Names = field(default_factory=Names)
+    functions: Names = field(default_factory=Names)
+    settings: Names = field(default_factory=Names)
+    roles: Names = field(default_factory=Names)
+    flags: Names = field(default_factory=Names)
+    credentials: bool = False
+    """A fingerprint of this would depend on a secret."""
+    _summary: list[str] = field(default_factory=list)
+
+    def verb(self, verb: str, *, said: str = "") -> None:
+        """``said`` is how the summary puts it: ``DROP TABLE`` for ``drop``."""
+        self.verbs.add(verb)
+        self._summary.append(said or verb.upper())
+
+    def read(self, relation: str) -> None:
+        self.reads.add(relation)
+        self._summary.append(relation)
+
+    def write(self, relation: str) -> None:
+        self.writes.add(relation)
+        self._summary.append(relation)
+
+    def object(self, kind: str, name: str) -> None:
+        if name:
+            self.objects.add(f"{kind}:{name}")
+            self._summary.append(name)
+
+    def column(self, name: str) -> None:
+        """A value in double quotes parses as a column: hide what does not look like a name."""
+        parts = name.split(".")
+        self.columns.add(".".join(p if p == "*" or is_name(p) else "?" for p in parts))
+
+    def setting(self, name: str) -> None:
+        self.settings.add(name.lower() if is_name(name) else "?")
+
+    def flag(self, name: str) -> None:
+        self.flags.add(name)
+
+    @property
+    def summary(self) -> str:
+        kept: list[str] = []
+        length = -1
+        for word in self._summary:
+            if kept and word == kept[-1]:
+                continue
+            length += 1 + len(word)
+            if length > MAX_SUMMARY_CHARS:
+                break
+            kept.append(word)
+        return " ".join(kept)
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Names that a part of a statement sees: CTEs, and aliases of relations.
+
+    An alias stands for its relation's name, or for ``""`` where it is a subquery or function.
+    """
+
+    ctes: dict[str, bool] = field(default_factory=dict)
+    """Name of each visible CTE, and whether it hands out a whole relation."""
+    aliases: dict[str, str] = field(default_factory=dict)
+
+    def child(self) -> Scope:
+        return Scope(dict(self.ctes), dict(self.aliases))

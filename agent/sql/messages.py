@@ -1,0 +1,85 @@
+"""Server error messages without the values that they quote."""
+
+from __future__ import annotations
+
+import re
+
+from agent.sql.redact import is_name
+
+MAX_MESSAGE_CHARS = 2_000
+
+_NOUNS = (
+    "relation|table|view|materialized view|sequence|index|constraint|column|role|user|database"
+    "|schema|extension|parameter|tablespace|policy|trigger|publication|subscription|language"
+    "|server|function|procedure|encoding"
+)
+_NOUN = re.compile(rf"\b({_NOUNS}) \Z", re.IGNORECASE)
+_QUOTED = re.compile(r'"([^"]*)"(?=[\s,;.:)]|\Z)')
+_KEY = re.compile(r"Key \((.*?)\)=\(.*\)", re.DOTALL)
+_COLUMNS = re.compile(r"[^\W\d]\w*(?:, [^\W\d]\w*)*\Z")
+_NEAR = re.compile(r"(at or near|invalid regular expression:|syntax error in \w+:).*", re.DOTALL)
+_NUMBER = re.compile(r"(?<![\w\"])[-+]?\.?\d[\w.:+-]*")
+_PARENTHESES = re.compile(r"\(.*\)", re.DOTALL)
+_USER_WRITTEN = "P0001"
+"""raise_exception: the words are the application's own and may be anything."""
+
+
+def redact_message(text: str, sqlstate: str = "") -> str:
+    """A server error message without values; names stay where the wording makes them sure.
+
+    A name after ``relation``, ``constraint`` and the like is kept. ``column "x" does not exist`` is
+    not: that is what a string in double quotes looks like to PostgreSQL. Anything else quoted, in
+    parentheses, or numeric becomes ``?``; so does everything of a message that a function raised.
+    """
+    text = text[:MAX_MESSAGE_CHARS]
+    if sqlstate == _USER_WRITTEN:
+        return "(raised by application code)"
+    text = _KEY.sub(_redact_key, text)
+    text = _NEAR.sub(r'\1 "?"', text)
+    text = _redact_quotes(text)
+    text = _redact_parentheses(text)
+    return _NUMBER.sub("?", text)
+
+
+def _redact_key(match: re.Match[str]) -> str:
+    columns = match.group(1)
+    return f"Key [{columns if _COLUMNS.match(columns) else '?'}]=[?]"
+
+
+def _redact_quotes(text: str) -> str:
+    """The first quote that holds no sure name hides everything up to the last quote.
+
+    A value may itself hold quotes, so where it ends cannot be told from the text.
+    """
+    kept: list[str] = []
+    at = 0
+    while (quote := _first_quote(text, at)) >= 0:
+        name = _sure_name(text, quote)
+        if name is None:
+            last = max(text.rfind('"'), text.rfind("'"))
+            return (
+                "".join(kept) + text[at:quote] + '"?"' + (text[last + 1 :] if last > quote else "")
+            )
+        kept.append(text[at:name])
+        at = name
+    return "".join(kept) + text[at:]
+
+
+def _first_quote(text: str, at: int) -> int:
+    found = [i for i in (text.find('"', at), text.find("'", at)) if i >= 0]
+    return min(found, default=-1)
+
+
+def _sure_name(text: str, quote: int) -> int | None:
+    """Where a kept name ends that begins at ``quote``, or None if it must go."""
+    noun = _NOUN.search(text[max(0, quote - 24) : quote])
+    quoted = _QUOTED.match(text, quote)
+    if noun is None or quoted is None or not is_name(quoted.group(1)):
+        return None
+    missing = text.startswith(" does not exist", quoted.end())
+    return None if missing and noun.group(1).lower() == "column" else quoted.end()
+
+
+def _redact_parentheses(text: str) -> str:
+    text = _PARENTHESES.sub("(?)", text)
+    return text.replace("[?]", "(?)").replace("Key [", "Key (").replace("]=(?)", ")=(?)")

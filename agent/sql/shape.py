@@ -1,0 +1,173 @@
+"""One text to the fields of its Shape, with libpg_query's C functions only.
+
+Runs inside the worker. ``parse_sql`` builds Python objects recursively in C and crashes on deep
+trees; the JSON form is bounded by libpg_query's own stack check.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import orjson
+import pglast.parser
+
+from agent.sql.classify import classify
+from agent.sql.facts import Facts
+from agent.sql.redact import Token, redact_tokens, redact_unscanned
+from agent.sql.tree import Node
+from model.statement import ParseStatus
+
+MAX_ALTERNATIVE_READINGS = 8
+_OUT_OF_ROOM = ("memory exhausted", "stack depth limit", "out of memory")
+"""libpg_query's words when a text is too deep for it: nobody knows what PostgreSQL would say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the worker says of one text: a Shape without its digest."""
+
+    status: str
+    redacted_text: str
+    operation: str = ""
+    summary: str = ""
+    verbs: tuple[str, ...] = ()
+    objects: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    functions: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    fingerprint: str = ""
+    statements: int = 0
+
+    def to_wire(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class UnparsedError(ValueError):
+    """The text has no parse tree; ``status`` says why."""
+
+    def __init__(self, status: ParseStatus) -> None:
+        super().__init__(status.value)
+        self.status = status
+
+
+def answer(text: str) -> Answer:
+    """The Answer to ``text``, which is UTF-8, holds no NUL and is at most 64 KB."""
+    tokens = scan(text)
+    if tokens is None:
+        return Answer(_failure(text), redact_unscanned(text))
+    if ambiguous(text, tokens):
+        return Answer(ParseStatus.FAILED, redact_tokens(text, tokens, parsed=False))
+    try:
+        tree = parse(text)
+        facts = classify(tree, parse)
+    except UnparsedError as error:
+        return Answer(error.status, redact_tokens(text, tokens, parsed=False))
+    except RecursionError:
+        return Answer(ParseStatus.FAILED, redact_tokens(text, tokens, parsed=False))
+    return _parsed(text, tokens, tree, facts)
+
+
+def _parsed(text: str, tokens: list[Token], tree: Node, facts: Facts) -> Answer:
+    secret = facts.credentials or "password" in facts.flags
+    return Answer(
+        status=ParseStatus.PARSED,
+        redacted_text=redact_tokens(text, tokens, parsed=True),
+        operation=next(iter(facts.verbs), ""),
+        summary=facts.summary,
+        verbs=tuple(facts.verbs),
+        objects=tuple(facts.objects),
+        reads=tuple(facts.reads),
+        writes=tuple(facts.writes),
+        columns=tuple(facts.columns),
+        functions=tuple(facts.functions),
+        settings=tuple(facts.settings),
+        roles=tuple(facts.roles),
+        flags=tuple(facts.flags),
+        fingerprint="" if secret else _fingerprint(text),
+        statements=len(tree.get("stmts", [])),
+    )
+
+
+def parse(text: str) -> Node:
+    """The parse tree; raises UnparsedError."""
+    try:
+        source = pglast.parser.parse_sql_json(text)
+    except pglast.parser.ParseError as error:
+        raise UnparsedError(_status_of(error)) from None
+    try:
+        tree: Node = orjson.loads(source)
+    except orjson.JSONDecodeError:
+        # orjson stops at 1,024 levels, which 500 terms joined by || reach; the standard library
+        # goes as deep as the recursion limit.
+        tree = json.loads(source)
+    return tree
+
+
+def scan(text: str) -> list[Token] | None:
+    try:
+        return [Token(*token) for token in pglast.parser.scan(text)]
+    except pglast.parser.ParseError:
+        return None
+
+
+def ambiguous(text: str, tokens: list[Token]) -> bool:
+    r"""Whether the text reads otherwise where standard_conforming_strings is off.
+
+    ``'a\'; DROP TABLE t; --'`` is one string there and two statements here. The session's setting
+    is not in the text, so such a text counts as not understood, unless the other reading leaves a
+    quote open and so cannot run, as with ``LIKE x ESCAPE '\'``.
+    """
+    for _ in range(MAX_ALTERNATIVE_READINGS):
+        doubtful = next((t for t in tokens if _backslash_before_quote(text, t)), None)
+        if doubtful is None:
+            return False
+        if not _escape_character(text, tokens, doubtful):
+            return True
+        text = f"{text[: doubtful.start]}E{text[doubtful.start :]}"
+        other = scan(text)
+        if other is None:
+            return False
+        tokens = other
+        if next((t for t in tokens if _backslash_before_quote(text, t)), None) is None:
+            return True
+    return True
+
+
+def _backslash_before_quote(text: str, token: Token) -> bool:
+    return (
+        token.name == "SCONST"
+        and text[token.start] == "'"
+        and "\\'" in text[token.start : token.end + 1]
+    )
+
+
+def _escape_character(text: str, tokens: list[Token], token: Token) -> bool:
+    at = tokens.index(token)
+    is_backslash = text[token.start : token.end + 1] == "'\\'"
+    return is_backslash and at > 0 and tokens[at - 1].name == "ESCAPE"
+
+
+def _failure(text: str) -> ParseStatus:
+    try:
+        pglast.parser.fingerprint(text)
+    except pglast.parser.ParseError as error:
+        return _status_of(error)
+    return ParseStatus.FAILED
+
+
+def _status_of(error: Exception) -> ParseStatus:
+    words = str(error.args[0]) if error.args else ""
+    return ParseStatus.FAILED if words.startswith(_OUT_OF_ROOM) else ParseStatus.INVALID
+
+
+def _fingerprint(text: str) -> str:
+    try:
+        return str(pglast.parser.fingerprint(text))
+    except pglast.parser.ParseError:
+        return ""

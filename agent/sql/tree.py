@@ -1,0 +1,232 @@
+"""Reading libpg_query's JSON: names, constants, truth.
+
+A node is either wrapped, ``{"RangeVar": {...}}``, or, where its field allows only one type, bare:
+``"relation": {"relname": ...}``.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+Node = dict[str, Any]
+
+
+def unwrap(value: Any) -> tuple[str, Node]:
+    """Type and fields of a wrapped node; type is empty for anything else."""
+    if isinstance(value, dict) and len(value) == 1:
+        ((key, fields),) = value.items()
+        if key[:1].isupper() and isinstance(fields, dict):
+            return key, fields
+    return "", value if isinstance(value, dict) else {}
+
+
+def fields_of(value: Any, kind: str) -> Node:
+    """Fields of a node of ``kind``, wrapped or bare; empty if it is of another type."""
+    found, fields = unwrap(value)
+    return fields if found in ("", kind) else {}
+
+
+def strings(value: Any) -> list[str]:
+    """The String items of a list, a List node or a single String node; others are skipped."""
+    kind, fields = unwrap(value)
+    if kind == "String":
+        return [fields.get("sval", "")]
+    if kind == "List":
+        value = fields.get("items", [])
+    if kind == "TypeName" or (not kind and "names" in fields):
+        value = fields.get("names", [])
+    if kind == "ObjectWithArgs" or (not kind and "objname" in fields):
+        value = fields.get("objname", [])
+    if not isinstance(value, list):
+        return []
+    return [item["String"].get("sval", "") for item in value if "String" in item]
+
+
+def dotted(value: Any) -> str:
+    """``schema.name`` of a list of strings; ``pg_catalog.`` is left out: it is always searched."""
+    parts = strings(value)
+    if len(parts) > 1 and parts[0] == "pg_catalog":
+        parts = parts[1:]
+    return ".".join(parts)
+
+
+def relation_name(range_var: Any) -> str:
+    fields = fields_of(range_var, "RangeVar")
+    parts = [fields.get(key, "") for key in ("catalogname", "schemaname", "relname")]
+    return ".".join(part for part in parts if part)
+
+
+def role_names(values: Any) -> list[str]:
+    """Roles of one RoleSpec or a list of them; ``public`` and ``current_user`` in lower case."""
+    items = values if isinstance(values, list) else [values]
+    names = []
+    for item in items:
+        fields = fields_of(item, "RoleSpec")
+        spec = str(fields.get("roletype", ""))
+        if spec == "ROLESPEC_CSTRING":
+            names.append(fields.get("rolename", ""))
+        elif spec:
+            names.append(spec.removeprefix("ROLESPEC_").lower())
+    return names
+
+
+def options(fields: Node, key: str = "options") -> Iterator[tuple[str, Any]]:
+    """Name and argument of each DefElem."""
+    for item in fields.get(key, []):
+        kind, element = unwrap(item)
+        if kind == "DefElem":
+            yield element.get("defname", ""), element.get("arg")
+
+
+def constant_text(value: Any) -> str | None:
+    """The text of a string constant or String node."""
+    kind, fields = unwrap(value)
+    if kind == "String":
+        return str(fields.get("sval", ""))
+    if kind == "A_Const" and "sval" in fields:
+        return str(fields["sval"].get("sval", ""))
+    if kind == "TypeCast":
+        return constant_text(fields.get("arg"))
+    return None
+
+
+def switched_on(argument: Any) -> bool:
+    """How PostgreSQL reads a boolean option: absent argument is true."""
+    kind, fields = unwrap(argument)
+    if kind == "Boolean":
+        return bool(fields.get("boolval"))
+    if kind == "Integer":
+        return bool(fields.get("ival"))
+    text = constant_text(argument)
+    return text is None or text.lower() not in ("false", "off", "no", "0")
+
+
+def is_null(value: Any) -> bool:
+    return unwrap(value)[0] == "A_Const" and bool(unwrap(value)[1].get("isnull"))
+
+
+def truth(value: Any) -> bool | None:
+    """What a condition is for every row: True, False, or None when it depends on the row."""
+    kind, fields = unwrap(value)
+    match kind:
+        case "A_Const":
+            return _constant_truth(fields)
+        case "TypeCast":
+            return truth(fields.get("arg"))
+        case "BoolExpr":
+            return _combined(str(fields.get("boolop")), [truth(a) for a in fields.get("args", [])])
+        case "A_Expr":
+            return _comparison(fields)
+        case "BooleanTest":
+            inner = truth(fields.get("arg"))
+            return inner if fields.get("booltesttype") == "IS_TRUE" else None
+        case "NullTest":
+            return _null_test(fields)
+        case "SubLink":
+            return _exists(fields)
+    return None
+
+
+def _constant_truth(fields: Node) -> bool | None:
+    if fields.get("isnull"):
+        return False
+    if "boolval" in fields:
+        return bool(fields["boolval"].get("boolval"))
+    if "ival" in fields:
+        return bool(fields["ival"].get("ival"))
+    text = fields.get("sval", {}).get("sval", "").strip().lower()
+    if text and any(word.startswith(text) for word in ("true", "yes", "on", "1")):
+        return True
+    return None
+
+
+def _combined(junction: str, parts: list[bool | None]) -> bool | None:
+    if junction == "NOT_EXPR":
+        return None if parts[0] is None else not parts[0]
+    decisive = junction == "OR_EXPR"
+    if decisive in parts:
+        return decisive
+    return None if None in parts else not decisive
+
+
+_COMPARE: dict[str, Callable[[float, float], bool]] = {
+    "=": operator.eq,
+    "": operator.eq,  # IS NOT DISTINCT FROM has no operator name
+    "<>": operator.ne,
+    "<": operator.lt,
+    ">": operator.gt,
+    "<=": operator.le,
+    ">=": operator.ge,
+}
+
+
+def _comparison(fields: Node) -> bool | None:
+    """``1 = 1``, ``1 < 2``, ``id = id``: the last is true for every row that is not null."""
+    kind = fields.get("kind")
+    left, right = fields.get("lexpr"), fields.get("rexpr")
+    if kind == "AEXPR_IN":
+        items = unwrap(right)[1].get("items", [])
+        return True if any(_bare(item) == _bare(left) for item in items) else None
+    if kind in ("AEXPR_LIKE", "AEXPR_ILIKE"):
+        return True if set(constant_text(right) or "-") == {"%"} else None
+    sign = "" if kind == "AEXPR_NOT_DISTINCT" else dotted(fields.get("name"))
+    if kind not in ("AEXPR_OP", "AEXPR_NOT_DISTINCT") or left is None or sign not in _COMPARE:
+        return None
+    if not _volatile(left) and _bare(left) == _bare(right):
+        return sign in ("", "=", "<=", ">=")
+    a, b = _number(left), _number(right)
+    if a is not None and b is not None:
+        return _COMPARE[sign](a, b)
+    if constant_text(left) is None or constant_text(right) is None:
+        return None
+    return {"=": False, "<>": True}.get(sign)
+
+
+def _null_test(fields: Node) -> bool | None:
+    """``1 IS NOT NULL``: a constant that is there."""
+    constant = unwrap(fields.get("arg"))
+    if constant[0] != "A_Const":
+        return None
+    return bool(constant[1].get("isnull")) == (fields.get("nulltesttype") == "IS_NULL")
+
+
+def _exists(fields: Node) -> bool | None:
+    select = fields_of(fields.get("subselect"), "SelectStmt")
+    if fields.get("subLinkType") != "EXISTS_SUBLINK":
+        return None
+    bare = not any(key in select for key in ("fromClause", "whereClause", "limitCount", "larg"))
+    return True if bare else None
+
+
+def _volatile(value: Any) -> bool:
+    return unwrap(value)[0] in ("FuncCall", "SubLink")
+
+
+def _number(value: Any) -> float | None:
+    kind, fields = unwrap(value)
+    if kind == "TypeCast":
+        return _number(fields.get("arg"))
+    if kind != "A_Const":
+        return None
+    if "ival" in fields:
+        return float(fields["ival"].get("ival", 0))
+    try:
+        return float(fields["fval"].get("fval", "")) if "fval" in fields else None
+    except ValueError:
+        return None
+
+
+def _bare(value: Any) -> Any:
+    """A tree without source locations, so that two spellings of one thing are equal."""
+    if isinstance(value, dict):
+        return {k: _bare(v) for k, v in value.items() if k != "location"}
+    if isinstance(value, list):
+        return [_bare(item) for item in value]
+    return value
+
+
+def each(values: Iterable[Any] | None) -> Iterator[tuple[str, Node]]:
+    for value in values or ():
+        yield unwrap(value)

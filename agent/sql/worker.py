@@ -1,0 +1,76 @@
+"""The parser's process: reads batches of texts, answers each with the fields of its Shape.
+
+Started by ``ParserClient`` as ``python -m agent.sql.worker FD PARENT_PID``; FD is its end of a
+socket pair. Not standard output: libpg_query prints there when it runs out of memory, and exits.
+Every answer is a frame of its own, written at once, so that the client knows which text kills.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+
+import orjson
+
+from agent.sql import sandbox
+from agent.sql.frames import Unpacker, pack
+from agent.sql.shape import Answer, answer
+from model.statement import ParseStatus
+
+CPU_SECONDS_PER_BATCH = 60
+"""The client's clock is the real limit; this one holds when the client is gone."""
+RECURSION_LIMIT = 12_000
+READ_BYTES = 1 << 18
+
+
+def main(arguments: list[str]) -> int:
+    connection = socket.socket(fileno=int(arguments[0]))
+    sys.setrecursionlimit(RECURSION_LIMIT)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _warm_up()
+    sandbox.enter(parent_pid=int(arguments[1]))
+    connection.sendall(pack(b"ready"))
+    serve(connection)
+    return 0
+
+
+def _warm_up() -> None:
+    """Whatever Python loads on first use must be loaded before the doors close."""
+    for text in (
+        "DO $$ BEGIN EXECUTE 'DROP TABLE t'; INSERT INTO a VALUES (1) RETURNING id INTO x; END $$",
+        "SELECT 'open",
+        "SELECT 1" + "+1" * 600,
+    ):
+        orjson.dumps(answer(text).to_wire())
+
+
+def serve(connection: socket.socket) -> None:
+    """Answers batches until the client closes its end."""
+    unpacker = Unpacker()
+    while data := connection.recv(READ_BYTES):
+        for frame in unpacker.feed(data):
+            sandbox.renew_cpu_seconds(CPU_SECONDS_PER_BATCH)
+            for text in orjson.loads(frame):
+                connection.sendall(pack(orjson.dumps(_answer(text).to_wire())))
+
+
+def _answer(text: str) -> Answer:
+    """A supervising catch: one text must not cost the others their answers."""
+    try:
+        return answer(text)
+    except MemoryError:
+        raise
+    except Exception:  # noqa: BLE001  the client counts it as failed, and redacts by pattern
+        return Answer(ParseStatus.FAILED, "")
+
+
+if __name__ == "__main__":
+    try:
+        code = main(sys.argv[1:])
+    except (BrokenPipeError, ConnectionResetError):
+        code = 0
+    except MemoryError:
+        code = 1
+    os._exit(code)
