@@ -22,7 +22,7 @@ ENTRIES = (
 
 REQUIRED = ("MyStartTimestamp", "MyProcPort", "am_walsender", "CritSectionCount", "aclcheck_error")
 
-OBJECT_DATABASE = {12: 9, 14: 9, 15: 9, 18: 9}
+OBJECT_DATABASE = {12: 9, 13: 9, 14: 9, 15: 9, 16: 9, 17: 9, 18: 9}
 """``ObjectType`` of a database by major version, each proven on a running server.
 
 A version that is missing here is refused rather than guessed: a wrong number would make
