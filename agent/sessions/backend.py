@@ -1,0 +1,147 @@
+"""One backend: its statements in order, and which of them a server's answer is about.
+
+A backend runs one statement at a time, so CommandComplete messages come in the order of the
+starts, and an error is about the last that started or about something that never did.
+"""
+
+from collections import deque
+from collections.abc import Callable
+
+from agent.sessions.audits import AuditGroup
+from agent.sessions.execution import Execution
+from model.event import ErrorReport, ResponseSent, StatementStarted
+from model.session import Session
+
+SUCCESS = "00000"
+
+
+class Backend:
+    __slots__ = (
+        "alive",
+        "group",
+        "imprecise",
+        "last_requested_at_us",
+        "loose",
+        "pending",
+        "session",
+        "unmatched",
+    )
+
+    def __init__(self, session: Session, imprecise: bool) -> None:
+        self.session = session
+        self.imprecise = imprecise
+        """Only the log spoke of it so far: its start is known to the second, or not at all."""
+        self.alive = True
+        self.pending: deque[Execution] = deque()
+        """Top-level statements that have not ended, oldest first."""
+        self.unmatched: deque[Execution] = deque()
+        """Statements without an audit record, nested ones too, in the order of their start."""
+        self.group: AuditGroup | None = None
+        """The records of the statement that pgaudit wrote of last."""
+        self.loose: deque[AuditGroup] = deque()
+        """Records whose statement has not been seen."""
+        self.last_requested_at_us = 0
+
+    def start(self, event: StatementStarted, id: int, text: bytes) -> Execution:
+        parent = self.pending[-1] if event.depth and self.pending else None
+        execution = Execution(
+            id=id,
+            session=self.session,
+            text=text,
+            text_bytes=event.text_bytes,
+            started_at_us=self._started_at_us(event, parent),
+            protocol=event.protocol,
+            parent=parent,
+        )
+        if parent is None:
+            self.pending.append(execution)
+        else:
+            parent.children.append(execution)
+        self.unmatched.append(execution)
+        return execution
+
+    def _started_at_us(self, event: StatementStarted, parent: Execution | None) -> int:
+        """When the client's message came; of several statements in one message that is true of
+        the first only.
+        """
+        at_us = event.at_ns // 1000
+        requested = event.requested_at_us
+        if parent or not 0 < requested <= at_us or requested == self.last_requested_at_us:
+            return at_us
+        self.last_requested_at_us = requested
+        return requested
+
+    def answer(
+        self, event: ResponseSent, next_id: Callable[[], int]
+    ) -> tuple[list[Execution], int]:
+        """Statements that ended by this answer, and how many completions had no start.
+
+        The bytes go to the statement that was running; where one answer completes several, to the
+        last of them.
+        """
+        at_us = event.at_ns // 1000
+        ended: list[Execution] = []
+        strangers = 0
+        if self.pending:
+            running = self.pending[-1]
+            running.bytes_sent = max(running.bytes_sent, 0) + event.bytes_sent
+        for completion in event.completions:
+            if not self.pending:
+                strangers += 1
+                continue
+            execution = self.pending.popleft()
+            execution.tag, execution.rows = completion.tag, completion.rows
+            self._end(execution, at_us, SUCCESS, "", ended)
+        if event.error is not None:
+            self._fail(event, event.error, next_id, ended)
+        if event.ready:
+            self.end_all(at_us, SUCCESS, ended)
+        return ended, strangers
+
+    def _fail(
+        self,
+        event: ResponseSent,
+        error: ErrorReport,
+        next_id: Callable[[], int],
+        ended: list[Execution],
+    ) -> None:
+        at_us = event.at_ns // 1000
+        text = event.failed_text
+        if self.pending and (not text or _same(self.pending[-1], text)):
+            failed = self.pending.pop()
+            # Whatever is left gave no completion although something started after it: a portal
+            # that was suspended. How it would have ended is not known.
+            self.end_all(at_us, "", ended)
+            self._end(failed, at_us, error.sqlstate, error.message, ended)
+        elif text:
+            requested = event.requested_at_us
+            failed = Execution(
+                id=next_id(),
+                session=self.session,
+                text=text,
+                text_bytes=len(text),
+                started_at_us=requested if 0 < requested <= at_us else at_us,
+                bytes_sent=event.bytes_sent if not self.pending else -1,
+                failed_early=True,
+            )
+            self._end(failed, at_us, error.sqlstate, error.message, ended)
+
+    def end_all(self, at_us: int, sqlstate: str, ended: list[Execution]) -> None:
+        while self.pending:
+            self._end(self.pending.popleft(), at_us, sqlstate, "", ended)
+
+    def _end(
+        self, execution: Execution, at_us: int, sqlstate: str, message: str, ended: list[Execution]
+    ) -> None:
+        execution.end(at_us, sqlstate, message)
+        ended.append(execution)
+        for child in execution.children:
+            # What SQL EXECUTE ran has no completion of its own.
+            child.tag, child.rows = execution.tag, execution.rows
+            child.end(at_us, sqlstate, message)
+            ended.append(child)
+
+
+def _same(execution: Execution, failed_text: bytes) -> bool:
+    text = execution.text
+    return text.startswith(failed_text) or failed_text.startswith(text)

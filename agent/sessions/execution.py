@@ -1,0 +1,106 @@
+"""One statement between its start and the moment it leaves the tracker."""
+
+from dataclasses import dataclass, field
+
+from model.event import AuditLogged, Protocol
+from model.session import Session
+from model.statement import Audit, Source, Statement
+
+_MAX_OBJECTS = 1000
+
+
+@dataclass(slots=True, eq=False)
+class Execution:
+    id: int
+    session: Session
+    text: bytes
+    text_bytes: int
+    started_at_us: int
+    protocol: Protocol = Protocol.QUERY
+    parent: "Execution | None" = None
+    children: list["Execution"] = field(default_factory=list)
+    source: Source = Source.EBPF
+    ended_at_us: int = 0
+    tag: str = ""
+    rows: int = -1
+    bytes_sent: int = -1
+    sqlstate: str = ""
+    error_message: str = ""
+    audits: list[AuditLogged] = field(default_factory=list)
+    failed_early: bool = False
+    """It failed before it started, so pgaudit had nothing to write."""
+    left: bool = False
+
+    @property
+    def root(self) -> "Execution":
+        return self.parent or self
+
+    def end(self, at_us: int, sqlstate: str = "", message: str = "") -> None:
+        self.ended_at_us = at_us
+        self.sqlstate = sqlstate
+        self.error_message = message
+
+    def statement(self, session: Session) -> Statement:
+        source = self.source
+        if self.audits and source is Source.EBPF:
+            source = Source.BOTH
+        known_end = self.source is Source.EBPF and self.ended_at_us
+        return Statement(
+            id=self.id,
+            # A session met in the middle of its life is known better by now.
+            session=self.session if self.session.user else session,
+            text=self.text,
+            text_bytes=self.text_bytes,
+            started_at_us=self.started_at_us,
+            source=source,
+            duration_us=max(self.ended_at_us - self.started_at_us, 0) if known_end else -1,
+            rows=self.rows,
+            bytes_sent=self.bytes_sent,
+            tag=self.tag,
+            sqlstate=self.sqlstate,
+            error_message=self.error_message,
+            protocol=self.protocol,
+            parent_id=self.parent.id if self.parent else 0,
+            audit=summary(self.audits, self.text, self.tag) if self.audits else None,
+        )
+
+
+def summary(records: list[AuditLogged], text: bytes, tag: str) -> Audit:
+    """The records of one statement as one Audit.
+
+    CREATE TABLE AS leaves SELECT, then CREATE TABLE AS; a serial column CREATE SEQUENCE and CREATE
+    TABLE, ALTER SEQUENCE with one number: the last number tells most, and then the tag.
+    """
+    own = [record for record in records if same_text(record.text, text)] or records[:1]
+    last = max(record.substatement_id for record in own)
+    outer = [record for record in own if record.substatement_id == last]
+    chosen = next((r for r in outer if tag and tag.startswith(r.command)), outer[0])
+    objects = dict.fromkeys(
+        f"{record.object_type.lower()}:{record.object_name}"
+        for record in records
+        if record.object_name
+    )
+    return Audit(chosen.audit_class, chosen.command, tuple(objects)[:_MAX_OBJECTS])
+
+
+_REDACTED = b" <REDACTED>"
+_NO_TEXT = ("<not logged>", "<previously logged>")
+_CUT_BYTES = 1 << 16
+
+
+def has_text(record: AuditLogged) -> bool:
+    return record.text not in _NO_TEXT
+
+
+def same_text(audited: str, captured: bytes, captured_in_full: bool = True) -> bool:
+    """pgaudit's text against the one captured. Either may be cut: the log by the tail's bound, the
+    other by the probe's; and pgaudit ends a text with a password at that word.
+    """
+    text = audited.encode("utf-8", "surrogateescape")
+    if text == captured:
+        return True
+    if not captured_in_full and text.startswith(captured):
+        return True
+    if text.endswith(_REDACTED) and captured.startswith(text.removesuffix(_REDACTED)):
+        return True
+    return len(text) >= _CUT_BYTES and captured.startswith(text)

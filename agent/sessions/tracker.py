@@ -1,0 +1,445 @@
+"""The one place where events of all sources become Sessions and Statements."""
+
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from agent.sessions.audits import AuditGroup, find
+from agent.sessions.backend import Backend
+from agent.sessions.execution import Execution
+from model.event import (
+    ApplicationNamed,
+    AuditLogged,
+    Event,
+    Lost,
+    ResponseSent,
+    SessionEnded,
+    SessionSeen,
+    StatementStarted,
+)
+from model.session import BackendKey, Session
+from model.statement import Source, Statement
+
+Output: TypeAlias = Session | Statement
+
+_SECOND_US = 1_000_000
+_SETTLE_US = 100_000
+"""How long a statement that has its record waits for further ones (objects, nested commands)."""
+_LINGER_US = 30 * _SECOND_US
+"""How long an ended backend is remembered for log lines that come late."""
+_OUTER_COMMANDS = frozenset(("EXECUTE", "CALL", "DO"))
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    sessions: int = 20_000
+    pending_per_backend: int = 1_000
+    waiting: int = 100_000
+    """Ended statements and loose records that wait for the other source."""
+    text_bytes: int = 64 << 20
+    """Over this, new statements keep a prefix only."""
+    short_text_bytes: int = 1024
+    records_per_statement: int = 1_000
+
+
+class SessionTracker:
+    """``epoch_seconds`` makes statement ids unique across restarts. ``merge_window_us``: how long
+    one source waits for the other, 0 where a cluster has no pgaudit source. ``enrich`` fills in
+    identity and superuser; it is called when what is known of a session changes.
+
+    Call ``expire`` several times a second: it is the only clock.
+    """
+
+    def __init__(
+        self,
+        epoch_seconds: int,
+        merge_window_us: int = 1_500_000,
+        enrich: Callable[[Session], Session] = lambda session: session,
+        limits: Limits = Limits(),
+    ) -> None:
+        self._next_id = epoch_seconds << 32
+        self._window_us = merge_window_us
+        self._enrich = enrich
+        self._limits = limits
+        self._backends: OrderedDict[tuple[int, int], Backend] = OrderedDict()
+        """By pid and start second: all that the log tells of a backend."""
+        self._by_pid: dict[int, Backend] = {}
+        self._text_bytes = 0
+        self._lost: Counter[str] = Counter()
+        self._new: deque[tuple[Backend, Execution | AuditGroup]] = deque()
+        """Waiting since the last expire."""
+        self._windows: deque[tuple[int, Backend, Execution | AuditGroup]] = deque()
+        self._settling: deque[tuple[int, Backend, Execution]] = deque()
+        self._merged: deque[tuple[Backend, Execution]] = deque()
+        self._gone: deque[tuple[int, tuple[int, int], Backend]] = deque()
+        self._departed: deque[tuple[tuple[int, int], Backend]] = deque()
+
+    def observe(self, event: Event) -> list[Output]:
+        out: list[Output] = []
+        match event:
+            case ResponseSent():
+                self._answer(event, out)
+            case StatementStarted():
+                self._start(event, out)
+            case AuditLogged():
+                self._audit(event, out)
+            case SessionSeen():
+                self._seen(event, out)
+            case ApplicationNamed():
+                backend = self._backend(event.backend, event.at_ns, out)
+                name = event.application_name
+                self._update(backend, replace(backend.session, application_name=name), out)
+            case SessionEnded():
+                self._end(self._backend(event.backend, event.at_ns, out), event.at_ns // 1000, out)
+            case Lost():
+                pass  # counted by its source; it says nothing of a session
+        return out
+
+    def expire(self, now_us: int) -> list[Output]:
+        """What has waited long enough at ``now_us`` (Unix microseconds)."""
+        out: list[Output] = []
+        # An event's own time says nothing of when it arrived: the windows begin here.
+        self._windows.extend((now_us + self._window_us, *item) for item in self._new)
+        self._settling.extend((now_us + _SETTLE_US, *item) for item in self._merged)
+        self._gone.extend((now_us + _LINGER_US, *item) for item in self._departed)
+        self._new.clear()
+        self._merged.clear()
+        self._departed.clear()
+        while self._settling and self._settling[0][0] <= now_us:
+            _, backend, execution = self._settling.popleft()
+            self._leave(backend, execution, out)
+        while self._windows and self._windows[0][0] <= now_us:
+            _, backend, item = self._windows.popleft()
+            self._expire_item(backend, item, out)
+        while self._gone and self._gone[0][0] <= now_us:
+            _, key, backend = self._gone.popleft()
+            self._forget(key, backend, now_us, out)
+        return out
+
+    def flush(self) -> list[Output]:
+        """Everything that has ended, without waiting longer; for the end of the program."""
+        out: list[Output] = []
+        for backend, item in [*self._new, *((b, i) for _, b, i in self._windows)]:
+            self._expire_item(backend, item, out)
+        for backend, execution in [*self._merged, *((b, e) for _, b, e in self._settling)]:
+            self._leave(backend, execution, out)
+        for waiting in (self._new, self._windows, self._merged, self._settling):
+            waiting.clear()
+        return out
+
+    def sessions(self) -> list[Session]:
+        """Sessions that live, as far as is known."""
+        return [backend.session for backend in self._backends.values() if backend.alive]
+
+    def running_statement_id(self, key: BackendKey) -> int:
+        """Id of the innermost statement that the backend executes now, 0 if none is known."""
+        backend = self._backends.get(_slot(key))
+        if backend is None or not backend.pending:
+            return 0
+        running = backend.pending[-1]
+        return running.children[-1].id if running.children else running.id
+
+    def losses(self) -> dict[str, int]:
+        """What was left out since the last call, by reason."""
+        lost, self._lost = self._lost, Counter()
+        return dict(lost)
+
+    # -- sessions
+
+    def _backend(self, key: BackendKey, at_ns: int, out: list[Output]) -> Backend:
+        slot = _slot(key)
+        backend = self._backends.get(slot)
+        if backend is not None:
+            if backend.imprecise and key.started_at_us != backend.session.key.started_at_us:
+                backend.imprecise = False
+                self._update(backend, replace(backend.session, key=key), out)
+            return backend
+        return self._new_backend(Session(key), at_ns, False, out)
+
+    def _new_backend(
+        self, session: Session, at_ns: int, imprecise: bool, out: list[Output]
+    ) -> Backend:
+        slot = _slot(session.key)
+        former = self._by_pid.get(slot[0])
+        if former is not None and former.alive:
+            if former.imprecise and former.session.key.started_at_us == 0:
+                self._backends.pop(_slot(former.session.key), None)
+                self._backends[slot] = former
+                former.imprecise = imprecise
+                self._update(former, replace(former.session, key=session.key), out)
+                return former
+            self._end(former, at_ns // 1000, out)  # the pid belongs to another process by now
+        if len(self._backends) >= self._limits.sessions:
+            self._evict(at_ns // 1000, out)
+        backend = Backend(session, imprecise)
+        self._backends[slot] = self._by_pid[slot[0]] = backend
+        backend.session = self._enrich(session)
+        out.append(backend.session)
+        return backend
+
+    def _update(self, backend: Backend, session: Session, out: list[Output]) -> None:
+        if session == backend.session:
+            return
+        backend.session = self._enrich(session)
+        out.append(backend.session)
+
+    def _seen(self, event: SessionSeen, out: list[Output]) -> None:
+        known = self._backends.get(_slot(event.backend))
+        before = known.session if known is not None else Session(event.backend)
+        name = event.application_name
+        session = replace(
+            before,
+            key=event.backend,
+            cluster=event.cluster or before.cluster,
+            user=event.user or before.user,
+            database=event.database or before.database,
+            application_name=before.application_name if name is None else name,
+            client_address=event.client_address or before.client_address,
+            client_port=event.client_port or before.client_port,
+        )
+        if known is None:
+            backend = self._new_backend(session, event.at_ns, False, out)
+            if backend.session.key != session.key or not backend.session.user:
+                self._update(backend, session, out)
+            return
+        known.imprecise = False
+        self._update(known, session, out)
+
+    def _end(self, backend: Backend, at_us: int, out: list[Output]) -> None:
+        if not backend.alive:
+            return
+        backend.alive = False
+        ended: list[Execution] = []
+        # How they ended nobody said: the process is gone.
+        backend.end_all(at_us, "", ended)
+        self._ended(backend, ended, out)
+        self._update(backend, replace(backend.session, ended_at_us=at_us), out)
+        self._departed.append((_slot(backend.session.key), backend))
+
+    def _forget(
+        self, key: tuple[int, int], backend: Backend, at_us: int, out: list[Output]
+    ) -> None:
+        ended: list[Execution] = []
+        backend.end_all(at_us, "", ended)
+        self._ended(backend, ended, out)
+        if self._backends.get(key) is backend:
+            del self._backends[key]
+        if self._by_pid.get(key[0]) is backend:
+            del self._by_pid[key[0]]
+
+    def _evict(self, at_us: int, out: list[Output]) -> None:
+        """Forgets a backend that has ended; if there is none, the one that was met first."""
+        if self._gone:
+            _, slot, backend = self._gone.popleft()
+        elif self._departed:
+            slot, backend = self._departed.popleft()
+        else:
+            slot, backend = next(iter(self._backends.items()))
+            self._lost["session_forgotten"] += 1
+        self._forget(slot, backend, at_us, out)
+
+    # -- statements
+
+    def _id(self) -> int:
+        self._next_id += 1
+        return self._next_id
+
+    def _start(self, event: StatementStarted, out: list[Output]) -> None:
+        backend = self._backend(event.backend, event.at_ns, out)
+        if len(backend.pending) >= self._limits.pending_per_backend:
+            self._lost["statement_end_unseen"] += 1
+            oldest = backend.pending.popleft()
+            for execution in (oldest, *oldest.children):
+                execution.end(event.at_ns // 1000)
+                self._leave(backend, execution, out)
+        text = event.text
+        if self._text_bytes + len(text) > self._limits.text_bytes:
+            self._lost["text_cut_for_memory"] += len(text) > self._limits.short_text_bytes
+            text = text[: self._limits.short_text_bytes]
+        self._text_bytes += len(text)
+        execution = backend.start(event, self._id(), text)
+        if backend.loose:
+            self._claim_loose(backend, execution, out)
+
+    def _answer(self, event: ResponseSent, out: list[Output]) -> None:
+        backend = self._backend(event.backend, event.at_ns, out)
+        ended, strangers = backend.answer(event, self._id)
+        if strangers:
+            self._lost["statement_start_unseen"] += strangers
+        self._ended(backend, ended, out)
+
+    def _ended(self, backend: Backend, ended: list[Execution], out: list[Output]) -> None:
+        for execution in ended:
+            if self._window_us == 0 or execution.failed_early:
+                self._leave(backend, execution, out)
+            elif not execution.audits:
+                self._await(backend, execution, out)
+            elif backend.group is not None and backend.group.root is execution.root:
+                self._settle(backend, execution, out)
+            else:
+                self._leave(backend, execution, out)
+
+    def _await(self, backend: Backend, item: Execution | AuditGroup, out: list[Output]) -> None:
+        self._new.append((backend, item))
+        if len(self._new) + len(self._windows) > self._limits.waiting:
+            oldest = self._windows.popleft()[1:] if self._windows else self._new.popleft()
+            self._expire_item(*oldest, out)
+
+    def _settle(self, backend: Backend, execution: Execution, out: list[Output]) -> None:
+        self._merged.append((backend, execution))
+        if len(self._merged) > self._limits.waiting:
+            self._leave(*self._merged.popleft(), out)
+
+    def _leave(self, backend: Backend, execution: Execution, out: list[Output]) -> None:
+        if execution.left:
+            return
+        execution.left = True
+        if execution.source is Source.EBPF and not execution.failed_early:
+            self._text_bytes -= len(execution.text)
+        out.append(execution.statement(backend.session))
+        while backend.unmatched and (backend.unmatched[0].left or backend.unmatched[0].audits):
+            backend.unmatched.popleft()
+
+    # -- audit records
+
+    def _audit(self, record: AuditLogged, out: list[Output]) -> None:
+        backend = self._audited_backend(record, out)
+        group = backend.group
+        if group is None or group.statement_id != record.statement_id:
+            if group is not None and group.root is not None:
+                self._close_group(backend, group.root, out)
+            group = backend.group = AuditGroup(record.statement_id)
+        if group.left or (group.root is not None and group.root.left):
+            self._lost["audit_record_late"] += 1
+            return
+        if group.root is not None:
+            self._add(find(group.root.children, record) or group.root, record)
+            return
+        execution = find(backend.unmatched, record)
+        if execution is None:
+            self._wait(backend, group, record, out)
+            return
+        self._take(backend, group, execution, record, out)
+        self._conclude_before(backend, execution, out)
+
+    def _audited_backend(self, record: AuditLogged, out: list[Output]) -> Backend:
+        key = record.backend
+        backend = self._backends.get(_slot(key))
+        if backend is None and key.started_at_us == 0:
+            backend = self._by_pid.get(key.pid)
+        if backend is None:
+            session = Session(
+                key,
+                record.cluster,
+                record.user,
+                record.database,
+                record.application_name,
+                record.client_address,
+            )
+            return self._new_backend(session, record.at_ns, True, out)
+        known = backend.session
+        if not known.user or not known.database:
+            session = replace(
+                known,
+                cluster=known.cluster or record.cluster,
+                user=known.user or record.user,
+                database=known.database or record.database,
+                application_name=known.application_name or record.application_name,
+                client_address=known.client_address or record.client_address,
+            )
+            self._update(backend, session, out)
+        return backend
+
+    def _add(self, execution: Execution, record: AuditLogged) -> None:
+        if len(execution.audits) < self._limits.records_per_statement:
+            execution.audits.append(record)
+        else:
+            self._lost["audit_record_over_limit"] += 1
+
+    def _wait(
+        self, backend: Backend, group: AuditGroup, record: AuditLogged, out: list[Output]
+    ) -> None:
+        if len(group.records) >= self._limits.records_per_statement:
+            self._lost["audit_record_over_limit"] += 1
+            return
+        group.records.append(record)
+        if len(group.records) == 1:
+            backend.loose.append(group)
+            self._await(backend, group, out)
+
+    def _take(
+        self,
+        backend: Backend,
+        group: AuditGroup,
+        execution: Execution,
+        record: AuditLogged,
+        out: list[Output],
+    ) -> None:
+        """The group's statement is found; records that came before it are its own as well."""
+        group.root = execution.root
+        self._add(execution, record)
+        earlier, group.records = group.records, []
+        for other in earlier:
+            self._add(find(group.root.children, other) or group.root, other)
+        if group in backend.loose:
+            backend.loose.remove(group)
+        for member in (group.root, *group.root.children):
+            if member.ended_at_us and member.audits:
+                self._settle(backend, member, out)
+
+    def _claim_loose(self, backend: Backend, execution: Execution, out: list[Output]) -> None:
+        """The log was faster than the probe."""
+        for group in backend.loose:
+            record = next((r for r in group.records if find((execution,), r)), None)
+            if record is not None:
+                group.records.remove(record)
+                self._take(backend, group, execution, record, out)
+                return
+
+    def _close_group(self, backend: Backend, root: Execution, out: list[Output]) -> None:
+        """pgaudit has gone on to the next statement: nothing more comes for this one."""
+        for execution in (root, *root.children):
+            if execution.ended_at_us and execution.audits:
+                self._leave(backend, execution, out)
+
+    def _conclude_before(self, backend: Backend, matched: Execution, out: list[Output]) -> None:
+        """A record for a later statement proves that those before it have none."""
+        while backend.unmatched and (first := backend.unmatched[0]) is not matched:
+            if not (first.left or first.audits):
+                if first.root is matched.root or not first.ended_at_us:
+                    return
+                self._leave(backend, first, out)
+            if backend.unmatched and backend.unmatched[0] is first:
+                backend.unmatched.popleft()
+
+    def _expire_item(
+        self, backend: Backend, item: Execution | AuditGroup, out: list[Output]
+    ) -> None:
+        if isinstance(item, Execution):
+            if not item.left:
+                self._leave(backend, item, out)
+            return
+        if item.root is None and not item.left:
+            item.left = True
+            backend.loose.remove(item)
+            self._leave(backend, self._only_audited(backend, item.records), out)
+
+    def _only_audited(self, backend: Backend, records: list[AuditLogged]) -> Execution:
+        """A statement that the probes did not see."""
+        outer = next((r for r in records if r.command in _OUTER_COMMANDS), records[0])
+        text = outer.text.encode("utf-8", "surrogateescape")
+        return Execution(
+            id=self._id(),
+            session=backend.session,
+            text=text,
+            text_bytes=len(text),
+            started_at_us=records[0].at_ns // 1000,
+            source=Source.PGAUDIT,
+            tag=outer.command,
+            audits=records,
+        )
+
+
+def _slot(key: BackendKey) -> tuple[int, int]:
+    return key.pid, key.started_at_us // _SECOND_US

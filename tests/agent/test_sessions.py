@@ -1,0 +1,467 @@
+"""The tracker as a dialogue: what is said to it, and what it answers."""
+
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from agent.sessions import Limits, SessionTracker
+from model.event import (
+    ApplicationNamed,
+    AuditLogged,
+    Completion,
+    ErrorReport,
+    Lost,
+    ResponseSent,
+    SessionEnded,
+    SessionSeen,
+    StatementStarted,
+)
+from model.session import BackendKey, Identity, IdentityKind, Session
+from model.statement import Audit, Source, Statement
+
+EPOCH = 1_700_000_000
+T0_US = EPOCH * 1_000_000
+KEY = BackendKey(42, T0_US - 5_000_000 + 123_456)
+
+
+@dataclass
+class Dialogue:
+    """Times are milliseconds after T0."""
+
+    window_us: int = 0
+    tracker: SessionTracker = None
+    out: list = field(default_factory=list)
+
+    def __post_init__(self):
+        self.tracker = self.tracker or SessionTracker(EPOCH, self.window_us)
+
+    def hear(self, event):
+        self.out += self.tracker.observe(event)
+        return self
+
+    def start(self, at, text, key=KEY, **more):
+        text = text.encode()
+        return self.hear(StatementStarted(ns(at), key, text, len(text), **more))
+
+    def answer(self, at, *tags, ready=True, error=None, bytes_sent=10, key=KEY, **more):
+        done = tuple(Completion(tag, rows) for tag, rows in tags)
+        return self.hear(ResponseSent(ns(at), key, bytes_sent, done, error, ready=ready, **more))
+
+    def audit(self, at, sid, text, sub=1, cls="READ", command="SELECT", obj="", key=KEY):
+        second = replace(key, started_at_us=key.started_at_us // 1_000_000 * 1_000_000)
+        return self.hear(
+            AuditLogged(
+                ns(at), second, "main", "ann", "shop", "psql", "local", "SESSION", sid, sub,
+                cls, command, "TABLE" if obj else "", obj, text, "",
+            )
+        )  # fmt: skip
+
+    def wait(self, at):
+        self.out += self.tracker.expire(us(at))
+        return self
+
+    def said(self):
+        said, self.out = self.out, []
+        return said
+
+    def statements(self):
+        return [item for item in self.said() if isinstance(item, Statement)]
+
+
+def ns(at):
+    return us(at) * 1000
+
+
+def us(at):
+    return T0_US + round(at * 1000)
+
+
+def error(sqlstate, message="no"):
+    return ErrorReport("ERROR", sqlstate, message)
+
+
+def seen(key=KEY, user="ann", application="psql", at=0):
+    return SessionSeen(ns(at), key, "main", user, "shop", application, "127.0.0.1", 5000)
+
+
+# -- sessions
+
+
+def test_a_session_is_said_when_it_is_seen_and_when_it_changes():
+    talk = Dialogue().hear(seen())
+    first = Session(KEY, "main", "ann", "shop", "psql", "127.0.0.1", 5000)
+    assert talk.said() == [first]
+    assert talk.hear(seen()).said() == []
+    assert talk.hear(seen(application=None)).said() == []
+    talk.hear(ApplicationNamed(ns(1), KEY, "etl"))
+    assert talk.said() == [replace(first, application_name="etl")]
+    talk.hear(SessionEnded(ns(2), KEY))
+    assert talk.said() == [replace(first, application_name="etl", ended_at_us=us(2))]
+    assert talk.tracker.sessions() == []
+
+
+def test_identity_comes_from_the_given_function():
+    robot = Identity(IdentityKind.AI_AGENT, "bot", 0.9, ("application_name",))
+    tracker = SessionTracker(EPOCH, 0, lambda session: replace(session, identity=robot))
+    talk = Dialogue(tracker=tracker).hear(seen()).hear(seen())
+    assert [session.identity for session in talk.said()] == [robot]
+    assert talk.start(1, "x").answer(2).statements()[0].session.identity == robot
+
+
+def test_an_unknown_backend_becomes_a_session_with_empty_fields():
+    talk = Dialogue().start(1, "select 1")
+    assert talk.said() == [Session(KEY)]
+    talk.hear(seen()).answer(2, ("SELECT", 1))
+    session, statement = talk.said()
+    assert statement.session == session
+    assert session.user == "ann"
+
+
+def test_a_reused_pid_ends_the_former_session():
+    other = BackendKey(KEY.pid, KEY.started_at_us + 9_000_000)
+    talk = Dialogue().hear(seen()).start(1, "select 1")
+    talk.said()
+    statement, ended, new = talk.hear(seen(other, at=9)).said()
+    assert (statement.sqlstate, statement.session.key) == ("", KEY)
+    assert (ended.key, ended.ended_at_us) == (KEY, us(9))
+    assert new.key == other
+    assert [session.key for session in talk.tracker.sessions()] == [other]
+
+
+def test_a_lost_event_says_nothing():
+    assert Dialogue().hear(Lost(ns(0), "ebpf", "ring_full", 3)).said() == []
+
+
+# -- statements
+
+
+def test_a_statement_is_said_once_when_it_ends():
+    talk = Dialogue().hear(seen()).start(1, "select 1")
+    assert talk.statements() == []
+    (statement,) = talk.answer(3.5, ("SELECT", 1), bytes_sent=77).statements()
+    assert statement == Statement(
+        id=(EPOCH << 32) + 1,
+        session=talk.tracker.sessions()[0],
+        text=b"select 1",
+        text_bytes=8,
+        started_at_us=us(1),
+        source=Source.EBPF,
+        duration_us=2500,
+        rows=1,
+        bytes_sent=77,
+        tag="SELECT",
+        sqlstate="00000",
+    )
+    assert talk.answer(9).wait(9000).statements() == []
+
+
+def test_duration_counts_from_the_clients_request():
+    talk = Dialogue().start(3, "a; b", requested_at_us=us(1))
+    talk.start(5, "a; b", requested_at_us=us(1))
+    first, second = talk.answer(6, ("SELECT", 1), ("SELECT", 2)).statements()
+    assert (first.started_at_us, first.duration_us) == (us(1), 5000)
+    assert (second.started_at_us, second.duration_us) == (us(5), 1000)
+
+
+def test_statements_of_one_string_complete_in_order():
+    talk = Dialogue()
+    text = "insert into t values (1); select 1; vacuum"
+    for at in (1, 2, 3):
+        talk.start(at, text)
+    talk.answer(4, ("INSERT", 3), ("SELECT", 1), ready=False).answer(5, ("VACUUM", -1))
+    said = talk.statements()
+    assert [(s.tag, s.rows) for s in said] == [("INSERT", 3), ("SELECT", 1), ("VACUUM", -1)]
+    assert len({s.id for s in said}) == 3
+
+
+def test_what_sql_execute_runs_shares_its_parents_completion():
+    talk = Dialogue().start(1, "execute p(1)").start(2, "prepare p as select $1", depth=1)
+    parent, child = talk.answer(3, ("SELECT", 4)).statements()
+    assert child.parent_id == parent.id
+    assert parent.parent_id == 0
+    assert (child.tag, child.rows, child.sqlstate) == ("SELECT", 4, "00000")
+
+
+def test_an_error_ends_the_statement_that_ran():
+    talk = Dialogue().start(1, "select 1; select 1/0").start(2, "select 1; select 1/0")
+    talk.answer(
+        3, ("SELECT", 1), error=error("22012", "division by zero"),
+        failed_text=b"select 1; select 1/0",
+    )  # fmt: skip
+    good, bad = talk.statements()
+    assert (good.sqlstate, good.rows) == ("00000", 1)
+    assert (bad.sqlstate, bad.error_message, bad.rows) == ("22012", "division by zero", -1)
+
+
+def test_a_statement_that_fails_before_it_executes_is_a_statement_too():
+    talk = Dialogue(window_us=1000).hear(seen())
+    talk.answer(5, error=error("42P01"), failed_text=b"select * from nope", requested_at_us=us(2))
+    (statement,) = talk.statements()
+    assert (statement.text, statement.sqlstate) == (b"select * from nope", "42P01")
+    assert (statement.started_at_us, statement.duration_us) == (us(2), 3000)
+
+
+def test_an_error_without_a_text_and_nothing_running_is_no_statement():
+    assert Dialogue().answer(5, error=error("57P01")).statements() == []
+
+
+def test_a_suspended_portal_is_not_blamed_for_the_next_texts_error():
+    talk = Dialogue().start(1, "select * from big")
+    talk.answer(2, error=error("42601"), failed_text=b"selec 1")
+    failed, big = talk.statements()
+    assert (failed.text, failed.sqlstate) == (b"selec 1", "42601")
+    assert (big.text, big.sqlstate) == (b"select * from big", "00000")
+
+
+def test_a_cut_failed_text_still_names_its_statement():
+    talk = Dialogue().start(1, "select 1/0 from a_long_table")
+    (only,) = talk.answer(2, error=error("22012"), failed_text=b"select 1/0").statements()
+    assert only.sqlstate == "22012"
+
+
+def test_ready_ends_what_gave_no_completion():
+    (statement,) = Dialogue().start(1, "fetch 5 from c").answer(2).statements()
+    assert (statement.sqlstate, statement.tag, statement.rows) == ("00000", "", -1)
+
+
+def test_copy_ends_with_its_completion_and_counts_all_its_bytes():
+    talk = Dialogue().start(1, "copy t to stdout")
+    for at in (2, 3, 4):
+        talk.answer(at, ready=False, bytes_sent=8192)
+    (statement,) = talk.answer(5, ("COPY", 900), bytes_sent=100).statements()
+    assert (statement.rows, statement.bytes_sent) == (900, 3 * 8192 + 100)
+
+
+def test_the_end_of_the_process_ends_its_statements_with_an_unknown_state():
+    talk = Dialogue().hear(seen()).start(1, "select pg_sleep(9)")
+    talk.said()
+    statement, session = talk.hear(SessionEnded(ns(4), KEY)).said()
+    assert (statement.sqlstate, statement.duration_us) == ("", 3000)
+    assert session.ended_at_us == us(4)
+
+
+def test_a_completion_without_a_start_is_counted():
+    talk = Dialogue().answer(1, ("SELECT", 1))
+    assert talk.statements() == []
+    assert talk.tracker.losses() == {"statement_start_unseen": 1}
+    assert talk.tracker.losses() == {}
+
+
+def test_the_running_statement_can_be_asked_for():
+    talk = Dialogue()
+    assert talk.tracker.running_statement_id(KEY) == 0
+    talk.start(1, "execute p").start(2, "prepare", depth=1)
+    assert talk.tracker.running_statement_id(KEY) == (EPOCH << 32) + 2
+    assert talk.answer(3).tracker.running_statement_id(KEY) == 0
+
+
+# -- merging with pgaudit
+
+
+@pytest.mark.parametrize("log_first", [True, False])
+def test_both_sources_make_one_statement(log_first):
+    talk = Dialogue(window_us=1_500_000).hear(seen())
+    talk.start(1, "select * from t")
+    steps = [
+        lambda: talk.audit(1.4, 7, "select * from t", obj="public.t"),
+        lambda: talk.answer(3, ("SELECT", 5)),
+    ]
+    for step in steps if log_first else reversed(steps):
+        step()
+    assert talk.wait(10).statements() == []
+    (statement,) = talk.wait(200).statements()
+    assert statement.source is Source.BOTH
+    assert statement.audit == Audit("READ", "SELECT", ("table:public.t",))
+    assert talk.wait(9000).statements() == []
+
+
+def test_the_log_may_be_faster_than_the_probe():
+    talk = Dialogue(window_us=1_500_000).audit(1, 7, "select 1")
+    talk.start(0.9, "select 1").answer(3, ("SELECT", 1))
+    (statement,) = talk.wait(10).wait(200).statements()
+    assert statement.source is Source.BOTH
+
+
+def test_a_statement_without_a_record_leaves_after_the_window():
+    talk = Dialogue(window_us=1_500_000).start(1, "select 1").answer(2, ("SELECT", 1))
+    assert talk.wait(3).wait(1502).statements() == []
+    assert [s.source for s in talk.wait(1504).statements()] == [Source.EBPF]
+
+
+def test_a_record_without_a_statement_becomes_one_after_the_window():
+    talk = Dialogue(window_us=1_500_000)
+    talk.audit(1, 7, "select * from a, b", obj="public.a")
+    talk.audit(1, 7, "select * from a, b", obj="public.b")
+    talk.audit(2, 8, "grant x to y", cls="ROLE", command="GRANT")
+    assert talk.wait(3).statements() == []
+    read, grant = talk.wait(1504).statements()
+    assert (read.source, read.text) == (Source.PGAUDIT, b"select * from a, b")
+    assert read.audit.objects == ("table:public.a", "table:public.b")
+    assert (read.duration_us, read.rows, read.sqlstate) == (-1, -1, "")
+    assert (grant.audit.command, grant.session.user) == ("GRANT", "ann")
+    assert talk.wait(9999).statements() == []
+
+
+def test_equal_texts_merge_in_order():
+    talk = Dialogue(window_us=1_500_000)
+    for at in (1, 3, 5):
+        talk.start(at, "select 1").answer(at + 1, ("SELECT", at))
+    for at, sid in ((1, 1), (3, 2), (5, 3)):
+        talk.audit(at, sid, "select 1", obj=f"public.t{at}")
+    said = talk.wait(10).wait(200).statements()
+    assert [(s.rows, s.audit.objects) for s in said] == [
+        (n, (f"table:public.t{n}",)) for n in (1, 3, 5)
+    ]
+
+
+def test_a_record_for_a_later_statement_proves_that_earlier_ones_have_none():
+    talk = Dialogue(window_us=1_500_000)
+    talk.start(1, "select 1").answer(2, ("SELECT", 1))
+    talk.start(3, "drop table t").audit(3, 1, "drop table t", cls="DDL", command="DROP TABLE")
+    (first,) = talk.statements()
+    assert (first.text, first.source) == (b"select 1", Source.EBPF)
+
+
+def test_the_next_record_closes_the_statement_before():
+    talk = Dialogue(window_us=1_500_000).start(1, "a").audit(1, 1, "a").answer(2, ("A", 1))
+    assert talk.statements() == []
+    talk.start(3, "b").audit(3, 2, "b")
+    assert [s.text for s in talk.statements()] == [b"a"]
+
+
+def test_the_commands_inside_a_do_block_belong_to_it():
+    body = "do $$ begin perform * from t; drop table z; end $$"
+    talk = Dialogue(window_us=1_500_000).start(1, body)
+    talk.audit(1, 4, body, sub=1, cls="FUNCTION", command="DO")
+    talk.audit(1.5, 4, "SELECT * from t", sub=2, obj="public.t")
+    talk.audit(1.6, 4, "drop table z", sub=3, cls="DDL", command="DROP TABLE", obj="public.z")
+    (statement,) = talk.answer(2, ("DO", -1)).wait(3).wait(200).statements()
+    assert statement.audit == Audit("FUNCTION", "DO", ("table:public.t", "table:public.z"))
+
+
+def test_records_that_come_before_that_of_their_caller_are_its_own():
+    talk = Dialogue(window_us=1_500_000).start(1, "call p()")
+    talk.audit(1.2, 4, "select * from t", sub=1, obj="public.t")
+    talk.audit(1.3, 4, "call p()", sub=2, cls="MISC", command="CALL")
+    (statement,) = talk.answer(2, ("CALL", -1)).wait(3).wait(200).statements()
+    assert statement.audit == Audit("MISC", "CALL", ("table:public.t",))
+
+
+def test_execute_and_what_it_runs_each_get_their_record():
+    talk = Dialogue(window_us=1_500_000).start(1, "execute p(4)")
+    talk.start(1.1, "prepare p as select * from u", depth=1)
+    talk.audit(1.2, 9, "prepare p as select * from u", sub=1, obj="public.u")
+    talk.audit(1.4, 9, "execute p(4)", sub=2, cls="MISC", command="EXECUTE")
+    talk.answer(2, ("SELECT", 1))
+    parent, child = sorted(talk.wait(3).wait(200).statements(), key=lambda s: s.id)
+    assert (parent.audit.command, child.audit.command) == ("EXECUTE", "SELECT")
+    assert child.parent_id == parent.id
+
+
+@pytest.mark.parametrize(
+    ("captured", "full", "audited"),
+    [
+        (b"alter role a password 'x'", 25, "alter role a password <REDACTED>"),
+        (b"select 'the beginn", 5000, "select 'the beginning ...'"),
+        (b"select '\xff'", 10, "select '\udcff'"),
+        (b"select 1", 8, "<not logged>"),
+        (b"select '" + b"x" * 90_000, 90_008, "select '" + "x" * 70_000),
+    ],
+)
+def test_texts_are_the_same_although_one_was_cut_or_hidden(captured, full, audited):
+    talk = Dialogue(window_us=1_500_000)
+    talk.hear(StatementStarted(ns(1), KEY, captured, full))
+    talk.audit(1, 1, audited).answer(2)
+    assert [s.source for s in talk.wait(3).wait(200).statements()] == [Source.BOTH]
+
+
+def test_the_later_statement_of_the_same_text_is_not_taken_for_the_nested_one():
+    talk = Dialogue(window_us=1_500_000).start(1, "call p()")
+    talk.answer(2, ("CALL", -1)).start(900, "select 1")
+    talk.audit(1.2, 4, "select 1", sub=1).audit(1.3, 4, "call p()", sub=2, command="CALL")
+    talk.answer(901, ("SELECT", 1)).audit(900, 5, "select 1")
+    call, select = talk.wait(902).wait(1200).statements()
+    assert (call.text, call.audit.command) == (b"call p()", "CALL")
+    assert (select.text, select.audit.command) == (b"select 1", "SELECT")
+
+
+def test_a_table_made_with_a_serial_column_is_a_create_table():
+    text = "create table t(a serial)"
+    talk = Dialogue(window_us=1_500_000).start(1, text)
+    for command in ("CREATE SEQUENCE", "CREATE TABLE", "ALTER SEQUENCE"):
+        talk.audit(1, 1, text, cls="DDL", command=command)
+    (statement,) = talk.answer(2, ("CREATE TABLE", -1)).wait(3).wait(200).statements()
+    assert statement.audit.command == "CREATE TABLE"
+
+
+def test_a_record_after_its_statement_has_left_is_counted():
+    talk = Dialogue(window_us=1_500_000).start(1, "a").audit(1, 1, "a").answer(2)
+    assert len(talk.wait(3).wait(200).statements()) == 1
+    assert talk.audit(1, 1, "a", obj="public.t").wait(9999).statements() == []
+    assert talk.tracker.losses() == {"audit_record_late": 1}
+
+
+def test_the_log_fills_in_what_the_probe_did_not_know_and_the_probe_the_exact_key():
+    talk = Dialogue(window_us=1_500_000).audit(1, 1, "a")
+    (session,) = talk.said()
+    assert (session.user, session.key.started_at_us % 1_000_000) == ("ann", 0)
+    (session,) = talk.start(1, "a").said()
+    assert (session.user, session.key) == ("ann", KEY)
+    assert talk.tracker.sessions() == [session]
+
+
+def test_a_log_without_session_ids_matches_by_pid():
+    talk = Dialogue(window_us=1_500_000).hear(seen()).start(1, "a")
+    talk.audit(1, 1, "a", key=BackendKey(KEY.pid, 0)).answer(2)
+    assert [s.source for s in talk.wait(3).wait(200).statements()] == [Source.BOTH]
+
+
+def test_log_lines_that_come_after_the_session_ended_find_it():
+    talk = Dialogue(window_us=1_500_000).hear(seen()).start(1, "a").answer(2)
+    talk.hear(SessionEnded(ns(3), KEY)).wait(4).audit(1, 1, "a")
+    (statement,) = talk.wait(5).wait(300).statements()
+    assert (statement.source, statement.session.user) == (Source.BOTH, "ann")
+    assert talk.tracker.sessions() == []
+
+
+def test_flush_says_everything_that_has_ended():
+    talk = Dialogue(window_us=1_500_000).start(1, "a").answer(2).audit(3, 1, "b")
+    assert {s.text for s in talk.tracker.flush() if isinstance(s, Statement)} == {b"a", b"b"}
+    assert talk.wait(99999).statements() == []
+
+
+# -- bounds
+
+
+def test_over_the_limit_of_pending_statements_the_oldest_leaves_and_is_counted():
+    talk = Dialogue(tracker=SessionTracker(EPOCH, 0, limits=Limits(pending_per_backend=2)))
+    talk.start(1, "a").start(2, "b").start(3, "c")
+    assert [s.text for s in talk.statements()] == [b"a"]
+    assert talk.tracker.losses() == {"statement_end_unseen": 1}
+
+
+def test_over_the_limit_of_text_new_statements_keep_a_prefix():
+    limits = Limits(text_bytes=1000, short_text_bytes=10)
+    talk = Dialogue(tracker=SessionTracker(EPOCH, 0, limits=limits))
+    talk.start(1, "x" * 900).start(2, "y" * 900)
+    long, short = talk.answer(3).statements()
+    assert (len(long.text), len(short.text), short.text_bytes) == (900, 10, 900)
+    assert talk.tracker.losses() == {"text_cut_for_memory": 1}
+    assert len(talk.start(4, "z" * 900).answer(5).statements()[0].text) == 900
+
+
+def test_over_the_limit_of_sessions_the_first_is_forgotten_with_its_statements_said():
+    talk = Dialogue(tracker=SessionTracker(EPOCH, 0, limits=Limits(sessions=2)))
+    keys = [BackendKey(pid, T0_US) for pid in (1, 2, 3)]
+    talk.start(1, "a", key=keys[0]).start(1, "b", key=keys[1]).start(1, "c", key=keys[2])
+    assert [s.text for s in talk.statements()] == [b"a"]
+    assert len(talk.tracker.sessions()) == 2
+    assert talk.tracker.losses() == {"session_forgotten": 1}
+
+
+def test_over_the_limit_of_waiting_statements_the_oldest_leave_unmerged():
+    tracker = SessionTracker(EPOCH, 1_500_000, limits=Limits(waiting=3))
+    talk = Dialogue(tracker=tracker)
+    for at in range(5):
+        talk.start(at, str(at)).answer(at + 0.5)
+    assert [s.text for s in talk.statements()] == [b"0", b"1"]
