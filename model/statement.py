@@ -6,6 +6,10 @@ from enum import StrEnum
 from model.event import Protocol
 from model.session import Session
 
+MAX_NAMES = 500
+"""Per list of a Shape: a text of 64 KB can name more things than any reader wants. A list this long
+may lack some, so a rule about what must not be named has to treat it as naming everything."""
+
 
 class ParseStatus(StrEnum):
     PARSED = "parsed"
@@ -55,7 +59,8 @@ class Shape:
     ``public`` (PUBLIC is a grantee). About DDL: ``cascade``, ``drop_part`` (ALTER ... DROP of a
     column, constraint, partition). About the server: ``program``, ``server_file`` (COPY with one
     of its programs or files). About the text: ``explain_analyze``, ``multi``, ``code`` (DO or a
-    function body; verbs and objects of static SQL within it are included where it parses)."""
+    function body; verbs and objects of static SQL within it are included where it parses),
+    ``dynamic`` (code that builds the SQL it runs, or that could not be read)."""
     fingerprint: str = ""
     """libpg_query's; for grouping only, never for an allow-list."""
     statements: int = 0

@@ -39,7 +39,7 @@ class Undecided:
     rule_id: str
     reason: str
     failed: bool
-    """The evaluation raised an error; else the statement was not parsed."""
+    """The evaluation raised an error; else the statement was not understood."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,8 @@ def _decide_one(each: CompiledRule, view: View, values: Values) -> bool | Undeci
     if not isinstance(result, bool):
         reason = f"the rule gave a {type(result).__name__}, not true or false"
         return Undecided(each.rule.id, reason, failed=True)
-    if not view.parsed and each.condition.needs_parse:
-        reason = f"the statement could not be understood ({view.shape.status.value})"
+    if not view.complete and each.condition.needs_parse:
+        why = "it names too much" if view.parsed else view.shape.status.value
+        reason = f"the statement could not be understood ({why})"
         return Undecided(each.rule.id, reason, failed=False)
     return False

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from model.event import Protocol
 from model.session import Session
-from model.statement import ParseStatus, Shape
+from model.statement import MAX_NAMES, ParseStatus, Shape
 
 ROOTS = ("statement", "session", "identity", "vars")
 
@@ -28,6 +28,13 @@ class View(NamedTuple):
     @property
     def parsed(self) -> bool:
         return self.shape.status is ParseStatus.PARSED
+
+    @property
+    def complete(self) -> bool:
+        """Parsed, and no list of names is so long that some may be missing."""
+        shape = self.shape
+        lists = (shape.objects, shape.reads, shape.writes, shape.functions, shape.roles)
+        return self.parsed and max(map(len, lists)) < MAX_NAMES
 
 
 @dataclass(frozen=True, slots=True)

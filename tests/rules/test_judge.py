@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from model.session import IdentityKind
-from model.statement import ParseStatus
+from model.statement import MAX_NAMES, ParseStatus
 from model.verdict import RuleAction
 from rules import Judge, View, decide
 from tests.rules.rule_files import GOOD, load, rule, shape, view
@@ -62,6 +62,15 @@ def test_what_could_not_be_parsed_is_denied_where_the_rule_says_so(tmp_path, sta
     assert match.unknown
     assert match.action is RuleAction.DENY
     assert status.value in match.reason
+
+
+def test_a_statement_that_names_too_much_to_list_counts_as_unknown(tmp_path):
+    rules = load(tmp_path, GOOD + "    unknown: deny\n")
+    many = tuple(f"t{number}" for number in range(MAX_NAMES))
+    assert not rules.judge(view(shape(reads=many[1:])))
+    (match,) = rules.judge(view(shape(reads=many)))
+    assert match.unknown
+    assert "names too much" in match.reason
 
 
 def test_a_rule_that_does_not_look_at_the_statement_needs_no_parse(tmp_path):

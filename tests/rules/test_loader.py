@@ -258,6 +258,11 @@ def test_constants_with_quotes_and_control_characters_reach_the_condition_intact
 PACKS = sorted(DEFAULT_PACKS.glob("*.yaml"))
 
 
+@pytest.mark.parametrize("pack", PACKS, ids=lambda path: path.stem)
+def test_a_pack_can_be_used_without_the_others(pack):
+    assert RuleSet.load([pack]).rules
+
+
 @FUZZ
 @given(st.data())
 def test_a_damaged_pack_raises_nothing_but_a_rule_error(tmp_path, data):

@@ -112,3 +112,19 @@ def test_a_migration_login_may_drop(shape_of):
     rules = RuleSet.load(variables={"migration_users": ["alice"]})
     sql = "DROP TABLE public.orders"
     assert not rules.judge(View(shape_of(sql), EXAMPLE_SESSION, len(sql)))
+
+
+@pytest.mark.parametrize(
+    ("one", "last"),
+    [
+        ("DROP TABLE scratch.t{}", "DROP TABLE public.orders"),
+        ("TRUNCATE scratch.t{}", "TRUNCATE public.orders"),
+        ("DELETE FROM scratch.t{}", "DELETE FROM public.orders"),
+        ("INSERT INTO scratch.t{} VALUES (1)", "UPDATE pg_authid SET rolsuper = true"),
+        ("SELECT f{}()", "SELECT pg_read_file('/etc/passwd')"),
+    ],
+)
+def test_a_protected_name_cannot_hide_behind_hundreds_of_others(shape_of, one, last):
+    assert not RULES.judge(View(shape_of(one.format(1)), EXAMPLE_SESSION, 0))
+    sql = "; ".join([*(one.format(number) for number in range(600)), last])
+    assert RULES.judge(View(shape_of(sql), EXAMPLE_SESSION, len(sql)))
