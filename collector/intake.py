@@ -1,0 +1,280 @@
+"""Bytes from an agent to frames with the columns of the store, strictly checked.
+
+Whole columns at a time: no Python code runs for each row of statements and sessions.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import polars as pl
+from google.protobuf.message import DecodeError
+
+from collector import schema
+from model.catalog import CatalogItem, CatalogKind, Snapshot
+from protos.pgwarden.v1 import uplink_pb2 as pb
+
+LATEST_US = 4_102_444_800_000_000
+"""The year 2100: a later time is nonsense, and some would not fit a timestamp."""
+
+
+class PoisonError(ValueError):
+    """The batch breaks the wire's rules and would do so again; the message says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    frames: dict[str, pl.DataFrame]
+    snapshots: tuple[tuple[str, Snapshot], ...]
+
+
+def decode_message(data: bytes) -> pb.AgentMessage:
+    """Raises PoisonError for what is not an AgentMessage."""
+    try:
+        return pb.AgentMessage.FromString(data)
+    except DecodeError as error:
+        raise PoisonError(f"not an AgentMessage: {error}") from error
+
+
+def batch_number(data: bytes) -> tuple[int, int] | None:
+    """(epoch, sequence) of a batch whose rest cannot be decoded; agents put the number first."""
+    try:
+        tag, at = _varint(data, 0)
+        _, at = _varint(data, at)
+        epoch_tag, at = _varint(data, at)
+        epoch, at = _varint(data, at)
+        sequence_tag, at = _varint(data, at)
+        sequence, _ = _varint(data, at)
+    except IndexError:
+        return None
+    known = (tag, epoch_tag, sequence_tag) == (0x12, 0x08, 0x10)
+    return (epoch, sequence) if known else None
+
+
+def decode_batch(batch: pb.Batch, agent: str) -> Decoded:
+    """Frames by table, empty ones left out. Raises PoisonError; then nothing of it is stored."""
+    try:
+        frames = {
+            "statements": _statements(batch, agent),
+            "sessions": _sessions(batch, agent),
+            "verdicts": _rows("verdicts", [_verdict(v, agent) for v in batch.verdicts]),
+            "losses": _rows("losses", [_loss(loss, agent) for loss in batch.losses]),
+            "catalog": _rows("catalog", _catalog(batch.snapshots, agent)),
+        }
+        snapshots = tuple((agent, _snapshot(snapshot)) for snapshot in batch.snapshots)
+    except (pl.exceptions.PolarsError, OverflowError, TypeError) as error:
+        raise PoisonError(f"values that do not fit: {str(error)[:200]}") from error
+    return Decoded({name: f for name, f in frames.items() if f is not None}, snapshots)
+
+
+def _statements(batch: pb.Batch, agent: str) -> pl.DataFrame | None:
+    columns = batch.statements
+    rows = _length(columns)
+    if not rows:
+        return None
+    text = _interned(batch.strings)
+    shapes = _shapes(batch.shapes)
+    shape = _index(columns.shape, shapes.height, "shape")
+    shaped = shapes.select(pl.all().gather(shape))
+    known = {
+        "agent": pl.repeat(agent, rows, dtype=pl.String, eager=True),
+        "id": _u64(columns.id),
+        "parent_id": _u64(columns.parent_id),
+        "started_at": _time(columns.started_at_us, "started_at_us"),
+        "duration_us": _number(columns.duration_us),
+        "rows": _number(columns.rows),
+        "bytes_sent": _number(columns.bytes_sent),
+        "text_bytes": _u64(columns.text_bytes),
+        "pid": _u32(columns.pid),
+        "backend_started_at": _time(columns.backend_started_at_us, "backend_started_at_us"),
+        "cluster": text(columns.cluster_s),
+        "database": text(columns.database_s),
+        "user_name": text(columns.user_s),
+        "application_name": text(columns.application_name_s),
+        "client_address": text(columns.client_address_s),
+        "identity_kind": text(columns.identity_kind_s),
+        "identity_name": text(columns.identity_name_s),
+        "source": text(columns.source_s),
+        "protocol": text(columns.protocol_s),
+        "tag": text(columns.tag_s),
+        "sqlstate": text(columns.sqlstate_s),
+        "error_message": text(columns.error_message_s),
+        "audit_class": text(columns.audit_class_s),
+        "audit_objects": text(columns.audit_objects_s),
+        "rule": text(columns.rule_s),
+    }
+    return pl.DataFrame({**known, **shaped.to_dict()}).select(schema.STATEMENTS.dtypes.keys())
+
+
+def _sessions(batch: pb.Batch, agent: str) -> pl.DataFrame | None:
+    columns = batch.sessions
+    rows = _length(columns)
+    if not rows:
+        return None
+    text = _interned(batch.strings)
+    ended = _time(columns.ended_at_us, "ended_at_us")
+    known = {
+        "agent": pl.repeat(agent, rows, dtype=pl.String, eager=True),
+        "pid": _u32(columns.pid),
+        "backend_started_at": _time(columns.backend_started_at_us, "backend_started_at_us"),
+        "cluster": text(columns.cluster_s),
+        "database": text(columns.database_s),
+        "user_name": text(columns.user_s),
+        "application_name": text(columns.application_name_s),
+        "client_address": text(columns.client_address_s),
+        "client_port": _u32(columns.client_port),
+        "identity_kind": text(columns.identity_kind_s),
+        "identity_name": text(columns.identity_name_s),
+        "identity_confidence": pl.Series(columns.identity_confidence, dtype=pl.Float64),
+        "identity_evidence": text(columns.identity_evidence_s),
+        "ended_at": ended.set(ended.cast(pl.Int64) == 0, None),
+        "seen_at": _time(columns.seen_at_us, "seen_at_us"),
+    }
+    return pl.DataFrame(known)
+
+
+def _shapes(shapes: Sequence[pb.Shape]) -> pl.DataFrame:
+    lists = ("verbs", "objects", "reads", "writes", "functions", "settings", "roles", "flags")
+    columns: dict[str, pl.Series] = {
+        "parse_status": pl.Series([shape.status for shape in shapes], dtype=pl.String),
+        "text": pl.Series([shape.redacted_text for shape in shapes], dtype=pl.String),
+        "columns_used": pl.Series([list(shape.columns) for shape in shapes], dtype=schema.TEXTS),
+    }
+    for name in ("digest", "operation", "summary", "fingerprint"):
+        columns[name] = pl.Series([getattr(shape, name) for shape in shapes], dtype=pl.String)
+    for name in lists:
+        values = [list(getattr(shape, name)) for shape in shapes]
+        columns[name] = pl.Series(values, dtype=schema.TEXTS)
+    return pl.DataFrame(columns)
+
+
+def _length(columns: "pb.StatementColumns | pb.SessionColumns") -> int:
+    """Rows; every column must have as many."""
+    lengths = {field.name: len(getattr(columns, field.name)) for field in columns.DESCRIPTOR.fields}
+    if len(set(lengths.values())) > 1:
+        raise PoisonError(f"columns of different lengths: {lengths}")
+    return next(iter(lengths.values()))
+
+
+def _interned(strings: Sequence[str]) -> Callable[[Sequence[int]], pl.Series]:
+    table = pl.Series(list(strings), dtype=pl.String)
+    if not table.len() or table[0] != "":
+        raise PoisonError("strings[0] is not the empty string")
+    return lambda indices: table.gather(_index(indices, table.len(), "string"))
+
+
+def _index(indices: Sequence[int], size: int, what: str) -> pl.Series:
+    series = _u32(indices)
+    largest = series.max()
+    if isinstance(largest, int) and largest >= size:
+        raise PoisonError(f"{what} index {largest} of {size}")
+    return series
+
+
+def _u64(values: Sequence[int]) -> pl.Series:
+    return pl.Series(values, dtype=pl.UInt64)
+
+
+def _u32(values: Sequence[int]) -> pl.Series:
+    return pl.Series(values, dtype=pl.UInt32)
+
+
+def _number(values: Sequence[int]) -> pl.Series:
+    """-1 on the wire is NULL in the store."""
+    series = pl.Series(values, dtype=pl.Int64)
+    return series.set(series < 0, None)
+
+
+def _time(values: Sequence[int], what: str) -> pl.Series:
+    series = pl.Series(values, dtype=pl.Int64)
+    if not series.is_between(0, LATEST_US).all():
+        raise PoisonError(f"{what} is not between 1970 and 2100")
+    return series.cast(pl.Datetime("us"))
+
+
+def _instant(value: int, what: str) -> int:
+    if not 0 <= value <= LATEST_US:
+        raise PoisonError(f"{what} is not between 1970 and 2100")
+    return value
+
+
+def _rows(table: str, rows: list[tuple[object, ...]]) -> pl.DataFrame | None:
+    if not rows:
+        return None
+    return pl.DataFrame(rows, schema=schema.TABLES[table].dtypes, orient="row")
+
+
+def _verdict(verdict: pb.Verdict, agent: str) -> tuple[object, ...]:
+    return (
+        _instant(verdict.at_us, "at_us"),
+        agent,
+        verdict.pid,
+        _instant(verdict.backend_started_at_us, "backend_started_at_us"),
+        verdict.statement_id,
+        verdict.rule_id,
+        verdict.title,
+        verdict.severity,
+        verdict.action,
+        verdict.mode,
+        verdict.outcome,
+        verdict.reason,
+        verdict.digest,
+        verdict.held_us,
+        verdict.cluster,
+        verdict.database,
+        verdict.user,
+        verdict.application_name,
+        verdict.identity_kind,
+        verdict.identity_name,
+        verdict.redacted_text,
+    )
+
+
+def _loss(loss: pb.Loss, agent: str) -> tuple[object, ...]:
+    return (_instant(loss.at_us, "at_us"), agent, loss.source, loss.reason, loss.count)
+
+
+def _catalog(snapshots: Sequence[pb.Snapshot], agent: str) -> list[tuple[object, ...]]:
+    return [
+        (
+            _instant(snapshot.at_us, "at_us"),
+            agent,
+            snapshot.cluster,
+            item.database,
+            item.kind,
+            item.name,
+            item.value,
+            item.detail,
+            snapshot.server_version,
+        )
+        for snapshot in snapshots
+        for item in snapshot.items
+    ]
+
+
+def _snapshot(snapshot: pb.Snapshot) -> Snapshot:
+    """Kinds that this release does not know are stored, but not compared."""
+    return Snapshot(
+        at_us=_instant(snapshot.at_us, "at_us"),
+        cluster=snapshot.cluster,
+        database=snapshot.database,
+        kinds=tuple(CatalogKind(kind) for kind in snapshot.kinds if kind in _KINDS),
+        items=tuple(
+            CatalogItem(CatalogKind(i.kind), i.database, i.name, i.value, i.detail)
+            for i in snapshot.items
+            if i.kind in _KINDS
+        ),
+        server_version=snapshot.server_version,
+    )
+
+
+_KINDS = frozenset(map(str, CatalogKind))
+
+
+def _varint(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = data[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80 or shift > 63:
+            return value, at

@@ -1,0 +1,268 @@
+"""The tables of the store: each is a set of Parquet segments, and a view of the same name.
+
+Times are Parquet timestamps in microseconds, UTC. A new column is added at the end with a new
+``VERSION``; segments of older versions read as NULL there.
+"""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+VERSION = 1
+
+TEXT = pl.String()
+TEXTS = pl.List(pl.String)
+TIME = pl.Datetime("us")
+U64 = pl.UInt64()
+I64 = pl.Int64()
+U32 = pl.UInt32()
+F64 = pl.Float64()
+
+_DUCKDB_TYPES = {
+    TEXT: "VARCHAR",
+    TEXTS: "VARCHAR[]",
+    TIME: "TIMESTAMP",
+    U64: "UBIGINT",
+    I64: "BIGINT",
+    U32: "UINTEGER",
+    F64: "DOUBLE",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    name: str
+    dtype: pl.DataType
+    meaning: str
+    """One sentence, with the unit where there is one."""
+
+    @property
+    def duckdb_type(self) -> str:
+        return _DUCKDB_TYPES[self.dtype]
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    name: str
+    meaning: str
+    time: str
+    """The column that says when: a segment's time range is its range."""
+    columns: tuple[Column, ...]
+    latest_by: tuple[str, ...] = ()
+    """Where rows repeat with newer knowledge, the view shows the last one of each such key."""
+
+    @property
+    def dtypes(self) -> dict[str, pl.DataType]:
+        return {column.name: column.dtype for column in self.columns}
+
+
+def _table(
+    name: str,
+    meaning: str,
+    time: str,
+    columns: str,
+    meanings: dict[str, str],
+    latest_by: str = "",
+) -> Table:
+    """``columns`` holds ``name:type`` words; a word without a type is text."""
+    types = {"": TEXT, "t": TIME, "u": U64, "i": I64, "p": U32, "f": F64, "l": TEXTS}
+    built = []
+    for word in columns.split():
+        column, _, kind = word.partition(":")
+        meaning_of = meanings.get(column) or _SHARED[column]
+        built.append(Column(column, types[kind], meaning_of))
+    return Table(name, meaning, time, tuple(built), tuple(latest_by.split()))
+
+
+_SHARED = {
+    "agent": "The agent that saw it.",
+    "cluster": "The PostgreSQL server on that host, by port or data directory.",
+    "database": "Database name.",
+    "user_name": "The login (PostgreSQL role of the session).",
+    "application_name": "As the client set it.",
+    "client_address": "Numeric address of the client; `local` for a unix socket.",
+    "identity_kind": "`human`, `service`, `ai_agent` or `unknown`.",
+    "identity_name": "Who is behind the login, if an identity rule knew.",
+    "pid": "Process id of the backend.",
+    "backend_started_at": "When that process started; with pid and agent it names a session.",
+    "statement_id": "`id` in view statements; 0 where none was captured.",
+    "severity": "`informational`, `low`, `medium`, `high` or `critical`.",
+    "title": "One line for a person.",
+    "digest": "SHA-256 of the captured text, hex.",
+    "at": "When it happened.",
+}
+
+STATEMENTS = _table(
+    "statements",
+    "One row for each execution of a statement.",
+    "started_at",
+    "agent id:u parent_id:u started_at:t duration_us:i rows:i bytes_sent:i text_bytes:u pid:p"
+    " backend_started_at:t cluster database user_name application_name client_address"
+    " identity_kind identity_name source protocol tag sqlstate error_message audit_class"
+    " audit_objects rule parse_status digest text operation summary verbs:l objects:l reads:l"
+    " writes:l columns_used:l functions:l settings:l roles:l flags:l fingerprint",
+    {
+        "id": "Unique within the agent: seconds in the high 32 bits, a counter in the low 32.",
+        "parent_id": "The statement that ran this one inside it; 0 for what a client sent.",
+        "started_at": "When execution began.",
+        "duration_us": "Microseconds until the end; NULL if unknown.",
+        "rows": "Rows returned or changed; NULL if unknown.",
+        "bytes_sent": "Bytes sent to the client; NULL if unknown.",
+        "text_bytes": "Full length of the text as sent, in bytes.",
+        "source": "`ebpf`, `pgaudit` or `both`: who saw it.",
+        "protocol": "`query`, `fastpath` or `replication`.",
+        "tag": "PostgreSQL's command tag, `SELECT 5`.",
+        "sqlstate": "`00000` when it succeeded; empty if unknown.",
+        "error_message": "The server's message, redacted.",
+        "audit_class": "pgaudit's class: `READ`, `WRITE`, `DDL` ...",
+        "audit_objects": "Relations as pgaudit resolved them, comma-separated `type:schema.name`.",
+        "rule": "Id of the rule that decided, empty if none matched.",
+        "parse_status": "`parsed`, `invalid`, `too_long`, `cut`, `nul`, `not_utf8` or `failed`.",
+        "text": "The text, literals redacted.",
+        "operation": "First verb in lower case: `select`, `drop`.",
+        "summary": "Verb and relations: `SELECT orders customers`.",
+        "verbs": "All verbs, nested ones included.",
+        "objects": "What DDL and GRANT are about: `table:public.orders`, `role:etl`.",
+        "reads": "Relations read; `schema.name` where the text says the schema.",
+        "writes": "Relations written.",
+        "columns_used": "Columns that the text names.",
+        "functions": "Functions that the text calls.",
+        "settings": "Settings that it changes.",
+        "roles": "Roles that it names.",
+        "flags": "`missing_where`, `limit`, `program`, `superuser`, `cascade` ...",
+        "fingerprint": "Same for texts that differ in literals only; for grouping.",
+    },
+)
+
+SESSIONS = _table(
+    "sessions",
+    "One row for each client connection: what is known of it last.",
+    "seen_at",
+    "agent pid:p backend_started_at:t cluster database user_name application_name client_address"
+    " client_port:p identity_kind identity_name identity_confidence:f identity_evidence"
+    " ended_at:t seen_at:t",
+    {
+        "client_port": "The client's port; 0 for a unix socket.",
+        "identity_confidence": "How sure, 0 to 1.",
+        "identity_evidence": "Why, semicolon-separated.",
+        "ended_at": "When it ended; NULL while it lives.",
+        "seen_at": "When the agent learned this.",
+    },
+    latest_by="agent pid backend_started_at",
+)
+
+VERDICTS = _table(
+    "verdicts",
+    "One row for each rule's word on one statement.",
+    "at",
+    "at:t agent pid:p backend_started_at:t statement_id:u rule_id title severity action mode"
+    " outcome reason digest held_us:i cluster database user_name application_name identity_kind"
+    " identity_name text",
+    {
+        "rule_id": "The rule.",
+        "action": "What the rule asks: `observe`, `alert`, `deny`, `cancel` or `terminate`.",
+        "mode": "The guard's mode: `off`, `observe` or `enforce`.",
+        "outcome": "What really happened: `prevented`, `cancelled`, `terminated`, `too_late`,"
+        " `observed` or `failed`.",
+        "reason": "The rule's reason.",
+        "held_us": "Microseconds that the backend waited for the verdict.",
+        "text": "The statement's text, literals redacted.",
+    },
+)
+
+LOSSES = _table(
+    "losses",
+    "What could not be recorded, counted; without a row here nothing was dropped.",
+    "at",
+    "at:t agent source reason count:u",
+    {
+        "source": "Where: `ebpf`, `pgaudit`, `spool`, `collector` ...",
+        "reason": "Why: `ring_full`, `spool_full`, `rejected` ...",
+        "count": "How many facts.",
+    },
+)
+
+CATALOG = _table(
+    "catalog",
+    "One row for each setting, role, membership or privilege in each snapshot.",
+    "at",
+    "at:t agent cluster database kind name value detail server_version",
+    {
+        "at": "When the snapshot was taken: the same for all its rows.",
+        "database": "Empty for what belongs to the whole cluster.",
+        "kind": "`setting`, `hba`, `role`, `membership` or `privilege`.",
+        "name": "Key within kind and database: `log_statement`, `table:hr.salary<-analyst`.",
+        "value": "What it is.",
+        "detail": "Where it comes from: a file and line, the grantor.",
+        "server_version": "The server's version.",
+    },
+)
+
+FINDINGS = _table(
+    "findings",
+    "One row for each finding, in its last state.",
+    "at",
+    "id kind detector severity title sentence at:t agent cluster database user_name identity"
+    " object score:f evidence_sql statement_id:u resolved_at:t details",
+    {
+        "id": "The same cause on the same day gives the same id.",
+        "kind": "`drift`, `anomaly`, `guard` or `coverage`.",
+        "detector": "`first_seen`, `volume`, `drift.settings`, `guard.<rule>` ...",
+        "sentence": "What happened, in one sentence.",
+        "identity": "Who, by identity or login.",
+        "object": "What it is about: a relation, setting or role.",
+        "score": "How unusual; comparable within one detector.",
+        "evidence_sql": "A query over these views that shows the evidence.",
+        "resolved_at": "When the cause was gone; NULL while it lasts.",
+        "details": "More, as a JSON object.",
+    },
+    latest_by="id",
+)
+
+ALERTS = _table(
+    "alerts",
+    "One row for each change of an alert.",
+    "at",
+    "at:t group_key status severity title summary starts_at:t ends_at:t labels annotations"
+    " finding_ids:l count:u",
+    {
+        "group_key": "Names the alert: rows with the same key are about the same alert.",
+        "status": "`firing` or `resolved`.",
+        "summary": "A few lines for a person.",
+        "starts_at": "When it began to fire.",
+        "ends_at": "When it was resolved; NULL while it fires.",
+        "labels": "JSON object.",
+        "annotations": "JSON object.",
+        "finding_ids": "`id` in view findings.",
+        "count": "Findings in it.",
+    },
+)
+
+DRIFT = _table(
+    "drift",
+    "One row for each difference from the accepted baseline, in its last state.",
+    "at",
+    "at:t agent cluster kind database name change desired observed attribution statement_id:u"
+    " actor resolved_at:t",
+    {
+        "at": "When it was detected.",
+        "kind": "`setting`, `hba`, `role`, `membership` or `privilege`.",
+        "name": "As in view catalog.",
+        "change": "`added`, `removed` or `changed`.",
+        "desired": "The baseline's value.",
+        "observed": "The value found.",
+        "attribution": "`attributed` to a captured statement, or `unattributed`.",
+        "actor": "Who did it.",
+        "resolved_at": "When it was reverted or accepted; NULL while it lasts.",
+    },
+    latest_by="agent cluster kind database name at",
+)
+
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (STATEMENTS, SESSIONS, VERDICTS, LOSSES, CATALOG, FINDINGS, ALERTS, DRIFT)
+}
+
+
+def empty(name: str) -> pl.DataFrame:
+    return pl.DataFrame(schema=TABLES[name].dtypes)

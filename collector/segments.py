@@ -1,0 +1,343 @@
+"""Group commit: batches gather for a moment, then become sealed Parquet segments together.
+
+The order is the promise: temporary file, fsync, rename, fsync of the folder, ledger line, fsync,
+and only then the acknowledgement. Duplicates are known by (agent, epoch, sequence), against what
+is durable and against what is still waiting.
+"""
+
+import hashlib
+import io
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+import polars as pl
+
+from collector import schema
+from collector.ledger import Ledger, LedgerError, SealedFile, SourceRange, fsync_folder
+from model.catalog import Snapshot
+
+COMMIT_SECONDS = 0.5
+COMMIT_ROWS = 100_000
+"""A commit starts early when so many rows wait."""
+MAX_WAITING_ROWS = 400_000
+"""Streams stop being read when so many rows wait: the agents' spools take over."""
+MAX_OWN_ROWS = 100_000
+"""Findings, alerts and drift that may wait while the disk refuses."""
+FOLDER = "segments"
+
+
+@dataclass(frozen=True, slots=True)
+class BatchId:
+    agent: str
+    epoch: int
+    sequence: int
+
+
+@dataclass(slots=True)
+class Owner:
+    """The stream that submitted; ``broken`` once one of its batches was dropped or it was replaced.
+
+    A broken stream may add nothing: an acknowledgement covers all earlier sequences, so accepting
+    a later batch would acknowledge the dropped one.
+    """
+
+    broken: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    frames: Mapping[str, pl.DataFrame]
+    """By table, with that table's columns."""
+    batch: BatchId | None = None
+    """None for the collector's own rows."""
+    owner: Owner = field(default_factory=Owner)
+    snapshots: tuple[tuple[str, Snapshot], ...] = ()
+    """(agent, snapshot), whole, for the drift comparison."""
+    settled: Callable[[bool], None] | None = None
+    """Called once: True when durable, False when dropped and to be sent again."""
+
+    @property
+    def rows(self) -> int:
+        return sum(frame.height for frame in self.frames.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What one commit made durable."""
+
+    seq: int
+    frames: Mapping[str, pl.DataFrame]
+    snapshots: tuple[tuple[str, Snapshot], ...] = ()
+
+
+class Accepted(StrEnum):
+    NEW = "new"
+    DUPLICATE = "duplicate"
+    BROKEN = "broken"
+
+
+@dataclass(slots=True)
+class SegmentCounters:
+    """For the metrics page; written by the commit thread, but duplicates by the streams."""
+
+    commits: int = 0
+    failures: int = 0
+    rows: int = 0
+    bytes: int = 0
+    duplicates: int = 0
+    own_rows_dropped: int = 0
+    commit_seconds: float = 0.0
+    last_error: str = ""
+
+
+class Segments:
+    """``on_commit`` runs on the commit thread after the acknowledgements; keep it short.
+
+    ``healthy`` is False from a failed commit until the next good one. A failure of the ledger
+    itself is final: ``broken`` stays True, nothing is accepted, and a restart reads the truth back.
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        ledger: Ledger,
+        on_commit: Callable[[Committed], None] = lambda _: None,
+        commit_seconds: float = COMMIT_SECONDS,
+        commit_rows: int = COMMIT_ROWS,
+    ) -> None:
+        self._data_dir = data_dir
+        self._ledger = ledger
+        self._on_commit = on_commit
+        self._commit_seconds = commit_seconds
+        self._commit_rows = commit_rows
+        self._lock = threading.Condition()
+        self._waiting: deque[Submission] = deque()
+        self._waiting_rows = 0
+        self._durable = dict(ledger.high_water)
+        self._received = dict(ledger.high_water)
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="commit", daemon=True)
+        self.counters = SegmentCounters()
+        self.healthy = True
+        self.broken = False
+        for name in schema.TABLES:
+            (data_dir / FOLDER / name).mkdir(parents=True, exist_ok=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self, timeout_seconds: float = 10.0) -> None:
+        """Commit what waits, then end."""
+        with self._lock:
+            self._stopping = True
+            self._lock.notify_all()
+        if self._thread.is_alive():
+            self._thread.join(timeout_seconds)
+
+    def submit(self, submission: Submission) -> Accepted:
+        """Queue for the next commit; blocks while too much waits. Duplicates add no rows."""
+        batch = submission.batch
+        with self._lock:
+            while batch and self._waiting_rows > MAX_WAITING_ROWS and not self._closed(submission):
+                self._lock.wait(0.2)
+            if self._closed(submission):
+                return Accepted.BROKEN
+            if batch is not None:
+                key = (batch.agent, batch.epoch)
+                if batch.sequence <= self._received.get(key, 0):
+                    self.counters.duplicates += 1
+                    # It settles with, or after, the first copy: that one is ahead in the queue.
+                    self._queue(Submission({}, None, submission.owner, (), submission.settled))
+                    return Accepted.DUPLICATE
+                self._received[key] = batch.sequence
+            self._queue(submission)
+        return Accepted.NEW
+
+    def durable_sequence(self, agent: str, epoch: int) -> int:
+        with self._lock:
+            return self._durable.get((agent, epoch), 0)
+
+    def flush(self, timeout_seconds: float = 10.0) -> bool:
+        """Wait until everything queued so far is durable. Never call it from ``on_commit``."""
+        done = threading.Event()
+        outcome: list[bool] = []
+
+        def settled(good: bool) -> None:
+            outcome.append(good)
+            done.set()
+
+        self.submit(Submission({}, settled=settled))
+        return done.wait(timeout_seconds) and outcome == [True]
+
+    def replace_owner(self, owner: Owner) -> None:
+        """Whatever this stream still tries to add is refused from now on."""
+        with self._lock:
+            owner.broken = True
+            self._lock.notify_all()
+
+    def _closed(self, submission: Submission) -> bool:
+        return self.broken or self._stopping or submission.owner.broken
+
+    def _queue(self, submission: Submission) -> None:
+        self._waiting.append(submission)
+        self._waiting_rows += submission.rows
+        if len(self._waiting) == 1 or self._waiting_rows >= self._commit_rows:
+            self._lock.notify_all()
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                while not self._waiting and not self._stopping:
+                    self._lock.wait()
+                if not self._waiting:
+                    return
+                deadline = time.monotonic() + self._commit_seconds
+                while not self._stopping and self._waiting_rows < self._commit_rows:
+                    left = deadline - time.monotonic()
+                    if left <= 0 or not self._lock.wait(left):
+                        break
+                group = list(self._waiting)
+                self._waiting.clear()
+            self._commit_group(group)
+            if self.broken:
+                return
+
+    def _commit_group(self, group: list[Submission]) -> None:
+        began = time.monotonic()
+        try:
+            committed = self.commit(group)
+        except LedgerError as error:
+            self.broken = True
+            self._drop(group, str(error))
+            return
+        except (OSError, pl.exceptions.PolarsError) as error:
+            self._drop(group, str(error))
+            time.sleep(min(1.0, self._commit_seconds))
+            return
+        with self._lock:
+            self._waiting_rows -= sum(submission.rows for submission in group)
+            for batch in (submission.batch for submission in group):
+                if batch is not None:
+                    self._durable[batch.agent, batch.epoch] = batch.sequence
+            self._lock.notify_all()
+        self.healthy = True
+        for submission in group:
+            if submission.settled is not None:
+                submission.settled(True)
+        self.counters.commit_seconds += time.monotonic() - began
+        if committed is not None:
+            self.counters.commits += 1
+            self._on_commit(committed)
+
+    def commit(self, group: list[Submission]) -> Committed | None:
+        """Make the group durable now, in the calling thread; None when it holds nothing."""
+        sources = _ranges(group)
+        frames = _concat(group)
+        if not sources and not frames:
+            return None
+        seq = self._ledger.seq + 1
+        files = tuple(self._seal(name, frame, seq) for name, frame in frames.items())
+        for name in frames:
+            fsync_folder(self._data_dir / FOLDER / name)
+        self._ledger.append(time.time_ns() // 1000, files, sources)
+        self.counters.rows += sum(file.rows for file in files)
+        self.counters.bytes += sum(file.bytes for file in files)
+        snapshots = tuple(item for submission in group for item in submission.snapshots)
+        return Committed(seq, frames, snapshots)
+
+    def _seal(self, table: str, frame: pl.DataFrame, seq: int) -> SealedFile:
+        path = Path(FOLDER) / table / f"{seq:012d}.parquet"
+        return write_segment(self._data_dir, path, table, frame)
+
+    def _drop(self, group: list[Submission], error: str) -> None:
+        """Nothing of this group is durable: agents send again, own rows wait for the next try."""
+        self.healthy = False
+        self.counters.failures += 1
+        self.counters.last_error = error
+        with self._lock:
+            group = [*group, *self._waiting]
+            own = [s for s in group if s.batch is None and s.rows and not self.broken]
+            kept, kept_rows = [], 0
+            for submission in own:
+                if kept_rows + submission.rows <= MAX_OWN_ROWS:
+                    kept.append(submission)
+                    kept_rows += submission.rows
+                else:
+                    self.counters.own_rows_dropped += submission.rows
+            self._waiting = deque(kept)
+            self._waiting_rows = kept_rows
+            kept_ids = {id(submission) for submission in kept}
+            dropped = [s for s in group if id(s) not in kept_ids]
+            for submission in dropped:
+                submission.owner.broken = True
+            self._received = dict(self._durable)
+            self._lock.notify_all()
+        for submission in dropped:
+            if submission.settled is not None:
+                submission.settled(False)
+
+
+def write_segment(data_dir: Path, path: Path, table: str, frame: pl.DataFrame) -> SealedFile:
+    """Durable under its final name when this returns, but for the folder's own fsync.
+
+    The hash is taken from the bytes in memory, so a disk that stores something else is found out.
+    """
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer, compression="zstd", compression_level=1, statistics=True)
+    data = buffer.getbuffer()
+    final = data_dir / path
+    temporary = final.with_suffix(".tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        try:
+            left = memoryview(data)
+            while left:
+                left = left[os.write(descriptor, left) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        temporary.rename(final)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    times = frame.get_column(schema.TABLES[table].time).cast(pl.Int64)
+    return SealedFile(
+        table=table,
+        path=str(path),
+        sha256=hashlib.sha256(data).hexdigest(),
+        rows=frame.height,
+        bytes=len(data),
+        first_us=_integer(times.min()),
+        last_us=_integer(times.max()),
+        schema=schema.VERSION,
+    )
+
+
+def _integer(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+def _ranges(group: list[Submission]) -> tuple[SourceRange, ...]:
+    found: dict[tuple[str, int], tuple[int, int]] = {}
+    for batch in (submission.batch for submission in group):
+        if batch is not None:
+            first, _ = found.get((batch.agent, batch.epoch), (batch.sequence, 0))
+            found[batch.agent, batch.epoch] = (first, batch.sequence)
+    return tuple(SourceRange(*key, *ends) for key, ends in found.items())
+
+
+def _concat(group: list[Submission]) -> dict[str, pl.DataFrame]:
+    parts: dict[str, list[pl.DataFrame]] = {}
+    for submission in group:
+        for name, frame in submission.frames.items():
+            if frame.height:
+                parts.setdefault(name, []).append(frame)
+    return {
+        name: pl.concat(frames) if len(frames) > 1 else frames[0] for name, frames in parts.items()
+    }
