@@ -250,3 +250,22 @@ def _hide_number(match: re.Match[str]) -> str:
 def _hide_unless_keyword(match: re.Match[str]) -> str:
     word = match.group()
     return word if word.lower() in _KEYWORDS_OF_CREDENTIALS else "?"
+
+
+_LEADING_VERBS = """
+    select insert update delete merge with values table copy create alter drop truncate grant revoke
+    set reset show explain execute prepare deallocate declare fetch close begin start commit
+    rollback savepoint release do call lock vacuum analyze cluster reindex refresh comment notify
+    listen unlisten discard checkpoint load reassign import security
+"""
+_VERBS = frozenset(_LEADING_VERBS.split())
+
+
+def leading_verb(redacted_text: str) -> str:
+    """The verb that a text without parse tree begins with, empty if it is none of SQL's.
+
+    For people who read the record. A guard must not believe it.
+    """
+    word = _WORD.match(redacted_text.lstrip(" (;"))
+    verb = word.group().lower() if word else ""
+    return verb if verb in _VERBS else ""

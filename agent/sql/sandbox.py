@@ -1,7 +1,7 @@
 """What a process gives up before it reads text from strangers.
 
-No files, no sockets, no new programs, no core dump, a ceiling on memory and CPU time, and no user of
-its own. The process imports everything it needs first: afterwards it cannot even open a module.
+No files, no sockets, no new programs, no core dump, a ceiling on memory and CPU time, and no user
+of its own. The process imports everything it needs first: afterwards it cannot even open a module.
 """
 
 from __future__ import annotations

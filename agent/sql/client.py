@@ -1,0 +1,241 @@
+"""Texts to Shapes: the agent's side of the parser.
+
+The parser may crash, hang or run out of memory on text that a stranger wrote. The client kills it,
+starts another, and still answers every text: what cannot be parsed is a Shape with a status, and a
+guard treats it as unknown.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from agent.sql.cache import ShapeCache
+from agent.sql.process import WorkerError, WorkerProcess
+from agent.sql.redact import leading_verb, redact_unscanned
+from model.statement import ParseStatus, Shape
+
+MAX_PARSED_BYTES = 64 << 10
+"""Longer text is not parsed: nested comments take quadratic time, trees a hundred times the room."""
+BATCH_TEXTS = 256
+BATCH_BYTES = 1 << 20
+FAILED_FOR_SECONDS = 30.0
+"""A text that killed the parser is not tried again for this long; the host may have been busy."""
+
+_LISTS = (
+    "verbs", "objects", "reads", "writes", "columns", "functions", "settings", "roles", "flags"
+)  # fmt: skip
+_TEXTS = ("redacted_text", "operation", "summary", "fingerprint")
+
+
+@dataclass(slots=True)
+class ParserCounters:
+    """Totals since the client was made."""
+
+    parsed: int = 0
+    """Texts that the worker answered."""
+    cached: int = 0
+    restarts: int = 0
+    by_status: Counter[str] = field(default_factory=Counter)
+    """Texts answered without the cache, by ParseStatus."""
+
+
+class ParserClient:
+    """One worker behind a cache. Safe for threads, which take turns.
+
+    A caller that must not wait behind another's batch (the guard behind the pipeline) makes a
+    client of its own and shares the cache: ``ParserClient(cache)``.
+    """
+
+    def __init__(self, cache: ShapeCache | None = None, text_budget_seconds: float = 0.25) -> None:
+        """Raises WorkerError where the worker cannot be started at all."""
+        self._cache = cache if cache is not None else ShapeCache()
+        self._budget_seconds = text_budget_seconds
+        self._lock = threading.Lock()
+        self._worker: WorkerProcess | None = WorkerProcess()
+        self._closed = False
+        self.counters = ParserCounters()
+
+    def __enter__(self) -> ParserClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @property
+    def worker_pid(self) -> int:
+        """0 while there is none."""
+        return self._worker.pid if self._worker else 0
+
+    def shapes(self, texts: Sequence[bytes], full_lengths: Sequence[int]) -> list[Shape]:
+        """One Shape per text, in order; never raises for anything that a text holds.
+
+        ``full_lengths`` are the bytes that each statement really had: larger than its text where
+        the capture cut it.
+        """
+        now = time.monotonic()
+        found: dict[bytes, Shape] = {}
+        answers: list[Shape | None] = []
+        unseen: dict[bytes, None] = {}
+        for text, full_length in zip(texts, full_lengths, strict=True):
+            shape = self._known(text, full_length, now)
+            answers.append(shape)
+            if shape is None:
+                unseen[text] = None
+        if unseen:
+            with self._lock:
+                found = self._parse(list(unseen))
+        return [
+            found[text] if shape is None else shape
+            for text, shape in zip(texts, answers, strict=True)
+        ]
+
+    def close(self) -> None:
+        with self._lock:
+            self._closed = True
+            self._stop()
+
+    def _known(self, text: bytes, full_length: int, now: float) -> Shape | None:
+        """From the cache, or from the text's own condition; None if it must be parsed."""
+        if full_length > len(text):
+            return self._unparsed(text, ParseStatus.CUT)
+        if len(text) > MAX_PARSED_BYTES:
+            return self._unparsed(text, ParseStatus.TOO_LONG)
+        cached = self._cache.get(text, now)
+        if cached is not None:
+            self.counters.cached += 1
+            return cached
+        if b"\0" in text:
+            return self._unparsed(text, ParseStatus.NUL)
+        try:
+            text.decode()
+        except UnicodeDecodeError:
+            return self._unparsed(text, ParseStatus.NOT_UTF8)
+        return None
+
+    def _unparsed(self, text: bytes, status: ParseStatus) -> Shape:
+        self.counters.by_status[status] += 1
+        return _without_tree(text, status)
+
+    def _parse(self, texts: list[bytes]) -> dict[bytes, Shape]:
+        shapes: dict[bytes, Shape] = {}
+        at = 0
+        while at < len(texts):
+            batch = _batch(texts, at)
+            for text, shape in zip(batch, self._ask(batch), strict=False):
+                shapes[text] = self._keep(text, shape)
+                at += 1
+        return shapes
+
+    def _ask(self, batch: list[bytes]) -> list[Shape]:
+        """Shapes of at least the first text of ``batch``.
+
+        After a death the text that the worker was busy with is asked once more, alone: it may have
+        been somebody else's kill. A second death, or a text out of time, is its own fault.
+        """
+        answers, ended = self._ask_worker(batch)
+        if not answers and ended == "died":
+            answers, ended = self._ask_worker(batch[:1])
+        if not answers:
+            return [_without_tree(batch[0], ParseStatus.FAILED)]
+        return [
+            _shape(text, answer, status)
+            for text, answer, status in (
+                (text, answer, ParseStatus.FAILED)
+                for text, answer in zip(batch, answers, strict=False)
+            )
+        ]
+
+    def _ask_worker(self, batch: list[bytes]) -> tuple[list[object], str]:
+        if self._closed:
+            return [], "closed"
+        try:
+            worker = self._worker or self._start()
+        except WorkerError:
+            return [], "not started"
+        answers, ended = worker.ask([text.decode() for text in batch], self._budget_seconds)
+        if ended:
+            self._stop()
+            self.counters.restarts += 1
+        return answers, ended
+
+    def _start(self) -> WorkerProcess:
+        self._worker = WorkerProcess()
+        return self._worker
+
+    def _stop(self) -> None:
+        if self._worker is not None:
+            self._worker.kill()
+            self._worker = None
+
+    def _keep(self, text: bytes, shape: Shape) -> Shape:
+        self.counters.parsed += 1
+        self.counters.by_status[shape.status] += 1
+        until = float("inf")
+        if shape.status is ParseStatus.FAILED:
+            until = time.monotonic() + FAILED_FOR_SECONDS
+        self._cache.put(text, shape, until)
+        return shape
+
+
+def _batch(texts: list[bytes], at: int) -> list[bytes]:
+    batch: list[bytes] = []
+    size = 0
+    for text in texts[at : at + BATCH_TEXTS]:
+        size += len(text)
+        if batch and size > BATCH_BYTES:
+            break
+        batch.append(text)
+    return batch
+
+
+def _without_tree(text: bytes, status: ParseStatus) -> Shape:
+    redacted = redact_unscanned(text.decode(errors="replace"))
+    return _named(Shape(status, hashlib.sha256(text).hexdigest(), redacted))
+
+
+def _named(shape: Shape) -> Shape:
+    """A statement without parse tree still has a first word."""
+    verb = leading_verb(shape.redacted_text)
+    return Shape(
+        shape.status, shape.digest, shape.redacted_text, operation=verb, summary=verb.upper()
+    )
+
+
+def _shape(text: bytes, answer: object, failed: ParseStatus) -> Shape:
+    """The worker's answer as a Shape; it may have been taken over by a text, so believe no type."""
+    if not isinstance(answer, dict) or not _well_formed(answer):
+        return _without_tree(text, failed)
+    status = ParseStatus(answer["status"])
+    digest = hashlib.sha256(text).hexdigest()
+    if status is not ParseStatus.PARSED:
+        if not answer["redacted_text"]:
+            return _without_tree(text, status)
+        return _named(Shape(status, digest, answer["redacted_text"]))
+    return Shape(
+        status=status,
+        digest=digest,
+        statements=answer["statements"],
+        **{key: answer[key] for key in _TEXTS},
+        **{key: tuple(answer[key]) for key in _LISTS},
+    )
+
+
+def _well_formed(answer: dict[str, Any]) -> bool:
+    return (
+        answer.get("status") in _STATUSES
+        and type(answer.get("statements")) is int
+        and all(type(answer.get(key)) is str for key in _TEXTS)
+        and all(
+            type(answer.get(key)) is list and all(type(item) is str for item in answer[key])
+            for key in _LISTS
+        )
+    )
+
+
+_STATUSES = frozenset(status.value for status in ParseStatus)
