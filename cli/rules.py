@@ -11,7 +11,7 @@ import orjson
 import typer
 from rich.table import Table
 
-from cli.context import ConfigOption, Exit, JsonOption, err, out, printable, read_config
+from cli.context import ConfigOption, Exit, JsonOption, err, fail, out, printable, read_config
 from rules import DEFAULT_PACKS, Rule, RuleError, RuleSet
 from rules.examples import ExampleResult, ShapeOf, run_examples, without_examples
 
@@ -97,13 +97,16 @@ def load(paths: Iterable[Path] | None, config: Path | None, json: bool = False) 
 @contextmanager
 def parser() -> Iterator[ShapeOf]:
     """The agent's own sandboxed parser: an example means what it means on a database host."""
-    from agent.sql.client import ParserClient  # its worker is only needed here
+    # The worker is needed here only.
+    from agent.sql.client import ParserClient
+    from agent.sql.process import WorkerError
 
-    client = ParserClient()
     try:
+        client = ParserClient()
+    except WorkerError as error:
+        fail(f"the parser cannot be started: {error}")
+    with client:
         yield lambda sql: client.shapes([data := sql.encode("utf-8", "replace")], [len(data)])[0]
-    finally:
-        client.close()
 
 
 def _as_json(rule: Rule) -> dict[str, object]:

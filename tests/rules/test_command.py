@@ -78,7 +78,6 @@ def test_the_configuration_names_packs_and_constants(call, file, tmp_path):
 
 
 def test_test_passes_where_every_example_says_what_it_must(call, file):
-    pytest.importorskip("agent.sql.client")
     file.write_text(
         rule(
             "'drop' in statement.verbs",
@@ -91,7 +90,6 @@ def test_test_passes_where_every_example_says_what_it_must(call, file):
 
 
 def test_test_exits_1_and_names_the_example_that_fails(call, file):
-    pytest.importorskip("agent.sql.client")
     file.write_text(rule("'drop' in statement.verbs", examples="{match: [SELECT 1]}"))
     result = call("test", file)
     assert result.exit_code == 1

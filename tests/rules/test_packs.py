@@ -4,13 +4,13 @@ from collections import Counter
 
 import pytest
 
+from agent.sql.client import ParserClient
 from model.statement import ParseStatus
 from model.verdict import RuleAction
 from rules import RuleSet, View, decide
 from rules.examples import run_examples
 from rules.language.loader import EXAMPLE_SESSION
 
-client = pytest.importorskip("agent.sql.client")
 RULES = RuleSet.load()
 DENIED = {
     "drop-protected",
@@ -24,9 +24,8 @@ DENIED = {
 
 @pytest.fixture(scope="module")
 def shape_of():
-    parser = client.ParserClient()
-    yield lambda sql: parser.shapes([sql.encode()], [len(sql.encode())])[0]
-    parser.close()
+    with ParserClient() as parser:
+        yield lambda sql: parser.shapes([sql.encode()], [len(sql.encode())])[0]
 
 
 @pytest.fixture(scope="module")
