@@ -1,0 +1,81 @@
+"""A loader brings the BPF program into the kernel; everything else is shared."""
+
+from __future__ import annotations
+
+import platform
+import struct
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol
+
+from agent.probes.errors import CaptureUnavailable
+from agent.probes.symbols import PROBES
+
+SOURCE = Path(__file__).with_name("postgres.bpf.c")
+OBJECT = Path(__file__).with_name("postgres.bpf.o")
+EXIT_PROGRAM = "on_exit"
+PROGRAMS = (*PROBES, EXIT_PROGRAM)
+MAPS = ("records", "configs", "judges", "sessions", "clusters", "losses")
+
+LoaderKind = Literal["auto", "libbpf", "bcc"]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """Programs and maps of one instance, by name, as file descriptors that ``close`` ends."""
+
+    programs: dict[str, int]
+    maps: dict[str, int]
+    owner: object = field(repr=False)
+
+
+class Loader(Protocol):
+    """``name`` says which one: ``libbpf`` or ``bcc``."""
+
+    name: str
+
+    def load(self, ring_bytes: int, sessions: int) -> Loaded:
+        """A fresh instance of the program. Raises CaptureUnavailable."""
+        ...
+
+    def unload(self, loaded: Loaded) -> None: ...
+
+
+def open_loader(kind: LoaderKind = "auto") -> Loader:
+    """``auto``: the prebuilt object with libbpf, else bcc. Raises CaptureUnavailable."""
+    _require_x86_64()
+    if kind == "bcc":
+        return _bcc()
+    try:
+        return _libbpf()
+    except CaptureUnavailable as first:
+        if kind == "libbpf":
+            raise
+        try:
+            return _bcc()
+        except CaptureUnavailable as second:
+            raise CaptureUnavailable(
+                f"neither loader works: libbpf: {first.reason}; bcc: {second.reason}", first.remedy
+            ) from second
+
+
+def _require_x86_64() -> None:
+    machine = platform.machine()
+    if machine != "x86_64" or struct.calcsize("P") != 8:
+        raise CaptureUnavailable(
+            f"eBPF capture knows PostgreSQL's layout on x86-64 only, this is {machine}",
+            "use the pgaudit source on this host",
+        )
+
+
+def _libbpf() -> Loader:
+    from agent.probes.libbpf import LibbpfLoader
+
+    return LibbpfLoader(OBJECT)
+
+
+def _bcc() -> Loader:
+    # Imported late: bcc brings LLVM, 100 MB of memory that the other loader does without.
+    from agent.probes.bcc_loader import BccLoader
+
+    return BccLoader(SOURCE)
