@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import structlog
 
+from collector.alerts.causes import cause_without_values
 from collector.alerts.outbox import Letter, Outbox, Retry
 from collector.alerts.receiver import Delivery, Outcome, Receiver
 from collector.alerts.transport import Transport
@@ -64,8 +65,12 @@ class Courier:
             self._woken.clear()
             try:
                 pause_seconds = self._step()
-            except Exception:  # supervising loop: log, wait, go on
-                log.exception("alert delivery step failed", receiver=self._receiver.name)
+            except Exception:  # noqa: BLE001 - supervising loop: log, wait, go on
+                log.error(
+                    "alert delivery step failed",
+                    receiver=self._receiver.name,
+                    error=cause_without_values(),
+                )
                 pause_seconds = self._back_off(0.0)
             if pause_seconds > 0:
                 self._stopping.wait(pause_seconds)

@@ -3,7 +3,7 @@
 Senders do no input or output; ``transport.py`` posts what they return.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 from urllib.parse import urlsplit, urlunsplit
@@ -17,11 +17,13 @@ class AlertsError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One POST."""
+    """One POST. Any part may hold a secret, so none is shown."""
 
-    url: str
-    body: bytes
-    headers: tuple[tuple[str, str], ...] = (("Content-Type", "application/json"),)
+    url: str = field(repr=False)
+    body: bytes = field(repr=False)
+    headers: tuple[tuple[str, str], ...] = field(
+        default=(("Content-Type", "application/json"),), repr=False
+    )
 
 
 class Outcome(StrEnum):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import structlog
 
+from collector.alerts.causes import cause_without_values
 from collector.alerts.courier import Courier
 from collector.alerts.grouping import Grouper, Policy
 from collector.alerts.outbox import Letter, Outbox, Retry
@@ -261,8 +262,8 @@ class Alerts:
     def _note(self, record: AlertRecord) -> None:
         try:
             self._record(record)
-        except Exception:  # a full store must not stop the pager
-            log.exception("alert record not kept", group_key=record.alert.group_key)
+        except Exception:  # noqa: BLE001 - a full store must not stop the pager
+            log.error("alert record not kept", error=cause_without_values())
 
 
 def _unchanged(alert: Alert) -> Alert:
