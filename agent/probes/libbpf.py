@@ -54,9 +54,7 @@ class LibbpfLoader:
             result = library.bpf_object__load(handle)
             if result < 0:
                 refusal = kernel_refusal("load the probes", -result)
-                raise CaptureUnavailable(
-                    f"{refusal.reason} ({self._complaint()})", refusal.remedy
-                )
+                raise CaptureUnavailable(f"{refusal.reason} ({self._complaint()})", refusal.remedy)
             return Loaded(self._programs(handle), self._maps(handle), handle)
         except CaptureUnavailable:
             library.bpf_object__close(handle)

@@ -395,7 +395,7 @@ INLINE void fill_response(struct response_record *record, struct session_state *
 {
 	fill_head(&record->head, RECORD_RESPONSE, session->session_us);
 	record->bytes_sent = session->bytes;
-	record->requested_us = session->requested_us;
+	record->requested_us = session->starts ? session->requested_us : 0;
 	record->write_bytes = write->bytes;
 	record->carry_bytes = 0;
 	record->head_bytes = 0;

@@ -73,5 +73,3 @@ class Ring:
         self._epoll.close()
         self._consumer.close()
         self._data.close()
-
-

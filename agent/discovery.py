@@ -1,0 +1,122 @@
+"""Finds the PostgreSQL clusters of this host, also those in containers, by their processes."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+PROC = Path("/proc")
+PROGRAM = "postgres"
+DELETED = " (deleted)"
+"""What the kernel appends to the name of a program that an upgrade has replaced."""
+CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
+START_TICKS_FIELD = 19
+PARENT_FIELD = 1
+"""Places in ``/proc/PID/stat`` behind the name, which may hold any character."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """One running postmaster. Paths are usable from this host."""
+
+    name: str
+    """The port, and the container's short id for a cluster in one; stable over restarts."""
+    postmaster_pid: int
+    postmaster_started_ticks: int
+    """Field 22 of ``/proc/PID/stat``: with the pid it names the process for good."""
+    binary: Path
+    """``/proc/PID/exe``: opens the very program that runs, even one replaced on disk since."""
+    device: int
+    inode: int
+    data_directory: Path
+    port: int
+    socket_directories: tuple[Path, ...]
+    version: int
+    """Major version."""
+
+
+def discover(proc: Path = PROC) -> list[Cluster]:
+    """Every postmaster that can be read, ordered by name. Processes that end meanwhile are left
+    out; so are those that we may not look at."""
+    found = (cluster_at(int(entry.name), proc) for entry in proc.iterdir() if entry.name.isdigit())
+    return sorted((cluster for cluster in found if cluster), key=lambda cluster: cluster.name)
+
+
+def cluster_at(pid: int, proc: Path = PROC) -> Cluster | None:
+    """The cluster whose postmaster has this pid, or None."""
+    process = proc / str(pid)
+    try:
+        if not _runs_postgres(process):
+            return None
+        data = _seen_from_host(process, Path(os.readlink(process / "cwd")))
+        lines = (data / "postmaster.pid").read_text().splitlines()
+        # A backend shares program and folder with its postmaster: only the latter's pid is there.
+        if int(lines[0]) != _innermost_pid(process):
+            return None
+        status = (process / "exe").stat()
+        port = int(lines[3])
+        return Cluster(
+            name=_name(process, port),
+            postmaster_pid=pid,
+            postmaster_started_ticks=_stat_field(process, START_TICKS_FIELD),
+            binary=process / "exe",
+            device=status.st_dev,
+            inode=status.st_ino,
+            data_directory=data,
+            port=port,
+            socket_directories=_socket_directories(process, lines),
+            version=int((data / "PG_VERSION").read_text().split(".")[0]),
+        )
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def parent_of(pid: int, proc: Path = PROC) -> int:
+    """0 when the process is gone."""
+    try:
+        return _stat_field(proc / str(pid), PARENT_FIELD)
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+def backends_of(cluster: Cluster, proc: Path = PROC) -> list[int]:
+    """All children of the postmaster: client backends and auxiliary processes."""
+    pids = (int(entry.name) for entry in proc.iterdir() if entry.name.isdigit())
+    return sorted(pid for pid in pids if parent_of(pid, proc) == cluster.postmaster_pid)
+
+
+def _runs_postgres(process: Path) -> bool:
+    program = os.readlink(process / "exe").removesuffix(DELETED)
+    return Path(program).name == PROGRAM
+
+
+def _seen_from_host(process: Path, path: Path) -> Path:
+    """A path inside the process's own root, through ``/proc/PID/root`` where that is not ours."""
+    if (process / "root").stat().st_ino == Path("/").stat().st_ino:
+        return path
+    return process / "root" / path.relative_to("/")
+
+
+def _innermost_pid(process: Path) -> int:
+    """The pid in the process's own namespace, as it wrote it to ``postmaster.pid``."""
+    for line in (process / "status").read_text().splitlines():
+        if line.startswith("NSpid:"):
+            return int(line.split()[-1])
+    return int(process.name)
+
+
+def _name(process: Path, port: int) -> str:
+    container = CONTAINER_ID.search((process / "cgroup").read_text())
+    return f"{port}@{container.group()[:12]}" if container else str(port)
+
+
+def _socket_directories(process: Path, lines: list[str]) -> tuple[Path, ...]:
+    """``postmaster.pid`` names the first one; the others are not written down anywhere."""
+    first = lines[4] if len(lines) > 4 else ""
+    return (_seen_from_host(process, Path(first)),) if first.startswith("/") else ()
+
+
+def _stat_field(process: Path, index: int) -> int:
+    return int((process / "stat").read_text().rpartition(")")[2].split()[index])

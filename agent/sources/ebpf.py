@@ -1,0 +1,354 @@
+"""Client sessions and their statements, from eBPF probes in the server program.
+
+One instance of the kernel program serves all clusters that run the same binary (device, inode). The
+kernel drops what does not belong to a watched cluster, so a server that nobody named is neither
+reported nor ever held.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from agent.discovery import Cluster, cluster_at, parent_of
+from agent.probes.errors import CaptureUnavailable
+from agent.probes.kernel import KernelMap, attach_raw_tracepoint, attach_uprobe, possible_cpus
+from agent.probes.layout import CLUSTER, JUDGE, LOSS_REASONS, SESSION_STATE
+from agent.probes.loader import EXIT_PROGRAM, Loaded, Loader, open_loader
+from agent.probes.ring import Ring, ring_size
+from agent.probes.symbols import PROBES, ServerBinary
+from agent.sources.records import Decoder, Stranger
+from agent.sources.running import UnreadableError, open_sessions, postmaster_started_us
+from model.event import Event, Lost, SessionSeen
+
+SOURCE = "ebpf"
+RING_BYTES = 8 << 20
+SESSIONS = 8192
+"""Concurrent client backends per binary; more are counted as lost (``table_full``)."""
+HOLD_WINDOW_MS = 250
+"""Without a beat for so long the kernel holds nothing more."""
+DRAIN_SECONDS = 0.01
+"""How long records may lie in the ring. Waking the reader for each would cost the backend."""
+STALLED_SECONDS = 0.00005
+INITIAL_PID_NAMESPACE = 0xEFFFFFFC
+"""The kernel's fixed inode number of the first pid namespace."""
+ZERO = bytes(4)
+
+Adopt = Callable[[int], Cluster | None]
+
+
+@dataclass(slots=True)
+class _Watched:
+    """A cluster under watch, and how the kernel calls it."""
+
+    cluster: Cluster
+    number: int
+    started_us: int | None = None
+    """``PgStartTime``; None until its memory, or the kernel, tells."""
+
+
+@dataclass(slots=True)
+class _Instance:
+    """The kernel program of one server binary, attached."""
+
+    binary: ServerBinary
+    loader: Loader
+    loaded: Loaded
+    ring: Ring
+    decoder: Decoder
+    descriptors: list[int] = field(default_factory=list)
+    watched: list[_Watched] = field(default_factory=list)
+    lost: list[int] = field(default_factory=lambda: [0] * len(LOSS_REASONS))
+
+    def map(self, name: str) -> KernelMap:
+        return KernelMap(self.loaded.maps[name])
+
+    def losses(self, cpus: int) -> list[int]:
+        """Counts since the program was loaded, by index of LOSS_REASONS."""
+        counts = self.map("losses")
+        totals = []
+        for index in range(len(LOSS_REASONS)):
+            raw = counts.lookup(index.to_bytes(4, "little"), 8 * cpus) or b""
+            totals.append(
+                sum(int.from_bytes(raw[at : at + 8], "little") for at in range(0, len(raw), 8))
+            )
+        return totals
+
+    def close(self) -> None:
+        for descriptor in self.descriptors:
+            os.close(descriptor)
+        self.descriptors.clear()
+        self.ring.close()
+        self.loader.unload(self.loaded)
+
+
+class EbpfSource:
+    """Not for use by several threads at once; ``beat`` alone may come from another one."""
+
+    def __init__(
+        self,
+        ring_bytes: int = RING_BYTES,
+        loader: Loader | None = None,
+        *,
+        sessions: int = SESSIONS,
+        hold_window_ms: int = HOLD_WINDOW_MS,
+        adopt: Adopt | None = None,
+    ) -> None:
+        """``adopt`` is asked about the postmaster of a backend that belongs to no watched cluster;
+        without it only a restarted cluster (same data directory) is taken up again.
+
+        Raises CaptureUnavailable when the host cannot run probes at all.
+        """
+        _require_initial_pid_namespace()
+        self._loader = loader or open_loader("auto")
+        self._ring_bytes = ring_size(ring_bytes)
+        self._sessions = sessions
+        self._window_ns = hold_window_ms * 1_000_000
+        self._adopt = adopt
+        self._hold = False
+        self._instances: dict[tuple[int, int], _Instance] = {}
+        self._names: dict[int, str] = {}
+        self._waiting: list[Event] = []
+        self._epoll = select.epoll()
+        self._cpus = possible_cpus()
+        self._drained_at = 0.0
+
+    @property
+    def loader(self) -> str:
+        return self._loader.name
+
+    @property
+    def clusters(self) -> list[Cluster]:
+        return [watched.cluster for one in self._instances.values() for watched in one.watched]
+
+    def add(self, cluster: Cluster) -> None:
+        """Watch a cluster; its open sessions are among the next events.
+
+        Raises CaptureUnavailable. Adding the same postmaster again changes nothing.
+        """
+        if cluster in self.clusters:
+            return
+        self._forget_predecessors(cluster)
+        key = (cluster.device, cluster.inode)
+        instance = self._instances.get(key)
+        if instance is None:
+            instance = self._instances[key] = self._attach(cluster)
+        number = len(self._names) + 1
+        self._names[number] = cluster.name
+        watched = _Watched(cluster, number)
+        instance.watched.append(watched)
+        try:
+            self._watch(instance, watched, postmaster_started_us(cluster, instance.binary))
+        except UnreadableError:
+            return  # its first hit reports it as a stranger, and then we know it
+        self._find_open_sessions(instance, watched)
+
+    def remove(self, cluster: Cluster) -> None:
+        """Stop watching it; the last cluster of a binary takes the probes away."""
+        for key, instance in list(self._instances.items()):
+            for watched in [one for one in instance.watched if one.cluster == cluster]:
+                instance.watched.remove(watched)
+                if watched.started_us is not None:
+                    self._set_watched(instance, watched.started_us, watched.number, watch=False)
+            if not instance.watched:
+                self._waiting += self._drain(instance)
+                self._waiting += self._losses_of(instance)
+                self._epoll.unregister(instance.loaded.maps["records"])
+                instance.close()
+                del self._instances[key]
+
+    def rescan(self, clusters: Iterable[Cluster]) -> list[CaptureUnavailable]:
+        """Watch exactly these; returns why some of them cannot be."""
+        wanted = list(clusters)
+        for gone in [cluster for cluster in self.clusters if cluster not in wanted]:
+            self.remove(gone)
+        refusals = []
+        for cluster in wanted:
+            try:
+                self.add(cluster)
+            except CaptureUnavailable as refusal:
+                refusals.append(refusal)
+        return refusals
+
+    def poll(self, timeout_ms: int) -> list[Event]:
+        """Everything that happened, oldest first for each backend; empty after ``timeout_ms``.
+
+        Returns at once when a backend is held.
+        """
+        deadline = time.monotonic() + timeout_ms / 1000
+        while True:
+            now = time.monotonic()
+            pause = DRAIN_SECONDS if not self._waiting else 0
+            self._wait(min(deadline, self._drained_at + pause) - now)
+            events, self._waiting = self._waiting, []
+            for instance in list(self._instances.values()):
+                events += self._drain(instance)
+            self._drained_at = time.monotonic()
+            if events or self._waiting or self._drained_at >= deadline:
+                events += self._waiting
+                self._waiting = []
+                return events
+
+    def losses(self) -> list[Lost]:
+        """What was lost since the last call, by reason."""
+        return [lost for one in self._instances.values() for lost in self._losses_of(one)]
+
+    def set_hold(self, hold: bool) -> None:
+        """Whether client backends are stopped at the start of a statement while the judge beats."""
+        self._hold = hold
+        self.beat()
+
+    def beat(self) -> None:
+        """The judge is alive. Without it for ``hold_window_ms`` nothing is held any more."""
+        pulse = JUDGE.pack(time.monotonic_ns(), self._window_ns, self._hold, 0)
+        for instance in list(self._instances.values()):
+            instance.map("judges").update(ZERO, pulse)
+
+    def hand_back(self, events: list[Event]) -> None:
+        """Events that a canary took but did not cause: the next poll returns them."""
+        self._waiting = events + self._waiting
+
+    def close(self) -> None:
+        """Take all probes away. Nothing stays held by us: the judge ends with us."""
+        self._hold = False
+        for instance in self._instances.values():
+            instance.close()
+        self._instances.clear()
+        self._epoll.close()
+
+    def __enter__(self) -> EbpfSource:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.close()
+
+    def _attach(self, cluster: Cluster) -> _Instance:
+        binary = ServerBinary.read(cluster.binary, cluster.version)
+        loaded = self._loader.load(self._ring_bytes, self._sessions)
+        instance = _Instance(
+            binary=binary,
+            loader=self._loader,
+            loaded=loaded,
+            ring=Ring(loaded.maps["records"], self._ring_bytes),
+            decoder=Decoder(lambda number: self._names.get(number, "")),
+        )
+        try:
+            instance.map("configs").update(ZERO, binary.config())
+            pulse = JUDGE.pack(time.monotonic_ns(), self._window_ns, self._hold, 0)
+            instance.map("judges").update(ZERO, pulse)
+            exit_program = loaded.programs[EXIT_PROGRAM]
+            instance.descriptors.append(attach_raw_tracepoint(exit_program, "sched_process_exit"))
+            for program in PROBES:
+                entry = binary.entry(program)
+                instance.descriptors.append(
+                    attach_uprobe(loaded.programs[program], binary.path, entry.file_offset)
+                )
+        except (CaptureUnavailable, OSError) as error:
+            instance.close()
+            if isinstance(error, OSError):
+                raise CaptureUnavailable(f"the probes cannot be set up: {error}") from error
+            raise
+        # Edge-triggered: records that nobody is to be woken for must not end a wait.
+        self._epoll.register(loaded.maps["records"], select.EPOLLIN | select.EPOLLET)
+        return instance
+
+    def _watch(self, instance: _Instance, watched: _Watched, started_us: int) -> None:
+        watched.started_us = started_us
+        self._set_watched(instance, started_us, watched.number, watch=True)
+
+    def _set_watched(
+        self, instance: _Instance, started_us: int, number: int, *, watch: bool
+    ) -> None:
+        key = started_us.to_bytes(8, "little", signed=True)
+        instance.map("clusters").update(key, CLUSTER.pack(number, watch))
+
+    def _forget_predecessors(self, cluster: Cluster) -> None:
+        """A restarted server replaces the one that used the same data directory."""
+        for old in self.clusters:
+            if old.data_directory == cluster.data_directory:
+                self.remove(old)
+
+    def _find_open_sessions(self, instance: _Instance, watched: _Watched) -> None:
+        states = instance.map("sessions")
+        for found in open_sessions(watched.cluster, instance.binary):
+            key = found.pid.to_bytes(4, "little")
+            state = SESSION_STATE.pack(
+                found.session_us, 0, 0, 0, 0, 0, 0, watched.number, 0,
+                0, 0, 0, 1, 0, found.walsender, 0, 0, 0, b"",
+            )  # fmt: skip
+            if not states.update(key, state, only_new=True):
+                continue  # it was faster and has announced itself
+            if parent_of(found.pid) != watched.cluster.postmaster_pid:
+                states.delete(key)  # it ended before the kernel could have told us
+                continue
+            self._waiting.append(
+                SessionSeen(
+                    at_ns=time.time_ns(),
+                    backend=instance.decoder.know(found.pid, found.session_us),
+                    cluster=watched.cluster.name,
+                    user=found.user,
+                    database=found.database,
+                    application_name=found.application_name,
+                    client_address=found.client_address,
+                    client_port=found.client_port,
+                )
+            )
+
+    def _wait(self, seconds: float) -> None:
+        if seconds > 0:
+            self._epoll.poll(seconds)
+
+    def _drain(self, instance: _Instance) -> list[Event]:
+        records = instance.ring.drain()
+        if not records:
+            return []
+        offset_ns = time.time_ns() - time.monotonic_ns()
+        events: list[Event] = []
+        for event in instance.decoder.decode(records, offset_ns):
+            if isinstance(event, Stranger):
+                self._meet(instance, event)
+            else:
+                events.append(event)
+        return events
+
+    def _meet(self, instance: _Instance, stranger: Stranger) -> None:
+        """A backend of a cluster that the kernel does not know: one that we asked for under another
+        start time (a restart), or somebody else's."""
+        postmaster_pid = parent_of(stranger.pid)
+        for watched in instance.watched:
+            if watched.cluster.postmaster_pid == postmaster_pid:
+                self._watch(instance, watched, stranger.cluster_started_us)
+                self._find_open_sessions(instance, watched)
+                return
+        cluster = (self._adopt or self._restarted)(postmaster_pid)
+        if cluster is not None:
+            self.add(cluster)
+
+    def _restarted(self, postmaster_pid: int) -> Cluster | None:
+        cluster = cluster_at(postmaster_pid)
+        known = {one.data_directory for one in self.clusters}
+        return cluster if cluster and cluster.data_directory in known else None
+
+    def _losses_of(self, instance: _Instance) -> list[Lost]:
+        totals = instance.losses(self._cpus)
+        now_ns = time.time_ns()
+        lost = [
+            Lost(now_ns, SOURCE, reason, total - before)
+            for reason, total, before in zip(LOSS_REASONS, totals, instance.lost, strict=True)
+            if total > before
+        ]
+        instance.lost = totals
+        return lost
+
+
+def _require_initial_pid_namespace() -> None:
+    """The kernel names processes as the host does: in a container our /proc must be the host's."""
+    inode = os.stat("/proc/self/ns/pid").st_ino
+    if inode != INITIAL_PID_NAMESPACE:
+        raise CaptureUnavailable(
+            "the agent runs in a pid namespace of its own",
+            "run its container in the host's pid namespace (hostPID: true, --pid=host)",
+        )

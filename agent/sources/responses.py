@@ -1,0 +1,172 @@
+"""What the server told its client, read from the protocol bytes of ``secure_write``. Pure.
+
+Writes are blocks of a stream: a message can begin in one and end in the next. The kernel program
+copies the writes that matter and says for each whether it begins with a message.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from struct import Struct
+
+from model.event import Completion, ErrorReport
+
+MESSAGE = Struct(">BI")
+MESSAGE_BYTES = 5
+READY_BYTES = 6
+PARTIAL_BYTES = 16384
+"""A cut CommandComplete or ErrorResponse is kept up to here; nothing else is."""
+COMMAND_COMPLETE, ERROR_RESPONSE = ord("C"), ord("E")
+ENDINGS = frozenset(b"CsV")
+"""Each ends one execution: CommandComplete, PortalSuspended, FunctionCallResponse."""
+TAGS_KNOWN = 4096
+
+TAG_AT_END = re.compile(rb"C\x00\x00\x00(.)([A-Z][A-Z ]*[0-9 ]*)\x00\Z", re.DOTALL)
+TAG = re.compile(rb"([A-Z][A-Z ]*?)(?: (\d+))?(?: (\d+))?")
+TAG_WINDOW = 80
+"""The longest tag has 64 bytes."""
+ERROR_FIELDS = re.compile(
+    rb"V(DEBUG|LOG|INFO|NOTICE|WARNING|ERROR|FATAL|PANIC)\x00C([0-9A-Z]{5})\x00M([^\x00]*)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One write of a backend. ``head`` and ``tail`` hold all of it when ``tail`` is empty and
+    ``missing_bytes`` is 0; ``carry`` is the end of an earlier write that was not copied."""
+
+    head: bytes
+    tail: bytes
+    carry: bytes
+    missing_bytes: int
+    index: int
+    aligned: bool
+    ready: bool
+
+
+@dataclass(slots=True)
+class Reading:
+    """What one write says."""
+
+    completions: list[Completion] = field(default_factory=list)
+    error: ErrorReport | None = None
+    endings: int = 0
+
+
+@dataclass(slots=True)
+class ResponseReader:
+    """Follows the responses of one backend."""
+
+    _partial: bytes = b""
+    _skip_bytes: int = 0
+    _next: int = -1
+    """Index of the write that would continue the stream; -1 when we are out of step."""
+
+    def read(self, write: Write) -> Reading:
+        if write.aligned:
+            self._partial, self._skip_bytes = b"", 0
+            reading = self._walk(write.head, write.missing_bytes)
+        elif write.index == self._next:
+            reading = self._walk(write.head, write.missing_bytes)
+        else:
+            reading = Reading()
+            _read_end(write.carry + write.head, write.ready, reading)
+            self._partial, self._skip_bytes = b"", 0
+        if write.tail:
+            _read_end(write.tail, write.ready, reading)
+        in_step = self._next != -1 or write.aligned
+        self._next = (write.index + 1) & 0xFFFF if in_step and not write.ready else -1
+        return reading
+
+    def _walk(self, data: bytes, missing_bytes: int) -> Reading:
+        reading = Reading()
+        if self._partial:
+            data = self._partial + data
+            self._partial = b""
+        position, end = self._skip_bytes, len(data)
+        while position + MESSAGE_BYTES <= end:
+            tag, length = MESSAGE.unpack_from(data, position)
+            following = position + 1 + length
+            if following > end:
+                break
+            if tag in ENDINGS:
+                reading.endings += 1
+                if tag == COMMAND_COMPLETE:
+                    reading.completions.append(
+                        completion(data[position + MESSAGE_BYTES : following - 1])
+                    )
+            elif tag == ERROR_RESPONSE:
+                reading.error = error_report(data[position + MESSAGE_BYTES : following])
+            position = following
+        self._keep(data, position, reading)
+        self._skip_bytes = max(0, self._skip_bytes - missing_bytes)
+        return reading
+
+    def _keep(self, data: bytes, position: int, reading: Reading) -> None:
+        """Remember the message that goes on in the next write."""
+        self._skip_bytes = max(0, position - len(data))
+        rest = data[position:]
+        if not rest:
+            return
+        if len(rest) < MESSAGE_BYTES:
+            self._partial = rest
+            return
+        tag, length = MESSAGE.unpack_from(rest)
+        if tag not in (COMMAND_COMPLETE, ERROR_RESPONSE):
+            self._skip_bytes = 1 + length - len(rest)
+        elif len(rest) < PARTIAL_BYTES and 1 + length <= PARTIAL_BYTES:
+            self._partial = rest
+        else:
+            # An error that quotes a long literal: the fields that count come first.
+            reading.error = error_report(rest[MESSAGE_BYTES:])
+            self._skip_bytes = 1 + length - len(rest)
+
+
+def _read_end(data: bytes, ready: bool, reading: Reading) -> None:
+    """The last CommandComplete or ErrorResponse of a write whose beginning is unknown.
+
+    Only what ends exactly where the write ends (before ReadyForQuery) counts: rows hold bytes of
+    the client's choice, and must not pass for a message.
+    """
+    body = data[:-READY_BYTES] if ready else data
+    match = TAG_AT_END.search(body[-TAG_WINDOW:])
+    if match and match.group(1)[0] == 4 + len(match.group(2)) + 1:
+        reading.completions.append(completion(match.group(2)))
+        reading.endings += 1
+        return
+    if not ready and body.endswith(b"\0\0"):
+        found = None
+        for found in ERROR_FIELDS.finditer(body):  # noqa: B007 - the last one is meant
+            pass
+        if found:
+            reading.error = _report(found)
+
+
+_known_tags: dict[bytes, Completion] = {}
+
+
+def completion(tag: bytes) -> Completion:
+    """``INSERT 0 5`` -> INSERT, 5. Tags repeat: those without surprising counts are remembered."""
+    known = _known_tags.get(tag)
+    if known is not None:
+        return known
+    match = TAG.fullmatch(tag)
+    if match is None:
+        return Completion(tag.decode("utf-8", "replace"), -1)
+    count = match.group(3) or match.group(2)
+    made = Completion(match.group(1).decode(), int(count) if count else -1)
+    if len(_known_tags) < TAGS_KNOWN:
+        _known_tags[tag] = made
+    return made
+
+
+def error_report(fields: bytes) -> ErrorReport | None:
+    """Severity (V, never translated), SQLSTATE and primary message; None for no such thing."""
+    match = ERROR_FIELDS.search(fields)
+    return _report(match) if match else None
+
+
+def _report(match: re.Match[bytes]) -> ErrorReport:
+    severity, sqlstate, message = match.groups()
+    return ErrorReport(severity.decode(), sqlstate.decode(), message.decode("utf-8", "replace"))
