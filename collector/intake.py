@@ -102,7 +102,7 @@ def _statements(batch: pb.Batch, agent: str) -> pl.DataFrame | None:
         "audit_objects": text(columns.audit_objects_s),
         "rule": text(columns.rule_s),
     }
-    return pl.DataFrame({**known, **shaped.to_dict()}).select(schema.STATEMENTS.dtypes.keys())
+    return pl.DataFrame({**known, **shaped.to_dict()}).select(list(schema.STATEMENTS.dtypes))
 
 
 def _sessions(batch: pb.Batch, agent: str) -> pl.DataFrame | None:

@@ -7,6 +7,7 @@ is durable and against what is still waiting.
 
 import hashlib
 import io
+import logging
 import os
 import threading
 import time
@@ -30,6 +31,8 @@ MAX_WAITING_ROWS = 400_000
 MAX_OWN_ROWS = 100_000
 """Findings, alerts and drift that may wait while the disk refuses."""
 FOLDER = "segments"
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,7 @@ class SegmentCounters:
     bytes: int = 0
     duplicates: int = 0
     own_rows_dropped: int = 0
+    listener_failures: int = 0
     commit_seconds: float = 0.0
     last_error: str = ""
 
@@ -233,7 +237,18 @@ class Segments:
         self.counters.commit_seconds += time.monotonic() - began
         if committed is not None:
             self.counters.commits += 1
+            self._tell(committed)
+
+    def _tell(self, committed: Committed) -> None:
+        """What listens must not stop the record: its failure is counted, and the rows are safe."""
+        try:
             self._on_commit(committed)
+        except LedgerError as error:
+            self.broken = True
+            self._drop([], str(error))
+        except Exception:  # noqa: BLE001 - it is logged, and the thread must live
+            self.counters.listener_failures += 1
+            _log.exception("a listener failed on commit %d", committed.seq)
 
     def commit(self, group: list[Submission]) -> Committed | None:
         """Make the group durable now, in the calling thread; None when it holds nothing."""

@@ -1,0 +1,67 @@
+"""index.duckdb: a catalogue of the segments for the collector's own use.
+
+It holds nothing that the ledger does not; damaged, stale or missing, it is built again.
+"""
+
+from pathlib import Path
+
+import duckdb
+
+from collector.ledger import Ledger
+
+NAME = "index.duckdb"
+
+_SCHEMA = """
+CREATE TABLE segments (
+  path VARCHAR PRIMARY KEY, "table" VARCHAR, rows UBIGINT, bytes UBIGINT, sha256 VARCHAR,
+  first_at TIMESTAMP, last_at TIMESTAMP);
+CREATE TABLE sources (agent VARCHAR, epoch UBIGINT, last UBIGINT, PRIMARY KEY (agent, epoch));
+CREATE TABLE head (hash VARCHAR);
+"""
+
+
+def open_index(data_dir: Path, ledger: Ledger) -> duckdb.DuckDBPyConnection:
+    """The index as of the ledger's head, rebuilt if it is anything else."""
+    path = data_dir / NAME
+    try:
+        connection = duckdb.connect(str(path))
+        if connection.execute("SELECT hash FROM head").fetchall() == [(ledger.head,)]:
+            return connection
+        connection.close()
+    except duckdb.Error:
+        pass  # whatever it is, it is not our index
+    return build_index(data_dir, ledger)
+
+
+def build_index(data_dir: Path, ledger: Ledger) -> duckdb.DuckDBPyConnection:
+    for name in (NAME, f"{NAME}.wal"):
+        (data_dir / name).unlink(missing_ok=True)
+    connection = duckdb.connect(str(data_dir / NAME))
+    connection.execute(_SCHEMA)
+    connection.begin()
+    connection.execute("INSERT INTO head VALUES (?)", [ledger.head])
+    _insert(connection, ledger, set(ledger.files))
+    connection.commit()
+    return connection
+
+
+def update_index(connection: duckdb.DuckDBPyConnection, ledger: Ledger) -> None:
+    """Bring it from an earlier head to the present one; called after a commit."""
+    known = {path for (path,) in connection.execute("SELECT path FROM segments").fetchall()}
+    connection.begin()
+    for path in known - ledger.files.keys():
+        connection.execute("DELETE FROM segments WHERE path = ?", [path])
+    _insert(connection, ledger, ledger.files.keys() - known)
+    connection.execute("UPDATE head SET hash = ?", [ledger.head])
+    connection.commit()
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, ledger: Ledger, paths: set[str]) -> None:
+    for path in sorted(paths):
+        file = ledger.files[path]
+        connection.execute(
+            "INSERT INTO segments VALUES (?, ?, ?, ?, ?, make_timestamp(?), make_timestamp(?))",
+            [path, file.table, file.rows, file.bytes, file.sha256, file.first_us, file.last_us],
+        )
+    for (agent, epoch), last in ledger.high_water.items():
+        connection.execute("INSERT OR REPLACE INTO sources VALUES (?, ?, ?)", [agent, epoch, last])

@@ -1,0 +1,49 @@
+"""Many small segments into one: half-second commits would leave 170,000 files a day."""
+
+import time
+from pathlib import Path
+
+import polars as pl
+
+from collector.ledger import MERGED, Ledger, SealedFile, damage_of, fsync_folder
+from collector.segments import FOLDER, write_segment
+
+SMALL_BYTES = 8 * 1024 * 1024
+FEWEST = 32
+MOST = 256
+MOST_ROWS = 500_000
+
+
+def merge_small_segments(data_dir: Path, ledger: Ledger, table: str) -> list[Path]:
+    """Merge one run of small neighbours of a table, if there is one; returns the replaced files.
+
+    They stay on disk for readers that have them open; the caller removes them later. A damaged
+    one among them stops the merge: it must be found, not copied.
+    """
+    run = _run([file for file in ledger.files.values() if file.table == table])
+    if len(run) < FEWEST or any(damage_of(data_dir, file) for file in run):
+        return []
+    paths = [data_dir / file.path for file in run]
+    frame = pl.concat([pl.read_parquet(path, glob=False) for path in paths])
+    # Sorts after the last file it replaces and before the next: views rely on the names' order.
+    last = Path(run[-1].path).name.split("-")[0].removesuffix(".parquet")
+    target = Path(FOLDER) / table / f"{last}-{ledger.seq + 1:012d}.parquet"
+    merged = write_segment(data_dir, target, table, frame)
+    fsync_folder((data_dir / target).parent)
+    removed = tuple(file.path for file in run)
+    ledger.append(time.time_ns() // 1000, (merged,), removed=removed, reason=MERGED)
+    return paths
+
+
+def _run(files: list[SealedFile]) -> list[SealedFile]:
+    """The first long run of neighbours that are small, in the order of their names."""
+    run: list[SealedFile] = []
+    for file in sorted(files, key=lambda file: file.path):
+        rows = sum(kept.rows for kept in run)
+        if file.bytes <= SMALL_BYTES and len(run) < MOST and rows + file.rows <= MOST_ROWS:
+            run.append(file)
+        elif len(run) >= FEWEST:
+            break
+        else:
+            run = [file] if file.bytes <= SMALL_BYTES else []
+    return run

@@ -1,0 +1,270 @@
+"""The Operator service: what the command line asks of a running collector."""
+
+import hmac
+import json
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import grpc
+import polars as pl
+
+from collector import schema
+from collector.commands import Agents
+from collector.peers import Transport, certificate, transport
+from collector.segments import Committed
+from collector.sessions import LiveSessions
+from protos.pgwarden.v1 import operator_pb2 as pb
+from protos.pgwarden.v1 import operator_pb2_grpc, uplink_pb2
+
+TAIL_ROWS = 10_000
+"""Rows that wait for one slow reader of Tail; more are dropped and counted in its stream."""
+
+_KINDS = {
+    "statements": "statement",
+    "sessions": "session",
+    "verdicts": "verdict",
+    "findings": "finding",
+    "alerts": "alert",
+    "drift": "drift",
+    "losses": "loss",
+}
+
+
+class DriftHandler(Protocol):
+    """What compares the catalog with the accepted baseline."""
+
+    def status(self) -> "DriftState": ...
+
+    def accept(self, by: str, reason: str) -> int:
+        """Take what is now as the baseline; returns the number of items."""
+        ...
+
+
+class DriftState(Protocol):
+    @property
+    def has_baseline(self) -> bool: ...
+    @property
+    def rows(self) -> Sequence[Mapping[str, Any]]:
+        """With the columns of view ``drift``; times as microseconds or datetimes."""
+        ...
+
+    @property
+    def accepted_by(self) -> str: ...
+    @property
+    def accepted_at_us(self) -> int: ...
+
+
+class Tails:
+    """Those who watch rows arrive. ``publish`` never waits for them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._readers: list[_Reader] = []
+        self.dropped = 0
+
+    def publish(self, committed: Committed) -> None:
+        """Called after each commit."""
+        with self._lock:
+            readers = list(self._readers)
+        if not readers:
+            return
+        for table, frame in committed.frames.items():
+            kind = _KINDS.get(table)
+            wanted = [reader for reader in readers if kind and reader.wants(kind)]
+            if wanted and kind:
+                # More than a reader can hold would be dropped anyway: do not format it.
+                kept = frame.head(TAIL_ROWS)
+                items = [pb.TailItem(kind=kind, row_json=row) for row in rows_json(kept)]
+                for reader in wanted:
+                    self.dropped += reader.offer(items, frame.height - kept.height)
+
+    def open(self, kinds: Sequence[str]) -> "_Reader":
+        reader = _Reader(frozenset(kinds))
+        with self._lock:
+            self._readers.append(reader)
+        return reader
+
+    def close(self, reader: "_Reader") -> None:
+        with self._lock:
+            self._readers.remove(reader)
+
+
+class _Reader:
+    def __init__(self, kinds: frozenset[str]) -> None:
+        self._kinds = kinds
+        self._items: queue.Queue[pb.TailItem | None] = queue.Queue(TAIL_ROWS)
+        self._dropped = 0
+
+    def wants(self, kind: str) -> bool:
+        return not self._kinds or kind in self._kinds
+
+    def offer(self, items: list[pb.TailItem], dropped: int) -> int:
+        """Queue what there is room for; returns how many were dropped."""
+        for item in items:
+            try:
+                self._items.put_nowait(item)
+            except queue.Full:
+                dropped += 1
+        self._dropped += dropped
+        return dropped
+
+    def next(self, timeout_seconds: float) -> pb.TailItem | None:
+        """The next row, or a ``loss`` row when some were dropped before it."""
+        dropped, self._dropped = self._dropped, 0
+        if dropped:
+            loss = {"at": _iso_now(), "agent": "", "source": "tail", "reason": "slow_reader"}
+            return pb.TailItem(kind="loss", row_json=json.dumps({**loss, "count": dropped}))
+        try:
+            return self._items.get(timeout=timeout_seconds)
+        except queue.Empty:
+            return None
+
+
+class OperatorService(operator_pb2_grpc.OperatorServicer):
+    """Only for who runs the collector: over its unix socket, or with its own certificate."""
+
+    def __init__(
+        self,
+        agents: Agents,
+        sessions: LiveSessions,
+        tails: Tails,
+        drift: DriftHandler | None = None,
+        own_certificate: Callable[[], bytes] = lambda: b"",
+    ) -> None:
+        self._agents = agents
+        self._sessions = sessions
+        self._tails = tails
+        self._drift = drift
+        self._own_certificate = own_certificate
+
+    def Tail(  # noqa: N802 - gRPC's name
+        self, request: pb.TailRequest, context: grpc.ServicerContext
+    ) -> Iterator[pb.TailItem]:
+        self._admit(context)
+        unknown = set(request.kinds) - set(_KINDS.values())
+        if unknown:
+            known = ", ".join(_KINDS.values())
+            message = f"no kind {', '.join(sorted(unknown))}; there are {known}"
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, message)
+        reader = self._tails.open(request.kinds)
+        try:
+            # The headers now: a client can wait for them and then know that it misses nothing.
+            context.send_initial_metadata(())
+            while context.is_active():
+                item = reader.next(0.5)
+                if item is not None:
+                    yield item
+        finally:
+            self._tails.close(reader)
+
+    def Agents(self, request: pb.AgentsRequest, context: grpc.ServicerContext) -> pb.AgentsReply:  # noqa: N802
+        self._admit(context)
+        return pb.AgentsReply(
+            agents=[
+                pb.Agent(
+                    agent=state.hello.agent,
+                    connected=state.connected,
+                    last_seen_us=state.last_seen_us,
+                    version=state.hello.version,
+                    capture=state.status.capture,
+                    guard_mode=state.status.guard_mode,
+                    spool_batches=state.status.spool_batches,
+                    acked_sequence=state.acked_sequence,
+                    degraded=state.status.degraded,
+                )
+                for state in self._agents.states()
+            ]
+        )
+
+    def Sessions(  # noqa: N802
+        self, request: pb.SessionsRequest, context: grpc.ServicerContext
+    ) -> pb.SessionsReply:
+        self._admit(context)
+        return pb.SessionsReply(rows_json=rows_json(self._sessions.frame()))
+
+    def Act(self, request: pb.ActRequest, context: grpc.ServicerContext) -> pb.ActReply:  # noqa: N802
+        self._admit(context)
+        if request.kind not in ("cancel", "terminate"):
+            message = f"no action {request.kind!r}; there are cancel and terminate"
+            return pb.ActReply(outcome="refused", message=message)
+        found = self._sessions.find(request.pid, request.agent, request.backend_started_at_us)
+        if not found:
+            return pb.ActReply(outcome="gone", message=f"no live session with pid {request.pid}")
+        if len(found) > 1:
+            places = ", ".join(f"{row['agent']} ({row['cluster']})" for row in found)
+            message = f"pid {request.pid} lives on several hosts: name the agent: {places}"
+            return pb.ActReply(outcome="refused", message=message)
+        session = found[0]
+        command = uplink_pb2.Command(
+            kind=request.kind,
+            cluster=session["cluster"],
+            pid=request.pid,
+            backend_started_at_us=session["backend_started_at_us"],
+            reason=request.reason,
+            requested_by=request.requested_by,
+        )
+        result = self._agents.order(session["agent"], command)
+        return pb.ActReply(outcome=result.outcome, message=result.message)
+
+    def DriftStatus(  # noqa: N802
+        self, request: pb.DriftStatusRequest, context: grpc.ServicerContext
+    ) -> pb.DriftStatusReply:
+        state = self._drift_handler(context).status()
+        return pb.DriftStatusReply(
+            has_baseline=state.has_baseline,
+            rows_json=[json.dumps(dict(row), default=str) for row in state.rows],
+            accepted_by=state.accepted_by,
+            accepted_at_us=state.accepted_at_us,
+        )
+
+    def DriftAccept(  # noqa: N802
+        self, request: pb.DriftAcceptRequest, context: grpc.ServicerContext
+    ) -> pb.DriftAcceptReply:
+        items = self._drift_handler(context).accept(request.accepted_by, request.reason)
+        return pb.DriftAcceptReply(items=items)
+
+    def _drift_handler(self, context: grpc.ServicerContext) -> DriftHandler:
+        self._admit(context)
+        if self._drift is None:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "drift is switched off in this collector")
+        return self._drift
+
+    def _admit(self, context: grpc.ServicerContext) -> None:
+        """An agent's certificate, or any local user on a loopback port, must not end sessions."""
+        how = transport(context)
+        own = self._own_certificate().strip() if how is Transport.TLS else b""
+        if how is Transport.UNIX or (
+            own and hmac.compare_digest(certificate(context).strip(), own)
+        ):
+            return
+        context.abort(
+            grpc.StatusCode.PERMISSION_DENIED,
+            "operators use the collector's unix socket or its own certificate",
+        )
+
+
+def own_certificate(path: Path | None) -> Callable[[], bytes]:
+    """Reads the collector's certificate at each call, as it may be renewed."""
+
+    def read() -> bytes:
+        try:
+            return path.read_bytes() if path else b""
+        except OSError:
+            return b""
+
+    return read
+
+
+def rows_json(frame: pl.DataFrame) -> list[str]:
+    """One JSON object a row; times as ISO 8601 in UTC with a trailing Z."""
+    times = [name for name, dtype in frame.schema.items() if dtype == schema.TIME]
+    text = frame.with_columns(pl.col(times).dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")).write_ndjson()
+    return text.splitlines()
+
+
+def _iso_now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime()) + ".000000Z"

@@ -1,0 +1,154 @@
+"""The gRPC server: addresses, TLS, limits, health and reflection."""
+
+import ipaddress
+import os
+import stat
+from collections.abc import Sequence
+from concurrent import futures
+from pathlib import Path
+from typing import Protocol
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from collector.service import UplinkService
+from protos.pgwarden.v1 import operator_pb2, operator_pb2_grpc, uplink_pb2
+
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+MAX_STREAMS = 256
+"""Agents and tails at the same time: each holds a thread."""
+
+_OPTIONS = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.so_reuseport", 0),  # a second collector on the same port must fail, not share
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.max_ping_strikes", 0),
+)
+
+
+class ListenError(Exception):
+    """An address cannot be listened on, or must not be without TLS."""
+
+
+class CertificateFiles(Protocol):
+    @property
+    def certificate(self) -> Path: ...
+    @property
+    def key(self) -> Path: ...
+    @property
+    def ca(self) -> Path: ...
+
+
+class Server:
+    """``addresses``: ``unix:/path`` or ``host:port`` (port 0: any). With ``tls`` every TCP address
+    demands a client certificate signed by ``ca``; without it only loopback is accepted.
+    """
+
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        uplink: UplinkService,
+        operator: "operator_pb2_grpc.OperatorServicer | None" = None,
+        tls: CertificateFiles | None = None,
+    ) -> None:
+        pool = futures.ThreadPoolExecutor(MAX_STREAMS, thread_name_prefix="rpc")
+        self._server = grpc.server(pool, options=_OPTIONS)
+        self._server.add_generic_rpc_handlers((uplink.handler(),))
+        self._health = health.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = [uplink_pb2.DESCRIPTOR.services_by_name["Uplink"].full_name]
+        if operator is not None:
+            operator_pb2_grpc.add_OperatorServicer_to_server(operator, self._server)
+            names.append(operator_pb2.DESCRIPTOR.services_by_name["Operator"].full_name)
+        reflection.enable_server_reflection(
+            (*names, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
+        )
+        self._services = ("", *names)
+        self.addresses = [self._listen(address, tls) for address in addresses]
+        """As given, with the port that was found for port 0."""
+
+    def start(self) -> None:
+        self._server.start()
+        self.set_healthy(True)
+
+    def set_healthy(self, healthy: bool) -> None:
+        statuses = health_pb2.HealthCheckResponse
+        for name in self._services:
+            self._health.set(name, statuses.SERVING if healthy else statuses.NOT_SERVING)
+
+    def stop(self, grace_seconds: float = 1.0) -> None:
+        self._health.enter_graceful_shutdown()
+        self._server.stop(grace_seconds).wait()
+
+    def _listen(self, address: str, tls: CertificateFiles | None) -> str:
+        if address.startswith("unix:"):
+            self._listen_unix(address)
+            return address
+        host, port = _split(address)
+        if tls is None and not _is_loopback(host):
+            raise ListenError(
+                f"collector address {address!r} can be reached from the network and has no TLS:"
+                " set collector.tls with certificate, key and ca"
+            )
+        try:
+            found = (
+                self._server.add_secure_port(address, _credentials(tls))
+                if tls is not None
+                else self._server.add_insecure_port(address)
+            )
+        except RuntimeError as error:
+            raise ListenError(f"cannot listen on {address}: is the port taken?") from error
+        return f"{host}:{found}" if port == 0 else address
+
+    def _listen_unix(self, address: str) -> None:
+        """The socket is created 0600: a moment of 0755 would be enough to get in."""
+        path = Path(address.removeprefix("unix:"))
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+            if path.exists() and not stat.S_ISSOCK(path.stat().st_mode):
+                raise ListenError(f"{path} is there and is not a socket: remove it")
+            previous = os.umask(0o177)
+            try:
+                self._server.add_insecure_port(address)
+            finally:
+                os.umask(previous)
+            path.chmod(0o600)
+        except (OSError, RuntimeError) as error:
+            raise ListenError(f"cannot listen on {address}: {error}") from error
+
+
+def _credentials(tls: CertificateFiles) -> grpc.ServerCredentials:
+    """Read again whenever a client connects, so that renewed files need no restart."""
+
+    def configuration() -> grpc.ServerCertificateConfiguration:
+        pair = (tls.key.read_bytes(), tls.certificate.read_bytes())
+        return grpc.ssl_server_certificate_configuration([pair], tls.ca.read_bytes())
+
+    try:
+        first = configuration()
+    except OSError as error:
+        raise ListenError(f"cannot read {error.filename}: {error.strerror}") from error
+
+    def renewed() -> grpc.ServerCertificateConfiguration:
+        try:
+            return configuration()
+        except OSError:
+            return first  # a file is being replaced right now
+    return grpc.dynamic_ssl_server_credentials(first, renewed, require_client_authentication=True)
+
+
+def _split(address: str) -> tuple[str, int]:
+    host, colon, port = address.rpartition(":")
+    if not colon or not host or not port.isdigit() or int(port) > 65535:
+        raise ListenError(f"collector address {address!r}: give unix:/path or host:port")
+    return host, int(port)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"

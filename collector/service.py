@@ -1,0 +1,145 @@
+"""The Uplink service: what agents speak to."""
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+
+from collector.commands import Agents, AgentStream
+from collector.intake import PoisonError, batch_number, decode_batch, decode_message
+from collector.peers import common_name
+from collector.segments import Accepted, BatchId, Segments, Submission
+from protos.pgwarden.v1 import uplink_pb2 as pb
+
+MAX_POISON_FILES = 64
+"""Rejected batches kept for a person to look at: a hostile agent must not fill the disk."""
+
+
+class UplinkService:
+    """Give ``handler`` to a gRPC server. Bytes are decoded here, so that poison can be answered."""
+
+    def __init__(self, segments: Segments, agents: Agents, quarantine: Path) -> None:
+        self._segments = segments
+        self._agents = agents
+        self._quarantine = quarantine
+        self.rejected: Counter[str] = Counter()
+        """Batches by agent."""
+        self.received_bytes = 0
+
+    def handler(self) -> "grpc.GenericRpcHandler[bytes, pb.CollectorMessage]":
+        connect = grpc.stream_stream_rpc_method_handler(
+            self.connect, lambda data: data, pb.CollectorMessage.SerializeToString
+        )
+        return grpc.method_handlers_generic_handler("pgwarden.v1.Uplink", {"Connect": connect})
+
+    def connect(
+        self, requests: Iterator[bytes], context: grpc.ServicerContext
+    ) -> Iterator[pb.CollectorMessage]:
+        hello = self._greet(requests, context)
+        stream = AgentStream(hello)
+        older = self._agents.connected(stream)
+        if older is not None:
+            self._segments.replace_owner(older.owner)
+            older.end()
+        context.add_callback(lambda: stream.outbox.put(None))
+        durable = self._segments.durable_sequence(hello.agent, hello.epoch)
+        self._agents.heard(hello.agent, acked_sequence=durable)
+        yield pb.CollectorMessage(ack=pb.Ack(epoch=hello.epoch, sequence=durable))
+        reader = threading.Thread(
+            target=self._read, args=(requests, stream), name=f"read-{hello.agent}", daemon=True
+        )
+        reader.start()
+        try:
+            while (message := stream.outbox.get()) is not None:
+                yield message
+        finally:
+            self._segments.replace_owner(stream.owner)
+            self._agents.disconnected(stream)
+
+    def _greet(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> pb.Hello:
+        try:
+            hello = decode_message(next(requests)).hello
+        except (StopIteration, PoisonError):
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first message must be a Hello")
+        name = common_name(context)
+        if not (0 < len(hello.agent) <= 200 and hello.agent.isprintable() and hello.epoch):
+            context.abort(
+                grpc.StatusCode.INVALID_ARGUMENT, "Hello lacks a printable agent or epoch"
+            )
+        if name is not None and name != hello.agent:
+            context.abort(
+                grpc.StatusCode.PERMISSION_DENIED,
+                f"the certificate is {name!r}'s, the Hello says {hello.agent!r}",
+            )
+        if self._segments.broken:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "the collector cannot write its ledger")
+        return hello
+
+    def _read(self, requests: Iterator[bytes], stream: AgentStream) -> None:
+        """Runs until the agent goes or the stream is ended; then the writer side ends too."""
+        try:
+            for data in requests:
+                self.received_bytes += len(data)
+                if not self._take(data, stream):
+                    break
+        except grpc.RpcError:
+            pass  # the agent went away: what it was not told is sent again
+        finally:
+            stream.outbox.put(None)
+
+    def _take(self, data: bytes, stream: AgentStream) -> bool:
+        """One message; False ends the stream."""
+        agent = stream.hello.agent
+        try:
+            message = decode_message(data)
+        except PoisonError as error:
+            number = batch_number(data)
+            return number is not None and self._reject(stream, data, *number, str(error))
+        kind = message.WhichOneof("message")
+        if kind == "batch":
+            return self._take_batch(data, message.batch, stream)
+        if kind == "status":
+            self._agents.heard(agent, status=message.status)
+        elif kind == "result":
+            self._agents.answered(agent, message.result)
+        return kind in ("status", "result")
+
+    def _take_batch(self, data: bytes, batch: pb.Batch, stream: AgentStream) -> bool:
+        hello = stream.hello
+        if batch.epoch != hello.epoch or not batch.sequence:
+            return False  # an agent starts a new stream with a new epoch; this one is confused
+        try:
+            decoded = decode_batch(batch, hello.agent)
+        except PoisonError as error:
+            return self._reject(stream, data, batch.epoch, batch.sequence, str(error))
+
+        def settled(durable: bool) -> None:
+            if not durable:
+                stream.end()
+                return
+            self._agents.heard(hello.agent, acked_sequence=batch.sequence)
+            ack = pb.Ack(epoch=batch.epoch, sequence=batch.sequence)
+            stream.outbox.put(pb.CollectorMessage(ack=ack))
+
+        submission = Submission(
+            decoded.frames,
+            BatchId(hello.agent, batch.epoch, batch.sequence),
+            stream.owner,
+            decoded.snapshots,
+            settled,
+        )
+        return self._segments.submit(submission) is not Accepted.BROKEN
+
+    def _reject(
+        self, stream: AgentStream, data: bytes, epoch: int, sequence: int, reason: str
+    ) -> bool:
+        self.rejected[stream.hello.agent] += 1
+        self._quarantine.mkdir(exist_ok=True)
+        if len(list(self._quarantine.glob("poison-*"))) < MAX_POISON_FILES:
+            (self._quarantine / f"poison-{time.time_ns()}-{sequence}.bin").write_bytes(data)
+        reject = pb.Reject(epoch=epoch, sequence=sequence, reason=reason)
+        stream.outbox.put(pb.CollectorMessage(reject=reject))
+        return True

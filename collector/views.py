@@ -1,0 +1,75 @@
+"""The documented views, as SQL over the segments that the ledger names.
+
+Readers never touch the collector's process: they read the ledger, then the files it names.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import duckdb
+
+from collector import ledger, schema
+from collector.ledger import SealedFile
+from collector.schema import Table
+
+
+def open_views(data_dir: Path) -> duckdb.DuckDBPyConnection:
+    """An in-memory DuckDB with every view of ``schema.TABLES``, as of this moment.
+
+    Segments that are missing or have another size than sealed are left out; ``damaged_segments``
+    names them. The connection can read anything its process can: for other people's SQL, call
+    ``lock_down`` first.
+    """
+    connection = duckdb.connect(":memory:")
+    refresh_views(connection, data_dir)
+    return connection
+
+
+def refresh_views(connection: duckdb.DuckDBPyConnection, data_dir: Path) -> None:
+    """Replace the views by those over the newest ledger."""
+    entries, _, _ = ledger.read(data_dir / ledger.NAME)
+    live = ledger.live_files(entries)
+    good = [file for file in live if ledger.damage_of(data_dir, file, deep=False) is None]
+    for table in schema.TABLES.values():
+        connection.execute(view_sql(table, data_dir, (f for f in good if f.table == table.name)))
+
+
+def damaged_segments(data_dir: Path) -> list[str]:
+    """One sentence for each segment that the views leave out."""
+    entries, _, _ = ledger.read(data_dir / ledger.NAME)
+    found = (
+        (file.path, ledger.damage_of(data_dir, file, deep=False))
+        for file in ledger.live_files(entries)
+    )
+    return [f"{path}: {damage}" for path, damage in found if damage]
+
+
+def lock_down(connection: duckdb.DuckDBPyConnection, data_dir: Path) -> None:
+    """From now on only segments can be opened, and no setting changed.
+
+    DuckDB would still let COPY write where it may read: ``cli.sql`` refuses what is not a query.
+    """
+    folder = str(data_dir / "segments").replace("'", "''")
+    connection.execute(f"SET allowed_directories = ['{folder}']")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+
+
+def view_sql(table: Table, data_dir: Path, files: Iterable[SealedFile]) -> str:
+    columns = ", ".join(f'"{column.name}"' for column in table.columns)
+    paths = [str(data_dir / file.path).replace("'", "''") for file in files]
+    if not paths:
+        nulls = ", ".join(f'NULL::{c.duckdb_type} AS "{c.name}"' for c in table.columns)
+        return f'CREATE OR REPLACE VIEW "{table.name}" AS SELECT {nulls} WHERE false'
+    listed = ", ".join(f"'{path}'" for path in paths)
+    if not table.latest_by:
+        source = f"read_parquet([{listed}])"
+        return f'CREATE OR REPLACE VIEW "{table.name}" AS SELECT {columns} FROM {source}'
+    # File names ascend with the ledger, rows within a file with their arrival.
+    keys = ", ".join(f'"{key}"' for key in table.latest_by)
+    source = f"read_parquet([{listed}], filename = true, file_row_number = true)"
+    return (
+        f'CREATE OR REPLACE VIEW "{table.name}" AS SELECT {columns} FROM {source}'
+        f" QUALIFY row_number() OVER (PARTITION BY {keys}"
+        " ORDER BY filename DESC, file_row_number DESC) = 1"
+    )
