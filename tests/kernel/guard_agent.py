@@ -1,0 +1,40 @@
+"""``python -m tests.kernel.guard_agent``: an agent whose judge hangs, to be killed by a test."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import SimpleNamespace
+
+from agent.guard.hold import ALLOW, Decision, OnTimeout
+from agent.guard.watchdog_link import WatchdogLink
+from model.event import StatementStarted
+from tests.kernel.guard_stage import Stage
+
+DEADLINE_MS = 60_000
+"""The guard itself is to do nothing here: only the watchdog releases."""
+WATCHDOG_MS = 200
+
+
+def hang(event: StatementStarted) -> Decision:
+    if b"pg_sleep" in event.text or b"DROP" in event.text:
+        time.sleep(60)
+    return ALLOW
+
+
+def main() -> None:
+    pid, major, on_timeout = sys.argv[1:]
+    cluster = SimpleNamespace(postmaster_pid=int(pid), major=int(major))
+    link = WatchdogLink(WATCHDOG_MS, cancel_stale=on_timeout == OnTimeout.DENY)
+    with Stage(cluster, hang, deadline_ms=DEADLINE_MS) as stage:
+        link.watch(stage.server)
+        print("ready", flush=True)
+        while True:
+            stage.source.beat()  # The judge hangs, and nobody has noticed.
+            for released in link.check():
+                print(f"released {released.pid} {released.held_ms}", flush=True)
+            time.sleep(0.02)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""A small agent for the guard's tests: probes, guard and watchdog around one real cluster."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from agent.discovery import cluster_at
+from agent.guard.hold import ALLOW, Decision, DecisionKind, Guard, Judge, OnTimeout, Settled
+from agent.guard.server import Server
+from agent.sources.ebpf import EbpfSource
+from model.event import StatementStarted
+from tests.live.postgres import PostgresCluster
+
+ROOT = Path(__file__).parents[2]
+HOLD_WINDOW_MS = 500
+CONTACT = "dba@example.com"
+DENY = Decision(DecisionKind.DENY, "ddl.drop", "DROP on a protected schema", "shop")
+
+
+def deny_drops(event: StatementStarted) -> Decision:
+    return DENY if b"DROP" in event.text.upper() else ALLOW
+
+
+class Stage:
+    """Settles every held statement of ``cluster`` on a thread of its own while in use."""
+
+    def __init__(self, cluster: PostgresCluster, judge: Judge, **options: object) -> None:
+        self.server = Server.running(cluster.postmaster_pid, cluster.major)
+        self.settled: list[tuple[bytes, Settled]] = []
+        self.seen: list[StatementStarted] = []
+        self.errors: list[BaseException] = []
+        self._guard = Guard(judge, lambda: [self.server], contact=CONTACT, **options)
+        self.source = EbpfSource(hold_window_ms=HOLD_WINDOW_MS)
+        found = cluster_at(cluster.postmaster_pid)
+        assert found is not None
+        self.source.set_hold(True)
+        self.source.add(found)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="stage")
+
+    def __enter__(self) -> Stage:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self.source.close()
+        self._guard.close()
+        assert self.errors == []
+
+    def of(self, text: bytes) -> list[Settled]:
+        return [settled for seen, settled in self.settled if text in seen]
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.source.beat()
+                for event in self.source.poll(20):
+                    if isinstance(event, StatementStarted):
+                        self._observe(event)
+            except BaseException as error:  # noqa: BLE001 - the test must see it
+                self.errors.append(error)
+
+    def _observe(self, event: StatementStarted) -> None:
+        self.seen.append(event)
+        if event.held:
+            self.settled.append((event.text, self._guard.settle(event)))
+
+
+def states(server: Server) -> dict[int, str]:
+    """Every child of the postmaster with its process state."""
+    found = {}
+    children = Path(f"/proc/{server.postmaster_pid}/task/{server.postmaster_pid}/children")
+    for word in children.read_text().split():
+        try:
+            found[int(word)] = Path(f"/proc/{word}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            continue
+    return found
+
+
+def stopped(server: Server) -> list[int]:
+    return [pid for pid, state in states(server).items() if state == "T"]
+
+
+def wait_until(condition: Callable[[], object], seconds: float, what: str) -> None:
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < limit, f"not within {seconds} s: {what}"
+        time.sleep(0.005)
+
+
+@contextmanager
+def hanging_agent(
+    cluster: PostgresCluster, on_timeout: OnTimeout = OnTimeout.ALLOW
+) -> Iterator[subprocess.Popen[str]]:
+    """An agent in a process of its own with a watchdog and a judge that never answers in time."""
+    process = subprocess.Popen(
+        [
+            sys.executable, "-m", "tests.kernel.guard_agent",
+            str(cluster.postmaster_pid), str(cluster.major), on_timeout.value,
+        ],
+        cwd=ROOT, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        yield process
+    finally:
+        process.kill()
+        process.wait()
