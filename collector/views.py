@@ -21,6 +21,8 @@ def open_views(data_dir: Path) -> duckdb.DuckDBPyConnection:
     ``lock_down`` first.
     """
     connection = duckdb.connect(":memory:")
+    # Times are stored without a zone, in UTC: comparing them with now() must not move them.
+    connection.execute("SET TimeZone = 'UTC'")
     refresh_views(connection, data_dir)
     return connection
 

@@ -120,9 +120,7 @@ def uplink_to(
     address: str, spool: Spool, agent: str = "host-a", on_command=refuse, **settings
 ) -> Iterator[Uplink]:
     greeting = Greeting(agent, "0.1.0", "host-a", "boot")
-    uplink = Uplink(
-        spool, address, greeting, on_command, backoff_seconds=(0.02, 0.1), **settings
-    )
+    uplink = Uplink(spool, address, greeting, on_command, backoff_seconds=(0.02, 0.1), **settings)
     uplink.start()
     try:
         yield uplink

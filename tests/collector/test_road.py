@@ -1,14 +1,8 @@
 """From the agent's spool to the collector's segments, over real gRPC."""
 
-import grpc
-
 from agent.spool import Spool
 from collector.ledger import verify
-from protos.pgwarden.v1 import operator_pb2, operator_pb2_grpc
-from protos.pgwarden.v1 import uplink_pb2 as pb
 from tests.collector.road import collector_at, statements, uplink_to
-from tests.waiting import wait_until
-from agent.wire import to_wire
 
 
 def ignore(*_):
