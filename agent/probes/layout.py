@@ -1,7 +1,7 @@
 """Python's side of ``postgres.bpf.h``; tests/kernel/test_layout.py proves that both agree.
 
-``struct`` formats, not ctypes structures: a record is decoded with one ``unpack_from``, and building
-a ctypes object for each would cost more than the probe does.
+``struct`` formats, not ctypes structures: a record is decoded with one ``unpack_from``, and
+building a ctypes object for each would cost more than the probe does.
 """
 
 from __future__ import annotations

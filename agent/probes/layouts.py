@@ -1,7 +1,7 @@
 """Where PostgreSQL 12 to 18 keep the fields that the probes read, on x86-64.
 
-Source: compiled from the headers of each major version (``offsetof``). Minor releases keep them: the
-project promises a stable ABI to extensions within a major version.
+Source: compiled from the headers of each major version (``offsetof``). Minor releases keep them:
+PostgreSQL promises extensions a stable ABI within a major version.
 """
 
 from __future__ import annotations

@@ -65,8 +65,13 @@ INLINE __u8 read_u8(__u64 address)
  * backend more than the record. */
 INLINE __u64 wakeup(void)
 {
-	__u64 limit = RING_SIZE(records) / 4;
-	return WAITING_BYTES(records) > limit ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
+#ifdef PGWARDEN_BCC
+	return BPF_RB_NO_WAKEUP; /* bcc 0.26 cannot ask how full the ring is */
+#else
+	__u64 limit = bpf_ringbuf_query(&records, BPF_RB_RING_SIZE) / 4;
+	return bpf_ringbuf_query(&records, BPF_RB_AVAIL_DATA) > limit ? BPF_RB_FORCE_WAKEUP
+								      : BPF_RB_NO_WAKEUP;
+#endif
 }
 
 INLINE void fill_head(struct record_head *head, __u32 kind, __s64 session_us)
@@ -188,7 +193,7 @@ INLINE __u32 measure(__u64 text)
 		if (got < TEXT_LARGE)
 			break;
 	}
-	DISCARD(records, scratch);
+	DISCARD(records, scratch, BPF_RB_NO_WAKEUP);
 	return length;
 }
 
@@ -222,26 +227,29 @@ INLINE void finish_text(struct session_state *session, struct occasion *what,
 	SUBMIT(records, record, record->held ? BPF_RB_FORCE_WAKEUP : wakeup());
 }
 
-/* One size class: on success `record` is the larger record with the text in it, and the smaller one
- * is gone. Where the ring has no room for the larger, the smaller is sent as cut. */
-#define TRY_CLASS(bytes)                                                                           \
-	larger = RESERVE(records, sizeof(*record) + (bytes));                                      \
-	if (!larger) {                                                                             \
-		count_loss(LOSS_TEXT_CUT);                                                         \
-		finish_text(session, what, record, got, got);                                      \
-		return 1;                                                                          \
-	}                                                                                          \
-	DISCARD(records, record);                                                                  \
-	record = larger;                                                                           \
-	got = bpf_probe_read_user_str(record + 1, bytes, (void *)what->text);                      \
-	if (got < (bytes)) {                                                                       \
-		finish_text(session, what, record, got, 0);                                        \
-		return 1;                                                                          \
+/* The text again, in a record of the next size class; NULL when the statement has been sent. Where
+ * the ring has no room for it, the smaller record is sent as cut. `bytes` must be a constant. */
+INLINE struct statement_record *grow(struct session_state *session, struct occasion *what,
+				     struct statement_record *record, __u32 bytes, long *got)
+{
+	struct statement_record *larger = RESERVE(records, sizeof(*larger) + bytes);
+	if (!larger) {
+		count_loss(LOSS_TEXT_CUT);
+		finish_text(session, what, record, *got, *got);
+		return 0;
 	}
+	DISCARD(records, record, BPF_RB_NO_WAKEUP);
+	*got = bpf_probe_read_user_str(larger + 1, bytes, (void *)what->text);
+	if (*got < (long)bytes) {
+		finish_text(session, what, larger, *got, 0);
+		return 0;
+	}
+	return larger;
+}
 
 INLINE int send_text(struct session_state *session, struct occasion *what)
 {
-	struct statement_record *larger, *record = RESERVE(records, sizeof(*record) + TEXT_SMALL);
+	struct statement_record *record = RESERVE(records, sizeof(*record) + TEXT_SMALL);
 	if (!record) {
 		count_loss(what->loss);
 		return 0;
@@ -255,10 +263,13 @@ INLINE int send_text(struct session_state *session, struct occasion *what)
 		finish_text(session, what, record, got, 0);
 		return 1;
 	}
-	TRY_CLASS(TEXT_MEDIUM)
-	TRY_CLASS(TEXT_LARGE)
-	TRY_CLASS(TEXT_HUGE)
-	finish_text(session, what, record, got, measure(what->text));
+	record = grow(session, what, record, TEXT_MEDIUM, &got);
+	if (record)
+		record = grow(session, what, record, TEXT_LARGE, &got);
+	if (record)
+		record = grow(session, what, record, TEXT_HUGE, &got);
+	if (record)
+		finish_text(session, what, record, got, measure(what->text));
 	return 1;
 }
 

@@ -1,14 +1,13 @@
 """Reads a BPF ring buffer by mmap, in bulk.
 
-The same code serves both loaders, and a record costs one slice instead of a ctypes callback (about
-1 us). Positions and lengths are written by other CPUs; x86-64 keeps loads and stores in order, which
-is why this module is for x86-64 only.
+The same code serves both loaders, and a record costs one slice instead of a ctypes callback
+(about 1 us). Positions and lengths are written by other CPUs; x86-64 keeps loads and stores in
+order, which is why this module is for x86-64 only.
 """
 
 from __future__ import annotations
 
 import mmap
-import select
 from struct import Struct
 
 PAGE = mmap.PAGESIZE
@@ -38,16 +37,8 @@ class Ring:
         self._data = mmap.mmap(
             fd, PAGE + 2 * size_bytes, mmap.MAP_SHARED, mmap.PROT_READ, offset=PAGE
         )
-        self._epoll = select.epoll()
-        # Edge-triggered: a record that nobody is to be woken for must not end the wait.
-        self._epoll.register(fd, select.EPOLLIN | select.EPOLLET)
-
-    def fileno(self) -> int:
-        return self._epoll.fileno()
-
-    def wait(self, timeout_seconds: float) -> None:
-        """Until the program wakes us (a hold, a quarter of the ring full) or the time is over."""
-        self._epoll.poll(timeout_seconds)
+        self.stalled = False
+        """The last drain stopped at a record that is still being written."""
 
     def drain(self, limit: int = 65536) -> list[bytes]:
         """All finished records, oldest first, at most ``limit``."""
@@ -56,10 +47,12 @@ class Ring:
         produced: int = POSITION.unpack_from(data, 0)[0]
         read = HEADER.unpack_from
         records: list[bytes] = []
+        self.stalled = False
         while position < produced and len(records) < limit:
             start = PAGE + (position & mask)
             length: int = read(data, start)[0]
             if length & BUSY:
+                self.stalled = True
                 break
             size = length & LENGTH
             if not length & DISCARDED:
@@ -70,6 +63,5 @@ class Ring:
         return records
 
     def close(self) -> None:
-        self._epoll.close()
         self._consumer.close()
         self._data.close()

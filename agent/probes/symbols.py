@@ -16,7 +16,7 @@ from agent.probes.layout import CONFIG
 from agent.probes.layouts import layout_for
 
 ENDBR64 = b"\xf3\x0f\x1e\xfa"
-"""A probe on it is single-stepped (9 us a hit); one on the ``push`` behind it is emulated (1 us)."""
+"""A probe on it is single-stepped (9 us a hit), one on the ``push`` behind it emulated (1 us)."""
 
 PROBES = {
     "on_portal_run": "PortalRun",
@@ -49,7 +49,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class ServerBinary:
-    """One ``postgres`` program; ``device`` and ``inode`` say which, as uprobes bind to the inode."""
+    """One ``postgres`` program. Device and inode say which: uprobes bind to the inode."""
 
     path: Path
     device: int
@@ -118,8 +118,9 @@ def _exported(elf: Any, path: Path) -> dict[str, int]:
     table = elf.get_section_by_name(".gnu.hash") or elf.get_section_by_name(".hash")
     if not isinstance(table, GNUHashTable | ELFHashTable):
         raise CaptureUnavailable(f"{path} has no table of exported symbols")
-    found = {name: table.get_symbol(name) for name in (*PROBES.values(), *GLOBALS)}
-    missing = [name for name, symbol in found.items() if not symbol]
+    wanted = (*PROBES.values(), *GLOBALS)
+    found = {name: symbol for name in wanted if (symbol := table.get_symbol(name))}
+    missing = [name for name in wanted if name not in found]
     if missing:
         raise CaptureUnavailable(
             f"{path} does not export {', '.join(missing)}",

@@ -184,8 +184,15 @@ class EbpfSource:
             pause = DRAIN_SECONDS if not self._waiting else 0
             self._wait(min(deadline, self._drained_at + pause) - now)
             events, self._waiting = self._waiting, []
+            stalled = False
             for instance in list(self._instances.values()):
                 events += self._drain(instance)
+                stalled |= instance.ring.stalled
+            if stalled and not events:
+                # A backend was interrupted between reserving and submitting. Behind its record may
+                # lie a held one, whose wake-up is used up: look again very soon.
+                time.sleep(STALLED_SECONDS)
+                continue
             self._drained_at = time.monotonic()
             if events or self._waiting or self._drained_at >= deadline:
                 events += self._waiting

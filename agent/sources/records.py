@@ -43,7 +43,7 @@ KIND_BYTES = 4
 
 @dataclass(frozen=True, slots=True)
 class Stranger:
-    """A backend of a cluster that is not watched; ``cluster_started_us`` is its key in the kernel."""
+    """A backend of a cluster that is not watched; its start time is the kernel's key for it."""
 
     pid: int
     cluster_started_us: int
