@@ -1,5 +1,6 @@
 """Events of all sources to Sessions and Statements. Pure: no clock, no input or output."""
 
-from agent.sessions.tracker import Limits, SessionTracker
+from agent.sessions.limits import Limits
+from agent.sessions.tracker import SessionTracker
 
 __all__ = ["Limits", "SessionTracker"]

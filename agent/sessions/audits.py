@@ -9,9 +9,12 @@ from dataclasses import dataclass, field
 
 from agent.sessions.execution import Execution, has_text, same_text
 from model.event import AuditLogged
+from model.session import Session
+from model.statement import Source
 
 _CLOCK_SLACK_NS = 250_000_000
 """Between the probe's clock and the log's, which are set from one another by estimate."""
+_OUTER_COMMANDS = frozenset(("EXECUTE", "CALL", "DO"))
 _SECOND_NS = 1_000_000_000
 
 
@@ -55,3 +58,19 @@ def _ran_at(execution: Execution, at_ns: int, slack_ns: int) -> bool:
         return False
     ended_at_us = execution.ended_at_us
     return not ended_at_us or at_ns - slack_ns <= ended_at_us * 1000 + 1000
+
+
+def only_audited(id: int, session: Session, records: list[AuditLogged]) -> Execution:
+    """A statement that no probe saw."""
+    outer = next((record for record in records if record.command in _OUTER_COMMANDS), records[0])
+    text = outer.text.encode("utf-8", "surrogateescape")
+    return Execution(
+        id=id,
+        session=session,
+        text=text,
+        text_bytes=len(text),
+        started_at_us=records[0].at_ns // 1000,
+        source=Source.PGAUDIT,
+        tag=outer.command,
+        audits=records,
+    )

@@ -1,13 +1,15 @@
 """The one place where events of all sources become Sessions and Statements."""
 
-from collections import Counter, OrderedDict, deque
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TypeAlias
 
-from agent.sessions.audits import AuditGroup, find
+from agent.sessions.audits import AuditGroup, find, only_audited
 from agent.sessions.backend import Backend
 from agent.sessions.execution import Execution
+from agent.sessions.limits import DEFAULT_LIMITS, Limits
+from agent.sessions.waiting import WaitingRoom
 from model.event import (
     ApplicationNamed,
     AuditLogged,
@@ -28,19 +30,8 @@ _SETTLE_US = 100_000
 """How long a statement that has its record waits for further ones (objects, nested commands)."""
 _LINGER_US = 30 * _SECOND_US
 """How long an ended backend is remembered for log lines that come late."""
-_OUTER_COMMANDS = frozenset(("EXECUTE", "CALL", "DO"))
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    sessions: int = 20_000
-    pending_per_backend: int = 1_000
-    waiting: int = 100_000
-    """Ended statements and loose records that wait for the other source."""
-    text_bytes: int = 64 << 20
-    """Over this, new statements keep a prefix only."""
-    short_text_bytes: int = 1024
-    records_per_statement: int = 1_000
+_Slot: TypeAlias = tuple[int, int]
+_Waiting: TypeAlias = tuple[Backend, Execution | AuditGroup]
 
 
 class SessionTracker:
@@ -56,24 +47,20 @@ class SessionTracker:
         epoch_seconds: int,
         merge_window_us: int = 1_500_000,
         enrich: Callable[[Session], Session] = lambda session: session,
-        limits: Limits = Limits(),
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._next_id = epoch_seconds << 32
         self._window_us = merge_window_us
         self._enrich = enrich
         self._limits = limits
-        self._backends: OrderedDict[tuple[int, int], Backend] = OrderedDict()
+        self._backends: dict[_Slot, Backend] = {}
         """By pid and start second: all that the log tells of a backend."""
         self._by_pid: dict[int, Backend] = {}
         self._text_bytes = 0
         self._lost: Counter[str] = Counter()
-        self._new: deque[tuple[Backend, Execution | AuditGroup]] = deque()
-        """Waiting since the last expire."""
-        self._windows: deque[tuple[int, Backend, Execution | AuditGroup]] = deque()
-        self._settling: deque[tuple[int, Backend, Execution]] = deque()
-        self._merged: deque[tuple[Backend, Execution]] = deque()
-        self._gone: deque[tuple[int, tuple[int, int], Backend]] = deque()
-        self._departed: deque[tuple[tuple[int, int], Backend]] = deque()
+        self._waiting: WaitingRoom[_Waiting] = WaitingRoom(merge_window_us)
+        self._settling: WaitingRoom[tuple[Backend, Execution]] = WaitingRoom(_SETTLE_US)
+        self._departed: WaitingRoom[tuple[_Slot, Backend]] = WaitingRoom(_LINGER_US)
 
     def observe(self, event: Event) -> list[Output]:
         out: list[Output] = []
@@ -99,33 +86,21 @@ class SessionTracker:
     def expire(self, now_us: int) -> list[Output]:
         """What has waited long enough at ``now_us`` (Unix microseconds)."""
         out: list[Output] = []
-        # An event's own time says nothing of when it arrived: the windows begin here.
-        self._windows.extend((now_us + self._window_us, *item) for item in self._new)
-        self._settling.extend((now_us + _SETTLE_US, *item) for item in self._merged)
-        self._gone.extend((now_us + _LINGER_US, *item) for item in self._departed)
-        self._new.clear()
-        self._merged.clear()
-        self._departed.clear()
-        while self._settling and self._settling[0][0] <= now_us:
-            _, backend, execution = self._settling.popleft()
+        for backend, execution in self._settling.due(now_us):
             self._leave(backend, execution, out)
-        while self._windows and self._windows[0][0] <= now_us:
-            _, backend, item = self._windows.popleft()
-            self._expire_item(backend, item, out)
-        while self._gone and self._gone[0][0] <= now_us:
-            _, key, backend = self._gone.popleft()
-            self._forget(key, backend, now_us, out)
+        for backend, item in self._waiting.due(now_us):
+            self._give_up(backend, item, out)
+        for slot, backend in self._departed.due(now_us):
+            self._forget(slot, backend, now_us, out)
         return out
 
     def flush(self) -> list[Output]:
         """Everything that has ended, without waiting longer; for the end of the program."""
         out: list[Output] = []
-        for backend, item in [*self._new, *((b, i) for _, b, i in self._windows)]:
-            self._expire_item(backend, item, out)
-        for backend, execution in [*self._merged, *((b, e) for _, b, e in self._settling)]:
-            self._leave(backend, execution, out)
-        for waiting in (self._new, self._windows, self._merged, self._settling):
-            waiting.clear()
+        while self._settling:
+            self._leave(*self._settling.pop(), out)
+        while self._waiting:
+            self._give_up(*self._waiting.pop(), out)
         return out
 
     def sessions(self) -> list[Session]:
@@ -215,11 +190,9 @@ class SessionTracker:
         backend.end_all(at_us, "", ended)
         self._ended(backend, ended, out)
         self._update(backend, replace(backend.session, ended_at_us=at_us), out)
-        self._departed.append((_slot(backend.session.key), backend))
+        self._departed.add((_slot(backend.session.key), backend))
 
-    def _forget(
-        self, key: tuple[int, int], backend: Backend, at_us: int, out: list[Output]
-    ) -> None:
+    def _forget(self, key: _Slot, backend: Backend, at_us: int, out: list[Output]) -> None:
         ended: list[Execution] = []
         backend.end_all(at_us, "", ended)
         self._ended(backend, ended, out)
@@ -230,10 +203,8 @@ class SessionTracker:
 
     def _evict(self, at_us: int, out: list[Output]) -> None:
         """Forgets a backend that has ended; if there is none, the one that was met first."""
-        if self._gone:
-            _, slot, backend = self._gone.popleft()
-        elif self._departed:
-            slot, backend = self._departed.popleft()
+        if self._departed:
+            slot, backend = self._departed.pop()
         else:
             slot, backend = next(iter(self._backends.items()))
             self._lost["session_forgotten"] += 1
@@ -281,15 +252,14 @@ class SessionTracker:
                 self._leave(backend, execution, out)
 
     def _await(self, backend: Backend, item: Execution | AuditGroup, out: list[Output]) -> None:
-        self._new.append((backend, item))
-        if len(self._new) + len(self._windows) > self._limits.waiting:
-            oldest = self._windows.popleft()[1:] if self._windows else self._new.popleft()
-            self._expire_item(*oldest, out)
+        self._waiting.add((backend, item))
+        if len(self._waiting) > self._limits.waiting:
+            self._give_up(*self._waiting.pop(), out)
 
     def _settle(self, backend: Backend, execution: Execution, out: list[Output]) -> None:
-        self._merged.append((backend, execution))
-        if len(self._merged) > self._limits.waiting:
-            self._leave(*self._merged.popleft(), out)
+        self._settling.add((backend, execution))
+        if len(self._settling) > self._limits.waiting:
+            self._leave(*self._settling.pop(), out)
 
     def _leave(self, backend: Backend, execution: Execution, out: list[Output]) -> None:
         if execution.left:
@@ -413,9 +383,7 @@ class SessionTracker:
             if backend.unmatched and backend.unmatched[0] is first:
                 backend.unmatched.popleft()
 
-    def _expire_item(
-        self, backend: Backend, item: Execution | AuditGroup, out: list[Output]
-    ) -> None:
+    def _give_up(self, backend: Backend, item: Execution | AuditGroup, out: list[Output]) -> None:
         if isinstance(item, Execution):
             if not item.left:
                 self._leave(backend, item, out)
@@ -423,23 +391,9 @@ class SessionTracker:
         if item.root is None and not item.left:
             item.left = True
             backend.loose.remove(item)
-            self._leave(backend, self._only_audited(backend, item.records), out)
-
-    def _only_audited(self, backend: Backend, records: list[AuditLogged]) -> Execution:
-        """A statement that the probes did not see."""
-        outer = next((r for r in records if r.command in _OUTER_COMMANDS), records[0])
-        text = outer.text.encode("utf-8", "surrogateescape")
-        return Execution(
-            id=self._id(),
-            session=backend.session,
-            text=text,
-            text_bytes=len(text),
-            started_at_us=records[0].at_ns // 1000,
-            source=Source.PGAUDIT,
-            tag=outer.command,
-            audits=records,
-        )
+            execution = only_audited(self._id(), backend.session, item.records)
+            self._leave(backend, execution, out)
 
 
-def _slot(key: BackendKey) -> tuple[int, int]:
+def _slot(key: BackendKey) -> _Slot:
     return key.pid, key.started_at_us // _SECOND_US

@@ -74,11 +74,10 @@ class CsvlogParser:
         return None if self._open else self._complete(line.end)
 
     def _append(self, line: Line) -> None:
-        if self._open:
-            self._record += b"\n"
-        room = self._max_record_bytes - len(self._record)
-        self._record += line.data[: max(room, 0)]
-        self._dropped += line.dropped + max(len(line.data) - max(room, 0), 0)
+        data = b"\n" + line.data if self._open else line.data
+        room = 0 if self._dropped else max(self._max_record_bytes - len(self._record), 0)
+        self._record += data[:room]
+        self._dropped += line.dropped + max(len(data) - room, 0)
 
     def _forget(self) -> None:
         self._record.clear()

@@ -136,7 +136,7 @@ class StderrParser:
         self._quotes = line.data.count(b'"', mark) + line.dropped_quotes
 
     def _append(self, data: bytes, line: Line) -> None:
-        room = max(self._max_record_bytes - len(self._record), 0)
+        room = 0 if self._dropped else max(self._max_record_bytes - len(self._record), 0)
         self._record += data[:room]
         self._dropped += line.dropped + max(len(data) - room, 0)
         self._quotes += data.count(b'"') + line.dropped_quotes

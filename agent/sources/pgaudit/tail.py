@@ -6,6 +6,7 @@ another one, and a copy (``copytruncate``) is not read a second time.
 
 import os
 import re
+import time
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ HEAD_BYTES = 1024
 READ_BYTES = 1 << 18
 _MAX_OPEN_FILES = 16
 _MAX_READS_A_ROUND = 16
+_MISSING_SECONDS = 10.0
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zst", ".lz4")
 _TELLING_BYTES = 64
 """Files whose first bytes are equal this far are copies: a time and a backend are among them."""
@@ -55,7 +57,8 @@ class LogFile:
     size: int = 0
     given_out: int = 0
     """Offset up to which all records were handed on; never beyond ``offset``."""
-    linked: bool = True
+    missing_since: float = 0.0
+    """Monotonic seconds of the first listing without it, 0 while it is listed."""
     origin: "LogFile | None" = field(default=None, repr=False)
     """The file that this one copies; it is not read while that one has the same bytes."""
 
@@ -136,20 +139,17 @@ class LogTail:
             _close(file)
 
     def _entries(self) -> list[tuple[str, os.stat_result]]:
+        found = []
         try:
             with os.scandir(self._directory) as entries:
-                found = [
-                    (entry.path, entry.stat())
-                    for entry in entries
-                    if self._wanted(entry.name) and entry.is_file()
-                ]
+                for entry in entries:
+                    if self._wanted(entry.name) and (status := _status(entry)) is not None:
+                        found.append((entry.path, status))
         except FileNotFoundError:
-            if not self._directory.exists():
-                self._at_end = False  # whatever comes from now on is new
-                raise TailError(
-                    f"log folder {self._directory} does not exist; remedy: check log_directory"
-                ) from None
-            return []  # a file went away between its name and its stat: the next scan is right
+            self._at_end = False  # whatever comes from now on is new
+            raise TailError(
+                f"log folder {self._directory} does not exist; remedy: check log_directory"
+            ) from None
         except OSError as error:
             raise TailError(
                 f"cannot read log folder {self._directory}: {error.strerror}; "
@@ -167,7 +167,6 @@ class LogTail:
         if file is None:
             self._meet(path, status)
             return
-        file.linked = True
         file.size = status.st_size
         if file.descriptor < 0 and file.origin is None and status.st_size != file.offset:
             file.descriptor = _open(path, status)
@@ -262,27 +261,41 @@ class LogTail:
                 self._skip_to(copy, file.given_out)
 
     def _forget_missing(self, present: set[tuple[int, int]]) -> None:
+        now = time.monotonic()
         for key, file in list(self._files.items()):
             if key in present:
+                file.missing_since = 0.0
                 continue
-            file.linked = False
-            if file.descriptor < 0 or file.origin is not None or self._drained(file):
+            file.missing_since = file.missing_since or now
+            # A name that is changed while the folder is listed may not be in the list at all, so
+            # one list proves nothing; a link count of zero does.
+            if self._unlinked(file) or now - file.missing_since > _MISSING_SECONDS:
                 self._files.pop(key)
                 _close(file)
                 self._ended.append(file)
 
-    def _drained(self, file: LogFile) -> bool:
-        """Unlinked, read to its end, and nobody wrote to it since the last scan."""
-        size = os.fstat(file.descriptor).st_size
-        drained = file.offset >= size == file.size
-        file.size = size
-        return drained
+    def _unlinked(self, file: LogFile) -> bool:
+        """No name is left, it is read to its end, and nobody wrote to it since the last scan."""
+        if file.descriptor < 0:
+            return False
+        status = os.fstat(file.descriptor)
+        quiet = file.origin is not None or file.offset >= status.st_size == file.size
+        file.size = status.st_size
+        return status.st_nlink == 0 and quiet
 
     def _close_idle(self) -> None:
-        idle = [f for f in self._files.values() if f.descriptor >= 0 and f.linked]
+        idle = [f for f in self._files.values() if f.descriptor >= 0 and not f.missing_since]
         for file in idle[: max(len(idle) - _MAX_OPEN_FILES, 0)]:
-            if file.offset >= file.size:
+            if file.offset >= file.size or file.origin is not None:
                 _close(file)
+
+
+def _status(entry: os.DirEntry[str]) -> os.stat_result | None:
+    """None for what is no regular file, or was renamed since the folder was listed."""
+    try:
+        return entry.stat(follow_symlinks=False) if entry.is_file(follow_symlinks=False) else None
+    except FileNotFoundError:
+        return None
 
 
 def _open(path: str, status: os.stat_result) -> int:
