@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, Info, Proce
 
 from collector.metrics_statements import StatementMetrics
 from config.telemetry import Bounded, Check, MetricsServer, Samples, Watched
+from model.verdict import Outcome, RuleAction
 
 _COMMIT_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _LAG_BUCKETS_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0)
@@ -62,6 +63,9 @@ class CollectorMetrics:
         self._statements = StatementMetrics(self.registry)
         self._reason = Bounded(64)
         self._rule = Bounded(100)
+        # From agents, so not trusted to be one of the words they should be.
+        self._action = Bounded(0, RuleAction)
+        self._outcome = Bounded(0, Outcome)
         self._detector = Bounded(100)
 
     def committed(self, batches: int, rows: Mapping[str, int], seconds: float) -> None:
@@ -90,7 +94,7 @@ class CollectorMetrics:
 
     def verdict(self, rule: str, action: str, outcome: str, count: int = 1) -> None:
         """``outcome`` as in the table ``verdicts``; ``prevented`` counts as a denial."""
-        self._verdicts.labels(action, outcome).inc(count)
+        self._verdicts.labels(self._action(action), self._outcome(outcome)).inc(count)
         if outcome == "prevented":
             self._denied.labels(self._rule(rule)).inc(count)
 

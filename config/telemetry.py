@@ -40,6 +40,7 @@ class Bounded:
         self._lock = threading.Lock()
 
     def __call__(self, value: str) -> str:
+        value = _label(value)
         if value in self._admitted:
             return value
         with self._lock:
