@@ -32,6 +32,10 @@ _REDUCING = frozenset(
 """Aggregates that hand out less than they read; ``json_agg`` and ``string_agg`` do not."""
 
 
+_LEAVES = frozenset({"A_Const", "String", "Integer", "Float", "Boolean", "ParamRef", "TypeName"})
+_INNER = (dict, list)
+
+
 def classify(tree: Node, parse: Parse) -> Facts:
     """Facts of all statements in ``tree``, in the order in which they are written."""
     facts = Facts()
@@ -62,6 +66,8 @@ class Walker:
 
     def result(self, select: Node, scope: Scope) -> None:
         """A SELECT whose rows leave the statement: here it matters how many they are."""
+        if "valuesLists" in select:
+            self.facts.verb("select")
         scope = self.select(select, scope)
         if is_limited(select):
             self.facts.flag("limit")
@@ -70,13 +76,15 @@ class Walker:
 
     def walk(self, value: Any, scope: Scope) -> None:
         """Anything below a statement; unknown nodes are passed through to their children."""
-        if isinstance(value, list):
+        if type(value) is list:
             for item in value:
                 self.walk(item, scope)
             return
-        if not isinstance(value, dict):
+        if type(value) is not dict:
             return
         kind, fields = unwrap(value)
+        if kind in _LEAVES:
+            return
         handler = QUERIES.get(kind)
         if handler is not None:
             handler(self, fields, scope)
@@ -91,7 +99,7 @@ class Walker:
 
     def children(self, fields: Node, scope: Scope, skip: tuple[str, ...] = ()) -> None:
         for key, value in fields.items():
-            if key not in skip and isinstance(value, dict | list):
+            if type(value) in _INNER and key not in skip and key != "typeName":
                 self.walk(value, scope)
 
     # Queries

@@ -21,7 +21,7 @@ from agent.sql.redact import leading_verb, redact_unscanned
 from model.statement import ParseStatus, Shape
 
 MAX_PARSED_BYTES = 64 << 10
-"""Longer text is not parsed: nested comments take quadratic time, trees a hundred times the room."""
+"""Longer text is not parsed: nested comments take quadratic time, trees a hundredfold memory."""
 BATCH_TEXTS = 256
 BATCH_BYTES = 1 << 20
 FAILED_FOR_SECONDS = 30.0
@@ -123,33 +123,27 @@ class ParserClient:
         return _without_tree(text, status)
 
     def _parse(self, texts: list[bytes]) -> dict[bytes, Shape]:
+        """After a worker's end the rest of its batch is asked one by one, to find who did it."""
         shapes: dict[bytes, Shape] = {}
-        at = 0
+        at = singly_until = 0
         while at < len(texts):
-            batch = _batch(texts, at)
-            for text, shape in zip(batch, self._ask(batch), strict=False):
-                shapes[text] = self._keep(text, shape)
+            batch = _batch(texts, at, 1 if at < singly_until else BATCH_TEXTS)
+            answers, ended = self._ask_worker(batch)
+            if ended and len(batch) > 1:
+                singly_until = at + len(batch)
+            elif not answers:
+                answers = self._ask_again(batch, ended)
+            for text, answer in zip(batch, answers, strict=False):
+                shapes[text] = self._keep(text, _shape(text, answer))
                 at += 1
         return shapes
 
-    def _ask(self, batch: list[bytes]) -> list[Shape]:
-        """Shapes of at least the first text of ``batch``.
-
-        After a death the text that the worker was busy with is asked once more, alone: it may have
-        been somebody else's kill. A second death, or a text out of time, is its own fault.
-        """
-        answers, ended = self._ask_worker(batch)
-        if not answers and ended == "died":
-            answers, ended = self._ask_worker(batch[:1])
-        if not answers:
-            return [_without_tree(batch[0], ParseStatus.FAILED)]
-        return [
-            _shape(text, answer, status)
-            for text, answer, status in (
-                (text, answer, ParseStatus.FAILED)
-                for text, answer in zip(batch, answers, strict=False)
-            )
-        ]
+    def _ask_again(self, text: list[bytes], ended: str) -> list[object]:
+        """A worker that died may have been somebody else's kill; a text out of time is guilty."""
+        answers: list[object] = []
+        if ended == "died":
+            answers, _ = self._ask_worker(text)
+        return answers or [None]
 
     def _ask_worker(self, batch: list[bytes]) -> tuple[list[object], str]:
         if self._closed:
@@ -183,10 +177,10 @@ class ParserClient:
         return shape
 
 
-def _batch(texts: list[bytes], at: int) -> list[bytes]:
+def _batch(texts: list[bytes], at: int, limit: int) -> list[bytes]:
     batch: list[bytes] = []
     size = 0
-    for text in texts[at : at + BATCH_TEXTS]:
+    for text in texts[at : at + limit]:
         size += len(text)
         if batch and size > BATCH_BYTES:
             break
@@ -207,23 +201,18 @@ def _named(shape: Shape) -> Shape:
     )
 
 
-def _shape(text: bytes, answer: object, failed: ParseStatus) -> Shape:
+def _shape(text: bytes, answer: object) -> Shape:
     """The worker's answer as a Shape; it may have been taken over by a text, so believe no type."""
     if not isinstance(answer, dict) or not _well_formed(answer):
-        return _without_tree(text, failed)
+        return _without_tree(text, ParseStatus.FAILED)
     status = ParseStatus(answer["status"])
+    if status is not ParseStatus.PARSED and not answer["redacted_text"]:
+        return _without_tree(text, status)
+    fields: dict[str, Any] = {key: tuple(answer[key]) for key in _LISTS}
+    fields |= {key: answer[key] for key in _TEXTS}
     digest = hashlib.sha256(text).hexdigest()
-    if status is not ParseStatus.PARSED:
-        if not answer["redacted_text"]:
-            return _without_tree(text, status)
-        return _named(Shape(status, digest, answer["redacted_text"]))
-    return Shape(
-        status=status,
-        digest=digest,
-        statements=answer["statements"],
-        **{key: answer[key] for key in _TEXTS},
-        **{key: tuple(answer[key]) for key in _LISTS},
-    )
+    shape = Shape(status=status, digest=digest, statements=answer["statements"], **fields)
+    return shape if status is ParseStatus.PARSED else _named(shape)
 
 
 def _well_formed(answer: dict[str, Any]) -> bool:

@@ -98,7 +98,7 @@ def scan(text: str) -> list[Token]:
         tokens = pglast.parser.scan(text)
     except pglast.parser.ParseError as error:
         raise ValueError("the scanner refuses the text") from error
-    return [Token(*token) for token in tokens if not token.name.endswith("COMMENT")]
+    return [token for token in tokens if not token.name.endswith("COMMENT")]
 
 
 def _word(text: str, token: Token) -> str:

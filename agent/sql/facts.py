@@ -57,6 +57,8 @@ class Facts:
 
     def column(self, name: str) -> None:
         """A value in double quotes parses as a column: hide what does not look like a name."""
+        if not name:
+            return
         parts = name.split(".")
         self.columns.add(".".join(p if p == "*" or is_name(p) else "?" for p in parts))
 

@@ -16,7 +16,7 @@ import orjson
 from agent.sql.frames import FrameError, Unpacker, pack
 
 START_SECONDS = 20.0
-READ_BYTES = 1 << 18
+READ_BYTES = 1 << 16  # larger ones are mapped and unmapped by malloc on every call
 WALL_PER_CPU = 4
 """A text may take this much longer by the clock than its budget of CPU time: the host is busy."""
 

@@ -16,20 +16,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Protocol
 
 MAX_REDACTED_CHARS = 16_384
 DROPPED = "..."
 """Stands for the rest of a text that was cut off or could not be judged."""
 
 
-class Token(NamedTuple):
+class Token(Protocol):
     """A token of libpg_query's scanner; ``end`` is the index of its last character."""
 
-    start: int
-    end: int
-    name: str
-    kind: str
+    @property
+    def start(self) -> int: ...
+    @property
+    def end(self) -> int: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
 
 
 _STRINGS = frozenset({"SCONST", "USCONST", "BCONST", "XCONST"})
@@ -170,6 +174,8 @@ class _TokenRedaction:
         return before.name in _ENDS_EXPRESSION and self._tokens[index].name in _IDENTS
 
     def _collect_aliases(self) -> None:
+        if '"' not in self._text:
+            return
         for index, token in enumerate(self._tokens):
             if token.name in _IDENTS and self._is_alias(index):
                 self._aliases.setdefault(self._raw(token), f"a{len(self._aliases) + 1}")

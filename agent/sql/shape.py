@@ -7,8 +7,8 @@ trees; the JSON form is bounded by libpg_query's own stack check.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import orjson
 import pglast.parser
@@ -44,9 +44,6 @@ class Answer:
     fingerprint: str = ""
     statements: int = 0
 
-    def to_wire(self) -> dict[str, Any]:
-        return asdict(self)
-
 
 class UnparsedError(ValueError):
     """The text has no parse tree; ``status`` says why."""
@@ -73,7 +70,7 @@ def answer(text: str) -> Answer:
     return _parsed(text, tokens, tree, facts)
 
 
-def _parsed(text: str, tokens: list[Token], tree: Node, facts: Facts) -> Answer:
+def _parsed(text: str, tokens: Sequence[Token], tree: Node, facts: Facts) -> Answer:
     secret = facts.credentials or "password" in facts.flags
     return Answer(
         status=ParseStatus.PARSED,
@@ -109,20 +106,23 @@ def parse(text: str) -> Node:
     return tree
 
 
-def scan(text: str) -> list[Token] | None:
+def scan(text: str) -> Sequence[Token] | None:
     try:
-        return [Token(*token) for token in pglast.parser.scan(text)]
+        tokens: Sequence[Token] = pglast.parser.scan(text)
     except pglast.parser.ParseError:
         return None
+    return tokens
 
 
-def ambiguous(text: str, tokens: list[Token]) -> bool:
+def ambiguous(text: str, tokens: Sequence[Token]) -> bool:
     r"""Whether the text reads otherwise where standard_conforming_strings is off.
 
     ``'a\'; DROP TABLE t; --'`` is one string there and two statements here. The session's setting
     is not in the text, so such a text counts as not understood, unless the other reading leaves a
     quote open and so cannot run, as with ``LIKE x ESCAPE '\'``.
     """
+    if "\\'" not in text:
+        return False
     for _ in range(MAX_ALTERNATIVE_READINGS):
         doubtful = next((t for t in tokens if _backslash_before_quote(text, t)), None)
         if doubtful is None:
@@ -147,7 +147,7 @@ def _backslash_before_quote(text: str, token: Token) -> bool:
     )
 
 
-def _escape_character(text: str, tokens: list[Token], token: Token) -> bool:
+def _escape_character(text: str, tokens: Sequence[Token], token: Token) -> bool:
     at = tokens.index(token)
     is_backslash = text[token.start : token.end + 1] == "'\\'"
     return is_backslash and at > 0 and tokens[at - 1].name == "ESCAPE"

@@ -15,11 +15,13 @@ Node = dict[str, Any]
 
 def unwrap(value: Any) -> tuple[str, Node]:
     """Type and fields of a wrapped node; type is empty for anything else."""
-    if isinstance(value, dict) and len(value) == 1:
+    if type(value) is not dict:
+        return "", {}
+    if len(value) == 1:
         ((key, fields),) = value.items()
-        if key[:1].isupper() and isinstance(fields, dict):
+        if type(fields) is dict and key[:1].isupper():
             return key, fields
-    return "", value if isinstance(value, dict) else {}
+    return "", value
 
 
 def fields_of(value: Any, kind: str) -> Node:

@@ -1,0 +1,52 @@
+"""Names and types of what a command is about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from agent.sql.tree import Node, dotted, relation_name, unwrap
+
+
+def said(verb: str, object_kind: str) -> str:
+    return f"{verb} {object_kind}".strip().upper().replace("_", " ")
+
+
+def object_kind(value: Any) -> str:
+    """``OBJECT_MATVIEW`` is ``materialized view``."""
+    word = str(value or "").removeprefix("OBJECT_").lower()
+    return {"matview": "materialized view", "tabconstraint": "constraint"}.get(
+        word, word.replace("_", " ")
+    )
+
+
+def named(fields: Node, spec: str) -> Iterator[tuple[str, str]]:
+    """Objects by a spec of words ``kind=field``; a field may be a path, a relation or a list.
+
+    Kind ``@field`` takes the kind from an OBJECT_... field.
+    """
+    for word in spec.split():
+        kind, _, path = word.partition("=")
+        kind = object_kind(fields.get(kind[1:])) if kind.startswith("@") else kind
+        value: Any = fields
+        for step in path.split("."):
+            value = value.get(step) if isinstance(value, dict) else None
+        for name in names_in(value):
+            yield kind.replace("_", " "), name
+
+
+def names_in(value: Any) -> Iterator[str]:
+    """Names in a field: text, relation, list of strings (one dotted name) or list of either."""
+    if isinstance(value, str):
+        yield value
+        return
+    kind, fields = unwrap(value)
+    if kind == "RangeVar" or "relname" in fields:
+        yield relation_name(value)
+    elif kind == "VacuumRelation":
+        yield relation_name(fields.get("relation"))
+    elif isinstance(value, list) and value and "String" not in value[0]:
+        for item in value:
+            yield from names_in(item)
+    elif value:
+        yield dotted(value)
