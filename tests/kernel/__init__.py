@@ -1,0 +1,1 @@
+"""Real probes on a real PostgreSQL: needs root and eBPF."""
