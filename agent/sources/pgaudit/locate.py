@@ -89,7 +89,13 @@ def locate(
 
 def _settings(connection: psycopg.Connection[object]) -> dict[str, str]:
     with connection.cursor(row_factory=psycopg.rows.tuple_row) as cursor:
-        return dict(cursor.execute(_SETTINGS_SQL).fetchall())
+        rows = cursor.execute(_SETTINGS_SQL).fetchall()
+    return {_text(name): _text(setting) for name, setting in rows}
+
+
+def _text(value: str | bytes) -> str:
+    """psycopg gives bytes where the database's encoding is SQL_ASCII."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
 def _pgaudit_problems(
