@@ -55,6 +55,11 @@ class Directory:
         """An unknown backend is a Session with empty fields: rules see that nothing is known."""
         return self._sessions.get(backend) or self._enrich(Session(key=backend))
 
+    def refresh(self) -> None:
+        """What sessions are enriched with has changed: the catalog was read."""
+        for session in list(self._sessions.values()):
+            self._keep(session)
+
     def _keep(self, session: Session) -> None:
         self._sessions[session.key] = self._enrich(session)
 
@@ -76,7 +81,7 @@ class GuardJudge:
         kind = STOPPING.get(match.action) if match else None
         if match is None or kind is None:
             return ALLOW
-        return Decision(kind, match.rule.id, match.rule.title, session.database)
+        return Decision(kind, match.rule.id, match.reason, session.database)
 
 
 STOPPING = {

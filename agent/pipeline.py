@@ -19,19 +19,9 @@ from model.verdict import Mode, Outcome, RuleAction, Severity, Verdict
 from rules import Judge, Match, View, decide
 
 CHANGING = frozenset(
-    [
-        "alter",
-        "create",
-        "drop",
-        "grant",
-        "revoke",
-        "reassign",
-        "comment",
-        "security_label",
-        "import",
-        "truncate",
-    ]
+    ("alter", "create", "drop", "grant", "revoke", "reassign", "import", "truncate", "do", "call")
 )
+"""Operations after which the catalog may be another one."""
 CHANGING_FUNCTIONS = frozenset(("pg_reload_conf", "pg_catalog.pg_reload_conf", "set_config"))
 SETTLED_LIMIT = 10_000
 
@@ -57,6 +47,8 @@ class Pipeline:
         redact_message: Callable[[str], str],
         on_change: Callable[[], None],
         on_verdict: Callable[[Verdict], None],
+        on_statement: Callable[[Statement, Shape], None],
+        on_lost: Callable[[Lost], None],
         send_full_text: bool = False,
     ) -> None:
         """``on_change``: a statement may have changed the catalog."""
@@ -67,10 +59,13 @@ class Pipeline:
         self._redact_message = redact_message
         self._on_change = on_change
         self._on_verdict = on_verdict
+        self._on_statement = on_statement
+        self._on_lost = on_lost
         self._send_full_text = send_full_text
         self._builder = BatchBuilder()
+        self.sessions: tuple[Session, ...] = ()
+        """Those that live, as of the last tick; for readers on other threads."""
         self._held: OrderedDict[tuple[BackendKey, bytes], deque[Settled]] = OrderedDict()
-        self.statements = 0
 
     @property
     def rows(self) -> int:
@@ -92,8 +87,15 @@ class Pipeline:
     def tick(self, now_us: int) -> None:
         """Let what waited long enough for its other half go."""
         self._record(self._tracker.expire(now_us), now_us)
-        for lost in self._tracker.losses():
+        self.sessions = tuple(self._tracker.sessions())
+        for reason, count in self._tracker.losses().items():
+            lost = Lost(now_us * 1000, "sessions", reason, count)
+            self._on_lost(lost)
             self._builder.add_loss(lost)
+
+    def finish(self, now_us: int) -> None:
+        """The program ends: what has ended is recorded without waiting for its other half."""
+        self._record(self._tracker.flush(), now_us)
 
     def add_snapshot(self, snapshot: Snapshot) -> None:
         self._builder.add_snapshot(snapshot)
@@ -152,7 +154,7 @@ class Pipeline:
             self._record_statement(statement, shape)
 
     def _record_statement(self, statement: Statement, shape: Shape) -> None:
-        self.statements += 1
+        self._on_statement(statement, shape)
         rule = ""
         if self._mode is not Mode.OFF:
             rule = self._judge_statement(statement, shape)

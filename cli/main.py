@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import typer
 
-from cli import config_command, live, programs
+from cli import config_command, live, programs, rules
 from cli.demo.command import demo
+from cli.findings import findings
 from model.version import __version__
 
 app = typer.Typer(
@@ -24,7 +25,9 @@ app.command()(live.sessions)
 app.command()(live.kill)
 app.command()(live.agents)
 app.command()(demo)
+app.command()(findings)
 app.add_typer(config_command.app, name="config")
+app.add_typer(rules.app, name="rules")
 
 
 @app.command()

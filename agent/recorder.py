@@ -1,0 +1,127 @@
+"""The thread that turns what the sources saw into durable batches."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+
+import structlog
+
+from agent.capture import Inbox
+from agent.pipeline import Pipeline
+from agent.spool import Spool
+from model.event import Lost
+
+log = structlog.get_logger(__name__)
+
+FLUSH_SECONDS = 0.25
+FLUSH_ROWS = 5_000
+TICK_SECONDS = 0.1
+CONFIRM_MARGIN_SECONDS = 1.0
+
+
+class Recorder:
+    """``pipeline`` belongs to this thread; others hand it work through ``run_soon``."""
+
+    def __init__(
+        self,
+        inbox: Inbox,
+        pipeline: Pipeline,
+        spool: Spool,
+        wake: Callable[[], None],
+        on_lost: Callable[[Lost], None],
+        merge_window_seconds: float,
+    ) -> None:
+        self._inbox = inbox
+        self._pipeline = pipeline
+        self._spool = spool
+        self._wake = wake
+        self._on_lost = on_lost
+        # A log position may be confirmed once its records have left the merge window and are on
+        # disk, not before: a crash between would lose them.
+        self._confirm_after_seconds = merge_window_seconds + CONFIRM_MARGIN_SECONDS
+        self._confirms: deque[tuple[float, Callable[[], None]]] = deque()
+        self._tasks: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Work off what is there, make it durable, end."""
+        self._stop.set()
+        self._thread.join(10)
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    def run_soon(self, task: Callable[[], None]) -> None:
+        self._tasks.put(task)
+
+    def _run(self) -> None:
+        tick_at = flush_at = 0.0
+        while True:
+            stopping = self._stop.is_set()
+            took = self._take(0.0 if stopping else 0.05)
+            now = time.monotonic()
+            if now >= tick_at:
+                tick_at = now + TICK_SECONDS
+                self._tick()
+            if now >= flush_at or self._pipeline.rows >= FLUSH_ROWS:
+                flush_at = now + FLUSH_SECONDS
+                self._flush()
+            if stopping and not took:
+                self._pipeline.finish(_now_us())
+                self._flush()
+                return
+
+    def _take(self, timeout_seconds: float) -> bool:
+        try:
+            polled = self._inbox.polls.get(timeout=timeout_seconds) if timeout_seconds else None
+            polled = polled or self._inbox.polls.get_nowait()
+        except queue.Empty:
+            return False
+        self._guarded(lambda: self._pipeline.take(polled.events, _now_us()))
+        if polled.confirm is not None:
+            self._confirms.append((time.monotonic() + self._confirm_after_seconds, polled.confirm))
+        return True
+
+    def _tick(self) -> None:
+        while self._inbox.overflow:
+            lost = self._inbox.overflow.popleft()
+            self._on_lost(lost)
+            self._pipeline.take([lost], _now_us())
+        while not self._tasks.empty():
+            self._guarded(self._tasks.get())
+        self._guarded(lambda: self._pipeline.tick(_now_us()))
+
+    def _flush(self) -> None:
+        payloads = self._pipeline.payloads()
+        if payloads:
+            self._spool.append(*payloads)
+            self._wake()
+        now = time.monotonic()
+        while self._confirms and self._confirms[0][0] <= now:
+            self._guarded(self._confirms.popleft()[1])
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """One poisonous event must not end the record: it is counted, logged without its text."""
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 - the supervising loop
+            # Not the error's own text: it may quote a statement.
+            where = "".join(traceback.format_tb(error.__traceback__)[-3:])
+            log.error("recorder.failed", error=type(error).__name__, where=where)
+            lost = Lost(time.time_ns(), "agent", f"error_{type(error).__name__}", 1)
+            self._on_lost(lost)
+            self._pipeline.take([lost], _now_us())
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000

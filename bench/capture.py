@@ -1,0 +1,240 @@
+"""What capture costs PostgreSQL, beside what pgaudit and an empty probe cost it.
+
+Server and pgbench share one CPU, agent and collector have the other (``--unpinned``: the scheduler
+decides). One cluster, one data set; a round runs every variant once.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import httpx
+import yaml
+
+from bench import rounds
+from bench.noop import noop_probes
+from cli.demo.cluster import PostgresCluster, free_port
+
+SERVER_CPU, AGENT_CPU = "0", "1"
+CLIENTS = 2
+WORKLOADS = {
+    "select_simple": ("--select-only", "--protocol=simple"),
+    "select_prepared": ("--select-only", "--protocol=prepared"),
+    "tpcb_simple": ("--protocol=simple",),
+}
+STATEMENTS_PER_TRANSACTION = {"select_simple": 1, "select_prepared": 1, "tpcb_simple": 7}
+VARIANTS = ("none", "noop_uprobe", "observe", "enforce", "pgaudit")
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = rounds.parser(__doc__ or "", rounds=5)
+    arguments.add_argument("--seconds", type=int, default=5, help="of each pgbench run")
+    arguments.add_argument("--unpinned", action="store_true")
+    arguments.add_argument("--workload", choices=WORKLOADS, action="append")
+    options = arguments.parse_args(argv)
+    chosen = options.workload or list(WORKLOADS)
+    report: dict[str, object] = {"machine": rounds.machine(), "pinned": not options.unpinned}
+    with ExitStack() as stack:
+        bench = stack.enter_context(_Bench.prepared(not options.unpinned, options.seconds))
+        for workload in chosen:
+            print(workload)
+            results = rounds.interleaved(
+                {name: bench.variant(name, workload) for name in VARIANTS}, options.rounds
+            )
+            middle = rounds.medians(results)
+            baseline = middle["none"]["tps"]
+            for name, figures in middle.items():
+                figures["tps_ratio"] = figures["tps"] / baseline
+                figures["added_us"] = figures["latency_us"] - middle["none"]["latency_us"]
+                print(f"  {name:14} tps {figures['tps']:9,.0f}  ratio {figures['tps_ratio']:.3f}")
+            report[workload] = {"median": middle, "rounds": results}
+    rounds.write(options.json, report)
+    return 0
+
+
+class _Bench:
+    def __init__(self, cluster: PostgresCluster, pinned: bool, seconds: int) -> None:
+        self._cluster = cluster
+        self._pinned = pinned
+        self._seconds = seconds
+
+    @classmethod
+    @contextmanager
+    def prepared(cls, pinned: bool, seconds: int) -> Iterator[_Bench]:
+        settings = {"pgaudit.log": "none", "shared_buffers": "256MB", "synchronous_commit": "off"}
+        with PostgresCluster(settings=settings) as cluster:
+            if pinned:
+                _pin(cluster.postmaster_pid, SERVER_CPU)
+            with cluster.connect() as connection:
+                connection.execute("CREATE ROLE pgwarden LOGIN IN ROLE pg_monitor")
+            subprocess.run(
+                ["pgbench", "--initialize", "--scale=10", "--quiet", *_address(cluster)],
+                check=True, capture_output=True,
+            )  # fmt: skip
+            yield cls(cluster, pinned, seconds)
+
+    def variant(self, name: str, workload: str) -> Callable[[], dict[str, float]]:
+        def run() -> dict[str, float]:
+            with self._around(name) as agent_pid:
+                return self._pgbench(workload, agent_pid)
+
+        return run
+
+    @contextmanager
+    def _around(self, name: str) -> Iterator[int]:
+        """What runs beside the server; yields the agent's pid, 0 where there is none."""
+        if name == "none":
+            yield 0
+        elif name == "noop_uprobe":
+            with noop_probes(self._cluster.binary):
+                yield 0
+        elif name == "pgaudit":
+            self._audit("all")
+            try:
+                yield 0
+            finally:
+                self._audit("none")
+        else:
+            with self._pgwarden(name) as pid:
+                yield pid
+
+    def _audit(self, classes: str) -> None:
+        with self._cluster.connect() as connection:
+            connection.execute(f"ALTER SYSTEM SET pgaudit.log = '{classes}'".encode())
+            connection.execute("SELECT pg_reload_conf()")
+
+    @contextmanager
+    def _pgwarden(self, mode: str) -> Iterator[int]:
+        with tempfile.TemporaryDirectory(prefix="pgwarden-bench-") as name:
+            folder = Path(name)
+            port = free_port()
+            config = folder / "pgwarden.yaml"
+            config.write_text(yaml.safe_dump(_configuration(self._cluster, folder, mode, port)))
+            pin = ["taskset", "-c", AGENT_CPU] if self._pinned else []
+            with (folder / "log").open("wb") as log:
+                up = subprocess.Popen(
+                    [*pin, sys.executable, "-m", "cli.main", "up", "--config", str(config)],
+                    stdout=log, stderr=log,
+                )  # fmt: skip
+                try:
+                    _wait_until_ready(port, folder / "log")
+                    yield _child(up.pid, "agent")
+                finally:
+                    up.send_signal(signal.SIGTERM)
+                    up.wait(30)
+
+    def _pgbench(self, workload: str, agent_pid: int) -> dict[str, float]:
+        pin = ["taskset", "-c", SERVER_CPU] if self._pinned else []
+        before = _cpu_seconds(agent_pid)
+        done = subprocess.run(
+            [
+                *pin, "pgbench", "--no-vacuum", f"--client={CLIENTS}", f"--time={self._seconds}",
+                *WORKLOADS[workload], *_address(self._cluster),
+            ],
+            check=True, capture_output=True, text=True,
+        )  # fmt: skip
+        figures = {
+            "tps": float(_find(r"tps = ([\d.]+)", done.stdout)),
+            "latency_us": 1000 * float(_find(r"latency average = ([\d.]+) ms", done.stdout)),
+        }
+        if agent_pid:
+            time.sleep(0.5)  # what the agent has taken but not yet worked off
+            transactions = float(_find(r"actually processed: (\d+)", done.stdout))
+            statements = transactions * STATEMENTS_PER_TRANSACTION[workload]
+            spent = _cpu_seconds(agent_pid) - before
+            figures["agent_cpu_us_per_statement"] = 1e6 * spent / statements
+            figures["agent_rss_mb"] = _rss_bytes(agent_pid) / 2**20
+        return figures
+
+
+def _configuration(cluster: PostgresCluster, folder: Path, mode: str, port: int) -> object:
+    socket = f"unix:{folder}/collector.sock"
+    return {
+        "agent": {
+            "name": "bench",
+            "state_dir": str(folder / "agent"),
+            "collector": socket,
+            "metrics": {"port": port},
+            "capture": {"pgaudit": False},
+            "guard": {"mode": mode},
+            "only_configured_clusters": True,
+            "clusters": [
+                {
+                    "port": cluster.port,
+                    "data_directory": str(cluster.data),
+                    "dsn": cluster.dsn(user="pgwarden"),
+                }
+            ],
+        },
+        "collector": {
+            "data_dir": str(folder / "collector"),
+            "listen": [socket],
+            "metrics": {"port": free_port()},
+            "analytics": {"enabled": False},
+        },
+    }
+
+
+def _wait_until_ready(port: int, log: Path) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == httpx.codes.OK:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.05)
+    raise RuntimeError(f"the agent was not ready in time:\n{log.read_text()[-3000:]}")
+
+
+def _child(parent: int, word: str) -> int:
+    pids = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    for pid in pids:
+        if word.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+            return int(pid)
+    raise RuntimeError(f"process {parent} has no child that runs {word}")
+
+
+def _pin(pid: int, cpu: str) -> None:
+    subprocess.run(["taskset", "-a", "-p", "-c", cpu, str(pid)], check=True, capture_output=True)
+
+
+def _address(cluster: PostgresCluster) -> list[str]:
+    return ["--host=127.0.0.1", f"--port={cluster.port}", "--username=postgres", "postgres"]
+
+
+def _find(pattern: str, text: str) -> str:
+    found = re.search(pattern, text)
+    if found is None:
+        raise RuntimeError(f"pgbench printed no {pattern!r}:\n{text}")
+    return found.group(1)
+
+
+def _cpu_seconds(pid: int) -> float:
+    """User and system time of the process, its parser workers and its watchdog."""
+    if not pid:
+        return 0.0
+    pids = [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
+    ticks = 0
+    for each in pids:
+        fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _rss_bytes(pid: int) -> int:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
