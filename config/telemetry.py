@@ -194,5 +194,8 @@ def _check_page(check: Check) -> _Page:
 
 
 def _label(value: str) -> str:
-    """At most 200 characters and no lone surrogates, which no encoder takes."""
-    return value[:200].encode("utf-8", "replace").decode()
+    """At most 200 printable characters: one lone surrogate would fail every scrape."""
+    value = value[:200]
+    if value.isprintable():
+        return value
+    return "".join(character if character.isprintable() else "?" for character in value)
