@@ -40,6 +40,8 @@ class Snapshot:
     """Kinds that were read in full; a kind missing here says nothing about its items."""
     items: tuple[CatalogItem, ...]
     server_version: str = ""
+    problems: tuple[str, ...] = ()
+    """Why a kind is missing, a sentence each with the remedy; stays with the agent."""
 
 
 class DriftChange(StrEnum):
