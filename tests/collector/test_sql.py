@@ -1,6 +1,8 @@
 """``pgwarden sql`` and the views under it."""
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -14,8 +16,15 @@ from tests.waiting import wait_until
 
 
 @pytest.fixture
-def stored(tmp_path):
+def stored(sample, tmp_path):
+    """A copy of ``sample`` that a test may damage."""
+    return Path(shutil.copytree(sample, tmp_path / "data"))
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory):
     """A data directory with 300 statements and one finding in two states."""
+    tmp_path = tmp_path_factory.mktemp("sample")
     with collector_at(tmp_path) as collector:
         spool = Spool(tmp_path / "spool.db", lambda *_: None)
         with uplink_to(collector.address, spool) as uplink:

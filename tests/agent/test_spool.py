@@ -1,0 +1,205 @@
+"""The spool keeps what it took, counts what it did not, and survives what happens to disks."""
+
+import os
+import random
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from agent.spool import Spool, SpoolError
+from agent.wire import BatchBuilder, Payload
+from model.event import Lost
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Losses(Counter):
+    def __call__(self, source, reason, count):
+        self[source, reason] += count
+
+
+def bulk(size=100, rows=3):
+    return Payload(os.urandom(size), {"statements": rows})
+
+
+def verdicts(size=100, rows=1):
+    return Payload(os.urandom(size), {"verdicts": rows}, priority=True)
+
+
+def losses_payload(count):
+    builder = BatchBuilder()
+    builder.add_loss(Lost(0, "ebpf", "ring_full", count))
+    return builder.take()[0]
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "spool.db"
+
+
+def test_what_is_appended_is_read_back_in_order_until_it_is_forgotten(path):
+    spool = Spool(path, Losses())
+    payloads = [bulk() for _ in range(5)]
+    assert spool.append(*payloads[:3]) == 3
+    assert spool.append(*payloads[3:]) == 5
+    assert [b.body for b in spool.read_from(2)] == [p.body for p in payloads[1:]]
+    spool.forget(4)
+    assert [b.sequence for b in spool.read_from(1)] == [5]
+    assert (spool.depth, spool.bytes) == (1, 100)
+
+
+def test_sequence_and_epoch_go_on_after_a_restart_even_when_all_was_forgotten(path):
+    spool = Spool(path, Losses())
+    epoch = spool.epoch
+    spool.append(bulk(), bulk())
+    spool.forget(2)
+    spool.close()
+    again = Spool(path, Losses())
+    assert again.epoch == epoch
+    assert again.append(bulk()) == 3
+
+
+def test_every_append_that_returned_survives_sigkill(path):
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    program = (
+        "import sys, pathlib; from agent.spool import Spool; from agent.wire import Payload\n"
+        "spool = Spool(pathlib.Path(sys.argv[1]), print)\n"
+        "while True: print(spool.append(Payload(b'x' * 5000, {'statements': 1})), flush=True)\n"
+    )
+    last = 0
+    for _ in range(10):
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, str(path)], cwd=ROOT, stdout=subprocess.PIPE
+        )
+        wanted = last + dice.randrange(1, 60)
+        for line in process.stdout:
+            last = int(line)
+            if last >= wanted:
+                break
+        process.kill()
+        rest = process.stdout.read().split()  # printed before the kill, not read yet
+        process.wait()
+        process.stdout.close()
+        last = int(rest[-1]) if rest else last
+        spool = Spool(path, Losses())
+        kept = [batch.sequence for batch in spool.read_from(1, 100_000)]
+        assert kept[:last] == list(range(1, last + 1))
+        last = spool.last_sequence
+        spool.close()
+
+
+def test_a_full_spool_refuses_statements_counts_them_and_still_takes_verdicts(path):
+    losses = Losses()
+    spool = Spool(path, losses, max_bytes=8000)
+    for _ in range(10):
+        spool.append(bulk(1000, rows=3))
+    assert losses == {("spool", "spool_full"): 9}
+    spool.append(verdicts(500))
+    assert (spool.depth, spool.bytes) == (8, 7500)
+    spool.forget(2)
+    spool.append(bulk(1000, rows=3))
+    assert losses == {("spool", "spool_full"): 9}, "there is room again"
+
+
+def test_a_refused_loss_is_handed_back_with_its_own_count(path):
+    losses = Losses()
+    spool = Spool(path, losses, max_bytes=1000)
+    spool.append(verdicts(995))
+    spool.append(losses_payload(12345))
+    assert losses == {("ebpf", "ring_full"): 12345}
+
+
+def test_the_file_is_private_and_a_second_agent_is_refused_with_the_remedy(path):
+    spool = Spool(path, Losses())
+    assert path.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(SpoolError, match="another agent"):
+        Spool(path, Losses())
+    spool.close()
+
+
+@pytest.mark.parametrize(("closed", "part"), [(False, "-wal"), (True, "")])
+def test_a_spool_cut_at_any_byte_opens_and_never_hands_out_wrong_bytes(
+    path, tmp_path, closed, part
+):
+    spool = Spool(path, Losses())
+    epoch = spool.epoch
+    bodies = [bulk(3000).body for _ in range(20)]
+    for body in bodies:
+        spool.append(Payload(body, {"statements": 1}))
+    if closed:
+        spool.close()  # folds the log into the main file
+    whole = {file.name: file.read_bytes() for file in tmp_path.glob("spool.db*")}
+    size = len(whole[f"spool.db{part}"])
+    for number, cut in enumerate(range(0, size, size // 60)):
+        folder = tmp_path / f"cut-{number}"
+        folder.mkdir()
+        for name, data in whole.items():
+            (folder / name).write_bytes(data[:cut] if name == f"spool.db{part}" else data)
+        losses = Losses()
+        opened = Spool(folder / "spool.db", losses)
+        kept = [batch.body for batch in opened.read_from(1, 1000)]
+        assert kept == bodies[: len(kept)]
+        if opened.epoch != epoch and closed and cut:
+            assert losses["spool", "spool_damaged"] == 1
+            assert list(folder.glob("*.damaged-*")), "set aside for a person to look at"
+        assert opened.append(bulk()) > len(kept)
+        opened.close()
+
+
+def test_a_flipped_bit_in_a_batch_is_found_set_aside_and_counted(path):
+    losses = Losses()
+    spool = Spool(path, losses)
+    spool.append(bulk(rows=7), bulk())
+    spool.close()
+    with sqlite3.connect(path) as db:
+        (body,) = db.execute("SELECT body FROM batch WHERE sequence = 1").fetchone()
+        flipped = bytes([body[0] ^ 1]) + body[1:]
+        db.execute("UPDATE batch SET body = ? WHERE sequence = 1", (flipped,))
+    db.close()
+    spool = Spool(path, losses)
+    assert [batch.sequence for batch in spool.read_from(1)] == [2]
+    assert losses == {("spool", "spool_damaged"): 7}
+    assert spool.depth == 1
+
+
+def test_a_full_disk_drops_with_a_count_and_recovers_by_itself(path):
+    losses = Losses()
+    spool = Spool(path, losses)
+    spool._db.execute("PRAGMA max_page_count = 30")
+    for _ in range(60):
+        spool.append(bulk(4000, rows=2))
+    stored = spool.depth
+    assert losses["spool", "disk_full"] == (60 - stored) * 2
+    assert 0 < stored < 60
+    spool._db.execute("PRAGMA max_page_count = 100000")
+    spool.append(bulk())
+    assert spool.depth == stored + 1
+
+
+def test_a_spool_older_than_the_collector_starts_a_new_epoch_so_nothing_passes_for_a_repeat(path):
+    losses = Losses()
+    spool = Spool(path, losses)
+    spool.append(bulk(), bulk(), bulk())
+    epoch = spool.epoch
+    spool.close()
+    restored = Spool(path, losses)
+    restored.append(bulk())  # number 4, but the collector has seen 9
+    assert restored.reconcile(9)
+    assert restored.epoch > epoch
+    assert [batch.sequence for batch in restored.read_from(1)] == [4]
+    assert losses == {("spool", "spool_regressed"): 1}
+
+
+def test_what_the_collector_already_has_is_forgotten_at_the_start_of_a_stream(path):
+    spool = Spool(path, Losses())
+    spool.append(bulk(), bulk(), bulk())
+    spool.close()
+    again = Spool(path, Losses())
+    assert not again.reconcile(2)
+    assert [batch.sequence for batch in again.read_from(1)] == [3]
