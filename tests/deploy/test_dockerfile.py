@@ -1,4 +1,4 @@
-"""The Dockerfile agrees with the tree and with ./run. Building it needs an engine: not done here."""
+"""The Dockerfile agrees with the tree and with ./run. Building it needs an engine."""
 
 import re
 from pathlib import Path

@@ -2,8 +2,12 @@
 
 import hashlib
 import hmac
+import signal
 import sqlite3
+import subprocess
+import sys
 import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -116,6 +120,29 @@ def test_a_receiver_that_was_down_gets_the_alert_once_after_a_restart(open_alert
         wait_until(lambda: alerts.outbox_depth == {"hook": 0})
         wait_until(lambda: alerts.delivered_total == {("hook", "firing"): 1})
         assert len(peer.received) == 1
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from collector.alerts import Alerts, Webhook
+from tests.collector.alerts.samples import DRIFT, GUARD
+alerts = Alerts(Path(sys.argv[1]), [Webhook("hook", sys.argv[2])])
+alerts.on_findings([GUARD, DRIFT], alerts._clock_us())
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_was_decided_before_a_kill_is_delivered_after_it(open_alerts, tmp_path):
+    with HttpReceiver() as peer:
+        port, url = peer.port, peer.url
+    done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), url], timeout=30)
+    assert done.returncode == -signal.SIGKILL
+    with HttpReceiver(port=port) as peer:
+        alerts = open_alerts([Webhook("hook", peer.url)], clock_us=lambda: time.time_ns() // 1000)
+        wait_until(lambda: alerts.delivered_total == {("hook", "firing"): 2})
+        assert alerts.on_findings([GUARD, DRIFT], START_US) == []
+        assert len(peer.received) == 2
 
 
 def test_a_dead_pager_does_not_hold_up_the_chat(open_alerts):
