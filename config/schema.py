@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 
+from model.finding import FindingKind
 from model.session import IdentityKind
 from model.verdict import Mode, Severity
 
@@ -178,7 +179,7 @@ Receiver = Annotated[
 class RouteEntry(Section):
     """The first route that matches takes the finding; none: all receivers."""
 
-    kinds: list[str] = []
+    kinds: list[FindingKind] = []
     detector: str = "*"
     min_severity: Severity = Severity.LOW
     receivers: list[str]
