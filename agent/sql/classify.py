@@ -221,6 +221,8 @@ class Walker:
                 cte = "schemaname" not in source and source.get("relname") in scope.ctes
                 name = "" if cte else relation_name(source)
                 scope.aliases[alias or source.get("relname", "")] = name
+            elif kind == "RangeTableSample":
+                self.aliases([source.get("relation")], scope)
             elif kind == "JoinExpr":
                 self.aliases([source.get("larg"), source.get("rarg")], scope)
             if alias and kind != "RangeVar":
@@ -246,7 +248,7 @@ class Walker:
         if len(parts) == 2 and parts[0] in scope.aliases:
             relation = scope.aliases[parts[0]]
             parts = [relation, parts[1]] if relation else parts[1:]
-        self.facts.column(".".join(parts))
+        self.facts.column(*parts)
 
     def _function(self, fields: Node, scope: Scope) -> None:
         name = dotted(fields.get("funcname"))
@@ -287,6 +289,8 @@ class Walker:
                 return self._whole(fields.get("larg"), scope) or self._whole(
                     fields.get("rarg"), scope
                 )
+            case "RangeTableSample":
+                return self._whole(fields.get("relation"), scope)
             case "RangeSubselect":
                 query = fields_of(fields.get("subquery"), "SelectStmt")
                 return self.hands_out_everything(query, scope)

@@ -55,12 +55,10 @@ class Facts:
             self.objects.add(f"{kind}:{name}")
             self._summary.append(name)
 
-    def column(self, name: str) -> None:
+    def column(self, *parts: str) -> None:
         """A value in double quotes parses as a column: hide what does not look like a name."""
-        if not name:
-            return
-        parts = name.split(".")
-        self.columns.add(".".join(p if p == "*" or is_name(p) else "?" for p in parts))
+        if parts[-1]:
+            self.columns.add(".".join(p if p == "*" or is_name(p) else "?" for p in parts))
 
     def setting(self, name: str) -> None:
         self.settings.add(name.lower() if is_name(name) else "?")

@@ -8,7 +8,8 @@ leaves literals in COPY, COMMENT, ALTER SYSTEM, server options and more.
 Names stay, because a record without names is worthless. Names that can hold a value do not: quoted
 aliases become ``"a1"``, ``"a2"`` ...; a quoted name that does not look like one becomes ``"?"``;
 values of SET, and words after PASSWORD, become ``?``. In text that the grammar refuses, words after
-the first string may be the inside of a badly quoted one and become ``?`` too. What remains is a
+the first string may be the inside of a badly quoted one and become ``?``, and so does a quoted name
+that is not plainly a relation's. What remains is a
 secret typed where a name belongs and looking like a name: no one can tell that one apart.
 """
 
@@ -41,6 +42,7 @@ _NUMBERS = frozenset({"ICONST", "FCONST"})
 _COMMENTS = frozenset({"C_COMMENT", "SQL_COMMENT"})
 _IDENTS = frozenset({"IDENT", "UIDENT"})
 _ENDS_EXPRESSION = _STRINGS | _NUMBERS | _IDENTS | {"PARAM", "ASCII_41", "ASCII_93"}
+_BEFORE_RELATION = frozenset({"INTO", "FROM", "TABLE", "UPDATE", "JOIN", "ONLY"})
 _ASSIGNS = frozenset({"TO", "ASCII_61"})
 
 _NAME = re.compile(r"[^\W\d][\w $.-]{0,62}\Z")
@@ -132,6 +134,8 @@ class _TokenRedaction:
             return shown
         if name == "UNKNOWN":
             return "?"
+        if name == "Op" and "`" in self._raw(token):
+            self._seen_string = True  # another dialect's quote
         self._note_word(token)
         return self._raw(token)
 
@@ -155,8 +159,10 @@ class _TokenRedaction:
             return "?"
         if not self._parsed and self._seen_string:
             return "?"
-        if not raw.startswith(('"', 'U&"', 'u&"')):
-            return raw
+        if not raw.endswith('"'):
+            return raw if is_name(raw) else "?"
+        if not self._parsed and (previous is None or previous.name not in _BEFORE_RELATION):
+            return '"?"'
         if raw in self._aliases and (self._after_dot(index) is False or self._is_alias(index)):
             return f'"{self._aliases[raw]}"'
         return raw if is_name(raw.strip('"')) else '"?"'
@@ -198,7 +204,7 @@ def _skip_comments(text: str, tokens: Sequence[Token]) -> str:
     return ""
 
 
-_UNSURE = re.compile(r"""['"`\\\x00]|\$(?!\d)|/\*|--""")
+_UNSURE = re.compile(r"""['"`\u2018-\u201f\u00ab\u00bb\\\x00]|\$(?!\d)|/\*|--""")
 _LEAD_COMMENT = re.compile(r"\s*(?:--[^\n]*\n|/\*(?:(?!/\*|\*/).)*\*/)", re.DOTALL)
 _AFTER_KEYWORD = re.compile(
     r'\b(?:into|from|table|update|join|only)\s+((?:"[A-Za-z_]\w{0,62}"\s*\.\s*)?'

@@ -20,6 +20,7 @@ from agent.sql.tree import Node
 from model.statement import ParseStatus
 
 MAX_ALTERNATIVE_READINGS = 8
+_QUERIES = frozenset({"select", "insert", "update", "delete", "merge"})
 _OUT_OF_ROOM = ("memory exhausted", "stack depth limit", "out of memory")
 """libpg_query's words when a text is too deep for it: nobody knows what PostgreSQL would say."""
 
@@ -86,7 +87,7 @@ def _parsed(text: str, tokens: Sequence[Token], tree: Node, facts: Facts) -> Ans
         settings=tuple(facts.settings),
         roles=tuple(facts.roles),
         flags=tuple(facts.flags),
-        fingerprint="" if secret else _fingerprint(text),
+        fingerprint="" if secret else _fingerprint(text, tokens, facts),
         statements=len(tree.get("stmts", [])),
     )
 
@@ -166,8 +167,21 @@ def _status_of(error: Exception) -> ParseStatus:
     return ParseStatus.FAILED if words.startswith(_OUT_OF_ROOM) else ParseStatus.INVALID
 
 
-def _fingerprint(text: str) -> str:
+def _fingerprint(text: str, tokens: Sequence[Token], facts: Facts) -> str:
+    """libpg_query leaves out the constants of queries, but not the strings of other commands."""
+    if not _QUERIES.issuperset(facts.verbs):
+        text = _without_strings(text, tokens)
     try:
         return str(pglast.parser.fingerprint(text))
     except pglast.parser.ParseError:
         return ""
+
+
+def _without_strings(text: str, tokens: Sequence[Token]) -> str:
+    parts: list[str] = []
+    at = 0
+    for token in tokens:
+        if token.name in ("SCONST", "USCONST"):
+            parts += (text[at : token.start], "''")
+            at = token.end + 1
+    return "".join((*parts, text[at:]))
