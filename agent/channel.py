@@ -10,6 +10,7 @@ import grpc
 
 Call = grpc.Call
 RpcError = grpc.RpcError
+StatusCode = grpc.StatusCode
 
 KEEPALIVE_TIME_MS = 10_000
 KEEPALIVE_TIMEOUT_MS = 5_000

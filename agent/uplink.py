@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from agent.channel import Call, CertificateFiles, RpcError, open_channel
+from agent.channel import Call, CertificateFiles, RpcError, StatusCode, open_channel
 from agent.spool import Spool, SpoolError
 from agent.wire import to_wire
 from protos.pgwarden.v1 import uplink_pb2 as pb
@@ -148,7 +148,8 @@ class Uplink:
                 for message in call:
                     self._receive(stream, message)
         except RpcError as error:
-            self.counters.last_error = f"{error.code().name}: {error.details()}"
+            if error.code() is not StatusCode.CANCELLED:  # that was us, for a reason told before
+                self.counters.last_error = f"{error.code().name}: {error.details()}"
         except (OSError, SpoolError) as error:
             self.counters.last_error = str(error)
         finally:

@@ -25,12 +25,12 @@ _UNSAFE_IN_NAME = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 def escape_text(text: str, limit_bytes: int = MAX_TEXT_BYTES) -> str:
     """Valid UTF-8 without control characters except newline and tab; a bad byte reads ``\\xNN``."""
-    return _cut(_UNSAFE_IN_TEXT.sub(_escape, text), limit_bytes)
+    return _escape(text, _UNSAFE_IN_TEXT, limit_bytes)
 
 
 def escape_name(name: str, limit_bytes: int = MAX_NAME_BYTES) -> str:
     """As ``escape_text``, on one line."""
-    return _cut(_UNSAFE_IN_NAME.sub(_escape, name), limit_bytes)
+    return _escape(name, _UNSAFE_IN_NAME, limit_bytes)
 
 
 def loss_to_wire(lost: Lost) -> pb.Loss:
@@ -156,14 +156,24 @@ def string_bytes(text: str) -> int:
     return len(text.encode()) + 5
 
 
-def _escape(match: re.Match[str]) -> str:
-    code = ord(match[0])
+def _escape(text: str, unsafe: re.Pattern[str], limit_bytes: int) -> str:
+    """Cut first: a megabyte of bad bytes from a hostile client must not cost a second."""
+    text = text[:limit_bytes]
+    if unsafe.search(text):
+        text = text.translate(_ESCAPES if unsafe is _UNSAFE_IN_NAME else _TEXT_ESCAPES)
+    if len(text) * 4 <= limit_bytes:
+        return text
+    return text.encode()[:limit_bytes].decode("utf-8", "ignore")
+
+
+def _escaped(code: int) -> str:
     if 0xDC80 <= code <= 0xDCFF:  # surrogateescape: the byte itself
         code -= 0xDC00
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
-def _cut(text: str, limit_bytes: int) -> str:
-    if len(text) * 4 <= limit_bytes:
-        return text
-    return text.encode()[:limit_bytes].decode("utf-8", "ignore")
+_UNSAFE = (*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *range(0xD800, 0xE000))
+_ESCAPES = {code: _escaped(code) for code in _UNSAFE}
+_TEXT_ESCAPES = {
+    code: text for code, text in _ESCAPES.items() if code not in (0x09, 0x0A, 0x2028, 0x2029)
+}

@@ -1,0 +1,171 @@
+"""The uplink against a real collector, and against peers that misbehave."""
+
+from concurrent import futures
+
+import grpc
+import pytest
+
+from agent.channel import AddressError
+from agent.spool import Spool
+from agent.uplink import Greeting, Uplink
+from agent.wire import BatchBuilder, Payload
+from collector.ledger import verify
+from protos.pgwarden.v1 import operator_pb2, operator_pb2_grpc
+from protos.pgwarden.v1 import uplink_pb2 as pb
+from tests.collector.road import (
+    SESSION,
+    START_US,
+    collector_at,
+    refuse,
+    start_collector,
+    statements,
+    uplink_to,
+)
+from tests.waiting import wait_until
+
+
+@pytest.fixture
+def losses():
+    return []
+
+
+@pytest.fixture
+def spool(tmp_path, losses):
+    opened = Spool(tmp_path / "spool.db", lambda *loss: losses.append(loss))
+    yield opened
+    opened.close()
+
+
+def test_what_was_spooled_while_the_collector_was_away_arrives_once_it_is_back(tmp_path, spool):
+    first = start_collector(tmp_path)
+    with uplink_to(first.address, spool) as uplink:
+        spool.append(statements(0, 10))
+        assert uplink.drain(10)
+        first.close()
+        for number in range(1, 20):
+            spool.append(statements(number * 10, 10))
+        wait_until(lambda: not uplink.connected)
+        with collector_at(tmp_path) as second:
+            assert uplink.drain(10)
+            assert second.store.query("SELECT count(*), count(DISTINCT id) FROM statements") == [
+                (200, 200)
+            ]
+        assert uplink.counters.reconnects > 0
+
+
+def test_a_poison_batch_is_quarantined_on_both_sides_and_the_next_ones_pass(
+    tmp_path, spool, losses
+):
+    bad = pb.Batch(strings=[""], statements=pb.StatementColumns(id=[1, 2], rows=[1]))
+    with collector_at(tmp_path) as collector, uplink_to(collector.address, spool) as uplink:
+        spool.append(statements(0, 5))
+        spool.append(Payload(bad.SerializeToString(), {"statements": 2}))
+        spool.append(Payload(b"\xff\xff not protobuf", {"statements": 3}))
+        spool.append(statements(5, 5))
+        assert uplink.drain(10)
+        assert collector.count() == 10
+        assert losses == [("spool", "rejected", 2), ("spool", "rejected", 3)]
+        assert collector.uplink.rejected == {"host-a": 2}
+        assert len(list((tmp_path / "data/quarantine").glob("poison-*"))) == 2
+        assert verify(tmp_path / "data") == []
+
+
+def test_a_restored_older_spool_loses_nothing_to_the_collectors_memory(tmp_path, spool, losses):
+    with collector_at(tmp_path) as collector:
+        with uplink_to(collector.address, spool) as uplink:
+            spool.append(statements(0, 5))
+            assert uplink.drain(10)
+        spool._db.execute("UPDATE meta SET value = 0 WHERE name = 'last'")
+        spool._db.commit()
+        spool.close()
+        older = Spool(tmp_path / "spool.db", lambda *loss: losses.append(loss))
+        older.append(statements(5, 5))  # sequence 1 once more, with other rows
+        with uplink_to(collector.address, older) as uplink:
+            assert uplink.drain(10)
+        assert collector.count() == 10
+        assert losses == [("spool", "spool_regressed", 1)]
+        older.close()
+
+
+def test_commands_reach_the_agent_and_their_outcome_the_operator(tmp_path, spool):
+    commands = []
+
+    def obey(command):
+        commands.append(command)
+        if command.kind == "cancel":
+            raise RuntimeError("no such power")
+        return pb.CommandResult(outcome="done", message="terminated")
+
+    with (
+        collector_at(tmp_path) as collector,
+        uplink_to(collector.address, spool, on_command=obey) as uplink,
+        grpc.insecure_channel(collector.address) as channel,
+    ):
+        wait_until(lambda: uplink.connected)
+        operator = operator_pb2_grpc.OperatorStub(channel)
+        order = operator_pb2.ActRequest(kind="terminate", pid=4711, reason="test")
+        assert operator.Act(order).outcome == "gone", "no session is known yet"
+        builder = BatchBuilder()
+        builder.add_session(SESSION, START_US)
+        spool.append(*builder.take())
+        assert uplink.drain(10)
+        wait_until(lambda: operator.Sessions(operator_pb2.SessionsRequest()).rows_json)
+        assert operator.Act(order).outcome == "done"
+        assert (commands[0].cluster, commands[0].pid) == ("5432", 4711)
+        assert commands[0].backend_started_at_us == SESSION.key.started_at_us
+        failed = operator.Act(operator_pb2.ActRequest(kind="cancel", pid=4711))
+        assert (failed.outcome, failed.message) == ("failed", "RuntimeError: no such power")
+        assert operator.Act(operator_pb2.ActRequest(kind="reboot", pid=1)).outcome == "refused"
+
+
+def test_the_status_report_reaches_the_operator(tmp_path, spool):
+    def status():
+        return pb.Status(capture="both", guard_mode="enforce", degraded=["no jsonlog"])
+
+    with (
+        collector_at(tmp_path) as collector,
+        uplink_to(collector.address, spool, status=status),
+        grpc.insecure_channel(collector.address) as channel,
+    ):
+        operator = operator_pb2_grpc.OperatorStub(channel)
+
+        def agents():
+            return operator.Agents(operator_pb2.AgentsRequest()).agents
+
+        wait_until(lambda: agents() and agents()[0].capture == "both")
+        (agent,) = agents()
+        assert (agent.agent, agent.connected, agent.guard_mode) == ("host-a", True, "enforce")
+        assert list(agent.degraded) == ["no jsonlog"]
+
+
+def test_a_collector_that_hangs_is_left_and_tried_again(tmp_path, spool):
+    class Hanging(grpc.GenericRpcHandler):
+        def service(self, details):
+            def connect(requests, context):
+                for _ in requests:
+                    pass
+                return iter(())
+
+            return grpc.stream_stream_rpc_method_handler(connect)
+
+    server = grpc.server(futures.ThreadPoolExecutor(8))
+    server.add_generic_rpc_handlers((Hanging(),))
+    address = f"unix:{tmp_path}/hang.sock"
+    server.add_insecure_port(address)
+    server.start()
+    with uplink_to(address, spool, ack_timeout_seconds=0.3) as uplink:
+        wait_until(lambda: uplink.counters.reconnects >= 2)
+        assert "hangs" in uplink.counters.last_error
+    server.stop(0).wait()
+
+
+@pytest.mark.parametrize("address", ["10.0.0.1:4317", "collector.example:4317", "0.0.0.0:1"])
+def test_an_address_on_the_network_without_tls_is_refused_with_the_remedy(spool, address):
+    with pytest.raises(AddressError, match=r"agent\.tls"):
+        Uplink(spool, address, Greeting("a", "", "", ""), refuse)
+
+
+@pytest.mark.parametrize("address", ["", "localhost", "localhost:x", ":5", "localhost:99999"])
+def test_a_malformed_address_is_refused(spool, address):
+    with pytest.raises(AddressError, match="host:port"):
+        Uplink(spool, address, Greeting("a", "", "", ""), refuse)

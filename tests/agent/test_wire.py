@@ -1,0 +1,151 @@
+"""What leaves the host: columns of redacted, escaped, bounded values."""
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.wire import MAX_PAYLOAD_BYTES, BatchBuilder, to_wire
+from agent.wire_messages import escape_name, escape_text
+from model.catalog import CatalogItem, CatalogKind, Snapshot
+from model.event import Lost
+from model.session import BackendKey, Session
+from model.statement import Audit, ParseStatus, Shape, Source, Statement
+from model.verdict import Mode, Outcome, RuleAction, Severity, Verdict
+from protos.pgwarden.v1 import uplink_pb2 as pb
+
+SESSION = Session(BackendKey(7, 1_000_000), "5432", "alice", "shop", "psql", "local", -1)
+SHAPE = Shape(ParseStatus.PARSED, "d", "SELECT $1", operation="select", verbs=("select",))
+VERDICT = Verdict(
+    5, SESSION.key, 1, "drop-table", "No drops", Severity.HIGH, RuleAction.DENY, Mode.ENFORCE,
+    Outcome.PREVENTED, "protected", "d", 120,
+)  # fmt: skip
+
+
+def statement(number=1, session=SESSION, **fields):
+    defaults = {"text": b"SELECT 's3cret'", "text_bytes": 15, "started_at_us": 9}
+    return Statement(id=number, session=session, source=Source.EBPF, **{**defaults, **fields})
+
+
+def batches(builder):
+    return [pb.Batch.FromString(payload.body) for payload in builder.take()]
+
+
+def test_a_row_comes_back_as_it_went_in_with_strings_and_shapes_interned():
+    builder = BatchBuilder()
+    audit = Audit("READ", "SELECT", ("table:public.a", "table:public.b"))
+    builder.add(statement(1, audit=audit, sqlstate="00000"), SHAPE, rule="r1")
+    builder.add(statement(2), SHAPE, "relation does not exist")
+    (batch,) = batches(builder)
+    names, rows = batch.strings, batch.statements
+    assert list(rows.id) == [1, 2]
+    assert list(rows.rows) == [-1, -1]
+    assert list(rows.shape) == [0, 0]
+    assert len(batch.shapes) == 1
+    assert [names[i] for i in rows.user_s] == ["alice", "alice"]
+    assert [names[i] for i in rows.audit_objects_s] == ["table:public.a,table:public.b", ""]
+    assert [names[i] for i in rows.error_message_s] == ["", "relation does not exist"]
+    assert [names[i] for i in rows.rule_s] == ["r1", ""]
+    assert sorted(set(names)) == sorted(names)
+
+
+def test_the_text_of_a_statement_never_enters_a_batch():
+    builder = BatchBuilder()
+    builder.add(statement(error_message="near 's3cret'"), SHAPE, "near $1")
+    (payload,) = builder.take()
+    assert b"s3cret" not in payload.body
+    assert b"SELECT $1" in payload.body
+
+
+def test_bulk_and_priority_rows_travel_apart_and_are_counted_by_kind():
+    builder = BatchBuilder()
+    builder.add(statement(), SHAPE)
+    builder.add_session(SESSION, 10)
+    builder.add_verdict(VERDICT, SESSION, "DROP TABLE x")
+    builder.add_loss(Lost(2_000, "ebpf", "ring_full", 3))
+    assert builder.rows == 4
+    bulk, priority = builder.take()
+    assert (dict(bulk.counts), bulk.priority) == ({"statements": 1, "sessions": 1}, False)
+    assert (dict(priority.counts), priority.priority) == ({"verdicts": 1, "losses": 1}, True)
+    assert pb.Batch.FromString(bulk.body).sessions.client_port[0] == 0, "-1 is not a port"
+    assert builder.take() == []
+
+
+def test_batches_are_split_before_they_pass_the_limit_and_no_row_is_lost():
+    builder, dice = BatchBuilder(limit_bytes=20_000), random.Random(1)
+    for number in range(500):
+        text = "x" * dice.randrange(2000)
+        builder.add(statement(number), Shape(ParseStatus.PARSED, str(number), text))
+    payloads = builder.take()
+    assert len(payloads) > 20
+    assert all(len(payload.body) <= 20_000 for payload in payloads)
+    ids = [i for p in payloads for i in pb.Batch.FromString(p.body).statements.id]
+    assert ids == list(range(500))
+
+
+def test_the_largest_possible_row_fits_one_message():
+    huge = "\udcff" * 3_000_000
+    names = tuple(f"{number}{huge[:200_000]}" for number in range(2000))
+    shape = Shape(
+        ParseStatus.CUT, huge, huge, huge, huge, names, names, names, names, names, names, names,
+        names, names, huge,
+    )  # fmt: skip
+    session = Session(BackendKey(1, 1), huge, huge + "1", huge + "2", huge + "3", huge + "4", 1)
+    builder = BatchBuilder()
+    builder.add(statement(1, session), shape, huge, huge)
+    builder.add(statement(2, session), shape, huge, huge)
+    builder.add_verdict(VERDICT, session, huge)
+    for payload in builder.take():
+        assert len(payload.body) < MAX_PAYLOAD_BYTES
+
+
+def test_a_snapshot_too_large_is_split_by_kind_and_a_part_never_passes_for_the_whole():
+    items = [CatalogItem(CatalogKind.ROLE, "", f"r{n}", "v" * 900) for n in range(8000)]
+    settings = [CatalogItem(CatalogKind.SETTING, "", "log", "on")]
+    snapshot = Snapshot(1, "5432", "", (CatalogKind.ROLE, CatalogKind.SETTING), (*items, *settings))
+    builder = BatchBuilder()
+    builder.add_snapshot(snapshot)
+    payloads = builder.take()
+    assert all(len(payload.body) <= MAX_PAYLOAD_BYTES for payload in payloads)
+    sent = [pb.Batch.FromString(payload.body) for payload in payloads]
+    messages = [snapshot for batch in sent for snapshot in batch.snapshots]
+    assert sum(len(message.items) for message in messages) == 8001
+    assert [list(message.kinds) for message in messages if message.kinds] == [["setting"]]
+    losses = [loss for batch in sent for loss in batch.losses]
+    assert {loss.reason for loss in losses} == {"snapshot_over_limit"}
+
+
+@pytest.mark.parametrize(
+    ("raw", "text", "name"),
+    [
+        ("plain", "plain", "plain"),
+        ("a\nb\tc", "a\nb\tc", "a\\x0ab\\x09c"),
+        ("nul\x00", "nul\\x00", "nul\\x00"),
+        ("bad\udcff", "bad\\xff", "bad\\xff"),
+        ("lone\ud800", "lone\\ud800", "lone\\ud800"),
+        ("\x1b[31m\x9b", "\\x1b[31m\\x9b", "\\x1b[31m\\x9b"),
+        ("line\u2028", "line\u2028", "line\\u2028"),
+        ("naïve €", "naïve €", "naïve €"),
+    ],
+)
+def test_control_characters_and_invalid_utf8_are_escaped(raw, text, name):
+    assert escape_text(raw) == text
+    assert escape_name(raw) == name
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=()), max_size=60), st.integers(0, 80))
+def test_any_text_becomes_valid_utf8_within_its_limit(raw, limit):
+    assert len(escape_text(raw, limit).encode()) <= limit
+    assert escape_name(raw, limit).isprintable() or not raw.isprintable()
+
+
+@given(st.integers(1, 2**63), st.integers(1, 2**40), st.integers(0, 300))
+def test_the_number_is_put_on_without_touching_the_body(epoch, sequence, rows):
+    builder = BatchBuilder()
+    for number in range(rows):
+        builder.add(statement(number), SHAPE)
+    body = builder.take()[0].body if rows else b""
+    message = pb.AgentMessage.FromString(to_wire(body, epoch, sequence))
+    assert (message.batch.epoch, message.batch.sequence) == (epoch, sequence)
+    assert list(message.batch.statements.id) == list(range(rows))
