@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from analytics.findings import DAY_US
 from model.finding import Finding
@@ -22,6 +23,12 @@ class Budget:
     admitted: dict[str, frozenset[str]] = field(default_factory=dict)
     suppressed: dict[str, int] = field(default_factory=dict)
     """Per detector, of this day."""
+
+    def admit_all(self, findings: Iterable[Finding]) -> tuple[Budget, list[Finding]]:
+        """As ``admit``, each finding once a day, but without a limit on their number."""
+        unlimited = replace(self, per_day=sys.maxsize)
+        after, passed = unlimited.admit(findings)
+        return replace(after, per_day=self.per_day), passed
 
     def admit(self, findings: Iterable[Finding]) -> tuple[Budget, list[Finding]]:
         """The findings that pass, in order, and the budget after them."""

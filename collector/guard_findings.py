@@ -1,0 +1,72 @@
+"""Verdicts as findings: one for each rule, identity and day."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from analytics.findings import finding_id, literal
+from analytics.frames import SCOPE
+from model.finding import Finding, FindingKind
+from model.verdict import Outcome, Severity
+
+KEY = (*SCOPE, "rule_id", "who")
+# Said in this order when one group has several: what went wrong comes first.
+OUTCOMES = {
+    Outcome.FAILED.value: "was to be stopped, and was not",
+    Outcome.TOO_LATE.value: "was stopped too late",
+    Outcome.TERMINATED.value: "had the session terminated",
+    Outcome.CANCELLED.value: "was cancelled",
+    Outcome.PREVENTED.value: "was refused before it ran",
+    Outcome.OBSERVED.value: "was observed",
+}
+
+
+def guard_findings(verdicts: pl.DataFrame | None) -> list[Finding]:
+    """Verdicts of rules that only observe make none."""
+    if verdicts is None or verdicts.is_empty():
+        return []
+    groups = (
+        verdicts.filter(pl.col("action") != "observe")
+        .with_columns(
+            at_us=pl.col("at").cast(pl.Datetime("us", "UTC")).cast(pl.Int64),
+            who=pl.when(pl.col("identity_name").fill_null("") == "")
+            .then("user_name")
+            .otherwise("identity_name"),
+        )
+        .group_by(KEY, maintain_order=True)
+        .agg(
+            pl.col("at_us", "statement_id", "title", "severity", "user_name", "reason").first(),
+            outcomes=pl.col("outcome"),
+        )
+    )
+    return [_finding(row) for row in groups.iter_rows(named=True)]
+
+
+def _finding(row: dict[str, Any]) -> Finding:
+    rule, who = row["rule_id"], row["who"]
+    outcome = next((word for word in OUTCOMES if word in row["outcomes"]), "")
+    return Finding(
+        id=finding_id(row["at_us"], "guard", *(row[name] or "" for name in KEY)),
+        kind=FindingKind.GUARD,
+        detector=f"guard.{rule}",
+        severity=Severity(row["severity"]),
+        title=f"{row['title']}: {who}",
+        sentence=f"A statement of {who} {OUTCOMES.get(outcome, outcome)} by rule {rule}: "
+        f"{row['reason'] or row['title']}",
+        at_us=row["at_us"],
+        agent=row["agent"],
+        cluster=row["cluster"],
+        database=row["database"],
+        user=row["user_name"] or "",
+        identity=who,
+        object=rule,
+        evidence_sql=(
+            "SELECT at, outcome, reason, user_name, application_name, text FROM verdicts "
+            f"WHERE rule_id = {literal(rule)} AND database = {literal(row['database'])} "
+            f"AND {literal(who)} IN (identity_name, user_name) ORDER BY at DESC LIMIT 100"
+        ),
+        statement_id=row["statement_id"],
+        details=(("outcome", outcome), ("verdicts", str(len(row["outcomes"])))),
+    )
