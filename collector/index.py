@@ -22,15 +22,23 @@ CREATE TABLE head (hash VARCHAR);
 
 def open_index(data_dir: Path, ledger: Ledger) -> duckdb.DuckDBPyConnection:
     """The index as of the ledger's head, rebuilt if it is anything else."""
-    path = data_dir / NAME
     try:
-        connection = duckdb.connect(str(path))
-        if connection.execute("SELECT hash FROM head").fetchall() == [(ledger.head,)]:
-            return connection
-        connection.close()
-    except duckdb.Error:
-        pass  # whatever it is, it is not our index
+        connection = duckdb.connect(str(data_dir / NAME))
+    except (duckdb.Error, OSError):  # whatever it is, it is not our index
+        return build_index(data_dir, ledger)
+    if _head(connection) == ledger.head:
+        return connection
+    # Closed before the file is replaced: DuckDB would hand out the open database again.
+    connection.close()
     return build_index(data_dir, ledger)
+
+
+def _head(connection: duckdb.DuckDBPyConnection) -> str | None:
+    try:
+        ((hash_,),) = connection.execute("SELECT hash FROM head").fetchall()
+    except (duckdb.Error, ValueError):
+        return None
+    return str(hash_)
 
 
 def build_index(data_dir: Path, ledger: Ledger) -> duckdb.DuckDBPyConnection:

@@ -1,4 +1,4 @@
-"""A collector in a process of its own, to be killed. ``python -m tests.collector.process FOLDER``."""
+"""A collector in a process of its own, to be killed: ``python -m tests.collector.process DIR``."""
 
 import subprocess
 import sys
