@@ -58,10 +58,10 @@ class BccLoader:
         complaints: list[str] = []
         try:
             with _stderr_to(complaints):
-                program = self._bcc.BPF(text=for_bcc(self._source.read_text()), cflags=flags)
+                program = self._bcc.BPF(text=for_bcc(self._source.read_text()).encode(), cflags=flags)
                 programs = {
                     name: program.load_func(
-                        name,
+                        name.encode(),
                         self._bcc.BPF.RAW_TRACEPOINT
                         if name == EXIT_PROGRAM
                         else self._bcc.BPF.KPROBE,
@@ -74,7 +74,7 @@ class BccLoader:
             raise CaptureUnavailable(f"bcc cannot load the probes: {error} ({said})", remedy) from (
                 error
             )
-        return Loaded(programs, {name: program[name].map_fd for name in MAPS}, program)
+        return Loaded(programs, {name: program[name.encode()].map_fd for name in MAPS}, program)
 
     def unload(self, loaded: Loaded) -> None:
         program: Any = loaded.owner

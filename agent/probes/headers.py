@@ -1,8 +1,8 @@
 """Kernel headers for the bcc loader: ``python -m agent.probes.headers``.
 
-bcc wants the running kernel's own headers. Our program touches no kernel struct, so those of another
-version serve as well: where the running kernel has none, an installed version is linked as its
-build and source folders.
+bcc wants the running kernel's own headers. Our program touches no kernel struct, so those of
+another version serve as well: where the running kernel has none, an installed version is linked as
+its build and source folders.
 """
 
 from __future__ import annotations

@@ -491,22 +491,34 @@ INLINE int send_large(struct session_state *session, struct writing *write)
 INLINE void keep_carry(struct session_state *session, struct writing *write)
 {
 	session->carry_bytes = 0;
-	if (write->bytes < CARRY_BYTES)
+	if (write->bytes < SEND_BUFFER_BYTES) /* flushed: its last message is complete */
 		return;
 	if (bpf_probe_read_user(session->carry, CARRY_BYTES,
 				(void *)(write->start + write->bytes - CARRY_BYTES)) == 0)
 		session->carry_bytes = CARRY_BYTES;
 }
 
-INLINE __u8 ends_ready(__u64 start, __u64 bytes)
+/* ReadyForQuery at the end of the write, of which the buffer's end may have cut off the beginning.
+ * The last six bytes go into one number, the last one lowest. */
+INLINE __u8 ends_ready(struct session_state *session, struct writing *write)
 {
-	__u8 tail[6] = {};
-	if (bytes < sizeof(tail))
+	__u8 tail[READY_BYTES] = {};
+	__u64 last = 0;
+	if (write->bytes >= READY_BYTES)
+		bpf_probe_read_user(tail, READY_BYTES,
+				    (void *)(write->start + write->bytes - READY_BYTES));
+	else if (session->carry_bytes)
+		for (int i = 0; i < READY_BYTES; i++)
+			tail[i] = session->carry[CARRY_BYTES - READY_BYTES + i];
+	for (int i = 0; i < READY_BYTES; i++)
+		last = last << 8 | tail[i];
+	if (write->bytes < READY_BYTES)
+		for (int i = 0; i < READY_BYTES - 1; i++)
+			if (i < write->bytes)
+				last = last << 8 | read_u8(write->start + i);
+	if ((last >> 8 & 0xffffffffff) != ((__u64)'Z' << 32 | 5))
 		return 0;
-	bpf_probe_read_user(tail, sizeof(tail), (void *)(start + bytes - sizeof(tail)));
-	if (tail[0] != 'Z' || tail[1] || tail[2] || tail[3] || tail[4] != 5)
-		return 0;
-	return tail[5] == 'I' || tail[5] == 'T' || tail[5] == 'E';
+	return (last & 0xff) == 'I' || (last & 0xff) == 'T' || (last & 0xff) == 'E';
 }
 
 INLINE void begin_round_trip(struct session_state *session)
@@ -562,7 +574,7 @@ int on_secure_write(struct pt_regs *ctx)
 		return 0;
 	session->write_start = write.start;
 	session->write_end = write.start + write.bytes;
-	write.ready = ends_ready(write.start, write.bytes);
+	write.ready = ends_ready(session, &write);
 	if (session->starting) {
 		/* Nothing of the start-up is ever copied. */
 		if (write.ready) {
@@ -596,9 +608,10 @@ int on_secure_write(struct pt_regs *ctx)
 	if (!sent)
 		count_loss(LOSS_RESPONSE);
 	session->writes += 1;
-	session->carry_bytes = 0;
 	if (write.ready)
 		begin_round_trip(session);
+	else
+		keep_carry(session, &write);
 	return 0;
 }
 

@@ -19,6 +19,7 @@
 #define RESPONSE_MEDIUM 1536 /* head and tail */
 #define RESPONSE_LARGE 8192
 #define CARRY_BYTES 256
+#define READY_BYTES 6 /* one ReadyForQuery */
 #define SEND_BUFFER_BYTES 8192 /* PqSendBufferSize: shorter writes were flushed on purpose */
 #define FULL_COPIES 64 /* full buffers copied for one round trip of several statements */
 

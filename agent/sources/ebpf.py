@@ -188,12 +188,12 @@ class EbpfSource:
             for instance in list(self._instances.values()):
                 events += self._drain(instance)
                 stalled |= instance.ring.stalled
-            if stalled and not events:
+            self._drained_at = time.monotonic()
+            if stalled:
                 # A backend was interrupted between reserving and submitting. Behind its record may
                 # lie a held one, whose wake-up is used up: look again very soon.
                 time.sleep(STALLED_SECONDS)
-                continue
-            self._drained_at = time.monotonic()
+                self._drained_at -= DRAIN_SECONDS
             if events or self._waiting or self._drained_at >= deadline:
                 events += self._waiting
                 self._waiting = []

@@ -11,6 +11,7 @@ from agent.probes.layout import (
     CARRY_BYTES,
     RECORD_HEAD,
     RESPONSE,
+    RESPONSE_HEAD,
     RESPONSE_MEDIUM,
     RESPONSE_SMALL,
     SESSION,
@@ -34,7 +35,6 @@ from model.session import BackendKey
 POSTGRES_EPOCH_US = 946_684_800_000_000
 """2000-01-01, from where PostgreSQL counts, in Unix microseconds."""
 PROTOCOLS = (Protocol.QUERY, Protocol.FASTPATH, Protocol.REPLICATION)
-RESPONSE_HEAD_PLACE = 1024
 SMALL_RECORD_BYTES = RESPONSE.size + RESPONSE_SMALL
 LARGE_PLACE = RESPONSE.size + CARRY_BYTES
 MEDIUM_RECORD_BYTES = LARGE_PLACE + RESPONSE_MEDIUM
@@ -173,7 +173,7 @@ class Decoder:
         ) = RESPONSE.unpack_from(record)
         backend = self._backend(pid, session_us)
         place = RESPONSE.size if len(record) == SMALL_RECORD_BYTES else LARGE_PLACE
-        tail_place = LARGE_PLACE + RESPONSE_HEAD_PLACE
+        tail_place = LARGE_PLACE + RESPONSE_HEAD
         reading = backend.reader.read(
             Write(
                 head=record[place : place + head_bytes],
@@ -230,7 +230,7 @@ class Decoder:
 
 def _last_byte(place: int, head_bytes: int, tail_bytes: int) -> int:
     if tail_bytes:
-        return LARGE_PLACE + RESPONSE_HEAD_PLACE + tail_bytes - 1
+        return LARGE_PLACE + RESPONSE_HEAD + tail_bytes - 1
     return place + head_bytes - 1
 
 

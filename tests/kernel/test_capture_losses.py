@@ -1,0 +1,158 @@
+"""What does not fit is counted, and nothing stays behind."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agent.sources.ebpf import EbpfSource
+from model.event import ResponseSent, SessionSeen, StatementStarted
+from tests.kernel.capture import Capture, starts
+
+pytestmark = [pytest.mark.kernel, pytest.mark.live]
+PROJECT = Path(__file__).parents[2]
+
+
+def test_a_full_ring_loses_and_counts_exactly(loader, cluster, postgres):
+    with EbpfSource(ring_bytes=1, loader=loader) as source, postgres.connect() as connection:
+        source.add(cluster)
+        pid = connection.info.backend_pid
+        count = 100
+        for number in range(count):
+            connection.execute(f"SELECT {number}")
+        events = source.poll(0)
+        arrived = {
+            kind: sum(isinstance(e, kind) and e.backend.pid == pid for e in events)
+            for kind in (StatementStarted, ResponseSent)
+        }
+        lost = {event.reason: event.count for event in source.losses()}
+        assert 0 < arrived[StatementStarted] < count
+        assert arrived[StatementStarted] + lost["statement"] == count
+        assert arrived[ResponseSent] + lost["response"] == count
+        assert source.losses() == []
+
+
+def test_bytes_of_a_lost_response_are_reported_with_the_next(loader, cluster, postgres):
+    with EbpfSource(ring_bytes=1, loader=loader) as source, postgres.connect() as connection:
+        source.add(cluster)
+        source.poll(0)
+        for _ in range(50):
+            connection.execute("SELECT 1", prepare=False)
+        events = source.poll(0)
+        connection.execute("SELECT 1", prepare=False)
+        capture = Capture(source, postgres, events)
+        pid = connection.info.backend_pid
+        last = capture.round_trips(pid, len(capture.of(pid, ResponseSent)) + 1)
+        sent = sum(e.bytes_sent for e in last if isinstance(e, ResponseSent))
+        assert sent == 51 * 66
+
+
+def test_a_text_that_the_ring_cannot_hold_is_cut_and_counted(loader, cluster, postgres):
+    with EbpfSource(ring_bytes=4096, loader=loader) as source, postgres.connect() as connection:
+        source.add(cluster)
+        source.poll(0)
+        capture = Capture(source, postgres)
+        text = "SELECT 1 --" + "c" * 3000
+        (start,) = starts(capture.run(connection, text))
+        assert start.text == text[:511].encode()
+        assert start.text_bytes > len(start.text)
+        assert [(lost.source, lost.reason, lost.count) for lost in source.losses()] == [
+            ("ebpf", "text_cut", 1)
+        ]
+
+
+def test_more_sessions_than_the_table_holds_are_counted(loader, cluster, postgres):
+    with EbpfSource(loader=loader, sessions=1) as source:
+        source.add(cluster)
+        with postgres.connect() as one, postgres.connect() as two:
+            one.execute("SELECT 1")
+            two.execute("SELECT 2")
+            events = source.poll(50)
+        assert sum(isinstance(event, SessionSeen) for event in events) == 1
+        assert any(lost.reason == "table_full" and lost.count > 0 for lost in source.losses())
+
+
+def test_after_close_no_probe_and_no_descriptor_is_left(loader, cluster, postgres):
+    before = len(os.listdir("/proc/self/fd"))
+    source = EbpfSource(loader=loader)
+    source.add(cluster)
+    assert len(os.listdir("/proc/self/fd")) > before
+    entry = probe_instruction(postgres.postmaster_pid, source)
+    assert entry == b"\xcc"
+    source.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+    with postgres.connect() as connection:
+        connection.execute("SELECT 1")
+        assert instruction(connection.info.backend_pid, *place(source)) != b"\xcc"
+
+
+PLACES: dict[int, tuple[int, int]] = {}
+
+
+def probe_instruction(postmaster_pid: int, source: EbpfSource) -> bytes:
+    """The byte at PortalRun's entry: a breakpoint while a probe is attached."""
+    (instance,) = source._instances.values()
+    binary = instance.binary
+    PLACES[id(source)] = (binary.inode, binary.entry("on_portal_run").address)
+    return instruction(postmaster_pid, *place(source))
+
+
+def place(source: EbpfSource) -> tuple[int, int]:
+    return PLACES[id(source)]
+
+
+def instruction(pid: int, inode: int, address: int) -> bytes:
+    for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+        span, _, offset, _, mapped, *_ = line.split()
+        if int(mapped) == inode and int(offset, 16) == 0:
+            with open(f"/proc/{pid}/mem", "rb") as memory:
+                memory.seek(int(span.split("-")[0], 16) + address)
+                return memory.read(1)
+    raise AssertionError("the server program is not mapped")
+
+
+def test_the_libbpf_loader_stays_small(compiled_probes, cluster):
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "def rss():\n"
+        "    return int(Path('/proc/self/statm').read_text().split()[1]) * 4\n"
+        "from agent.discovery import cluster_at\n"
+        "from agent.sources.ebpf import EbpfSource\n"
+        "from agent.probes.loader import open_loader\n"
+        "before = rss()\n"
+        "source = EbpfSource(loader=open_loader('libbpf'))\n"
+        f"source.add(cluster_at({cluster.postmaster_pid}))\n"
+        "print(before, rss())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=True
+    )
+    before_kib, after_kib = map(int, done.stdout.split())
+    assert after_kib - before_kib < 20_000
+    assert after_kib < 60_000
+
+
+def test_without_rights_the_reason_and_the_remedy_are_told(compiled_probes, cluster):
+    code = (
+        "import os\n"
+        "from agent.discovery import cluster_at\n"
+        "from agent.probes.errors import CaptureUnavailable\n"
+        "from agent.sources.ebpf import EbpfSource\n"
+        "import agent.probes.libbpf, agent.probes.bcc_loader\n"
+        f"cluster = cluster_at({cluster.postmaster_pid})\n"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        "try:\n"
+        "    EbpfSource().add(cluster)\n"
+        "except CaptureUnavailable as refusal:\n"
+        "    print(refusal.reason, '|', refusal.remedy)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    reason, remedy = done.stdout.split("|")
+    assert "EPERM" in reason or "ermission" in reason
+    assert "CAP_BPF" in remedy or "root" in remedy
