@@ -55,6 +55,16 @@ def test_there_are_at_least_two_hundred_ways_to_write_a_secret():
     assert len(STATEMENTS) >= 200
 
 
+def test_the_valid_forms_are_valid(parser: ParserClient):
+    shapes = parser.shapes([written(line) for line in VALID], [len(written(x)) for x in VALID])
+    refused = [
+        line
+        for line, shape in zip(VALID, shapes, strict=True)
+        if shape.status is not ParseStatus.PARSED
+    ]
+    assert refused == []
+
+
 def test_no_secret_survives_in_any_field_of_any_form(parser: ParserClient):
     shapes = parser.shapes([text for _, text in STATEMENTS], [len(text) for _, text in STATEMENTS])
     leaked = {

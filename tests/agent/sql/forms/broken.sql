@@ -52,3 +52,4 @@ SELECT * FROM t WHERE a = "x" "@secret@"
 SELECT 1 # '@secret@'
 EXECUTE p('@secret@'
 \password @secret@'
+SELECT '@secret@' 'x'

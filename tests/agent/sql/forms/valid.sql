@@ -15,7 +15,6 @@ SELECT * FROM (SELECT 1 AS id) AS "@secret@"
 SELECT * FROM t WHERE a = '@secret@' AND b LIKE '%@secret@%' OR c IN ('@secret@', 'x') OR d BETWEEN '@secret@' AND 'z'
 SELECT * FROM t WHERE a ~ '@secret@' AND b ->> '@secret@' = 'x' AND c @> '{"k": "@secret@"}'
 SELECT * FROM t WHERE a = ANY('{@secret@}') AND b = ARRAY['@secret@']
-SELECT '@secret@' 'x'
 SELECT '@secret@'
    '@secret@'
 SELECT x LIKE 'a!%' ESCAPE '!' OR y = '@secret@'

@@ -1,0 +1,1 @@
+"""What measures, side by side with its peer."""
