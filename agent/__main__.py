@@ -202,8 +202,9 @@ class Agent:
         log.info("agent.stop")
 
     def problems(self) -> list[str]:
-        """Why this agent is not ready, one sentence each."""
-        problems = [*self._degraded, *self._clusters.problems()]
+        """Why this agent is not ready, one sentence each. A part that is missing and degrades is
+        none: it stands in the status, and ``doctor`` says what to do."""
+        problems = []
         if not self._clusters.scanned:
             problems.append("the servers of this host have not been looked for yet")
         elif not self._clusters.all():

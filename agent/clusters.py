@@ -16,7 +16,7 @@ from agent.capture import Capture, Inbox
 from agent.catalog.watcher import SnapshotWatcher
 from agent.discovery import Cluster, discover
 from agent.guard.server import Server, UnknownServerError
-from agent.guard.watchdog_link import WatchdogLink
+from agent.guard.watchdog_link import WatchdogError, WatchdogLink
 from agent.sources.ebpf import EbpfSource
 from agent.sources.pgaudit import Location, LogFormat, PgauditSource, locate
 from config.schema import AgentConfig, ClusterAccess
@@ -42,6 +42,7 @@ class Watched:
     audit: PgauditSource | None = None
     catalog: SnapshotWatcher | None = None
     attached: bool = False
+    """The probes were tried; ``problems`` says where they failed."""
     superusers: frozenset[str] | None = None
     problems: dict[str, str] = field(default_factory=dict)
     """By part (probes, pgaudit, catalog): one sentence on what is missing."""
@@ -152,18 +153,22 @@ class Clusters:
         return watched
 
     def _attach(self, wanted: list[Cluster], new: list[Watched]) -> None:
-        """On the capture thread."""
+        """On the capture thread. The watchdog first: nothing is held that it does not know."""
         assert self._source is not None
+        for watched in new:
+            if watched.server is not None and self._watchdog is not None:
+                try:
+                    self._watchdog.watch(watched.server)
+                except WatchdogError as error:
+                    self._source.set_hold(False)
+                    watched.problems["guard"] = f"nothing is held: {error}"
         for refusal in self._source.rescan(wanted):
             log.error("probes.refused", reason=str(refusal))
         attached = {cluster.postmaster_pid for cluster in self._source.clusters}
         for watched in new:
+            watched.attached = True
             if watched.cluster.postmaster_pid not in attached:
                 watched.problems["probes"] = "the probes could not be attached"
-                continue
-            watched.attached = True
-            if watched.server is not None and self._watchdog is not None:
-                self._watchdog.watch(watched.server)
 
     def _leave(self, watched: Watched, capture: Capture | None) -> None:
         log.info("cluster.gone", cluster=watched.cluster.name)

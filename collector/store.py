@@ -8,7 +8,7 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TextIO
@@ -18,7 +18,9 @@ import polars as pl
 
 from collector import schema
 from collector.index import build_index, open_index, update_index
+from collector.ledger import NAME as LEDGER
 from collector.ledger import Ledger, damage_of
+from collector.ledger import read as read_ledger
 from collector.merge import merge_small_segments
 from collector.segments import COMMIT_SECONDS, FOLDER, Committed, Segments, Submission
 from collector.views import open_views, refresh_views
@@ -81,6 +83,25 @@ class Store:
         """As ``query``, as a frame."""
         with open_views(self.data_dir) as views:
             return pl.DataFrame(views.sql(sql))
+
+    def commits_from(self, seq: int) -> Iterator[Committed]:
+        """Commits with this ledger sequence and up, read back from disk; merges are no commits.
+
+        A segment that has been merged away since is left out: it was thought about long before.
+        """
+        entries, _, _ = read_ledger(self.data_dir / LEDGER)
+        for entry in entries:
+            if entry.seq < seq or entry.removed:
+                continue
+            paths = {file.table: self.data_dir / file.path for file in entry.files}
+            yield Committed(
+                entry.seq,
+                {
+                    table: pl.read_parquet(path, glob=False)
+                    for table, path in paths.items()
+                    if path.exists()
+                },
+            )
 
     def close(self) -> None:
         self.segments.stop()

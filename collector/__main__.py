@@ -1,0 +1,155 @@
+"""The collector, wired top to bottom.
+
+streams → intake → segments and ledger (durable, acknowledged)
+        → thinking thread: live sessions, tails, metrics, detectors, drift → findings
+        → segments again, and alerts
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
+import structlog
+
+from collector.alerts import AlertRecord, Alerts, alerts_from
+from collector.alerts.receiver import AlertsError
+from collector.commands import Agents
+from collector.metrics import CollectorMetrics
+from collector.operator import OperatorService, Tails, own_certificate
+from collector.rows import alert_rows
+from collector.segments import Committed
+from collector.server import ListenError, Server
+from collector.service import UplinkService
+from collector.sessions import LiveSessions
+from collector.store import Store, StoreError
+from collector.thinking import Thinking
+from config import CollectorConfig
+from config.systemd import notify, watchdog_seconds
+from model.version import __version__
+
+log = structlog.get_logger(__name__)
+
+BAD_CONFIGURATION = 78
+CANNOT_START = 1
+LOOP_SECONDS = 0.25
+
+
+def run(config: CollectorConfig) -> int:
+    """Until SIGTERM or SIGINT. Returns the exit code."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        collector = Collector(config)
+    except AlertsError as error:
+        log.error("configuration.bad", problem=str(error))
+        return BAD_CONFIGURATION
+    except (StoreError, ListenError, OSError) as error:
+        log.error("collector.cannot_start", problem=str(error))
+        return CANNOT_START
+    try:
+        collector.start()
+        notify(ready=True)
+        collector.supervise(stop)
+    finally:
+        notify(stopping=True)
+        collector.stop()
+    return 0
+
+
+class Collector:
+    def __init__(self, config: CollectorConfig) -> None:
+        self._config = config
+        self._metrics = CollectorMetrics(__version__, ready=self.problems)
+        self._agents = Agents()
+        self._tails = Tails()
+        self._store = Store(config.data_dir, self._committed, config.commit_seconds)
+        self._sessions = LiveSessions(self._store.frame("SELECT * FROM sessions"))
+        self._alerts: Alerts = alerts_from(config.alerts, config.data_dir, self._record_alert)
+        self._thinking = Thinking(
+            config,
+            self._store,
+            self._alerts,
+            self._metrics,
+        )
+        self._uplink = UplinkService(
+            self._store.segments, self._agents, config.data_dir / "quarantine"
+        )
+        operator = OperatorService(
+            self._agents,
+            self._sessions,
+            self._tails,
+            self._thinking.drift,
+            own_certificate(config.tls.certificate if config.tls else None),
+        )
+        self._server = Server(config.listen, self._uplink, operator, config.tls)
+
+    def start(self) -> None:
+        self._store.start()
+        self._thinking.start()
+        self._watch_metrics()
+        port = self._metrics.start(self._config.metrics.host, self._config.metrics.port)
+        self._server.start()
+        log.info(
+            "collector.start",
+            version=__version__,
+            listen=self._server.addresses,
+            metrics_port=port,
+            quarantined=len(self._store.quarantined),
+        )
+
+    def supervise(self, stop: threading.Event) -> None:
+        beat_at, beat_seconds = 0.0, watchdog_seconds()
+        healthy = True
+        while not stop.wait(LOOP_SECONDS):
+            problems = self.problems()
+            if healthy == bool(problems):
+                healthy = not problems
+                self._server.set_healthy(healthy)
+            if beat_seconds and time.monotonic() >= beat_at:
+                beat_at = time.monotonic() + beat_seconds
+                notify(alive=True, status="; ".join(problems) or "collecting")
+
+    def stop(self) -> None:
+        """Intake first; what was received is made durable, thought about, and told."""
+        self._agents.end_all()
+        self._server.stop()
+        self._store.segments.flush()
+        self._thinking.stop()
+        self._store.close()
+        self._alerts.close()
+        self._metrics.close()
+        log.info("collector.stop")
+
+    def problems(self) -> list[str]:
+        segments = self._store.segments
+        problems = []
+        if segments.broken:
+            problems.append("the ledger cannot be written: nothing is accepted until a restart")
+        elif not segments.healthy:
+            problems.append(f"the last commit failed: {segments.counters.last_error}")
+        if not self._thinking.alive:
+            problems.append("analytics are not running")
+        return problems
+
+    def _committed(self, committed: Committed) -> None:
+        self._sessions.observe(committed)
+        self._tails.publish(committed)
+        self._thinking.offer(committed)
+
+    def _record_alert(self, record: AlertRecord) -> None:
+        self._store.append("alerts", alert_rows(record))
+
+    def _watch_metrics(self) -> None:
+        self._metrics.watch_ledger(lambda: self._store.ledger.seq)
+        self._metrics.watch_agents(
+            lambda: sum(state.connected for state in self._agents.states()),
+            lambda: {s.hello.agent: s.last_seen_us / 1e6 for s in self._agents.states()},
+        )
+        self._metrics.watch_alerts(self._alerts)
+        self._metrics.watch_drift(self._thinking.open_drift)
