@@ -17,6 +17,7 @@ from collector.commands import Agents
 from collector.peers import Transport, certificate, transport
 from collector.segments import Committed
 from collector.sessions import LiveSessions
+from collector.store import frame_of
 from protos.pgwarden.v1 import operator_pb2 as pb
 from protos.pgwarden.v1 import operator_pb2_grpc, uplink_pb2
 
@@ -216,7 +217,7 @@ class OperatorService(operator_pb2_grpc.OperatorServicer):
         state = self._drift_handler(context).status()
         return pb.DriftStatusReply(
             has_baseline=state.has_baseline,
-            rows_json=[json.dumps(dict(row), default=str) for row in state.rows],
+            rows_json=rows_json(frame_of("drift", state.rows)),
             accepted_by=state.accepted_by,
             accepted_at_us=state.accepted_at_us,
         )
@@ -263,7 +264,7 @@ def rows_json(frame: pl.DataFrame) -> list[str]:
     """One JSON object a row; times as ISO 8601 in UTC with a trailing Z."""
     times = [name for name, dtype in frame.schema.items() if dtype == schema.TIME]
     text = frame.with_columns(pl.col(times).dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")).write_ndjson()
-    return text.splitlines()
+    return text.split("\n")[:-1]  # not splitlines: U+2028 may stand in a value
 
 
 def _iso_now() -> str:
