@@ -94,7 +94,7 @@ def _runs_postgres(process: Path) -> bool:
 
 def _seen_from_host(process: Path, path: Path) -> Path:
     """A path inside the process's own root, through ``/proc/PID/root`` where that is not ours."""
-    if (process / "root").stat().st_ino == Path("/").stat().st_ino:
+    if (process / "root").samefile("/"):
         return path
     return process / "root" / path.relative_to("/")
 

@@ -58,7 +58,9 @@ class BccLoader:
         complaints: list[str] = []
         try:
             with _stderr_to(complaints):
-                program = self._bcc.BPF(text=for_bcc(self._source.read_text()).encode(), cflags=flags)
+                program = self._bcc.BPF(
+                    text=for_bcc(self._source.read_text()).encode(), cflags=flags
+                )
                 programs = {
                     name: program.load_func(
                         name.encode(),

@@ -11,7 +11,7 @@ from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 from elftools.elf.hash import ELFHashTable, GNUHashTable
 
-from agent.probes.errors import CaptureUnavailable
+from agent.probes.errors import RIGHTS, CaptureUnavailable
 from agent.probes.layout import CONFIG
 from agent.probes.layouts import layout_for
 
@@ -108,6 +108,8 @@ class ServerBinary:
                     ),
                     addresses=tuple((name, symbols[name]) for name in GLOBALS),
                 )
+        except PermissionError as error:
+            raise CaptureUnavailable(f"cannot read the server program: {error}", RIGHTS) from error
         except OSError as error:
             raise CaptureUnavailable(f"cannot read the server program {path}: {error}") from error
         except ELFError as error:

@@ -87,13 +87,14 @@ def test_sessions_open_before_the_start_are_known_at_once(loader, cluster, postg
         assert known[key.pid].backend == key
         assert known[key.pid].application_name == "early"
         assert known[key.pid].user == "postgres"
-        assert known[silent.info.backend_pid].client_address == "local"
+        quiet = silent.info.backend_pid
+        assert known[quiet].client_address == "local"
         capture = Capture(source, postgres)
         events = capture.run(early, "SELECT 'early'")
         assert starts(events)[0].backend == key
         assert not capture.of(key.pid, SessionSeen)
         silent.close()
-        capture.until(lambda _: bool(capture.of(silent.info.backend_pid, SessionEnded)))
+        capture.until(lambda _: bool(capture.of(quiet, SessionEnded)))
 
 
 def test_every_two_millisecond_session_is_attributed(capture, postgres):
