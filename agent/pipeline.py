@@ -44,7 +44,7 @@ class Pipeline:
         parser: Parser,
         judge: Callable[[], Judge],
         mode: Mode,
-        redact_message: Callable[[str], str],
+        redact_message: Callable[[str, str], str],
         on_change: Callable[[], None],
         on_verdict: Callable[[Verdict], None],
         on_statement: Callable[[Statement, Shape], None],
@@ -160,7 +160,9 @@ class Pipeline:
             rule = self._judge_statement(statement, shape)
         if shape.operation in CHANGING or CHANGING_FUNCTIONS.intersection(shape.functions):
             self._on_change()
-        message = self._redact_message(statement.error_message) if statement.error_message else ""
+        message = statement.error_message
+        if message:
+            message = self._redact_message(message, statement.sqlstate)
         if self._send_full_text:
             shape = replace(shape, redacted_text=statement.text.decode("utf-8", "backslashreplace"))
         self._builder.add(statement, shape, message, rule)

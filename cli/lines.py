@@ -43,7 +43,8 @@ def who(row: Row) -> str:
     name = row.get("identity_name") or row.get("user_name") or "unknown"
     mark = KIND_MARK.get(str(row.get("identity_kind") or "unknown"), "?")
     login = f"{row.get('user_name') or '?'}@{row.get('database') or '?'}"
-    return printable(f"{mark} {name} ({login} from {row.get('client_address') or '?'})")
+    origin = f" from {row['client_address']}" if row.get("client_address") else ""
+    return printable(f"{mark} {name} ({login}{origin})")
 
 
 def statement(row: Row) -> Text:
@@ -68,7 +69,7 @@ def verdict(row: Row) -> Text:
         (clock(row.get("at")) + " ", "dim"),
         (f"{'✋' if stopped else '⚠'} {outcome} ", "bold red" if stopped else "yellow"),
         (who(row) + "  ", "cyan"),
-        _shortened(str(row.get("text") or "")),
+        _shortened(str(row.get("text") or f"session of pid {row.get('pid')}")),
         (f"  rule {row.get('rule_id')}: {printable(str(row.get('reason') or ''))}", "yellow"),
     )
 

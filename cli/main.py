@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from cli import config_command, live, programs, rules
+from cli import config_command, drift, live, programs, rules, sql
 from cli.demo.command import demo
 from cli.findings import findings
 from model.version import __version__
@@ -25,9 +25,11 @@ app.command()(live.sessions)
 app.command()(live.kill)
 app.command()(live.agents)
 app.command()(demo)
+app.command()(sql.sql)
 app.command()(findings)
 app.add_typer(config_command.app, name="config")
 app.add_typer(rules.app, name="rules")
+app.add_typer(drift.app, name="drift")
 
 
 @app.command()

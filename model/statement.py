@@ -35,7 +35,7 @@ class Shape:
 
     status: ParseStatus
     digest: str
-    """SHA-256 of the captured text, hex."""
+    """SHA-256 of the captured text, hex; of the redacted text where a password stands in it."""
     redacted_text: str
     operation: str = ""
     summary: str = ""

@@ -210,9 +210,14 @@ def _shape(text: bytes, answer: object) -> Shape:
         return _without_tree(text, status)
     fields: dict[str, Any] = {key: tuple(answer[key]) for key in _LISTS}
     fields |= {key: answer[key] for key in _TEXTS}
-    digest = hashlib.sha256(text).hexdigest()
+    digest = hashlib.sha256(_without_password(text, answer)).hexdigest()
     shape = Shape(status=status, digest=digest, statements=answer["statements"], **fields)
     return shape if status is ParseStatus.PARSED else _named(shape)
+
+
+def _without_password(text: bytes, answer: dict[str, Any]) -> bytes:
+    """A hash of a text with a password in it could be searched for the password."""
+    return answer["redacted_text"].encode() if "password" in answer["flags"] else text
 
 
 def _well_formed(answer: dict[str, Any]) -> bool:

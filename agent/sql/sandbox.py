@@ -22,6 +22,7 @@ _PR_SET_DUMPABLE = 4
 _PR_SET_SECCOMP = 22
 _PR_SET_NO_NEW_PRIVS = 38
 _SECCOMP_MODE_FILTER = 2
+_CAPABILITY_VERSION_3 = 0x20080522
 
 _ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _ALLOWED = {
@@ -63,6 +64,7 @@ def enter(parent_pid: int) -> None:
     _limit()
     _become_nobody()
     libc = ctypes.CDLL(None, use_errno=True)
+    _drop_capabilities(libc)
     _prctl(libc, _PR_SET_NO_NEW_PRIVS, 1)
     _prctl(libc, _PR_SET_DUMPABLE, 0)
     # After the change of user: the kernel forgets the signal at one.
@@ -98,6 +100,16 @@ def _become_nobody() -> None:
     os.setgroups([])
     os.setresgid(NOBODY, NOBODY, NOBODY)
     os.setresuid(NOBODY, NOBODY, NOBODY)
+
+
+def _drop_capabilities(libc: ctypes.CDLL) -> None:
+    """An agent that is not root hands its ambient capabilities down through exec; the parser must
+    not keep one. Lowering the permitted set lowers the ambient one with it.
+    """
+    header = ctypes.create_string_buffer(struct.pack("=Ii", _CAPABILITY_VERSION_3, 0))
+    nothing = ctypes.create_string_buffer(bytes(24))  # effective, permitted, inheritable, twice
+    if libc.capset(header, nothing) != 0:
+        raise SandboxError(ctypes.get_errno(), "capabilities could not be given up")
 
 
 def _prctl(libc: ctypes.CDLL, option: int, value: int) -> None:

@@ -1,6 +1,7 @@
 """What the worker may do: read texts and answer them."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -137,3 +138,33 @@ def test_frames_survive_being_cut_at_every_byte():
 def test_a_frame_that_claims_too_much_is_refused():
     with pytest.raises(FrameError):
         Unpacker().feed((MAX_FRAME_BYTES + 1).to_bytes(4, "little"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can hand capabilities down")
+def test_capabilities_of_an_agent_that_is_not_root_do_not_reach_the_parser():
+    handed_down = "+kill,+sys_ptrace,+dac_override"
+    script = (
+        "import pathlib, agent.sql.process as p; w = p.WorkerProcess();"
+        "print(pathlib.Path(f'/proc/self/status').read_text());"
+        "print('---'); print(pathlib.Path(f'/proc/{w.pid}/status').read_text()); w.kill()"
+    )
+    done = subprocess.run(
+        [
+            "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+            f"--inh-caps={handed_down}", f"--ambient-caps={handed_down}",
+            sys.executable, "-c", script,
+        ],
+        capture_output=True, text=True, check=True, timeout=30,
+    )  # fmt: skip
+    agent, worker = (
+        int(re.search(r"CapEff:\s*(\w+)", part)[1], 16) for part in done.stdout.split("---")
+    )
+    assert agent != 0
+    assert worker == 0
+
+
+def test_the_digest_of_a_statement_with_a_password_says_nothing_of_it(parser: ParserClient):
+    one, other = parser.shapes(
+        [b"ALTER ROLE a PASSWORD 'one'", b"ALTER ROLE a PASSWORD 'other'"], [27, 29]
+    )
+    assert one.digest == other.digest
