@@ -12,7 +12,8 @@ import polars as pl
 from model.finding import Finding
 
 DAY_US = 86_400_000_000
-TIME = pl.Datetime("us", "UTC")
+TIME = pl.Datetime("us")
+"""UTC, as everywhere in the store."""
 
 SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "id": pl.String,
@@ -46,9 +47,7 @@ def findings_frame(findings: Iterable[Finding]) -> pl.DataFrame:
     """One row a finding; ``resolved_at`` is null while its cause lasts."""
     rows = [_row(finding) for finding in findings]
     frame = pl.DataFrame(rows, schema=_RAW_SCHEMA, orient="row")
-    return frame.with_columns(
-        pl.col("at", "resolved_at").cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
-    )
+    return frame.with_columns(pl.col("at", "resolved_at").cast(pl.Datetime("us")))
 
 
 _RAW_SCHEMA = SCHEMA | {"at": pl.Int64, "resolved_at": pl.Int64}

@@ -18,7 +18,7 @@ COLUMNS: dict[str, pl.DataType | type[pl.DataType]] = {
     "identity_name": pl.String,
     "id": pl.UInt64,
     "parent_id": pl.UInt64,
-    "started_at": pl.Datetime("us", "UTC"),
+    "started_at": pl.Datetime("us"),
     "rows": pl.Int64,
     "bytes_sent": pl.Int64,
     "sqlstate": pl.String,
@@ -52,7 +52,7 @@ def prepare(batch: pl.DataFrame) -> pl.DataFrame:
         .with_row_index("row")
         .with_columns(
             pl.col(strings).fill_null(""),
-            at_us=pl.col("started_at").cast(pl.Int64),
+            at_us=pl.col("started_at").dt.epoch("us"),
         )
         .filter(pl.col("at_us").is_not_null())
         .with_columns(

@@ -37,10 +37,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class AnalysisSettings:
-    first_seen: FirstSeenSettings = FirstSeenSettings()
-    volume: VolumeSettings = VolumeSettings()
-    error_burst: ErrorBurstSettings = ErrorBurstSettings()
-    new_shape: NewShapeSettings = NewShapeSettings()
+    first_seen: FirstSeenSettings = field(default_factory=FirstSeenSettings)
+    volume: VolumeSettings = field(default_factory=VolumeSettings)
+    error_burst: ErrorBurstSettings = field(default_factory=ErrorBurstSettings)
+    new_shape: NewShapeSettings = field(default_factory=NewShapeSettings)
     findings_per_day: int = 20
     save_every_commits: int = SAVE_EVERY_COMMITS
 

@@ -81,7 +81,7 @@ def changes_of(statements: pl.DataFrame) -> list[Change]:
                 False
             )
         )
-    ).with_columns(at_us=pl.col("started_at").cast(pl.Datetime("us", "UTC")).cast(pl.Int64))
+    ).with_columns(at_us=pl.col("started_at").dt.epoch("us"))
     return [
         Change(
             agent=row["agent"],

@@ -283,7 +283,7 @@ def _row(drift: OpenDrift) -> dict[str, Any]:
 def drift_frame(rows: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
     """Rows as table ``drift`` stores them."""
     return pl.DataFrame([dict(row) for row in rows], schema=DRIFT_SCHEMA).with_columns(
-        pl.col("at", "resolved_at").cast(pl.Datetime("us")).dt.replace_time_zone("UTC").cast(TIME)
+        pl.col("at", "resolved_at").cast(TIME)
     )
 
 
@@ -291,7 +291,7 @@ def snapshots_from(frames: Mapping[str, pl.DataFrame]) -> list[tuple[str, Snapsh
     catalog = frames.get("catalog")
     if catalog is None:
         return []
-    at_us = pl.col("at").cast(pl.Datetime("us", "UTC")).cast(pl.Int64)
+    at_us = pl.col("at").dt.epoch("us")
     return snapshots_of(catalog.with_columns(at=at_us).to_dicts())
 
 

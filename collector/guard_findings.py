@@ -21,6 +21,7 @@ OUTCOMES = {
     Outcome.PREVENTED.value: "was refused before it ran",
     Outcome.OBSERVED.value: "was observed",
 }
+SEVERITIES = frozenset(map(str, Severity))
 
 
 def guard_findings(verdicts: pl.DataFrame | None) -> list[Finding]:
@@ -30,9 +31,9 @@ def guard_findings(verdicts: pl.DataFrame | None) -> list[Finding]:
     groups = (
         verdicts.filter(pl.col("action") != "observe")
         .with_columns(
-            at_us=pl.col("at").cast(pl.Datetime("us", "UTC")).cast(pl.Int64),
+            at_us=pl.col("at").dt.epoch("us"),
             who=pl.when(pl.col("identity_name").fill_null("") == "")
-            .then("user_name")
+            .then(pl.col("user_name").fill_null(""))
             .otherwise("identity_name"),
         )
         .group_by(KEY, maintain_order=True)
@@ -51,7 +52,7 @@ def _finding(row: dict[str, Any]) -> Finding:
         id=finding_id(row["at_us"], "guard", *(row[name] or "" for name in KEY)),
         kind=FindingKind.GUARD,
         detector=f"guard.{rule}",
-        severity=Severity(row["severity"]),
+        severity=Severity(row["severity"]) if row["severity"] in SEVERITIES else Severity.MEDIUM,
         title=f"{row['title']}: {who}",
         sentence=f"A statement of {who} {OUTCOMES.get(outcome, outcome)} by rule {rule}: "
         f"{row['reason'] or row['title']}",
@@ -67,6 +68,6 @@ def _finding(row: dict[str, Any]) -> Finding:
             f"WHERE rule_id = {literal(rule)} AND database = {literal(row['database'])} "
             f"AND {literal(who)} IN (identity_name, user_name) ORDER BY at DESC LIMIT 100"
         ),
-        statement_id=row["statement_id"],
+        statement_id=row["statement_id"] or 0,
         details=(("outcome", outcome), ("verdicts", str(len(row["outcomes"])))),
     )

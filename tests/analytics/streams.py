@@ -15,7 +15,7 @@ SCHEMA: dict[str, Any] = {
     "agent": pl.String,
     "id": pl.UInt64,
     "parent_id": pl.UInt64,
-    "started_at": pl.Datetime("us", "UTC"),
+    "started_at": pl.Datetime("us"),
     "duration_us": pl.Int64,
     "rows": pl.Int64,
     "bytes_sent": pl.Int64,
@@ -74,7 +74,7 @@ def frame(rows: Iterable[dict[str, Any]], first_id: int = 1) -> pl.DataFrame:
     raw = SCHEMA | {"started_at": pl.Int64}
     return (
         pl.DataFrame(numbered, schema=raw)
-        .with_columns(pl.col("started_at").cast(pl.Datetime("us")).dt.replace_time_zone("UTC"))
+        .with_columns(pl.col("started_at").cast(pl.Datetime("us")))
     )  # fmt: skip
 
 

@@ -212,3 +212,10 @@ def test_the_state_is_bounded_and_keeps_what_was_used_last(detector):
 
 def test_detectors_read_only_documented_columns():
     assert set(COLUMNS) <= set(SCHEMA)
+
+
+@every
+def test_times_with_a_zone_are_the_same_moments(detector, stream):
+    zoned = stream.with_columns(pl.col("started_at").dt.replace_time_zone("UTC"))
+    tokyo = zoned.with_columns(pl.col("started_at").dt.convert_time_zone("Asia/Tokyo"))
+    assert run(detector, [tokyo])[1] == run(detector, [zoned])[1] == run(detector, [stream])[1]
