@@ -68,7 +68,7 @@ class Clusters:
         self.scanned = False
 
     def rescan(self, capture: Capture | None) -> None:
-        found = {_key(cluster): cluster for cluster in self._wanted(discover())}
+        found = {_key(cluster): cluster for cluster in self.wanted(discover())}
         for key in [key for key in self._watched if key not in found]:
             self._leave(self._watched.pop(key), capture)
         new = [self._meet(cluster) for key, cluster in found.items() if key not in self._watched]
@@ -126,14 +126,14 @@ class Clusters:
             if watched.catalog is not None:
                 watched.catalog.stop()
 
-    def _wanted(self, found: Iterable[Cluster]) -> Iterable[Cluster]:
+    def wanted(self, found: Iterable[Cluster]) -> Iterable[Cluster]:
         for cluster in found:
-            access = self._access(cluster)
+            access = self.access(cluster)
             if access is None and self._config.only_configured_clusters:
                 continue
             yield replace(cluster, name=access.name) if access and access.name else cluster
 
-    def _access(self, cluster: Cluster) -> ClusterAccess | None:
+    def access(self, cluster: Cluster) -> ClusterAccess | None:
         for access in self._config.clusters:
             if access.port is not None and access.port != cluster.port:
                 continue
@@ -208,7 +208,7 @@ class Clusters:
         self, cluster: Cluster, database: str = ""
     ) -> psycopg.Connection[tuple[object, ...]]:
         """As configured, else over the unix socket as ``catalog.user``. Raises psycopg.Error."""
-        access = self._access(cluster)
+        access = self.access(cluster)
         words = {"application_name": APPLICATION_NAME, "connect_timeout": str(CONNECT_SECONDS)}
         base = ""
         if access is not None and access.dsn is not None:

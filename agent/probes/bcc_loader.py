@@ -41,7 +41,7 @@ class BccLoader:
 
     def __init__(self, source: Path) -> None:
         self._source = source
-        self._bcc = _import_bcc()
+        self._bcc = import_bcc()
         try:
             provide()
         except HeadersError as error:
@@ -88,7 +88,7 @@ def for_bcc(source: str) -> str:
     return MAP_CALL.sub(lambda call: f"{call[2]}.{MAP_CALLS[call[1]]}(", source)
 
 
-def _import_bcc() -> Any:
+def import_bcc() -> Any:
     """The system's bcc package, and nothing else from its folder: it belongs to another Python
     environment, whose versions of our own dependencies must not leak in."""
     if "bcc" in sys.modules:
