@@ -40,7 +40,9 @@ def setting(row: Row) -> CatalogItem | None:
     if row["pending_restart"]:
         value += " (restart pending)"
     where = f" {row['sourcefile']}:{row['sourceline']}" if row["sourcefile"] else ""
-    return CatalogItem(CatalogKind.SETTING, "", name, value, f"{row['source']}{where}")
+    # reset_val has no source of its own.
+    source = "" if row["source"] == "session" else f"{row['source']}{where}"
+    return CatalogItem(CatalogKind.SETTING, "", name, value, source)
 
 
 def role_setting(row: Row) -> CatalogItem:
