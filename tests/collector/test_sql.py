@@ -97,6 +97,11 @@ def test_only_questions_to_the_record_are_answered(stored, order):
     assert not list(stored.rglob("x.parquet"))
 
 
+def test_who_forgets_to_quote_at_is_told(stored):
+    with sql.open_session(stored) as views, pytest.raises(sql.QueryError, match="quote it"):
+        sql.ask(views, "SELECT max(at) FROM losses")
+
+
 @pytest.mark.parametrize(
     "question",
     [
