@@ -137,6 +137,7 @@ def _credentials(tls: CertificateFiles) -> grpc.ServerCredentials:
             return configuration()
         except OSError:
             return first  # a file is being replaced right now
+
     return grpc.dynamic_ssl_server_credentials(first, renewed, require_client_authentication=True)
 
 
