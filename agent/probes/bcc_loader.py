@@ -57,10 +57,9 @@ class BccLoader:
         ]
         complaints: list[str] = []
         try:
+            text = for_bcc(self._source.read_text()).encode()
             with _stderr_to(complaints):
-                program = self._bcc.BPF(
-                    text=for_bcc(self._source.read_text()).encode(), cflags=flags
-                )
+                program = self._bcc.BPF(text=text, cflags=flags)
                 programs = {
                     name: program.load_func(
                         name.encode(),

@@ -115,7 +115,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "judge": ("QQII", ("beat_ns", "window_ns", "hold", "padding")),
     "cluster": ("II", ("number", "watched")),
     "session_state": (
-        "qqQQQQQIIHHHBBBBHI256s",
+        "qqQQQQQQIIHHHBBBBHI256s",
         (
             "session_us",
             "requested_us",
@@ -124,6 +124,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "bytes",
             "write_start",
             "write_end",
+            "status",
             "cluster",
             "starts",
             "writes",
@@ -146,6 +147,18 @@ def layout_of(name: str) -> Struct:
     return Struct("<" + FIELDS[name][0])
 
 
+def pack(name: str, **values: int) -> bytes:
+    """One struct without a head; members that are not named are zero."""
+    members, fields = FIELDS[name]
+    unknown = values.keys() - set(fields)
+    if unknown:
+        raise KeyError(f"{name} has no {', '.join(sorted(unknown))}")
+    blank = dict(
+        zip(fields, Struct("<" + members).unpack(bytes(layout_of(name).size)), strict=True)
+    )
+    return layout_of(name).pack(*(blank | values).values())
+
+
 RECORD_HEAD = layout_of("record_head")
 SESSION = layout_of("session_record")
 STATEMENT = layout_of("statement_record")
@@ -155,4 +168,3 @@ STRANGER = layout_of("stranger_record")
 CONFIG = layout_of("config")
 JUDGE = layout_of("judge")
 CLUSTER = layout_of("cluster")
-SESSION_STATE = layout_of("session_state")

@@ -82,10 +82,14 @@ INLINE void fill_head(struct record_head *head, __u32 kind, __s64 session_us)
 	head->session_us = session_us;
 }
 
-INLINE __s64 read_requested(struct config *config, __u64 base)
+/* When the client's message arrived. MyBEEntry never changes in a backend: read once. */
+INLINE __s64 read_requested(struct config *config, __u64 base, struct session_state *session)
 {
-	__u64 entry = read_u64(base + config->my_be_entry);
-	return entry ? (__s64)read_u64(entry + config->status_activity_start) : 0;
+	if (!session->status)
+		session->status = read_u64(base + config->my_be_entry);
+	if (!session->status)
+		return 0;
+	return read_u64(session->status + config->status_activity_start);
 }
 
 /* A backend of a cluster that nobody asked for: say so once. */
@@ -250,6 +254,8 @@ INLINE struct statement_record *grow(struct session_state *session, struct occas
 INLINE int send_text(struct session_state *session, struct occasion *what)
 {
 	struct statement_record *record = RESERVE(records, sizeof(*record) + TEXT_SMALL);
+	if (!record) /* since 6.15 the ring's lock may be given up under contention */
+		record = RESERVE(records, sizeof(*record) + TEXT_SMALL);
 	if (!record) {
 		count_loss(what->loss);
 		return 0;
@@ -319,7 +325,7 @@ int on_portal_run(struct pt_regs *ctx)
 		return 0;
 	__u64 portal = PT_REGS_PARM1(ctx);
 	struct occasion what = {};
-	what.requested_us = read_requested(config, base);
+	what.requested_us = read_requested(config, base, session);
 	what.text = read_u64(portal + config->portal_source_text);
 	start_statement(session, PT_REGS_SP(ctx), &what);
 	return 0;
@@ -337,7 +343,7 @@ int on_fastpath(struct pt_regs *ctx)
 		return 0;
 	struct occasion what = {};
 	what.protocol = PROTOCOL_FASTPATH;
-	what.requested_us = read_requested(config, base);
+	what.requested_us = read_requested(config, base, session);
 	start_statement(session, PT_REGS_SP(ctx), &what);
 	return 0;
 }
@@ -354,7 +360,7 @@ int on_replication(struct pt_regs *ctx)
 		return 0;
 	struct occasion what = {};
 	what.protocol = PROTOCOL_REPLICATION;
-	what.requested_us = read_requested(config, base);
+	what.requested_us = read_requested(config, base, session);
 	what.text = PT_REGS_PARM1(ctx);
 	start_statement(session, PT_REGS_SP(ctx), &what);
 	return 0;
@@ -383,7 +389,7 @@ int on_report_appname(struct pt_regs *ctx)
 INLINE void report_failed(struct config *config, __u64 base, struct session_state *session)
 {
 	struct occasion what = {};
-	what.requested_us = read_requested(config, base);
+	what.requested_us = read_requested(config, base, session);
 	if (what.requested_us ? what.requested_us == session->requested_us : session->starts > 0)
 		return;
 	what.text = read_u64(base + config->debug_query_string);
@@ -431,6 +437,8 @@ INLINE void fill_carry(struct response_record *record, struct session_state *ses
 INLINE int send_small(struct session_state *session, struct writing *write)
 {
 	struct response_record *record = RESERVE(records, sizeof(*record) + RESPONSE_SMALL);
+	if (!record) /* since 6.15 the ring's lock may be given up under contention */
+		record = RESERVE(records, sizeof(*record) + RESPONSE_SMALL);
 	if (!record)
 		return 0;
 	__u32 bytes = write->bytes;

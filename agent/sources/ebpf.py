@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from agent.discovery import Cluster, cluster_at, parent_of
 from agent.probes.errors import CaptureUnavailable
 from agent.probes.kernel import KernelMap, attach_raw_tracepoint, attach_uprobe, possible_cpus
-from agent.probes.layout import CLUSTER, JUDGE, LOSS_REASONS, SESSION_STATE
+from agent.probes.layout import CLUSTER, JUDGE, LOSS_REASONS, pack
 from agent.probes.loader import EXIT_PROGRAM, Loaded, Loader, open_loader
 from agent.probes.ring import Ring, ring_size
 from agent.probes.symbols import PROBES, ServerBinary
@@ -282,10 +282,13 @@ class EbpfSource:
         states = instance.map("sessions")
         for found in open_sessions(watched.cluster, instance.binary):
             key = found.pid.to_bytes(4, "little")
-            state = SESSION_STATE.pack(
-                found.session_us, 0, 0, 0, 0, 0, 0, watched.number, 0,
-                0, 0, 0, 1, 0, found.walsender, 0, 0, 0, b"",
-            )  # fmt: skip
+            state = pack(
+                "session_state",
+                session_us=found.session_us,
+                cluster=watched.number,
+                walsender=found.walsender,
+                announced=1,
+            )
             if not states.update(key, state, only_new=True):
                 continue  # it was faster and has announced itself
             if parent_of(found.pid) != watched.cluster.postmaster_pid:
