@@ -7,6 +7,7 @@ catalogs → one thread each      ┘
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import socket
@@ -41,6 +42,7 @@ from agent.sql.client import ParserClient
 from agent.sql.messages import redact_message
 from agent.uplink import Greeting, Uplink
 from config import AgentConfig
+from config.program import start_program
 from config.systemd import notify, watchdog_seconds
 from model.action import Action, ActionKind, ActionOutcome
 from model.catalog import CatalogKind, Snapshot
@@ -55,6 +57,8 @@ from rules import DEFAULT_PACKS, Judge, RuleError, RuleSet
 log = structlog.get_logger(__name__)
 
 BAD_CONFIGURATION = 78
+BROKEN = 1
+M_ARENA_MAX = -8
 SWITCH_SECONDS = 0.0005
 """A held backend waits for this interpreter: the default of 5 ms between threads is too long."""
 DRAIN_SECONDS = 3.0
@@ -64,6 +68,7 @@ LOOP_SECONDS = 0.25
 def run(config: AgentConfig) -> int:
     """Until SIGTERM or SIGINT. Returns the exit code: 78 for a configuration that cannot work."""
     sys.setswitchinterval(SWITCH_SECONDS)
+    keep_heap_small()
     try:
         judge = Judge(RuleSet.load(config.rules.packs or [DEFAULT_PACKS], config.rules.vars))
         identify = identifier(config)
@@ -78,11 +83,11 @@ def run(config: AgentConfig) -> int:
     try:
         agent.start()
         notify(ready=True)
-        agent.supervise(stop)
+        good = agent.supervise(stop)
     finally:
         notify(stopping=True)
         agent.stop()
-    return 0
+    return 0 if good else BROKEN
 
 
 def identifier(config: AgentConfig) -> Callable[[Session], Session]:
@@ -164,8 +169,9 @@ class Agent:
             self._capture.start()
         self._clusters.rescan(self._capture)
 
-    def supervise(self, stop: threading.Event) -> None:
-        """Follow servers, feed the watchdogs, notice a thread that ended."""
+    def supervise(self, stop: threading.Event) -> bool:
+        """Follow servers, feed the watchdog. False when a thread ended: that is a bug, and the
+        service manager starts us anew."""
         rescan_at = time.monotonic() + self._config.capture.rescan_seconds
         beat_at, beat_seconds = 0.0, watchdog_seconds()
         while not stop.wait(LOOP_SECONDS):
@@ -174,10 +180,12 @@ class Agent:
                 rescan_at = now + self._config.capture.rescan_seconds
                 self._clusters.rescan(self._capture)
             if not self._recorder.alive or (self._capture and not self._capture.alive):
-                raise RuntimeError("a thread of the agent ended; the service manager restarts it")
+                log.error("agent.thread_ended", reason="its error is above")
+                return False
             if beat_seconds and now >= beat_at:
                 beat_at = now + beat_seconds
                 notify(alive=True, status="; ".join(self.problems()) or "watching")
+        return True
 
     def stop(self) -> None:
         """Probes first, so that nothing is held; then what was seen is made durable and sent."""
@@ -321,8 +329,17 @@ class Agent:
         self._metrics.capture("ebpf", up=self._source is not None)
 
 
+def keep_heap_small() -> None:
+    """glibc gives each thread an arena of its own; ours share two."""
+    ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
+
+
 def boot_id() -> str:
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return ""
+
+
+if __name__ == "__main__":
+    sys.exit(start_program("agent", lambda config: run(config.agent)))

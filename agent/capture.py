@@ -7,8 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import structlog
@@ -23,8 +22,8 @@ log = structlog.get_logger(__name__)
 
 POLL_MS = 20
 HOUSEKEEPING_SECONDS = 0.5
-QUEUE_POLLS = 4_000
-"""Polls that may wait for the pipeline; what exceeds it is counted, the server never waits."""
+QUEUE_EVENTS = 20_000
+"""Events that may wait for the recorder; what exceeds it is counted, the server never waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,29 +34,51 @@ class Polled:
     confirm: Callable[[], None] | None = None
 
 
-@dataclass(slots=True)
 class Inbox:
-    """From all sources to the pipeline, bounded."""
+    """From all sources to the recorder, bounded by events."""
 
-    polls: queue.Queue[Polled] = field(default_factory=lambda: queue.Queue(QUEUE_POLLS))
-    overflow: deque[Lost] = field(default_factory=deque)
+    def __init__(self, limit_events: int = QUEUE_EVENTS) -> None:
+        self._limit = limit_events
+        self._polls: deque[Polled] = deque()
+        self._events = 0
+        self._changed = threading.Condition()
+        self.overflow: deque[Lost] = deque()
 
     def offer(self, events: list[Event | Held]) -> None:
-        """Never waits: the caller has backends to let go."""
-        try:
-            self.polls.put_nowait(Polled(events))
-        except queue.Full:
-            self.overflow.append(Lost(time.time_ns(), "agent", "queue_full", len(events)))
+        """Never waits: the caller has backends to let go. What does not fit is counted."""
+        with self._changed:
+            # One poll is taken whole when there is room at all: it may be larger than the limit.
+            if self._events < self._limit:
+                self._append(Polled(events))
+                return
+        self.overflow.append(Lost(time.time_ns(), "agent", "queue_full", len(events)))
 
     def deliver(
         self, events: list[Event | Held], confirm: Callable[[], None], stop: threading.Event
     ) -> None:
         """Waits for room: what this source has not handed over stays in the server's log."""
-        polled = Polled(events, confirm)
-        while not stop.is_set():
-            with suppress(queue.Full):
-                self.polls.put(polled, timeout=0.5)
-                return
+        with self._changed:
+            while self._events >= self._limit:
+                if stop.is_set():
+                    return
+                self._changed.wait(0.5)
+            self._append(Polled(events, confirm))
+
+    def take(self, timeout_seconds: float) -> Polled | None:
+        with self._changed:
+            if not self._polls and timeout_seconds:
+                self._changed.wait(timeout_seconds)
+            if not self._polls:
+                return None
+            polled = self._polls.popleft()
+            self._events -= len(polled.events)
+            self._changed.notify_all()
+            return polled
+
+    def _append(self, polled: Polled) -> None:
+        self._polls.append(polled)
+        self._events += len(polled.events)
+        self._changed.notify_all()
 
 
 class ProbeSource(Protocol):

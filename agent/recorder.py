@@ -82,10 +82,8 @@ class Recorder:
                 return
 
     def _take(self, timeout_seconds: float) -> bool:
-        try:
-            polled = self._inbox.polls.get(timeout=timeout_seconds) if timeout_seconds else None
-            polled = polled or self._inbox.polls.get_nowait()
-        except queue.Empty:
+        polled = self._inbox.take(timeout_seconds)
+        if polled is None:
             return False
         self._guarded(lambda: self._pipeline.take(polled.events, _now_us()))
         if polled.confirm is not None:

@@ -193,7 +193,7 @@ def _wait_until_ready(port: int, log: Path) -> None:
         except httpx.TransportError:
             pass
         time.sleep(0.05)
-    raise RuntimeError(f"the agent was not ready in time:\n{log.read_text()[-3000:]}")
+    raise RuntimeError(f"the agent was not ready in time:\n{log.read_text()[:6000]}")
 
 
 def _child(parent: int, word: str) -> int:

@@ -11,8 +11,7 @@ import typer
 from rich.console import Console
 
 from config import Config, ConfigError, load
-
-DEFAULT_CONFIG = Path("/etc/pgwarden/pgwarden.yaml")
+from config.program import DEFAULT_CONFIG
 
 
 class Exit(IntEnum):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import NoReturn
 
 import typer
 
@@ -19,16 +20,23 @@ POLL_SECONDS = 0.2
 
 def agent(config: ConfigOption = None) -> None:
     """Run the agent of this host."""
-    from agent.__main__ import run
-
-    raise typer.Exit(run(read_config(config).agent))
+    _become("agent", config)
 
 
 def collector(config: ConfigOption = None) -> None:
     """Run the collector."""
-    from collector.__main__ import run
+    _become("collector", config)
 
-    raise typer.Exit(run(read_config(config).collector))
+
+def _become(name: str, config: Path | None) -> NoReturn:
+    """The program replaces us: it should not carry the command line's libraries beside a database."""
+    os.execv(sys.executable, _command(name, config))
+
+
+def _command(name: str, config: Path | None) -> list[str]:
+    arguments = [] if config is None else ["--config", str(config)]
+    # -P: a folder named like us in the current directory is not us.
+    return [sys.executable, "-P", "-m", name, *arguments]
 
 
 def up(config: ConfigOption = None) -> None:
@@ -65,13 +73,8 @@ def supervise(config: Path | None) -> int:
 
 
 def _start(name: str, config: Path | None) -> subprocess.Popen[bytes]:
-    arguments = [] if config is None else ["--config", str(config)]
     # A session of its own: Ctrl-C reaches us alone, and we stop them in order.
-    return subprocess.Popen(
-        [sys.executable, "-m", "cli.main", name, *arguments],
-        start_new_session=True,
-        env=os.environ | {"GRPC_ENABLE_FORK_SUPPORT": "0"},
-    )
+    return subprocess.Popen(_command(name, config), start_new_session=True)
 
 
 def _stop(program: subprocess.Popen[bytes]) -> None:

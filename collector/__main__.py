@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 
@@ -29,6 +30,7 @@ from collector.sessions import LiveSessions
 from collector.store import Store, StoreError
 from collector.thinking import Thinking
 from config import CollectorConfig
+from config.program import start_program
 from config.systemd import notify, watchdog_seconds
 from model.version import __version__
 
@@ -153,3 +155,7 @@ class Collector:
         )
         self._metrics.watch_alerts(self._alerts)
         self._metrics.watch_drift(self._thinking.open_drift)
+
+
+if __name__ == "__main__":
+    sys.exit(start_program("collector", lambda config: run(config.collector)))
