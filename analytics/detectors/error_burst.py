@@ -85,8 +85,11 @@ class ErrorBurst:
         users = self._users(state, statements)
         errors = statements.filter(~pl.col("error_class").is_in(QUIET_CLASSES))
         known = state.filter(pl.col("error_class") != "")
+        if errors.is_empty():
+            after = pl.concat([users.select(state.columns), known])
+            return keep_latest(after, self.settings.max_keys, KEY), []
         windows = self._windows(known, errors)
-        findings = [] if errors.is_empty() else self._bursts(known, windows, errors, users)
+        findings = self._bursts(known, windows, errors, users)
         after = pl.concat([users.select(state.columns), self._latest(known, windows, errors)])
         return keep_latest(after, self.settings.max_keys, KEY), findings
 
