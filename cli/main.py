@@ -6,6 +6,7 @@ import typer
 
 from cli import config_command, drift, live, programs, rules, sql
 from cli.demo.command import demo
+from cli.doctor.command import doctor
 from cli.findings import findings
 from model.version import __version__
 
@@ -25,6 +26,7 @@ app.command()(live.sessions)
 app.command()(live.kill)
 app.command()(live.agents)
 app.command()(demo)
+app.command()(doctor)
 app.command()(sql.sql)
 app.command()(findings)
 app.add_typer(config_command.app, name="config")

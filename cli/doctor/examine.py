@@ -1,0 +1,140 @@
+"""Every check in its order. One that needs another that failed says so, and is counted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from agent.capture import Inbox
+from agent.clusters import Clusters
+from agent.discovery import PROC, PROGRAM, Cluster, discover
+from cli.doctor.check import Check, Look, attempt, bad, good, skipped, warn
+from cli.doctor.collector import check_collector, check_metrics
+from cli.doctor.host import check_host
+from cli.doctor.login import Connection, open_login
+from cli.doctor.parts import check_identities, check_loader, check_parser, check_rules
+from cli.doctor.probes import check_probes
+from cli.doctor.server import (
+    check_audit,
+    check_grants,
+    check_guard,
+    check_settings,
+    check_version,
+)
+from config import Config
+
+PER_SERVER = ("version", "login", "settings", "pgaudit", "grants", "probes", "guard")
+START_ONE = "systemctl start postgresql  # the agent finds it by itself within seconds"
+
+
+def examine(config: Config) -> Iterator[Check]:
+    """Lines as they are found; takes seconds, most of them for the canaries."""
+    yield from check_host(config)
+    yield from attempt("loader", lambda: check_loader(config))
+    yield from attempt("parser", check_parser)
+    yield from attempt("rules", lambda: check_rules(config))
+    yield from attempt("identities", lambda: check_identities(config))
+    yield from _check_servers(config)
+    yield from attempt("collector", lambda: check_collector(config))
+    for name, listen in (
+        ("agent.metrics", config.agent.metrics),
+        ("collector.metrics", config.collector.metrics),
+    ):
+        yield from attempt("metrics", partial(check_metrics, name, listen))
+
+
+def _check_servers(config: Config) -> Iterator[Check]:
+    clusters = Clusters(config.agent, Inbox(), lambda _: None, None, None)
+    watched: list[Cluster] = []
+    yield from attempt("server", lambda: _find(config, clusters, watched))
+    for cluster in watched:
+        yield from _check_server(config, clusters, cluster)
+    if not watched:
+        yield from (skipped(aspect, "server") for aspect in PER_SERVER)
+
+
+def _find(config: Config, clusters: Clusters, watched: list[Cluster]) -> Iterator[Check]:
+    """Fills ``watched`` with those that the agent would watch."""
+    found = discover()
+    watched += clusters.wanted(found)
+    pids = {cluster.postmaster_pid for cluster in watched}
+    for cluster in found:
+        what = f"port {cluster.port}, PostgreSQL {cluster.version}, {cluster.data_directory}"
+        if cluster.postmaster_pid not in pids:
+            what += "; not watched: agent.only_configured_clusters"
+        yield good(f"server {cluster.name}", what)
+    if not watched:
+        yield _none_found(found)
+    for index, entry in enumerate(config.agent.clusters):
+        if not any(clusters.access(cluster) is entry for cluster in found):
+            yield warn(
+                "server",
+                f"agent.clusters[{index}] fits no running server",
+                "start it, or correct port and data_directory of that entry",
+            )
+
+
+def _none_found(found: list[Cluster]) -> Check:
+    if found:
+        ports = ", ".join(str(cluster.port) for cluster in found)
+        return bad(
+            "server",
+            "none is watched: agent.only_configured_clusters is true and agent.clusters fits none",
+            f"agent: {{clusters: [{{port: {found[0].port}}}]}}  # there are: {ports}",
+        )
+    hidden = _hidden_servers(PROC)
+    if hidden:
+        return bad(
+            "server",
+            f"{hidden} processes named {PROGRAM} run, but this account may not look at them",
+            "sudo pgwarden doctor  # the agent needs CAP_SYS_PTRACE",
+        )
+    return bad("server", "no PostgreSQL runs on this host", START_ONE)
+
+
+def _hidden_servers(proc: Path) -> int:
+    return sum(_is_hidden(entry) for entry in proc.iterdir() if entry.name.isdigit())
+
+
+def _is_hidden(process: Path) -> bool:
+    try:
+        return (process / "comm").read_text().strip() == PROGRAM and not os.access(
+            process / "cwd", os.X_OK
+        )
+    except OSError:
+        return False
+
+
+def _check_server(config: Config, clusters: Clusters, cluster: Cluster) -> Iterator[Check]:
+    name = cluster.name
+    yield from attempt("version", lambda: check_version(cluster), name)
+    logins: list[Connection] = []
+    yield from attempt("login", lambda: _log_in(config, clusters, cluster, logins), name)
+    if not logins:
+        for aspect in ("settings", "pgaudit", "grants"):
+            yield replace(skipped(aspect, "login"), server=name)
+        yield from attempt("probes", lambda: check_probes(config, cluster, None), name)
+    else:
+        with closing(logins[0]) as login:
+            looks: dict[str, Look] = {
+                "settings": lambda: check_settings(cluster, login),
+                "pgaudit": lambda: check_audit(config, cluster, login),
+                "grants": lambda: check_grants(config, cluster, login),
+                "probes": lambda: check_probes(config, cluster, login),
+            }
+            for aspect, look in looks.items():
+                yield from attempt(aspect, look, name)
+    yield from attempt("guard", lambda: check_guard(config, cluster), name)
+
+
+def _log_in(
+    config: Config, clusters: Clusters, cluster: Cluster, logins: list[Connection]
+) -> Iterator[Check]:
+    check, connection = open_login(config, clusters, cluster)
+    if connection is not None:
+        logins.append(connection)
+    yield check

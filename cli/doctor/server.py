@@ -1,0 +1,230 @@
+"""What one server must say, log and allow, asked through the agent's own login."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from agent.catalog.snapshot import take_snapshot
+from agent.discovery import Cluster
+from agent.guard.server import OBJECT_DATABASE, Server, UnknownServerError
+from agent.probes.layouts import LAYOUTS
+from agent.sources.pgaudit import Location, locate
+from cli.doctor.check import Check, bad, good, one_line, warn
+from cli.doctor.login import Connection, as_superuser, grants, quoted
+from config import Config
+from model.catalog import CatalogKind
+from model.verdict import Mode
+
+JSONLOG_SINCE = 15
+RELOAD = "SELECT pg_reload_conf();"
+RESTART = "-- then restart the server"
+SETTINGS_SQL = """
+SELECT name, setting, pending_restart FROM pg_settings
+WHERE name IN ('track_activities', 'standard_conforming_strings', 'log_destination',
+               'logging_collector', 'shared_preload_libraries')
+"""
+WANTED = {
+    "track_activities": ("on", "statements that run already have no start time"),
+    "standard_conforming_strings": (
+        "on",
+        "a backslash may end a string where the parser sees none: rules can be talked past",
+    ),
+}
+"""Setting, its value, and what is lost with another one."""
+LACKS_SQL = """
+SELECT NOT pg_has_role(current_user, 'pg_read_all_settings', 'USAGE'),
+       NOT has_table_privilege('pg_catalog.pg_hba_file_rules', 'SELECT')
+       OR NOT has_function_privilege('pg_catalog.pg_hba_file_rules()', 'EXECUTE')
+"""
+CLOSED_SQL = """
+SELECT datname FROM pg_database
+WHERE datallowconn AND NOT datistemplate AND NOT has_database_privilege(oid, 'CONNECT')
+ORDER BY datname
+"""
+
+
+def check_version(cluster: Cluster) -> list[Check]:
+    if cluster.version in LAYOUTS:
+        return [good("version", f"PostgreSQL {cluster.version}")]
+    known = f"{min(LAYOUTS)} to {max(LAYOUTS)}"
+    return [
+        bad(
+            "version",
+            f"PostgreSQL {cluster.version} is unknown to the probes, which know {known}: its "
+            "pgaudit log alone remains",
+            "install a pgwarden release that knows it",
+        )
+    ]
+
+
+def check_settings(cluster: Cluster, connection: Connection) -> list[Check]:
+    rows = connection.execute(SETTINGS_SQL).fetchall()
+    settings = {_text(name): _text(value) for name, value, _ in rows}
+    found = [
+        warn(
+            "settings",
+            f"{name} is {settings[name]}: {loss}",
+            f"ALTER SYSTEM SET {name} = {value}; {RELOAD}",
+        )
+        for name, (value, loss) in WANTED.items()
+        if settings.get(name, value) != value
+    ]
+    found += _destination(cluster, settings)
+    waiting = sorted(_text(name) for name, _, pending in rows if pending)
+    if waiting:
+        command = f"pg_ctl restart -D {cluster.data_directory}  # or systemctl restart postgresql"
+        sentence = f"{', '.join(waiting)}: set, but in force after a restart only"
+        found.append(warn("settings", sentence, command))
+    return found or [good("settings", "those that capture and rules rely on are right")]
+
+
+def _destination(cluster: Cluster, settings: dict[str, str]) -> list[Check]:
+    """What a client writes can imitate a record in the plain text log only."""
+    given = [part.strip() for part in settings.get("log_destination", "").split(",") if part]
+    if settings.get("logging_collector") != "on" or {"jsonlog", "csvlog"} & set(given):
+        return []
+    better = "jsonlog" if cluster.version >= JSONLOG_SINCE else "csvlog"
+    value = f"'{','.join([*given, better])}'"
+    return [
+        warn(
+            "settings",
+            f"log_destination is {', '.join(given) or 'empty'}: in plain text a client can imitate "
+            f"parts of a record, in {better} it cannot",
+            f"ALTER SYSTEM SET log_destination = {value}; {RELOAD}",
+        )
+    ]
+
+
+def check_audit(config: Config, cluster: Cluster, connection: Connection) -> Iterator[Check]:
+    """pgaudit, and its log: found, in a form that can be read, by this account."""
+    if not config.agent.capture.pgaudit:
+        yield good("pgaudit", "not used: agent.capture.pgaudit is false")
+        return
+    in_container = cluster.data_directory.is_relative_to("/proc")
+    root = Path(f"/proc/{cluster.postmaster_pid}/root" if in_container else "/")
+    location = locate(connection, root, cluster.postmaster_pid)
+    role = quoted(connection.info.user)
+    for problem in location.problems:
+        mark = bad if problem.fatal else warn
+        yield mark("pgaudit", problem.what, problem.remedy.replace("CURRENT_USER", role))
+    if location.usable:
+        yield _log_files(location)
+    elif not location.problems:
+        yield bad("pgaudit", "its log was not found", "SHOW log_destination; SHOW log_directory;")
+
+
+def _log_files(location: Location) -> Check:
+    folder = location.directory
+    try:
+        # Not Path.glob: it refuses two stars in a row, which %M%S becomes.
+        files = [each for each in folder.iterdir() if fnmatchcase(each.name, location.pattern)]
+        newest = max(files, key=lambda file: file.stat().st_mtime_ns)
+        newest.open("rb").close()
+    except ValueError:  # of max: there is none
+        sentence = f"{location.format}: no file {location.pattern} in {folder} yet"
+        return warn("pgaudit", sentence, "SELECT 1;  -- any audited statement makes the first one")
+    except PermissionError as error:
+        return bad(
+            "pgaudit",
+            f"{location.format}: {error.filename} cannot be read by this account",
+            "ALTER SYSTEM SET log_file_mode = '0640'; SELECT pg_reload_conf();\n"
+            "-- and: usermod --append --groups postgres pgwarden, or CAP_DAC_READ_SEARCH",
+        )
+    return good("pgaudit", f"{location.format}, {newest}")
+
+
+def check_grants(config: Config, cluster: Cluster, connection: Connection) -> Iterator[Check]:
+    """Which kinds of the catalog this role reads in full, and the GRANTs for the others."""
+    if not config.agent.catalog.enabled:
+        yield good("grants", "not needed: agent.catalog.enabled is false")
+        return
+    role = connection.info.user
+    settings, hba = connection.execute(LACKS_SQL).fetchone() or (True, True)
+    snapshot = take_snapshot(connection, cluster.name)
+    missing = {kind for kind in CatalogKind if kind not in snapshot.kinds}
+    missing |= {CatalogKind.SETTING} if settings else set()
+    missing |= {CatalogKind.HBA} if hba else set()
+    if not missing:
+        yield good("grants", f"{', '.join(CatalogKind)}: read in full")
+    else:
+        told = ", ".join(kind for kind in CatalogKind if kind in missing)
+        yield bad(
+            "grants",
+            f"not read in full: {told}; drift in them stays unseen",
+            "\n".join(_granting(cluster, role, connection.info.dbname, missing)),
+        )
+        others = missing - {CatalogKind.SETTING, CatalogKind.HBA}
+        if others:
+            yield bad("grants", one_line("; ".join(snapshot.problems)), "pgwarden doctor")
+    yield from _closed_databases(connection, role)
+
+
+def _granting(
+    cluster: Cluster, role: str, database: str, missing: set[CatalogKind]
+) -> Iterator[str]:
+    yield (
+        as_superuser(cluster)
+        .replace(" postgres", f" {database}")
+        .replace(f"-u {database}", "-u postgres")
+    )
+    for statement in grants(role)[1:]:
+        of_hba = "pg_hba_file_rules" in statement
+        if (CatalogKind.HBA in missing) if of_hba else (missing - {CatalogKind.HBA}):
+            yield statement
+
+
+def _closed_databases(connection: Connection, role: str) -> Iterator[Check]:
+    names = [_text(name) for (name,) in connection.execute(CLOSED_SQL).fetchall()]
+    if names:
+        yield warn(
+            "grants",
+            f"{role} may not connect to {one_line(', '.join(names))}: privileges there stay unseen",
+            "\n".join(
+                f"GRANT CONNECT ON DATABASE {quoted(each)} TO {quoted(role)};" for each in names
+            ),
+        )
+
+
+def check_guard(config: Config, cluster: Cluster) -> list[Check]:
+    mode = config.agent.guard.mode
+    if mode is Mode.OFF:
+        return [good("guard", "off: no rule is judged")]
+    says = "observe: says what it would stop, and stops nothing"
+    if not config.agent.capture.ebpf:
+        if mode is Mode.OBSERVE:
+            return [good("guard", f"{says}; from the pgaudit log, after the fact")]
+        sentence = "enforce needs eBPF: without it nothing can be held"
+        return [
+            bad("guard", sentence, "set agent.capture.ebpf: true, or agent.guard.mode: observe")
+        ]
+    why = _cannot_redirect(cluster)
+    if why is None:
+        return [
+            good("guard", says if mode is Mode.OBSERVE else "enforce: refuses before execution")
+        ]
+    remedy = "sudo pgwarden doctor; or set agent.guard.mode: observe"
+    if mode is Mode.OBSERVE:
+        remedy = "nothing, unless you want agent.guard.mode: enforce later"
+        return [warn("guard", f"{says}; enforce could not refuse here: {why}", remedy)]
+    return [bad("guard", f"enforce: {why}", remedy)]
+
+
+def _cannot_redirect(cluster: Cluster) -> str | None:
+    if cluster.version not in OBJECT_DATABASE:
+        known = f"{min(OBJECT_DATABASE)} to {max(OBJECT_DATABASE)}"
+        return (
+            f"a refusal is proven for PostgreSQL {known}; on {cluster.version} a deny becomes a "
+            "cancel, without our words for the client"
+        )
+    try:
+        Server.running(cluster.postmaster_pid, cluster.version).address("aclcheck_error")
+    except UnknownServerError as error:
+        return one_line(str(error))
+    return None
+
+
+def _text(value: str | bytes) -> str:
+    """psycopg gives bytes where the database's encoding is SQL_ASCII."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
