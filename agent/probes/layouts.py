@@ -1,6 +1,7 @@
 """Where PostgreSQL 12 to 18 keep the fields that the probes read, on x86-64.
 
-Source: compiled from the headers of each major version (``offsetof``). Minor releases keep them:
+Source: compiled from the headers of each major version (``offsetof``), and each proven on a running
+server: 12.22, 13.23, 14.23, 15.18, 16.14, 17.10, 18.4. Minor releases keep them:
 PostgreSQL promises extensions a stable ABI within a major version.
 """
 

@@ -85,7 +85,7 @@ INLINE void fill_head(struct record_head *head, __u32 kind, __s64 session_us)
 /* When the client's message arrived. MyBEEntry never changes in a backend: read once. */
 INLINE __s64 read_requested(struct config *config, __u64 base, struct session_state *session)
 {
-	if (!session->status)
+	if (!session->status && config->my_be_entry)
 		session->status = read_u64(base + config->my_be_entry);
 	if (!session->status)
 		return 0;

@@ -127,7 +127,7 @@ struct config {
 	__u64 entry_fastpath;
 	__u64 entry_replication;
 	__u64 my_proc_port;
-	__u64 my_be_entry;
+	__u64 my_be_entry; /* 0: not exported (12 and 13) */
 	__u64 my_start_timestamp;
 	__u64 pg_start_time;
 	__u64 application_name;

@@ -39,6 +39,10 @@ GLOBALS = (
 )
 
 
+NOT_EVERYWHERE = frozenset({"MyBEEntry"})
+"""Static in PostgreSQL 12 and 13, where it stays unknown when the client's message arrived."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """Where the probe of one function goes: behind an ``endbr64``."""
@@ -122,13 +126,13 @@ def _exported(elf: Any, path: Path) -> dict[str, int]:
         raise CaptureUnavailable(f"{path} has no table of exported symbols")
     wanted = (*PROBES.values(), *GLOBALS)
     found = {name: symbol for name in wanted if (symbol := table.get_symbol(name))}
-    missing = [name for name in wanted if name not in found]
+    missing = [name for name in wanted if name not in found and name not in NOT_EVERYWHERE]
     if missing:
         raise CaptureUnavailable(
             f"{path} does not export {', '.join(missing)}",
             "use a server built with exported symbols, as every packaged PostgreSQL is",
         )
-    return {name: int(symbol["st_value"]) for name, symbol in found.items()}
+    return {name: int(found[name]["st_value"]) if name in found else 0 for name in wanted}
 
 
 def _entry(elf: Any, address: int) -> Entry:
