@@ -6,6 +6,8 @@ the records of one top-level statement one number.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
+from typing import TypeAlias
 
 from agent.sessions.execution import Execution, has_text, same_text
 from model.event import AuditLogged
@@ -14,6 +16,10 @@ from model.statement import Source
 
 _CLOCK_SLACK_NS = 250_000_000
 """Between the probe's clock and the log's, which are set from one another by estimate."""
+_LOOSE_LOOK = 100
+"""Waiting records that a statement is compared with at most, so that a backend whose statements
+the probe does not see costs no more than that.
+"""
 _OUTER_COMMANDS = frozenset(("EXECUTE", "CALL", "DO"))
 _SECOND_NS = 1_000_000_000
 
@@ -29,19 +35,61 @@ class AuditGroup:
     left: bool = False
 
 
+Found: TypeAlias = tuple[AuditGroup, Execution, AuditLogged]
+
+
 def find(candidates: Iterable[Execution], record: AuditLogged) -> Execution | None:
-    """The first statement with this text that ran when the record was written; if the clocks
-    disagree, the first within their slack.
-    """
+    """The first statement with this text that ran when the record was written."""
+    for execution in candidates:
+        if _free(execution, record) and _ran_at(execution, record.at_ns, 0):
+            return execution
+    return None
+
+
+def nearly(candidates: Iterable[Execution], record: AuditLogged) -> Execution | None:
+    """As ``find``; failing that, the first within what the clocks may differ."""
     near = None
     for execution in candidates:
-        if execution.audits or execution.left or not _may_be(execution, record):
+        if not _free(execution, record):
             continue
         if _ran_at(execution, record.at_ns, 0):
             return execution
         if near is None and _ran_at(execution, record.at_ns, _CLOCK_SLACK_NS):
             near = execution
     return near
+
+
+def within(root: Execution, record: AuditLogged) -> Execution:
+    """The part of a statement that a record of its group is about."""
+    return nearly(root.children, record) or root
+
+
+def claimed(loose: Iterable[AuditGroup], started: Execution) -> Found | None:
+    """The waiting records that are about a statement which starts just now.
+
+    Records come in the order of the statements: if the first that is not older than this start
+    is about another statement, this one has none.
+    """
+    for group in islice(loose, _LOOSE_LOOK):
+        if _ran_at(started, group.records[-1].at_ns, 0):
+            record = next((r for r in group.records if find((started,), r)), None)
+            return (group, started, record) if record else None
+    return None
+
+
+def owner(loose: Iterable[AuditGroup], before: AuditGroup, execution: Execution) -> Found | None:
+    """The waiting records, written before those of ``before``, that are nearly about this one."""
+    for group in islice(loose, _LOOSE_LOOK):
+        if group is before or group.statement_id == before.statement_id:
+            return None
+        record = next((r for r in group.records if nearly((execution,), r)), None)
+        if record:
+            return group, execution, record
+    return None
+
+
+def _free(execution: Execution, record: AuditLogged) -> bool:
+    return not execution.audits and not execution.left and _may_be(execution, record)
 
 
 def _may_be(execution: Execution, record: AuditLogged) -> bool:

@@ -5,9 +5,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeAlias
 
-from agent.sessions.audits import AuditGroup, find, only_audited
+from agent.sessions.audits import AuditGroup, claimed, find, nearly, only_audited, owner, within
 from agent.sessions.backend import Backend
 from agent.sessions.execution import Execution
+from agent.sessions.known import logged, seen
 from agent.sessions.limits import DEFAULT_LIMITS, Limits
 from agent.sessions.waiting import WaitingRoom
 from model.event import (
@@ -28,6 +29,10 @@ Output: TypeAlias = Session | Statement
 _SECOND_US = 1_000_000
 _SETTLE_US = 100_000
 """How long a statement that has its record waits for further ones (objects, nested commands)."""
+_NEARING_US = 300_000
+"""How long a record waits for the statement that ran when it was written, before it is content
+with one that ran nearly then: the right one may not have come from the probe yet.
+"""
 _LINGER_US = 30 * _SECOND_US
 """How long an ended backend is remembered for log lines that come late."""
 _Slot: TypeAlias = tuple[int, int]
@@ -60,6 +65,8 @@ class SessionTracker:
         self._lost: Counter[str] = Counter()
         self._waiting: WaitingRoom[_Waiting] = WaitingRoom(merge_window_us)
         self._settling: WaitingRoom[tuple[Backend, Execution]] = WaitingRoom(_SETTLE_US)
+        self._nearing: WaitingRoom[tuple[Backend, AuditGroup]]
+        self._nearing = WaitingRoom(min(_NEARING_US, merge_window_us // 2))
         self._departed: WaitingRoom[tuple[_Slot, Backend]] = WaitingRoom(_LINGER_US)
 
     def observe(self, event: Event) -> list[Output]:
@@ -88,6 +95,8 @@ class SessionTracker:
         out: list[Output] = []
         for backend, execution in self._settling.due(now_us):
             self._leave(backend, execution, out)
+        for backend, group in self._nearing.due(now_us):
+            self._approach(backend, group, out)
         for backend, item in self._waiting.due(now_us):
             self._give_up(backend, item, out)
         for slot, backend in self._departed.due(now_us):
@@ -97,10 +106,12 @@ class SessionTracker:
     def flush(self) -> list[Output]:
         """Everything that has ended, without waiting longer; for the end of the program."""
         out: list[Output] = []
-        while self._settling:
-            self._leave(*self._settling.pop(), out)
+        while self._nearing:
+            self._approach(*self._nearing.pop(), out)
         while self._waiting:
             self._give_up(*self._waiting.pop(), out)
+        while self._settling:
+            self._leave(*self._settling.pop(), out)
         return out
 
     def sessions(self) -> list[Session]:
@@ -162,17 +173,7 @@ class SessionTracker:
     def _seen(self, event: SessionSeen, out: list[Output]) -> None:
         known = self._backends.get(_slot(event.backend))
         before = known.session if known is not None else Session(event.backend)
-        name = event.application_name
-        session = replace(
-            before,
-            key=event.backend,
-            cluster=event.cluster or before.cluster,
-            user=event.user or before.user,
-            database=event.database or before.database,
-            application_name=before.application_name if name is None else name,
-            client_address=event.client_address or before.client_address,
-            client_port=event.client_port or before.client_port,
-        )
+        session = seen(before, event)
         if known is None:
             backend = self._new_backend(session, event.at_ns, False, out)
             if backend.session.key != session.key or not backend.session.user:
@@ -230,8 +231,8 @@ class SessionTracker:
             text = text[: self._limits.short_text_bytes]
         self._text_bytes += len(text)
         execution = backend.start(event, self._id(), text)
-        if backend.loose:
-            self._claim_loose(backend, execution, out)
+        if backend.loose and (found := claimed(backend.loose, execution)):
+            self._take(backend, *found, out)  # the log was faster than the probe
 
     def _answer(self, event: ResponseSent, out: list[Output]) -> None:
         backend = self._backend(event.backend, event.at_ns, out)
@@ -284,14 +285,13 @@ class SessionTracker:
             self._lost["audit_record_late"] += 1
             return
         if group.root is not None:
-            self._add(find(group.root.children, record) or group.root, record)
+            self._add(within(group.root, record), record)
             return
         execution = find(backend.unmatched, record)
         if execution is None:
             self._wait(backend, group, record, out)
             return
         self._take(backend, group, execution, record, out)
-        self._conclude_before(backend, execution, out)
 
     def _audited_backend(self, record: AuditLogged, out: list[Output]) -> Backend:
         key = record.backend
@@ -299,26 +299,8 @@ class SessionTracker:
         if backend is None and key.started_at_us == 0:
             backend = self._by_pid.get(key.pid)
         if backend is None:
-            session = Session(
-                key,
-                record.cluster,
-                record.user,
-                record.database,
-                record.application_name,
-                record.client_address,
-            )
-            return self._new_backend(session, record.at_ns, True, out)
-        known = backend.session
-        if not known.user or not known.database:
-            session = replace(
-                known,
-                cluster=known.cluster or record.cluster,
-                user=known.user or record.user,
-                database=known.database or record.database,
-                application_name=known.application_name or record.application_name,
-                client_address=known.client_address or record.client_address,
-            )
-            self._update(backend, session, out)
+            return self._new_backend(logged(Session(key), record), record.at_ns, True, out)
+        self._update(backend, logged(backend.session, record), out)
         return backend
 
     def _add(self, execution: Execution, record: AuditLogged) -> None:
@@ -337,6 +319,9 @@ class SessionTracker:
         if len(group.records) == 1:
             backend.loose.append(group)
             self._await(backend, group, out)
+            self._nearing.add((backend, group))
+            if len(self._nearing) > self._limits.waiting:
+                self._nearing.pop()
 
     def _take(
         self,
@@ -351,21 +336,22 @@ class SessionTracker:
         self._add(execution, record)
         earlier, group.records = group.records, []
         for other in earlier:
-            self._add(find(group.root.children, other) or group.root, other)
+            if other is not record:
+                self._add(within(group.root, other), other)
         if group in backend.loose:
             backend.loose.remove(group)
         for member in (group.root, *group.root.children):
             if member.ended_at_us and member.audits:
                 self._settle(backend, member, out)
+        self._conclude_before(backend, group, execution, out)
 
-    def _claim_loose(self, backend: Backend, execution: Execution, out: list[Output]) -> None:
-        """The log was faster than the probe."""
-        for group in backend.loose:
-            record = next((r for r in group.records if find((execution,), r)), None)
-            if record is not None:
-                group.records.remove(record)
-                self._take(backend, group, execution, record, out)
-                return
+    def _approach(self, backend: Backend, group: AuditGroup, out: list[Output]) -> None:
+        """The statement may have come by now; if none did, one that ran nearly then will do."""
+        if group.root is None and not group.left:
+            for record in group.records:
+                if execution := nearly(backend.unmatched, record):
+                    self._take(backend, group, execution, record, out)
+                    return
 
     def _close_group(self, backend: Backend, root: Execution, out: list[Output]) -> None:
         """pgaudit has gone on to the next statement: nothing more comes for this one."""
@@ -373,21 +359,29 @@ class SessionTracker:
             if execution.ended_at_us and execution.audits:
                 self._leave(backend, execution, out)
 
-    def _conclude_before(self, backend: Backend, matched: Execution, out: list[Output]) -> None:
-        """A record for a later statement proves that those before it have none."""
-        while backend.unmatched and (first := backend.unmatched[0]) is not matched:
-            if not (first.left or first.audits):
-                if first.root is matched.root or not first.ended_at_us:
-                    return
-                self._leave(backend, first, out)
-            if backend.unmatched and backend.unmatched[0] is first:
+    def _conclude_before(
+        self, backend: Backend, group: AuditGroup, matched: Execution, out: list[Output]
+    ) -> None:
+        """A record for a later statement proves that those before it have none, save those that
+        wait because the clocks disagree.
+        """
+        # By id: the matched one itself may be gone from the queue by now.
+        while backend.unmatched and (first := backend.unmatched[0]).id < matched.id:
+            if first.left or first.audits:
                 backend.unmatched.popleft()
+            elif first.root is matched.root or not first.ended_at_us:
+                return
+            elif earlier := owner(backend.loose, group, first):
+                self._take(backend, *earlier, out)
+            else:
+                self._leave(backend, first, out)
 
     def _give_up(self, backend: Backend, item: Execution | AuditGroup, out: list[Output]) -> None:
         if isinstance(item, Execution):
             if not item.left:
                 self._leave(backend, item, out)
             return
+        self._approach(backend, item, out)
         if item.root is None and not item.left:
             item.left = True
             backend.loose.remove(item)

@@ -322,6 +322,21 @@ def test_a_record_for_a_later_statement_proves_that_earlier_ones_have_none():
     assert (first.text, first.source) == (b"select 1", Source.EBPF)
 
 
+def test_what_follows_a_statement_without_a_record_still_meets_its_own():
+    talk = Dialogue(window_us=1_500_000)
+    texts = ("savepoint a", "rollback to a", "savepoint a", "select 1", "savepoint a", "select 2")
+    for at, text in enumerate(texts):
+        talk.start(at + 0.1, text).answer(at + 0.9, (text.split()[0].upper(), -1))
+    talk.answer(6.5, error=error("42501"), failed_text=b"select secret")
+    for sid, at in enumerate((0, 2, 3, 4, 5)):
+        talk.audit(at, sid + 29, texts[at])
+    said = talk.wait(10).wait(200).wait(9000).statements()
+    assert sorted((s.text, s.source) for s in said) == sorted(
+        [(text.encode(), Source.EBPF if "rollback" in text else Source.BOTH) for text in texts]
+        + [(b"select secret", Source.EBPF)]
+    )
+
+
 def test_the_next_record_closes_the_statement_before():
     talk = Dialogue(window_us=1_500_000).start(1, "a").audit(1, 1, "a").answer(2, ("A", 1))
     assert talk.statements() == []
