@@ -22,7 +22,7 @@ SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "severity": pl.String,
     "title": pl.String,
     "sentence": pl.String,
-    "at": TIME,
+    "occurred_at": TIME,
     "agent": pl.String,
     "cluster": pl.String,
     "database": pl.String,
@@ -47,10 +47,10 @@ def findings_frame(findings: Iterable[Finding]) -> pl.DataFrame:
     """One row a finding; ``resolved_at`` is null while its cause lasts."""
     rows = [_row(finding) for finding in findings]
     frame = pl.DataFrame(rows, schema=_RAW_SCHEMA, orient="row")
-    return frame.with_columns(pl.col("at", "resolved_at").cast(pl.Datetime("us")))
+    return frame.with_columns(pl.col("occurred_at", "resolved_at").cast(pl.Datetime("us")))
 
 
-_RAW_SCHEMA = SCHEMA | {"at": pl.Int64, "resolved_at": pl.Int64}
+_RAW_SCHEMA = SCHEMA | {"occurred_at": pl.Int64, "resolved_at": pl.Int64}
 
 
 def _row(finding: Finding) -> tuple[Any, ...]:

@@ -70,7 +70,7 @@ def _table(rows: list[dict[str, object]]) -> Table:
     for row in rows:
         nobody = row.get("attribution") == "unattributed"
         table.add_row(
-            clock_of(row.get("at")),
+            clock_of(row.get("occurred_at")),
             _shown("/".join(str(row[k]) for k in ("agent", "cluster", "database") if row.get(k))),
             _shown(row.get("kind")),
             _shown(row.get("name")),

@@ -13,9 +13,10 @@ from cli.lines import finding
 KINDS = ("drift", "anomaly", "guard", "coverage")
 LATEST = """
 SELECT * FROM findings
-WHERE at >= now() - to_hours(?) AND (? = '' OR kind = ?)
-QUALIFY row_number() OVER (PARTITION BY id ORDER BY at DESC, resolved_at DESC NULLS LAST) = 1
-ORDER BY at DESC LIMIT ?
+WHERE occurred_at >= now() - to_hours(?) AND (? = '' OR kind = ?)
+QUALIFY row_number() OVER (
+    PARTITION BY id ORDER BY occurred_at DESC, resolved_at DESC NULLS LAST) = 1
+ORDER BY occurred_at DESC LIMIT ?
 """
 
 

@@ -66,7 +66,7 @@ def verdict(row: Row) -> Text:
     outcome = str(row.get("outcome", ""))
     stopped = outcome in ("prevented", "cancelled", "terminated")
     return Text.assemble(
-        (clock(row.get("at")) + " ", "dim"),
+        (clock(row.get("occurred_at")) + " ", "dim"),
         (f"{'✋' if stopped else '⚠'} {outcome} ", "bold red" if stopped else "yellow"),
         (who(row) + "  ", "cyan"),
         _shortened(str(row.get("text") or f"session of pid {row.get('pid')}")),
@@ -77,7 +77,7 @@ def verdict(row: Row) -> Text:
 def finding(row: Row) -> Text:
     severity = str(row.get("severity", ""))
     return Text.assemble(
-        (clock(row.get("at")) + " ", "dim"),
+        (clock(row.get("occurred_at")) + " ", "dim"),
         (f"◆ {row.get('kind')} {severity} ", SEVERITY_STYLE.get(severity, "")),
         printable(str(row.get("sentence") or row.get("title") or "")),
         ("  (resolved)" if row.get("resolved_at") else "", "green"),
@@ -87,7 +87,7 @@ def finding(row: Row) -> Text:
 def drift(row: Row) -> Text:
     actor = row.get("actor") or "nobody on the wire"
     return Text.assemble(
-        (clock(row.get("at")) + " ", "dim"),
+        (clock(row.get("occurred_at")) + " ", "dim"),
         (f"≠ drift {row.get('kind')} {row.get('change')} ", "magenta"),
         printable(
             f"{row.get('name')}: {row.get('desired') or '∅'} → "
@@ -98,7 +98,7 @@ def drift(row: Row) -> Text:
 
 def alert(row: Row) -> Text:
     return Text.assemble(
-        (clock(row.get("at")) + " ", "dim"),
+        (clock(row.get("occurred_at")) + " ", "dim"),
         (f"☎ alert {row.get('status')} {row.get('severity')} ", "bold magenta"),
         printable(str(row.get("title") or "")),
     )
@@ -116,7 +116,7 @@ def session(row: Row) -> Text:
 
 def loss(row: Row) -> Text:
     return Text.assemble(
-        (clock(row.get("at")) + " ", "dim"),
+        (clock(row.get("occurred_at")) + " ", "dim"),
         (f"✗ lost {row.get('count')} at {row.get('source')}: {row.get('reason')}", "bold red"),
     )
 

@@ -29,7 +29,7 @@ def collector(config: ConfigOption = None) -> None:
 
 
 def _become(name: str, config: Path | None) -> NoReturn:
-    """The program replaces us: it should not carry the command line's libraries beside a database."""
+    """The program replaces us: the command line's libraries have no place beside a database."""
     os.execv(sys.executable, _command(name, config))
 
 

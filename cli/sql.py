@@ -35,7 +35,6 @@ PIPE_WIDTH = 100_000
 """Into a pipe or file a row stays one line."""
 PROMPT, MORE = "pgwarden=> ", "pgwarden-> "
 HELP = "\\d lists the views, \\d VIEW its columns, \\q leaves; a query ends with ;"
-_BARE_AT = re.compile(r"""(?<![."\w])at(?!["\w])""", re.IGNORECASE)
 _EXPLAIN = re.compile(r"\s*explain\s+(analyze\s+)?", re.IGNORECASE)
 
 
@@ -105,8 +104,7 @@ def _admit(views: DuckDBPyConnection, query: str) -> None:
     try:
         statements = views.extract_statements(query)
     except duckdb.Error as error:
-        hint = '\n"at" is a reserved word: quote it' if _BARE_AT.search(query) else ""
-        raise QueryError(_plain(error) + hint) from error
+        raise QueryError(_plain(error)) from error
     if len(statements) != 1:
         raise QueryError(f"give one query, not {len(statements)}")
     kind = statements[0].type

@@ -92,7 +92,7 @@ def _same_order(name: str, old: str, new: str) -> bool:
 
 
 def snapshots_of(rows: Iterable[Mapping[str, object]]) -> list[tuple[str, Snapshot]]:
-    """(agent, snapshot) from rows of view ``catalog`` (``at`` as Unix microseconds).
+    """(agent, snapshot) from rows of view ``catalog`` (``occurred_at`` as Unix microseconds).
 
     A kind with a row counts as read in full: no kind of a real server is empty.
     """
@@ -108,7 +108,7 @@ def snapshots_of(rows: Iterable[Mapping[str, object]]) -> list[tuple[str, Snapsh
             str(row["value"]),
             str(row["detail"]),
         )
-        at_us = row["at"]
+        at_us = row["occurred_at"]
         assert isinstance(at_us, int)
         key = (str(row["agent"]), str(row["cluster"]), at_us, str(row["server_version"]))
         groups.setdefault(key, []).append(item)

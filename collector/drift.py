@@ -23,7 +23,7 @@ from model.finding import Finding
 LOOKUP_US = 30 * 86_400_000_000
 AUTOMATIC = "pgwarden (first snapshot)"
 DRIFT_SCHEMA: dict[str, Any] = {
-    "at": pl.Int64, "agent": pl.String, "cluster": pl.String, "kind": pl.String,
+    "occurred_at": pl.Int64, "agent": pl.String, "cluster": pl.String, "kind": pl.String,
     "database": pl.String, "name": pl.String, "change": pl.String, "desired": pl.String,
     "observed": pl.String, "attribution": pl.String, "statement_id": pl.UInt64,
     "actor": pl.String, "resolved_at": pl.Int64,
@@ -264,7 +264,7 @@ def _with_cause(drift: OpenDrift, change: Change | None) -> OpenDrift:
 def _row(drift: OpenDrift) -> dict[str, Any]:
     difference: Difference = drift.difference
     return {
-        "at": drift.detected_at_us,
+        "occurred_at": drift.detected_at_us,
         "agent": drift.scope.agent,
         "cluster": drift.scope.cluster,
         "kind": drift.scope.kind.value,
@@ -283,7 +283,7 @@ def _row(drift: OpenDrift) -> dict[str, Any]:
 def drift_frame(rows: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
     """Rows as table ``drift`` stores them."""
     return pl.DataFrame([dict(row) for row in rows], schema=DRIFT_SCHEMA).with_columns(
-        pl.col("at", "resolved_at").cast(TIME)
+        pl.col("occurred_at", "resolved_at").cast(TIME)
     )
 
 
@@ -291,8 +291,7 @@ def snapshots_from(frames: Mapping[str, pl.DataFrame]) -> list[tuple[str, Snapsh
     catalog = frames.get("catalog")
     if catalog is None:
         return []
-    at_us = pl.col("at").dt.epoch("us")
-    return snapshots_of(catalog.with_columns(at=at_us).to_dicts())
+    return snapshots_of(catalog.with_columns(pl.col("occurred_at").dt.epoch("us")).to_dicts())
 
 
 __all__ = ["Drift", "DriftNews", "DriftStatus", "State", "drift_frame"]

@@ -75,10 +75,10 @@ def _evidence(drift: OpenDrift) -> str:
             f"WHERE agent = {literal(scope.agent)} AND id = {drift.statement_id}"
         )
     return (
-        "SELECT at, value, detail FROM catalog "
+        "SELECT occurred_at, value, detail FROM catalog "
         f"WHERE agent = {literal(scope.agent)} AND cluster = {literal(scope.cluster)} "
         f"AND kind = {literal(scope.kind.value)} AND database = {literal(scope.database)} "
-        f"AND name = {literal(drift.difference.name)} ORDER BY at DESC LIMIT 20"
+        f"AND name = {literal(drift.difference.name)} ORDER BY occurred_at DESC LIMIT 20"
     )
 
 
@@ -99,6 +99,7 @@ def baseline_taken(agent: str, snapshot: Snapshot, items: int) -> Finding:
         object=where,
         evidence_sql=(
             f"SELECT kind, name, value FROM catalog WHERE agent = {literal(agent)} "
-            f"AND cluster = {literal(snapshot.cluster)} AND epoch_us(at) = {snapshot.at_us}"
+            f"AND cluster = {literal(snapshot.cluster)} "
+            f"AND epoch_us(occurred_at) = {snapshot.at_us}"
         ),
     )

@@ -31,7 +31,7 @@ def guard_findings(verdicts: pl.DataFrame | None) -> list[Finding]:
     groups = (
         verdicts.filter(pl.col("action") != "observe")
         .with_columns(
-            at_us=pl.col("at").dt.epoch("us"),
+            at_us=pl.col("occurred_at").dt.epoch("us"),
             who=pl.when(pl.col("identity_name").fill_null("") == "")
             .then(pl.col("user_name").fill_null(""))
             .otherwise("identity_name"),
@@ -64,9 +64,9 @@ def _finding(row: dict[str, Any]) -> Finding:
         identity=who,
         object=rule,
         evidence_sql=(
-            "SELECT at, outcome, reason, user_name, application_name, text FROM verdicts "
+            "SELECT occurred_at, outcome, reason, user_name, application_name, text FROM verdicts "
             f"WHERE rule_id = {literal(rule)} AND database = {literal(row['database'])} "
-            f"AND {literal(who)} IN (identity_name, user_name) ORDER BY at DESC LIMIT 100"
+            f"AND {literal(who)} IN (identity_name, user_name) ORDER BY occurred_at DESC LIMIT 100"
         ),
         statement_id=row["statement_id"] or 0,
         details=(("outcome", outcome), ("verdicts", str(len(row["outcomes"])))),

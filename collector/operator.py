@@ -117,7 +117,12 @@ class _Reader:
         """The next row, or a ``loss`` row when some were dropped before it."""
         dropped, self._dropped = self._dropped, 0
         if dropped:
-            loss = {"at": _iso_now(), "agent": "", "source": "tail", "reason": "slow_reader"}
+            loss = {
+                "occurred_at": _iso_now(),
+                "agent": "",
+                "source": "tail",
+                "reason": "slow_reader",
+            }
             return pb.TailItem(kind="loss", row_json=json.dumps({**loss, "count": dropped}))
         try:
             return self._items.get(timeout=timeout_seconds)

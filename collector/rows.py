@@ -22,7 +22,7 @@ def finding_rows(findings: Iterable[Finding]) -> list[Row]:
             "severity": finding.severity.value,
             "title": finding.title,
             "sentence": finding.sentence,
-            "at": finding.at_us,
+            "occurred_at": finding.at_us,
             "agent": finding.agent,
             "cluster": finding.cluster,
             "database": finding.database,
@@ -46,7 +46,7 @@ def alert_rows(record: AlertRecord) -> list[Row]:
     alert = record.alert
     return [
         {
-            "at": record.at_us,
+            "occurred_at": record.at_us,
             "group_key": alert.group_key,
             "status": alert.status.value,
             "severity": alert.severity.value,

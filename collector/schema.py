@@ -89,7 +89,7 @@ _SHARED = {
     "severity": "`informational`, `low`, `medium`, `high` or `critical`.",
     "title": "One line for a person.",
     "digest": "SHA-256 of the captured text, hex.",
-    "at": "When it happened.",
+    "occurred_at": "When it happened.",
 }
 
 STATEMENTS = _table(
@@ -154,9 +154,9 @@ SESSIONS = _table(
 VERDICTS = _table(
     "verdicts",
     "One row for each rule's word on one statement.",
-    "at",
-    "at:t agent pid:p backend_started_at:t statement_id:u rule_id title severity action mode"
-    " outcome reason digest held_us:i cluster database user_name application_name identity_kind"
+    "occurred_at",
+    "occurred_at:t agent pid:p backend_started_at:t statement_id:u rule_id title severity action"
+    " mode outcome reason digest held_us:i cluster database user_name application_name identity_kind"
     " identity_name text",
     {
         "rule_id": "The rule.",
@@ -173,8 +173,8 @@ VERDICTS = _table(
 LOSSES = _table(
     "losses",
     "What could not be recorded, counted; without a row here nothing was dropped.",
-    "at",
-    "at:t agent source reason count:u",
+    "occurred_at",
+    "occurred_at:t agent source reason count:u",
     {
         "source": "Where: `ebpf`, `pgaudit`, `spool`, `collector` ...",
         "reason": "Why: `ring_full`, `spool_full`, `rejected` ...",
@@ -185,10 +185,10 @@ LOSSES = _table(
 CATALOG = _table(
     "catalog",
     "One row for each setting, role, membership or privilege in each snapshot.",
-    "at",
-    "at:t agent cluster database kind name value detail server_version",
+    "occurred_at",
+    "occurred_at:t agent cluster database kind name value detail server_version",
     {
-        "at": "When the snapshot was taken: the same for all its rows.",
+        "occurred_at": "When the snapshot was taken: the same for all its rows.",
         "database": "Empty for what belongs to the whole cluster.",
         "kind": "`setting`, `hba`, `role`, `membership` or `privilege`.",
         "name": "Key within kind and database: `log_statement`, `table:hr.salary<-analyst`.",
@@ -201,9 +201,9 @@ CATALOG = _table(
 FINDINGS = _table(
     "findings",
     "One row for each finding, in its last state.",
-    "at",
-    "id kind detector severity title sentence at:t agent cluster database user_name identity"
-    " object score:f evidence_sql statement_id:u resolved_at:t details",
+    "occurred_at",
+    "id kind detector severity title sentence occurred_at:t agent cluster database user_name"
+    " identity object score:f evidence_sql statement_id:u resolved_at:t details",
     {
         "id": "The same cause on the same day gives the same id.",
         "kind": "`drift`, `anomaly`, `guard` or `coverage`.",
@@ -222,8 +222,8 @@ FINDINGS = _table(
 ALERTS = _table(
     "alerts",
     "One row for each change of an alert.",
-    "at",
-    "at:t group_key status severity title summary starts_at:t ends_at:t labels annotations"
+    "occurred_at",
+    "occurred_at:t group_key status severity title summary starts_at:t ends_at:t labels annotations"
     " finding_ids:l count:u",
     {
         "group_key": "Names the alert: rows with the same key are about the same alert.",
@@ -241,11 +241,11 @@ ALERTS = _table(
 DRIFT = _table(
     "drift",
     "One row for each difference from the accepted baseline, in its last state.",
-    "at",
-    "at:t agent cluster kind database name change desired observed attribution statement_id:u"
-    " actor resolved_at:t",
+    "occurred_at",
+    "occurred_at:t agent cluster kind database name change desired observed attribution"
+    " statement_id:u actor resolved_at:t",
     {
-        "at": "When it was detected.",
+        "occurred_at": "When it was detected.",
         "kind": "`setting`, `hba`, `role`, `membership` or `privilege`.",
         "name": "As in view catalog.",
         "change": "`added`, `removed` or `changed`.",
@@ -255,7 +255,7 @@ DRIFT = _table(
         "actor": "Who did it.",
         "resolved_at": "When it was reverted or accepted; NULL while it lasts.",
     },
-    latest_by="agent cluster kind database name at",
+    latest_by="agent cluster kind database name occurred_at",
 )
 
 TABLES: dict[str, Table] = {

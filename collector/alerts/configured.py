@@ -6,12 +6,11 @@ from pathlib import Path
 from collector.alerts.alertmanager import Alertmanager
 from collector.alerts.grouping import SECOND_US, Policy
 from collector.alerts.pagerduty import PagerDuty
-from collector.alerts.receiver import AlertsError, Receiver
+from collector.alerts.receiver import Receiver
 from collector.alerts.routes import Match, Route
 from collector.alerts.service import AlertRecord, Alerts
 from collector.alerts.webhook import Webhook
 from config import schema
-from model.finding import FindingKind
 
 
 def receiver_from(section: schema.Receiver) -> Receiver:
@@ -24,15 +23,8 @@ def receiver_from(section: schema.Receiver) -> Receiver:
     return Webhook(section.name, section.url, secret)
 
 
-def route_from(number: int, entry: schema.RouteEntry) -> Route:
-    unknown = sorted(set(entry.kinds) - set(FindingKind))
-    if unknown:
-        raise AlertsError(
-            f"route {number} names unknown kinds: {', '.join(unknown)}; "
-            f"known are: {', '.join(FindingKind)}"
-        )
-    kinds = tuple(FindingKind(kind) for kind in entry.kinds)
-    match = Match(kinds=kinds, severity_at_least=entry.min_severity, detectors=(entry.detector,))
+def route_from(entry: schema.RouteEntry) -> Route:
+    match = Match(tuple(entry.kinds), entry.min_severity, (entry.detector,))
     return Route(tuple(entry.receivers), match)
 
 
@@ -45,7 +37,7 @@ def alerts_from(
     return Alerts(
         state_dir,
         [receiver_from(receiver) for receiver in section.receivers],
-        [route_from(number, entry) for number, entry in enumerate(section.routes, 1)],
+        [route_from(entry) for entry in section.routes],
         policy=Policy(
             minimum_severity=section.min_severity,
             repeat_us=round(section.repeat_seconds * SECOND_US),

@@ -165,7 +165,9 @@ def test_each_finding_explains_itself_and_brings_its_evidence(detector, stream):
         assert finding.evidence_sql.startswith("SELECT ")
     rows = findings_frame(found)
     assert rows.schema == FINDING_COLUMNS
-    assert rows["at"].is_between(stream["started_at"].min(), stream["started_at"].max()).all()
+    assert (
+        rows["occurred_at"].is_between(stream["started_at"].min(), stream["started_at"].max()).all()
+    )
 
 
 @every

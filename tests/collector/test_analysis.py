@@ -137,13 +137,13 @@ def test_the_budget_counts_what_it_holds_back(tmp_path):
 def verdicts(*rows):
     columns = schema.TABLES["verdicts"].dtypes
     default = dict.fromkeys(columns) | {
-        "at": START_US, "agent": "host-a", "cluster": "5432", "database": "shop",
+        "occurred_at": START_US, "agent": "host-a", "cluster": "5432", "database": "shop",
         "rule_id": "drop-protected", "title": "Destructive DDL", "severity": "high",
         "action": "deny", "mode": "enforce", "outcome": "prevented", "reason": "protected schema",
         "user_name": "web", "identity_name": "", "statement_id": 5,
     }  # fmt: skip
-    raw = pl.DataFrame([default | row for row in rows], schema=columns | {"at": pl.Int64})
-    return raw.with_columns(pl.col("at").cast(pl.Datetime("us")))
+    raw = pl.DataFrame([default | row for row in rows], schema=columns | {"occurred_at": pl.Int64})
+    return raw.with_columns(pl.col("occurred_at").cast(pl.Datetime("us")))
 
 
 def test_verdicts_of_a_rule_are_one_finding_an_identity_and_day(tmp_path):

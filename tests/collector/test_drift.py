@@ -345,13 +345,14 @@ def test_a_replay_from_the_ledger_takes_snapshots_from_catalog_rows(world):
     seen = snapshot(6, WORK_MEM)
     rows = [
         {
-            "at": seen.at_us, "agent": "host-a", "cluster": "5432", "database": item.database,
+            "occurred_at": seen.at_us, "agent": "host-a", "cluster": "5432",
+            "database": item.database,
             "kind": item.kind.value, "name": item.name, "value": item.value,
             "detail": item.detail, "server_version": "15.4",
         }
         for item in seen.items
     ]  # fmt: skip
-    catalog = pl.DataFrame(rows).with_columns(pl.col("at").cast(pl.Datetime("us")))
+    catalog = pl.DataFrame(rows).with_columns(pl.col("occurred_at").cast(pl.Datetime("us")))
     assert world.drift.resume_from() == 2
     world.drift.on_commit({"catalog": catalog}, None, 2, START_US + 6 * S)
     assert [row["name"] for row in world.tick(10).rows] == ["work_mem"]

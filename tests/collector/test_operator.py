@@ -20,7 +20,7 @@ class Baseline:
     has_baseline: bool = True
     accepted_by: str = "root"
     accepted_at_us: int = 5
-    rows: list = field(default_factory=lambda: [{"at": START_US, "name": "fsync"}])
+    rows: list = field(default_factory=lambda: [{"occurred_at": START_US, "name": "fsync"}])
 
     def status(self):
         return self
@@ -50,12 +50,12 @@ def operator(running):
 def test_tail_shows_durable_rows_of_the_kinds_asked_for(running, operator):
     tail = operator.Tail(operator_pb2.TailRequest(kinds=["loss"]))
     tail.initial_metadata()
-    running.store.append("findings", [{"id": "f", "at": START_US}])
-    running.store.append("losses", [{"at": START_US, "reason": "ring_full", "count": 7}])
+    running.store.append("findings", [{"id": "f", "occurred_at": START_US}])
+    running.store.append("losses", [{"occurred_at": START_US, "reason": "ring_full", "count": 7}])
     item = next(tail)
     row = json.loads(item.row_json)
     assert (item.kind, row["reason"], row["count"]) == ("loss", "ring_full", 7)
-    assert row["at"] == "2026-09-21T14:13:20.000000Z"
+    assert row["occurred_at"] == "2026-09-21T14:13:20.000000Z"
     assert running.count("losses") == 1
     tail.cancel()
 
@@ -70,7 +70,7 @@ def test_an_unknown_kind_is_named_with_those_that_exist(operator):
 def test_a_reader_too_slow_loses_rows_and_is_told_how_many():
     tails = Tails()
     reader = tails.open(["loss"])
-    frame = frame_of("losses", [{"at": START_US, "count": 1}] * (TAIL_ROWS + 5))
+    frame = frame_of("losses", [{"occurred_at": START_US, "count": 1}] * (TAIL_ROWS + 5))
     tails.publish(Committed(1, {"losses": frame}))
     tails.publish(Committed(2, {"losses": frame}))
     first = json.loads(reader.next(0).row_json)
@@ -82,7 +82,7 @@ def test_drift_is_asked_of_and_accepted_by_its_handler(operator, baseline):
     status = operator.DriftStatus(operator_pb2.DriftStatusRequest())
     assert status.has_baseline
     row = json.loads(status.rows_json[0])
-    assert (row["name"], row["at"]) == ("fsync", "2026-09-21T14:13:20.000000Z")
+    assert (row["name"], row["occurred_at"]) == ("fsync", "2026-09-21T14:13:20.000000Z")
     order = operator_pb2.DriftAcceptRequest(accepted_by="alice", reason="upgrade")
     assert operator.DriftAccept(order).items == 42
     assert baseline.accepted_by == "alice: upgrade"

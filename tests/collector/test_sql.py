@@ -31,7 +31,7 @@ def sample(tmp_path_factory):
             for first in (0, 100, 200):
                 spool.append(statements(first, 100))
                 assert uplink.drain(10)
-        finding = {"id": "f1", "kind": "anomaly", "title": "a", "at": START_US}
+        finding = {"id": "f1", "kind": "anomaly", "title": "a", "occurred_at": START_US}
         collector.store.append("findings", [finding])
         assert collector.store.segments.flush()
         collector.store.append("findings", [{**finding, "resolved_at": START_US + 5}])
@@ -95,11 +95,6 @@ def test_only_questions_to_the_record_are_answered(stored, order):
         list(sql.ask(views, order.format(data=stored)).rows())
     assert "Traceback" not in str(refusal.value)
     assert not list(stored.rglob("x.parquet"))
-
-
-def test_who_forgets_to_quote_at_is_told(stored):
-    with sql.open_session(stored) as views, pytest.raises(sql.QueryError, match="quote it"):
-        sql.ask(views, "SELECT max(at) FROM losses")
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,9 @@ def test_a_failed_commit_acknowledges_nothing_and_breaks_the_stream_so_nothing_i
     folder.write_text("in the way")
     owner, settled = Owner(), []
     store.segments.submit(batch(1, owner=owner, settled=settled.append))
-    store.append("losses", [{"at": START_US, "source": "test", "reason": "kept", "count": 1}])
+    store.append(
+        "losses", [{"occurred_at": START_US, "source": "test", "reason": "kept", "count": 1}]
+    )
     store.start()
     assert not store.segments.flush()
     assert settled == [False]
@@ -235,7 +237,7 @@ def test_many_small_segments_are_merged_and_the_record_stays_the_same(tmp_path):
     store.start()
     for sequence in range(1, 41):
         store.segments.submit(batch(sequence, rows=3))
-        store.append("findings", [{"id": "f", "score": float(sequence), "at": START_US}])
+        store.append("findings", [{"id": "f", "score": float(sequence), "occurred_at": START_US}])
         assert store.segments.flush()
     store.segments.stop()
     replaced = [
@@ -252,7 +254,7 @@ def test_many_small_segments_are_merged_and_the_record_stays_the_same(tmp_path):
     again.start()
     assert again.query("SELECT count(*), count(DISTINCT id) FROM statements") == [(120, 120)]
     assert again.query("SELECT score FROM findings") == [(40.0,)]
-    again.append("findings", [{"id": "f", "score": 41.0, "at": START_US}])
+    again.append("findings", [{"id": "f", "score": 41.0, "occurred_at": START_US}])
     assert again.segments.flush()
     assert again.query("SELECT score FROM findings") == [(41.0,)]
     again.close()

@@ -33,7 +33,7 @@ STATEMENTS = [
 ]
 VERDICTS = [
     {
-        "at": NOON + n,
+        "occurred_at": NOON + n,
         "action": "deny",
         "outcome": "prevented",
         "rule_id": "r",
@@ -42,11 +42,11 @@ VERDICTS = [
     }
     for n in range(3)
 ]
-FINDING = {"id": "f-volume", "agent": "h", "at": NOON + 5 * MINUTE, "identity": "bot"}
+FINDING = {"id": "f-volume", "agent": "h", "occurred_at": NOON + 5 * MINUTE, "identity": "bot"}
 DRIFT = [
-    {"at": NOON, "agent": "h", "kind": "setting", "name": "fsync", "statement_id": 5},
-    {"at": NOON + 1, "agent": "h", "kind": "setting", "name": "port", "statement_id": 0},
-    {"at": NOON, "agent": "h", "kind": "role", "name": "x", "statement_id": 0},
+    {"occurred_at": NOON, "agent": "h", "kind": "setting", "name": "fsync", "statement_id": 5},
+    {"occurred_at": NOON + 1, "agent": "h", "kind": "setting", "name": "port", "statement_id": 0},
+    {"occurred_at": NOON, "agent": "h", "kind": "role", "name": "x", "statement_id": 0},
 ]
 
 

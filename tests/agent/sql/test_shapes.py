@@ -18,9 +18,10 @@ CASES = [
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["sql"][:60])
 def test_a_statement_has_the_shape_of_the_golden_table(shape_of, case):
     shape = shape_of(case["sql"])
+    digested = shape.redacted_text if "password" in case.get("flags", ()) else case["sql"]
     expected = Shape(
         status=ParseStatus.PARSED,
-        digest=hashlib.sha256(case["sql"].encode()).hexdigest(),
+        digest=hashlib.sha256(digested.encode()).hexdigest(),
         redacted_text=case.get("redacted_text", case["sql"]),
         statements=case.get("statements", 1),
         fingerprint=shape.fingerprint,

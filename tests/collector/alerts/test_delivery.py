@@ -386,12 +386,6 @@ def test_the_configuration_becomes_receivers_routes_and_policy(tmp_path):
             alerts.close()
 
 
-def test_a_route_with_an_unknown_kind_is_refused(tmp_path):
-    section = schema.Alerts.model_validate({"routes": [{"kinds": ["gaurd"], "receivers": []}]})
-    with pytest.raises(AlertsError, match="route 1 names unknown kinds: gaurd"):
-        alerts_from(section, tmp_path)
-
-
 def test_findings_below_the_minimum_reach_nobody(open_alerts):
     policy = Policy(minimum_severity="critical")
     alerts = open_alerts([webhook("hook")], transport=Post(), policy=policy)
