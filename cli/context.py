@@ -38,7 +38,7 @@ err = Console(stderr=True, highlight=False)
 
 def read_config(path: Path | None) -> Config:
     """The configuration, or exit 78 with its problems on standard error."""
-    if path is None and DEFAULT_CONFIG.exists():
+    if path is None and _may_exist(DEFAULT_CONFIG):
         path = DEFAULT_CONFIG
     try:
         return load(path)
@@ -46,6 +46,14 @@ def read_config(path: Path | None) -> Config:
         for problem in error.problems:
             err.print(f"✗ {problem}", style="red", markup=False)
         raise typer.Exit(Exit.CONFIGURATION) from None
+
+
+def _may_exist(path: Path) -> bool:
+    """True as well where we may not look: to go on with the defaults would mislead."""
+    try:
+        return path.exists()
+    except PermissionError:
+        return True
 
 
 def fail(message: str, code: Exit = Exit.FOUND) -> NoReturn:

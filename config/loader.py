@@ -53,7 +53,13 @@ def load(path: Path | None = None, environment: Mapping[str, str] | None = None)
 def _files(path: Path | None) -> list[Path]:
     if path is None:
         return []
-    if not path.is_file():
+    try:
+        found = path.is_file()
+    except PermissionError:
+        raise ConfigError(
+            [f"{path}: cannot be read: its folder is closed to this account; run as root"]
+        ) from None
+    if not found:
         raise ConfigError([f"{path}: cannot be read: no such file; give --config FILE"])
     return [path, *sorted((path.parent / "conf.d").glob("*.yaml"))]
 

@@ -21,6 +21,8 @@ DEADLINE_SECONDS = 3.0
 EXPIRES_SOON = timedelta(days=14)
 SERVICE: str = uplink_pb2.DESCRIPTOR.services_by_name["Uplink"].full_name
 RENEW = "renew it, and write certificate and key in place: both programs read them again"
+STRANGE_SIGNS = ("SETTINGS", "Socket closed")
+"""An HTTP/2 server begins with a SETTINGS frame; one that wants TLS hangs up instead."""
 TLS_SIGNS = ("ssl", "tls", "handshake", "certificate")
 
 
@@ -67,10 +69,12 @@ def _unreachable(address: str, tls: TlsFiles | None, error: RpcError) -> Check:
             f"openssl s_client -connect {address} -CAfile {tls.ca} -cert {tls.certificate} "
             f"-key {tls.key}  # the collector needs collector.tls, of the same ca",
         )
-    if code is StatusCode.DEADLINE_EXCEEDED or "Socket closed" in details:
+    if "Permission denied" in details:
+        return bad("collector", f"{address} is closed to this account", "sudo pgwarden doctor")
+    if code is StatusCode.DEADLINE_EXCEEDED or any(sign in details for sign in STRANGE_SIGNS):
         return bad(
             "collector",
-            f"{address}: something listens and does not speak our protocol: {details}",
+            f"{address}: something listens, but does not speak our protocol as configured",
             "pgwarden up  # or: agent.tls, where the collector has collector.tls",
         )
     return bad("collector", f"nothing answers at {address}", "pgwarden up")

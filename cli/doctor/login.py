@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import shlex
 from collections.abc import Iterator
@@ -213,15 +214,15 @@ def _as_agents_account(
 ) -> tuple[Connection | None, str]:
     """Root asks for what the agent's account may: peer authentication looks at who connects."""
     try:
-        owner = config.agent.state_dir.stat()
-    except OSError:
+        owner = pwd.getpwuid(config.agent.state_dir.stat().st_uid)
+    except (OSError, KeyError):
         return None, ""
-    if os.geteuid() != 0 or owner.st_uid == 0:
+    if os.geteuid() != 0 or owner.pw_uid == 0:
         return None, ""
     try:
-        with _effective_user(owner.st_uid):
-            return clusters.connect(cluster), config.agent.state_dir.owner()
-    except (psycopg.Error, KeyError):
+        with _effective_user(owner.pw_uid):
+            return clusters.connect(cluster), owner.pw_name
+    except psycopg.Error:
         return None, ""
 
 
