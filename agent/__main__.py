@@ -22,8 +22,9 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 import structlog
 
+from agent.canary import Canary
 from agent.capture import Capture, Inbox
-from agent.clusters import Clusters
+from agent.clusters import APPLICATION_NAME, Clusters
 from agent.guard.actions import Actions
 from agent.guard.hold import Guard, OnTimeout
 from agent.guard.watchdog_link import WatchdogError, WatchdogLink
@@ -106,6 +107,9 @@ class Agent:
         self._mode = config.guard.mode
         self._degraded: list[str] = []
         self._metrics = AgentMetrics(__version__, ready=self.problems)
+        self._canary = Canary(APPLICATION_NAME)
+        self._silent: set[str] = set()
+        self._restarts = 0
         # Worker processes first: nothing may be started by fork once gRPC runs.
         cache = ShapeCache()
         self._parser = ParserClient(cache)
@@ -179,6 +183,7 @@ class Agent:
             if now >= rescan_at:
                 rescan_at = now + self._config.capture.rescan_seconds
                 self._clusters.rescan(self._capture)
+                self._look_after_parts()
             if not self._recorder.alive or (self._capture and not self._capture.alive):
                 log.error("agent.thread_ended", reason="its error is above")
                 return False
@@ -186,6 +191,28 @@ class Agent:
                 beat_at = now + beat_seconds
                 notify(alive=True, status="; ".join(self.problems()) or "watching")
         return True
+
+    def _look_after_parts(self) -> None:
+        watched = self._clusters.all()
+        self._metrics.capture("pgaudit", up=any(each.audit is not None for each in watched))
+        restarts = self._parser.counters.restarts
+        for _ in range(restarts - self._restarts):
+            self._metrics.parser_restarted()
+        self._restarts = restarts
+        if self._source is not None:
+            self._judge_canary()
+
+    def _judge_canary(self) -> None:
+        taken_at = self._clusters.taken_at_seconds()
+        silent = set()
+        for cluster, at_seconds in taken_at.items():
+            for probe, ok in self._canary.judge(cluster, at_seconds, time.time()).items():
+                self._metrics.canary(probe, ok=ok)
+                if not ok:
+                    silent.add(f"{cluster}: the probe on {probe} does not fire")
+        for sentence in silent - self._silent:
+            log.error("probe.silent", reason=sentence)
+        self._silent = silent
 
     def stop(self) -> None:
         """Probes first, so that nothing is held; then what was seen is made durable and sent."""
@@ -263,6 +290,7 @@ class Agent:
     def _statement(self, statement: Statement, shape: Shape) -> None:
         self._metrics.statements(statement.source.value)
         self._metrics.parsed(shape.status.value)
+        self._canary.observe(statement)
 
     def _verdict(self, verdict: Verdict) -> None:
         self._metrics.verdict(verdict.action.value, verdict.outcome.value, verdict.held_us / 1e6)
@@ -288,7 +316,7 @@ class Agent:
         return pb.Status(
             capture=kinds.get((ebpf, audit), "none"),
             guard_mode=self._mode.value,
-            degraded=[*self._degraded, *self._clusters.problems()],
+            degraded=[*self._degraded, *self._clusters.problems(), *sorted(self._silent)],
         )
 
     def _obey(self, command: pb.Command) -> pb.CommandResult:

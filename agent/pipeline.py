@@ -172,12 +172,34 @@ class Pipeline:
         settled = self._settled(statement)
         view = View(shape, statement.session, statement.text_bytes, statement.protocol)
         match = decide(self._judge().judge(view))
+        if match is None and settled is not None and settled.outcome is not None:
+            self._refused_without_rule(statement, shape, settled)
+            return settled.decision.rule_id
         if match is None or match.action is RuleAction.OBSERVE:
             return match.rule.id if match else ""
         verdict = _verdict(statement, shape, match, self._mode, settled)
         self._on_verdict(verdict)
         self._builder.add_verdict(verdict, statement.session, shape.redacted_text)
         return match.rule.id
+
+    def _refused_without_rule(self, statement: Statement, shape: Shape, settled: Settled) -> None:
+        """The judge was late and ``on_timeout`` is deny: on the record like a rule's verdict."""
+        verdict = Verdict(
+            at_us=statement.started_at_us,
+            backend=statement.session.key,
+            statement_id=statement.id,
+            rule_id=settled.decision.rule_id,
+            title=settled.decision.title,
+            severity=Severity.HIGH,
+            action=RuleAction.DENY,
+            mode=self._mode,
+            outcome=settled.outcome or Outcome.FAILED,
+            reason=settled.reason,
+            digest=shape.digest,
+            held_us=settled.held_us,
+        )
+        self._on_verdict(verdict)
+        self._builder.add_verdict(verdict, statement.session, shape.redacted_text)
 
 
 def _verdict(

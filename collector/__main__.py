@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+from typing import NamedTuple
 
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
@@ -64,12 +65,21 @@ def run(config: CollectorConfig) -> int:
     return 0
 
 
+class Totals(NamedTuple):
+    seconds: float = 0.0
+    batches: int = 0
+    duplicates: int = 0
+    dropped: int = 0
+    rejected: int = 0
+
+
 class Collector:
     def __init__(self, config: CollectorConfig) -> None:
         self._config = config
         self._metrics = CollectorMetrics(__version__, ready=self.problems)
         self._agents = Agents()
         self._tails = Tails()
+        self._totals = Totals()
         self._store = Store(config.data_dir, self._committed, config.commit_seconds)
         self._sessions = LiveSessions(self._store.frame("SELECT * FROM sessions"))
         self._alerts: Alerts = alerts_from(config.alerts, config.data_dir, self._record_alert)
@@ -142,7 +152,26 @@ class Collector:
     def _committed(self, committed: Committed) -> None:
         self._sessions.observe(committed)
         self._tails.publish(committed)
+        self._count(committed)
         self._thinking.offer(committed)
+
+    def _count(self, committed: Committed) -> None:
+        """What the parts count as totals, as increments of the metrics."""
+        counters = self._store.segments.counters
+        now = Totals(
+            counters.commit_seconds,
+            counters.batches,
+            counters.duplicates,
+            self._tails.dropped,
+            sum(self._uplink.rejected.values()),
+        )
+        before, self._totals = self._totals, now
+        rows = {table: frame.height for table, frame in committed.frames.items()}
+        self._metrics.committed(now.batches - before.batches, rows, now.seconds - before.seconds)
+        self._metrics.duplicate(now.duplicates - before.duplicates)
+        self._metrics.tail_dropped(now.dropped - before.dropped)
+        for _ in range(now.rejected - before.rejected):
+            self._metrics.rejected("poison")
 
     def _record_alert(self, record: AlertRecord) -> None:
         self._store.append("alerts", alert_rows(record))

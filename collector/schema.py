@@ -156,8 +156,8 @@ VERDICTS = _table(
     "One row for each rule's word on one statement.",
     "occurred_at",
     "occurred_at:t agent pid:p backend_started_at:t statement_id:u rule_id title severity action"
-    " mode outcome reason digest held_us:i cluster database user_name application_name identity_kind"
-    " identity_name text",
+    " mode outcome reason digest held_us:i cluster database user_name application_name"
+    " identity_kind identity_name text",
     {
         "rule_id": "The rule.",
         "action": "What the rule asks: `observe`, `alert`, `deny`, `cancel` or `terminate`.",

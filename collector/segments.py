@@ -90,6 +90,8 @@ class SegmentCounters:
     """For the metrics page; written by the commit thread, but duplicates by the streams."""
 
     commits: int = 0
+    batches: int = 0
+    """Of agents, made durable."""
     failures: int = 0
     rows: int = 0
     bytes: int = 0
@@ -262,6 +264,7 @@ class Segments:
             fsync_folder(self._data_dir / FOLDER / name)
         self._ledger.append(time.time_ns() // 1000, files, sources)
         self.counters.rows += sum(file.rows for file in files)
+        self.counters.batches += sum(submission.batch is not None for submission in group)
         self.counters.bytes += sum(file.bytes for file in files)
         snapshots = tuple(item for submission in group for item in submission.snapshots)
         return Committed(seq, frames, snapshots)
