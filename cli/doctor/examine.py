@@ -12,7 +12,7 @@ from pathlib import Path
 from agent.capture import Inbox
 from agent.clusters import Clusters
 from agent.discovery import PROC, PROGRAM, Cluster, discover
-from cli.doctor.check import Check, Look, attempt, bad, good, skipped, warn
+from cli.doctor.check import Check, Look, Mark, attempt, bad, good, skipped, warn
 from cli.doctor.collector import check_collector, check_metrics
 from cli.doctor.host import check_host
 from cli.doctor.login import Connection, open_login
@@ -34,11 +34,14 @@ START_ONE = "systemctl start postgresql  # the agent finds it by itself within s
 def examine(config: Config) -> Iterator[Check]:
     """Lines as they are found; takes seconds, most of them for the canaries."""
     yield from check_host(config)
-    yield from attempt("loader", lambda: check_loader(config))
+    loadable = True
+    for check in attempt("loader", lambda: check_loader(config)):
+        loadable = check.mark is not Mark.BAD
+        yield check
     yield from attempt("parser", check_parser)
     yield from attempt("rules", lambda: check_rules(config))
     yield from attempt("identities", lambda: check_identities(config))
-    yield from _check_servers(config)
+    yield from check_servers(config, loadable=loadable)
     yield from attempt("collector", lambda: check_collector(config))
     for name, listen in (
         ("agent.metrics", config.agent.metrics),
@@ -47,12 +50,13 @@ def examine(config: Config) -> Iterator[Check]:
         yield from attempt("metrics", partial(check_metrics, name, listen))
 
 
-def _check_servers(config: Config) -> Iterator[Check]:
+def check_servers(config: Config, *, loadable: bool = True) -> Iterator[Check]:
+    """``loadable``: there is a loader that works, where one is wanted."""
     clusters = Clusters(config.agent, Inbox(), lambda _: None, None, None)
     watched: list[Cluster] = []
     yield from attempt("server", lambda: _find(config, clusters, watched))
     for cluster in watched:
-        yield from _check_server(config, clusters, cluster)
+        yield from _check_server(config, clusters, cluster, loadable)
     if not watched:
         yield from (skipped(aspect, "server") for aspect in PER_SERVER)
 
@@ -109,7 +113,9 @@ def _is_hidden(process: Path) -> bool:
         return False
 
 
-def _check_server(config: Config, clusters: Clusters, cluster: Cluster) -> Iterator[Check]:
+def _check_server(
+    config: Config, clusters: Clusters, cluster: Cluster, loadable: bool
+) -> Iterator[Check]:
     name = cluster.name
     yield from attempt("version", lambda: check_version(cluster), name)
     logins: list[Connection] = []
@@ -117,18 +123,27 @@ def _check_server(config: Config, clusters: Clusters, cluster: Cluster) -> Itera
     if not logins:
         for aspect in ("settings", "pgaudit", "grants"):
             yield replace(skipped(aspect, "login"), server=name)
-        yield from attempt("probes", lambda: check_probes(config, cluster, None), name)
+        yield from _check_probes(config, cluster, None, loadable)
     else:
         with closing(logins[0]) as login:
             looks: dict[str, Look] = {
                 "settings": lambda: check_settings(cluster, login),
                 "pgaudit": lambda: check_audit(config, cluster, login),
                 "grants": lambda: check_grants(config, cluster, login),
-                "probes": lambda: check_probes(config, cluster, login),
             }
             for aspect, look in looks.items():
                 yield from attempt(aspect, look, name)
+            yield from _check_probes(config, cluster, login, loadable)
     yield from attempt("guard", lambda: check_guard(config, cluster), name)
+
+
+def _check_probes(
+    config: Config, cluster: Cluster, login: Connection | None, loadable: bool
+) -> Iterator[Check]:
+    if loadable:
+        yield from attempt("probes", lambda: check_probes(config, cluster, login), cluster.name)
+    else:
+        yield replace(skipped("probes", "loader"), server=cluster.name)
 
 
 def _log_in(

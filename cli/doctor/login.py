@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import pwd
 import re
@@ -25,7 +26,7 @@ Connection = psycopg.Connection[Any]
 GRANTS = Path(__file__).parents[2] / "agent" / "catalog" / "grants.sql"
 """The one place that says what the role needs."""
 OUR_ROLE = "pgwarden"
-HBA_ADDRESS = "127.0.0.1/32"
+LOOPBACK = "127.0.0.1/32"
 SUPERUSER_SQL = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
 
 
@@ -61,12 +62,12 @@ def access_to(config: Config, clusters: Clusters, cluster: Cluster) -> Access:
     except psycopg.Error as error:
         # libpq quotes the part that it stumbled over, which may be the password.
         raise BadDsnError(re.sub(r'"[^"]*"', '"…"', one_line(str(error)))) from None
-    role = str(words.get("user") or "")
+    role = str(words.get("user") or os.environ.get("PGUSER") or getpass.getuser())
     host = str(words.get("host") or words.get("hostaddr") or "")
     return Access(
         cluster,
-        role or "(the account's own name)",
-        str(words.get("dbname") or role),
+        role,
+        str(words.get("dbname") or os.environ.get("PGDATABASE") or role),
         by_dsn=True,
         local=not host or host.startswith(("/", "@")),
     )
@@ -113,8 +114,16 @@ def remedy_for(said: str, access: Access) -> str:
         ),
     ):
         if re.search(pattern, said):
-            return "\n".join(lines(access))
+            return _from_there("\n".join(lines(access)), said)
     return "\n".join([*_create_role(access), *_hba_line(access)])
+
+
+def _from_there(remedy: str, said: str) -> str:
+    """The server says which address it sees us come from."""
+    seen = re.search(r'entry for host "([0-9a-f.:]+)"', said)
+    if seen is None:
+        return remedy
+    return remedy.replace(LOOPBACK, f"{seen[1]}/{128 if ':' in seen[1] else 32}")
 
 
 def grants(role: str) -> list[str]:
@@ -165,7 +174,7 @@ def _hba_line(access: Access) -> list[str]:
     line = (
         f"local  all  {access.role}  peer"
         if access.local
-        else f"host  all  {access.role}  {HBA_ADDRESS}  scram-sha-256"
+        else f"host  all  {access.role}  {LOOPBACK}  scram-sha-256"
     )
     return [
         f"-- a line in {_hba_file(access)}, above those that say otherwise:",

@@ -6,16 +6,17 @@ import sys
 
 from agent.identity import IdentityError
 from agent.probes.errors import CaptureUnavailable
-from agent.probes.loader import OBJECT, Loader, open_loader
+from agent.probes.loader import open_loader
 from agent.probes.ring import ring_size
+from cli.doctor.bcc_trial import FEW_SESSIONS, SMALL_RING_BYTES, try_bcc
 from cli.doctor.check import Check, bad, good, one_line, warn
 from config import Config
 from config.schema import Loader as Wanted
 from model.statement import ParseStatus
 from rules import DEFAULT_PACKS, RuleError, RuleSet
 
-SMALL_RING_BYTES = 4096
-FEW_SESSIONS = 16
+REASON_CHARACTERS = 200
+"""libbpf and clang explain at length; the beginning says it."""
 REINSTALL = "pip install --require-hashes -r requirements.lock"
 SAMPLE = b"SELECT name FROM staff WHERE id = 7"
 
@@ -25,35 +26,41 @@ def check_loader(config: Config) -> list[Check]:
     capture = config.agent.capture
     if not capture.ebpf:
         return [good("loader", "not needed: agent.capture.ebpf is false")]
+    wanted = capture.loader
+    refusal = None if wanted is Wanted.BCC else _try_libbpf()
+    if refusal is None and wanted is not Wanted.BCC:
+        other = try_bcc("import")
+        second = f"no bcc as a second one ({_reason(other)})" if other else "bcc is there too"
+        return [
+            good("loader", f"{wanted.value} takes libbpf; the kernel takes the probes; {second}")
+        ]
+    if refusal is not None and wanted is Wanted.LIBBPF:
+        return [_no_loader(f"libbpf: {_reason(refusal)}", refusal)]
+    bcc = try_bcc("load")
+    if bcc is None:
+        why = f" (libbpf: {_reason(refusal)})" if refusal else ""
+        return [good("loader", f"{wanted.value} takes bcc; the kernel takes the probes{why}")]
+    if refusal is None:
+        return [_no_loader(f"bcc: {_reason(bcc)}", bcc)]
+    return [_no_loader(f"libbpf: {_reason(refusal)}; bcc: {_reason(bcc)}", refusal)]
+
+
+def _try_libbpf() -> CaptureUnavailable | None:
     try:
-        loader = open_loader(capture.loader.value)
+        loader = open_loader("libbpf")
         loader.unload(loader.load(ring_size(SMALL_RING_BYTES), FEW_SESSIONS))
     except CaptureUnavailable as error:
-        return [_loader_fails(error, capture.loader)]
-    return [good("loader", _loader_works(loader, capture.loader))]
+        return error
+    return None
 
 
-def _loader_works(loader: Loader, wanted: Wanted) -> str:
-    other = f"; {_bcc()}" if loader.name == "libbpf" else ""
-    return f"{wanted.value} takes {loader.name}; the kernel accepts the probes{other}"
+def _no_loader(sentence: str, error: CaptureUnavailable) -> Check:
+    remedy = error.remedy or "set agent.capture.ebpf: false"
+    return bad("loader", f"{sentence}; the pgaudit log alone remains", remedy)
 
 
-def _loader_fails(error: CaptureUnavailable, wanted: Wanted) -> Check:
-    sentence = f"{wanted.value}: {one_line(error.reason)[:400]}; the pgaudit log alone remains"
-    if wanted is Wanted.LIBBPF and not OBJECT.exists() and _bcc() == "bcc is there too":
-        return bad("loader", sentence, f"{error.remedy}\n# or set agent.capture.loader: auto")
-    return bad("loader", sentence, error.remedy or "set agent.capture.ebpf: false")
-
-
-def _bcc() -> str:
-    """Imported for real, in a process that ends soon: a broken bcc is no second loader."""
-    from agent.probes.bcc_loader import import_bcc
-
-    try:
-        import_bcc()
-    except CaptureUnavailable as error:
-        return f"no bcc as a second one ({one_line(error.reason)})"
-    return "bcc is there too"
+def _reason(error: CaptureUnavailable) -> str:
+    return one_line(error.reason)[:REASON_CHARACTERS]
 
 
 def check_parser() -> list[Check]:

@@ -201,6 +201,15 @@ def test_a_refused_login_gets_the_remedy_for_what_was_said(said, remedy):
     assert remedy in remedy_for(said, ACCESS)
 
 
+@pytest.mark.parametrize(
+    ("address", "line"),
+    [("10.0.0.7", "10.0.0.7/32  scram"), ("fd00::7", "fd00::7/128  scram"), ("[local]", "127.0")],
+)
+def test_the_line_for_pg_hba_has_the_address_that_the_server_sees(address, line):
+    said = f'FATAL: no pg_hba.conf entry for host "{address}", user "pgwarden"'
+    assert line in remedy_for(said, replace(ACCESS, by_dsn=True, local=False))
+
+
 def test_a_server_that_the_probes_do_not_know_is_bad():
     assert check_version(CLUSTER)[0].mark is Mark.GOOD
     assert check_version(replace(CLUSTER, version=11))[0].mark is Mark.BAD
@@ -270,7 +279,8 @@ def test_what_listens_and_is_no_collector_is_bad():
 
 
 def test_a_port_of_metrics_is_free_taken_or_nowhere():
-    with socket.create_server(("127.0.0.1", 0)) as other:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
         port = other.getsockname()[1]
         [taken] = check_metrics("agent.metrics", Listen(port=port))
     [free] = check_metrics("agent.metrics", Listen(port=port))

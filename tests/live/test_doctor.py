@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from cli.doctor.check import Check, Mark
 from cli.doctor.collector import check_collector, check_metrics
-from cli.doctor.examine import _check_servers
+from cli.doctor.examine import check_servers
 from cli.doctor.login import grants
 from config import Config
 from tests.live.postgres import PostgresCluster, free_port, server_folder
@@ -50,7 +50,7 @@ def configured(cluster: PostgresCluster, access: dict | None = None, **agent) ->
 
 
 def server_checks(cluster: PostgresCluster, access: dict | None = None, **agent) -> list[Check]:
-    found = _check_servers(Config.model_validate(configured(cluster, access, **agent)))
+    found = check_servers(Config.model_validate(configured(cluster, access, **agent)))
     return [check for check in found if check.server == str(cluster.port)]
 
 
@@ -138,6 +138,26 @@ def test_lines_for_a_person_have_marks_and_remedies(watched, tmp_path):
     assert "✗ collector" in answer.out
     assert "    pgwarden up" in answer.out
     assert answer.err == ""
+
+
+@pytest.mark.kernel
+def test_a_configured_bcc_is_tried_and_used(watched, tmp_path):
+    capture = {"loader": "bcc"}
+    answer = doctor(
+        tmp_path, configured(watched, state_dir=str(tmp_path), capture=capture), "--json"
+    )
+    [loader] = [row for row in answer.rows if row.get("aspect") == "loader"]
+    if loader["mark"] == "bad" and "not installed" in loader["sentence"]:
+        pytest.skip("bcc is not installed")
+    assert loader["mark"] == "good", loader
+    assert "PortalRun fires" in [row.get("sentence") for row in answer.rows]
+
+
+def test_without_a_loader_the_probes_are_skipped_and_the_rest_goes_on(watched):
+    config = Config.model_validate(configured(watched))
+    checks = list(check_servers(config, loadable=False))
+    assert [check.sentence for check in of(checks, "probes")] == ["skipped: no loader"]
+    assert of(checks, "grants")[0].mark is Mark.GOOD
 
 
 @pytest.mark.kernel
