@@ -33,6 +33,7 @@ MAP_CALLS = {
     "DISCARD": "ringbuf_discard",
 }
 """What ``compat.bpf.h`` does by macro for libbpf, where bcc wants a method of the map."""
+OWN_INCLUDE = re.compile(r'^#include "(?!compat)(\w+\.bpf\.h)"$', re.MULTILINE)
 MAP_CALL = re.compile(rf"\b({'|'.join(MAP_CALLS)})\((\w+), ")
 
 
@@ -57,7 +58,7 @@ class BccLoader:
         ]
         complaints: list[str] = []
         try:
-            text = for_bcc(self._source.read_text()).encode()
+            text = for_bcc(one_text(self._source)).encode()
             with _stderr_to(complaints):
                 program = self._bcc.BPF(text=text, cflags=flags)
                 programs = {
@@ -80,6 +81,20 @@ class BccLoader:
     def unload(self, loaded: Loaded) -> None:
         program: Any = loaded.owner
         program.cleanup()
+
+
+def one_text(source: Path) -> str:
+    """The source with our own headers in place: bcc rewrites no map call in an included file."""
+    seen: set[str] = set()
+
+    def include(line: re.Match[str]) -> str:
+        name = line[1]
+        if name in seen:
+            return ""
+        seen.add(name)
+        return OWN_INCLUDE.sub(include, source.with_name(name).read_text())
+
+    return OWN_INCLUDE.sub(include, source.read_text())
 
 
 def for_bcc(source: str) -> str:

@@ -131,7 +131,7 @@ class EbpfSource:
         """
         if cluster in self.clusters:
             return
-        self._forget_predecessors(cluster)
+        predecessors = self._predecessors(cluster)
         key = (cluster.device, cluster.inode)
         instance = self._instances.get(key)
         if instance is None:
@@ -140,6 +140,9 @@ class EbpfSource:
         self._names[number] = cluster.name
         watched = _Watched(cluster, number)
         instance.watched.append(watched)
+        # Not before: the last cluster of a binary would take the probes with it.
+        for old in predecessors:
+            self.remove(old)
         try:
             self._watch(instance, watched, postmaster_started_us(cluster, instance.binary))
         except UnreadableError:
@@ -272,11 +275,9 @@ class EbpfSource:
         key = started_us.to_bytes(8, "little", signed=True)
         instance.map("clusters").update(key, CLUSTER.pack(number, watch))
 
-    def _forget_predecessors(self, cluster: Cluster) -> None:
+    def _predecessors(self, cluster: Cluster) -> list[Cluster]:
         """A restarted server replaces the one that used the same data directory."""
-        for old in self.clusters:
-            if old.data_directory == cluster.data_directory:
-                self.remove(old)
+        return [old for old in self.clusters if old.data_directory == cluster.data_directory]
 
     def _find_open_sessions(self, instance: _Instance, watched: _Watched) -> None:
         states = instance.map("sessions")

@@ -12,7 +12,7 @@ from agent.probes.loader import OBJECT, SOURCE, open_loader
 from agent.sources.ebpf import EbpfSource
 from tests.kernel.capture import Capture
 
-PARTS = (SOURCE, SOURCE.with_name("postgres.bpf.h"), SOURCE.with_name("compat.bpf.h"))
+PARTS = tuple(SOURCE.parent.glob("*.bpf.[ch]"))
 
 
 @pytest.fixture(scope="session")

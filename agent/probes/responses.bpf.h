@@ -1,0 +1,165 @@
+/* Which writes to a client are worth a record, and how much of them is copied. */
+#ifndef PGWARDEN_RESPONSES_BPF_H
+#define PGWARDEN_RESPONSES_BPF_H
+
+#include "sessions.bpf.h"
+
+struct writing {
+	__u64 start;
+	__u64 bytes;
+	__u8 ready;
+	__u8 aligned;
+};
+
+INLINE void fill_response(struct response_record *record, struct session_state *session,
+			  struct writing *write)
+{
+	fill_head(&record->head, RECORD_RESPONSE, session->session_us);
+	record->bytes_sent = session->bytes;
+	record->requested_us = session->starts ? session->requested_us : 0;
+	record->write_bytes = write->bytes;
+	record->carry_bytes = 0;
+	record->head_bytes = 0;
+	record->tail_bytes = 0;
+	record->write = session->writes;
+	record->aligned = write->aligned;
+	record->ready = write->ready;
+	record->padding = 0;
+	session->bytes = 0;
+}
+
+INLINE void fill_carry(struct response_record *record, struct session_state *session)
+{
+	/* bcc would turn a copy between maps and records into a call: a loop is neither. */
+	__u64 *to = (__u64 *)(record + 1);
+	__u64 *from = (__u64 *)session->carry;
+	for (int i = 0; i < CARRY_BYTES / 8; i++)
+		to[i] = from[i];
+	record->carry_bytes = session->carry_bytes;
+}
+
+INLINE int send_small(struct session_state *session, struct writing *write)
+{
+	struct response_record *record = RESERVE(records, sizeof(*record) + RESPONSE_SMALL);
+	if (!record) /* since 6.15 the ring's lock may be given up under contention */
+		record = RESERVE(records, sizeof(*record) + RESPONSE_SMALL);
+	if (!record)
+		return 0;
+	__u32 bytes = write->bytes;
+	if (bytes > RESPONSE_SMALL)
+		bytes = RESPONSE_SMALL;
+	fill_response(record, session, write);
+	bpf_probe_read_user(record + 1, bytes, (void *)write->start);
+	record->head_bytes = bytes;
+	SUBMIT(records, record, wakeup());
+	return 1;
+}
+
+INLINE int send_medium(struct session_state *session, struct writing *write)
+{
+	struct response_record *record =
+		RESERVE(records, sizeof(*record) + CARRY_BYTES + RESPONSE_MEDIUM);
+	if (!record)
+		return 0;
+	char *data = (char *)(record + 1) + CARRY_BYTES;
+	fill_response(record, session, write);
+	fill_carry(record, session);
+	if (write->bytes <= RESPONSE_MEDIUM) {
+		__u32 bytes = write->bytes;
+		if (bytes > RESPONSE_MEDIUM)
+			bytes = RESPONSE_MEDIUM;
+		bpf_probe_read_user(data, bytes, (void *)write->start);
+		record->head_bytes = bytes;
+	} else {
+		bpf_probe_read_user(data, RESPONSE_HEAD, (void *)write->start);
+		bpf_probe_read_user(data + RESPONSE_HEAD, RESPONSE_TAIL,
+				    (void *)(write->start + write->bytes - RESPONSE_TAIL));
+		record->head_bytes = RESPONSE_HEAD;
+		record->tail_bytes = RESPONSE_TAIL;
+	}
+	SUBMIT(records, record, wakeup());
+	return 1;
+}
+
+INLINE int send_large(struct session_state *session, struct writing *write)
+{
+	struct response_record *record =
+		RESERVE(records, sizeof(*record) + CARRY_BYTES + RESPONSE_LARGE);
+	if (!record)
+		return 0;
+	char *data = (char *)(record + 1) + CARRY_BYTES;
+	__u32 bytes = write->bytes < RESPONSE_LARGE ? write->bytes : RESPONSE_LARGE;
+	if (bytes > RESPONSE_LARGE)
+		bytes = RESPONSE_LARGE;
+	fill_response(record, session, write);
+	fill_carry(record, session);
+	bpf_probe_read_user(data, bytes, (void *)write->start);
+	record->head_bytes = bytes;
+	SUBMIT(records, record, wakeup());
+	return 1;
+}
+
+/* The end of a write that is not copied, for a message that goes on in the next one. */
+INLINE void keep_carry(struct session_state *session, struct writing *write)
+{
+	session->carry_bytes = 0;
+	if (write->bytes < SEND_BUFFER_BYTES) /* flushed: its last message is complete */
+		return;
+	if (bpf_probe_read_user(session->carry, CARRY_BYTES,
+				(void *)(write->start + write->bytes - CARRY_BYTES)) == 0)
+		session->carry_bytes = CARRY_BYTES;
+}
+
+/* ReadyForQuery at the end of the write, of which the buffer's end may have cut off the beginning.
+ * The last six bytes go into one number, the last one lowest. */
+INLINE __u8 ends_ready(struct session_state *session, struct writing *write)
+{
+	__u8 tail[READY_BYTES] = {};
+	__u64 last = 0;
+	if (write->bytes >= READY_BYTES)
+		bpf_probe_read_user(tail, READY_BYTES,
+				    (void *)(write->start + write->bytes - READY_BYTES));
+	else if (session->carry_bytes)
+		for (int i = 0; i < READY_BYTES; i++)
+			tail[i] = session->carry[CARRY_BYTES - READY_BYTES + i];
+	for (int i = 0; i < READY_BYTES; i++)
+		last = last << 8 | tail[i];
+	if (write->bytes < READY_BYTES)
+		for (int i = 0; i < READY_BYTES - 1; i++)
+			if (i < write->bytes)
+				last = last << 8 | read_u8(write->start + i);
+	if ((last >> 8 & 0xffffffffff) != ((__u64)'Z' << 32 | 5))
+		return 0;
+	return (last & 0xff) == 'I' || (last & 0xff) == 'T' || (last & 0xff) == 'E';
+}
+
+INLINE void begin_round_trip(struct session_state *session)
+{
+	session->writes = 0;
+	session->starts = 0;
+	session->full_copies = 0;
+	session->carry_bytes = 0;
+	session->outer_stack = 0;
+	session->text = 0;
+}
+
+/* Which writes are worth a record: the end of a round trip, what the server flushed on purpose (an
+ * error always is), and full buffers where several statements share one round trip. */
+INLINE int worth_sending(struct session_state *session, struct writing *write, int flushed)
+{
+	if (write->ready)
+		return 1;
+	if (session->walsender || (write->aligned && !flushed))
+		if (write->aligned && read_u8(write->start) == 'E')
+			return 1;
+	if (session->walsender)
+		return 0;
+	if (flushed)
+		return 1;
+	if (session->starts < 2 || session->full_copies >= FULL_COPIES)
+		return 0;
+	session->full_copies += 1;
+	return 1;
+}
+
+#endif

@@ -1,0 +1,177 @@
+/* The maps, and which processes are client backends of a watched cluster. */
+#ifndef PGWARDEN_SESSIONS_BPF_H
+#define PGWARDEN_SESSIONS_BPF_H
+
+#include "compat.bpf.h"
+#include "postgres.bpf.h"
+
+#ifndef RING_BYTES
+#define RING_BYTES (8 << 20) /* the loader sets the real size */
+#endif
+#ifndef SESSIONS
+#define SESSIONS 8192
+#endif
+#define CLUSTERS 256
+
+DECLARE_RING(records, RING_BYTES);
+DECLARE_ARRAY(configs, struct config);
+DECLARE_ARRAY(judges, struct judge);
+DECLARE_ARRAY(blanks, struct session_state); /* too large for the stack */
+DECLARE_HASH(sessions, __u32, struct session_state, SESSIONS);
+DECLARE_HASH(clusters, __s64, struct cluster, CLUSTERS);
+DECLARE_PERCPU_ARRAY(losses, __u64, LOSSES);
+
+#define INLINE static __always_inline
+
+INLINE void count_loss(__u32 reason)
+{
+	__u64 *count = LOOKUP(losses, &reason);
+	if (count)
+		*count += 1;
+}
+
+INLINE struct config *find_config(void)
+{
+	__u32 zero = 0;
+	return LOOKUP(configs, &zero);
+}
+
+INLINE struct session_state *find_session(void)
+{
+	__u32 pid = bpf_get_current_pid_tgid() >> 32;
+	return LOOKUP(sessions, &pid);
+}
+
+INLINE __u64 read_u64(__u64 address)
+{
+	__u64 value = 0;
+	bpf_probe_read_user(&value, sizeof(value), (void *)address);
+	return value;
+}
+
+INLINE __u8 read_u8(__u64 address)
+{
+	__u8 value = 0;
+	bpf_probe_read_user(&value, sizeof(value), (void *)address);
+	return value;
+}
+
+/* The reader looks every few milliseconds by itself: waking it for each record would cost the
+ * backend more than the record. */
+INLINE __u64 wakeup(void)
+{
+#ifdef PGWARDEN_BCC
+	return BPF_RB_NO_WAKEUP; /* bcc 0.26 cannot ask how full the ring is */
+#else
+	__u64 limit = bpf_ringbuf_query(&records, BPF_RB_RING_SIZE) / 4;
+	return bpf_ringbuf_query(&records, BPF_RB_AVAIL_DATA) > limit ? BPF_RB_FORCE_WAKEUP
+								      : BPF_RB_NO_WAKEUP;
+#endif
+}
+
+INLINE void fill_head(struct record_head *head, __u32 kind, __s64 session_us)
+{
+	head->kind = kind;
+	head->pid = bpf_get_current_pid_tgid() >> 32;
+	head->at_ns = bpf_ktime_get_ns();
+	head->session_us = session_us;
+}
+
+/* When the client's message arrived. MyBEEntry never changes in a backend: read once. */
+INLINE __s64 read_requested(struct config *config, __u64 base, struct session_state *session)
+{
+	if (!session->status && config->my_be_entry)
+		session->status = read_u64(base + config->my_be_entry);
+	if (!session->status)
+		return 0;
+	return read_u64(session->status + config->status_activity_start);
+}
+
+/* A backend of a cluster that nobody asked for: say so once. */
+INLINE void report_stranger(__s64 started_us)
+{
+	struct cluster unknown = {};
+	if (INSERT(clusters, &started_us, &unknown))
+		return;
+	struct stranger_record *record = RESERVE(records, sizeof(*record));
+	if (!record) {
+		DELETE(clusters, &started_us);
+		count_loss(LOSS_STRANGER);
+		return;
+	}
+	fill_head(&record->head, RECORD_STRANGER, 0);
+	record->started_us = started_us;
+	SUBMIT(records, record, wakeup());
+}
+
+/* The state of a client backend at its first hit; NULL for everybody else. Parallel workers,
+ * background workers and autovacuum have no Port. */
+INLINE struct session_state *meet(struct config *config, __u64 base)
+{
+	__u32 zero = 0;
+	__u32 pid = bpf_get_current_pid_tgid() >> 32;
+	if (!read_u64(base + config->my_proc_port))
+		return 0;
+	__s64 started_us = read_u64(base + config->pg_start_time);
+	struct cluster *cluster = LOOKUP(clusters, &started_us);
+	if (!cluster) {
+		report_stranger(started_us);
+		return 0;
+	}
+	if (!cluster->watched)
+		return 0;
+	struct session_state *blank = LOOKUP(blanks, &zero);
+	if (!blank)
+		return 0;
+	INSERT(sessions, &pid, blank);
+	struct session_state *session = LOOKUP(sessions, &pid);
+	if (!session) {
+		count_loss(LOSS_TABLE_FULL);
+		return 0;
+	}
+	session->session_us = read_u64(base + config->my_start_timestamp);
+	session->cluster = cluster->number;
+	session->walsender = read_u8(base + config->am_walsender);
+	session->starting = read_u8(base + config->client_auth_in_progress);
+	return session;
+}
+
+INLINE void announce(struct config *config, __u64 base, struct session_state *session)
+{
+	struct session_record *record = RESERVE(records, sizeof(*record));
+	if (!record) {
+		count_loss(LOSS_SESSION); /* and try again at the next hit */
+		return;
+	}
+	__u64 port = read_u64(base + config->my_proc_port);
+	__u64 raddr = port + config->port_raddr;
+	fill_head(&record->head, RECORD_SESSION, session->session_us);
+	record->cluster = session->cluster;
+	record->family = 0;
+	bpf_probe_read_user(&record->family, 2, (void *)raddr);
+	bpf_probe_read_user(&record->port_be, 2, (void *)(raddr + 2));
+	__u32 skip = record->family == 10 ? 8 : 4; /* sin6_addr lies behind sin6_flowinfo */
+	bpf_probe_read_user(record->address, 16, (void *)(raddr + skip));
+	bpf_probe_read_user_str(record->user, NAME_BYTES,
+				(void *)read_u64(port + config->port_user_name));
+	bpf_probe_read_user_str(record->database, NAME_BYTES,
+				(void *)read_u64(port + config->port_database_name));
+	bpf_probe_read_user_str(record->application, NAME_BYTES,
+				(void *)read_u64(base + config->application_name));
+	SUBMIT(records, record, wakeup());
+	session->announced = 1;
+}
+
+INLINE struct session_state *enter(struct config *config, __u64 base)
+{
+	struct session_state *session = find_session();
+	if (!session)
+		session = meet(config, base);
+	if (!session)
+		return 0;
+	if (!session->announced)
+		announce(config, base, session);
+	return session;
+}
+
+#endif
