@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -35,9 +34,8 @@ class SnapshotWatcher:
 
     ``connect(database)`` gives an autocommit connection and should name itself
     ``application_name=pgwarden``; '' asks for the home database, the one from which what belongs
-    to the whole cluster is read. A connection is kept for the home database only, so that idle
-    databases can be dropped. ``send`` gets a snapshot when it says something new, and all of them
-    again every ``resend_seconds``.
+    to the whole cluster is read. ``send`` gets a snapshot when it says something new, and all of
+    them again every ``resend_seconds``.
     """
 
     def __init__(
@@ -55,7 +53,6 @@ class SnapshotWatcher:
         self._interval = interval_seconds
         self._clock = clock
         self._resend = resend_seconds
-        self._home: psycopg.Connection[Any] | None = None
         self._sent: dict[str, tuple[str, float]] = {}
         self._lock = threading.Condition()
         self._due: list[float] = [clock()]
@@ -81,11 +78,8 @@ class SnapshotWatcher:
 
     def run(self) -> None:
         """Until ``stop``; a server that does not answer is a problem, not an end."""
-        try:
-            while self._wait():
-                self.look()
-        finally:
-            self._close()
+        while self._wait():
+            self.look()
 
     def look(self) -> int:
         """One round over all databases; returns the number of snapshots sent."""
@@ -112,17 +106,20 @@ class SnapshotWatcher:
         return False
 
     def _snapshots(self, problems: list[str]) -> list[Snapshot]:
+        """A new connection each round: an old one keeps values of settings that only new sessions
+        take over (``log_disconnections``), and keeps its database from being dropped.
+        """
         taken: list[Snapshot] = []
         try:
-            home = self._home_connection()
-            taken.append(take_snapshot(home, self._cluster))
-            self.taken_at_seconds = time.time()
-            databases = list_databases(home)
+            with self._connect("") as home:
+                taken.append(take_snapshot(home, self._cluster))
+                self.taken_at_seconds = time.time()
+                databases = list_databases(home)
+                name_of_home = home.info.dbname
         except (SnapshotError, psycopg.Error, OSError) as error:
-            self._close()
             problems.append(f"{self._cluster}: {_one_line(error)}")
             return taken
-        others = [name for name in databases if name != home.info.dbname]
+        others = [name for name in databases if name != name_of_home]
         if len(others) > MAX_DATABASES:
             problems.append(
                 f"{self._cluster} has {len(others)} databases; only {MAX_DATABASES} are read"
@@ -135,11 +132,6 @@ class SnapshotWatcher:
                 problems.append(f"{self._cluster}/{name}: {_one_line(error)}")
         return taken
 
-    def _home_connection(self) -> psycopg.Connection[Any]:
-        if self._home is None or self._home.closed or self._home.broken:
-            self._home = self._connect("")
-        return self._home
-
     def _send_if_new(self, snapshot: Snapshot) -> bool:
         known, at = self._sent.get(snapshot.database, ("", 0.0))
         now, said = self._clock(), fingerprint(snapshot)
@@ -148,12 +140,6 @@ class SnapshotWatcher:
         self._send(snapshot)
         self._sent[snapshot.database] = (said, now)
         return True
-
-    def _close(self) -> None:
-        if self._home is not None:
-            with suppress(psycopg.Error):
-                self._home.close()
-        self._home = None
 
 
 def _one_line(error: Exception) -> str:

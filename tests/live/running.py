@@ -1,0 +1,159 @@
+"""``pgwarden up`` on a cluster of ours, the way an operator runs it, and what its record says."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from tests.live.postgres import PostgresCluster, free_port
+
+READY_SECONDS = 30
+WAIT_SECONDS = 15
+COMMAND = [sys.executable, "-m", "cli.main"]
+
+
+def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    out = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(out.get(key), dict)
+        out[key] = merged(out[key], value) if both else value
+    return out
+
+
+class Running:
+    """Started by ``with``; ``config`` is laid over a configuration that watches ``cluster``."""
+
+    def __init__(self, cluster: PostgresCluster, config: dict[str, Any] | None = None) -> None:
+        self.cluster = cluster
+        self.folder = Path(tempfile.mkdtemp(prefix="pgwarden-up-"))
+        self.agent_port, self.collector_port = free_port(), free_port()
+        socket = f"unix:{self.folder}/collector.sock"
+        base = {
+            "agent": {
+                "name": "test-host",
+                "state_dir": str(self.folder / "agent"),
+                "collector": socket,
+                "metrics": {"port": self.agent_port},
+                "only_configured_clusters": True,
+                "clusters": [
+                    {
+                        "port": cluster.port,
+                        "data_directory": str(cluster.data),
+                        "name": "main",
+                        "dsn": cluster.dsn(user="pgwarden"),
+                    }
+                ],
+                "catalog": {"interval_seconds": 2},
+                "capture": {"rescan_seconds": 0.5},
+            },
+            "collector": {
+                "data_dir": str(self.folder / "collector"),
+                "listen": [socket],
+                "metrics": {"port": self.collector_port},
+            },
+        }
+        self.config = self.folder / "pgwarden.yaml"
+        self.config.write_text(yaml.safe_dump(merged(base, config or {})))
+        self.data_dir = self.folder / "collector"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> "Running":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        subprocess.run(["rm", "-rf", str(self.folder)], check=True)
+
+    def start(self, program: str = "up", wait: bool = True) -> None:
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [*COMMAND, program, "--config", str(self.config)], stdout=log, stderr=log
+            )
+        if wait:
+            ports = {"up": (self.collector_port, self.agent_port), "agent": (self.agent_port,)}
+            for port in ports.get(program, (self.collector_port,)):
+                self.wait_ready(port)
+
+    def stop(self) -> int:
+        if self.process is None or self.process.poll() is not None:
+            return self.process.returncode if self.process else 0
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "log").read_text(errors="backslashreplace")
+
+    def child(self, name: str) -> int:
+        """Pid of the agent or collector."""
+        assert self.process is not None
+        parent = self.process.pid
+        for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
+            if name.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+                return int(pid)
+        raise AssertionError(f"no {name} among the children of {parent}:\n{self.log}")
+
+    def pgwarden(self, *words: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*COMMAND, *words, "--config", str(self.config)],
+            capture_output=True, text=True, timeout=timeout, check=False,
+            env=os.environ | {"COLUMNS": "200"},
+        )  # fmt: skip
+
+    def sql(self, query: str) -> list[dict[str, Any]]:
+        """Through the command line, as an investigator asks."""
+        done = self.pgwarden("sql", query, "--json")
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+    def wait_sql(self, query: str, timeout: float = WAIT_SECONDS) -> list[dict[str, Any]]:
+        """Until the query has rows."""
+        return self.wait(lambda: self.sql(query), query, timeout)
+
+    def wait(self, ask: Callable[[], Any], what: str, timeout: float = WAIT_SECONDS) -> Any:
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            answer = ask()
+            if answer:
+                return answer
+            time.sleep(0.2)
+        raise AssertionError(f"not within {timeout} s: {what}\n{self.log[-3000:]}")
+
+    def wait_ready(self, port: int) -> None:
+        def ready() -> bool:
+            try:
+                return httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
+            except httpx.TransportError:
+                return False
+
+        self.wait(ready, f"ready on {port}", READY_SECONDS)
+
+    def metrics(self, port: int) -> dict[str, float]:
+        """``name{labels}`` -> value."""
+        text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+        lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
+        return {name: float(value) for name, _, value in lines}
+
+
+def prepare(cluster: PostgresCluster) -> None:
+    """Roles and tables that the tests speak of."""
+    with cluster.connect() as connection:
+        connection.execute(
+            "CREATE ROLE pgwarden LOGIN IN ROLE pg_monitor;"
+            "CREATE ROLE app LOGIN; CREATE ROLE bot LOGIN; CREATE ROLE analyst;"
+            "CREATE SCHEMA shop; CREATE TABLE shop.orders (id int PRIMARY KEY, note text);"
+            "CREATE TABLE shop.prices (id int); ALTER TABLE shop.orders OWNER TO app;"
+            "INSERT INTO shop.orders SELECT i, 'n' FROM generate_series(1, 100) i;"
+            "GRANT USAGE ON SCHEMA shop TO app, bot;"
+            "GRANT SELECT ON ALL TABLES IN SCHEMA shop TO bot"
+        )
