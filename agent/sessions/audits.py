@@ -4,6 +4,8 @@ pgaudit writes a record before the statement ends, in the order of the backend's
 the records of one top-level statement one number.
 """
 
+from bisect import bisect_left
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import islice
@@ -61,30 +63,49 @@ def nearly(candidates: Iterable[Execution], record: AuditLogged) -> Execution | 
 
 def within(root: Execution, record: AuditLogged) -> Execution:
     """The part of a statement that a record of its group is about."""
+    for child in root.children:
+        if child.audits and child.audits[0].substatement_id == record.substatement_id:
+            return child
     return nearly(root.children, record) or root
 
 
-def claimed(loose: Iterable[AuditGroup], started: Execution) -> Found | None:
+def hand_down(root: Execution, child: Execution) -> None:
+    """The log told of what EXECUTE runs before the probe did: those records are the child's."""
+    number = next(
+        (r.substatement_id for r in root.audits if has_text(r) and nearly((child,), r)), None
+    )
+    theirs = [record for record in root.audits if record.substatement_id == number]
+    if len(theirs) < len(root.audits):
+        child.audits = theirs
+        root.audits = [record for record in root.audits if record.substatement_id != number]
+
+
+def claimed(loose: deque[AuditGroup], started: Execution) -> Found | None:
     """The waiting records that are about a statement which starts just now.
 
     Records come in the order of the statements: if the first that is not older than this start
     is about another statement, this one has none.
     """
-    for group in islice(loose, _LOOSE_LOOK):
-        if _ran_at(started, group.records[-1].at_ns, 0):
-            record = next((r for r in group.records if find((started,), r)), None)
-            return (group, started, record) if record else None
-    return None
+    first = bisect_left(loose, started.started_at_us * 1000, key=_written_before_ns)
+    if first == len(loose):
+        return None
+    group = loose[first]
+    record = next((r for r in group.records if find((started,), r)), None)
+    return (group, started, record) if record else None
 
 
-def owner(loose: Iterable[AuditGroup], before: AuditGroup, execution: Execution) -> Found | None:
-    """The waiting records, written before those of ``before``, that are nearly about this one."""
-    for group in islice(loose, _LOOSE_LOOK):
-        if group is before or group.statement_id == before.statement_id:
-            return None
-        record = next((r for r in group.records if nearly((execution,), r)), None)
-        if record:
-            return group, execution, record
+def owner(loose: deque[AuditGroup], before: AuditGroup, execution: Execution) -> Found | None:
+    """The waiting records, written before those of ``before``, that are about this statement, or
+    nearly about it.
+    """
+    for match, slack_ns in ((find, 0), (nearly, _CLOCK_SLACK_NS)):
+        since_ns = execution.started_at_us * 1000 - slack_ns
+        first = bisect_left(loose, since_ns, key=_written_before_ns)
+        for group in islice(loose, first, first + _LOOSE_LOOK):
+            if group.statement_id == before.statement_id:
+                break
+            if record := next((r for r in group.records if match((execution,), r)), None):
+                return group, execution, record
     return None
 
 
@@ -100,12 +121,19 @@ def _may_be(execution: Execution, record: AuditLogged) -> bool:
 
 
 def _ran_at(execution: Execution, at_ns: int, slack_ns: int) -> bool:
-    # Log times are cut to milliseconds, or with %t to seconds.
-    precision_ns = _SECOND_NS if at_ns % _SECOND_NS == 0 else 1_000_000
-    if at_ns + precision_ns + slack_ns < execution.started_at_us * 1000:
+    if _cut_ns(at_ns) + slack_ns < execution.started_at_us * 1000:
         return False
     ended_at_us = execution.ended_at_us
     return not ended_at_us or at_ns - slack_ns <= ended_at_us * 1000 + 1000
+
+
+def _cut_ns(at_ns: int) -> int:
+    """The latest that a log time can mean: they are cut to milliseconds, or with %t to seconds."""
+    return at_ns + (_SECOND_NS if at_ns % _SECOND_NS == 0 else 1_000_000)
+
+
+def _written_before_ns(group: AuditGroup) -> int:
+    return _cut_ns(group.records[-1].at_ns)
 
 
 def only_audited(id: int, session: Session, records: list[AuditLogged]) -> Execution:

@@ -5,7 +5,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeAlias
 
-from agent.sessions.audits import AuditGroup, claimed, find, nearly, only_audited, owner, within
+from agent.sessions.audits import (
+    AuditGroup,
+    Found,
+    claimed,
+    find,
+    hand_down,
+    nearly,
+    only_audited,
+    owner,
+    within,
+)
 from agent.sessions.backend import Backend
 from agent.sessions.execution import Execution
 from agent.sessions.known import logged, seen
@@ -65,8 +75,8 @@ class SessionTracker:
         self._lost: Counter[str] = Counter()
         self._waiting: WaitingRoom[_Waiting] = WaitingRoom(merge_window_us)
         self._settling: WaitingRoom[tuple[Backend, Execution]] = WaitingRoom(_SETTLE_US)
-        self._nearing: WaitingRoom[tuple[Backend, AuditGroup]]
-        self._nearing = WaitingRoom(min(_NEARING_US, merge_window_us // 2))
+        near_us = min(_NEARING_US, merge_window_us // 2)
+        self._nearing: WaitingRoom[tuple[Backend, AuditGroup]] = WaitingRoom(near_us)
         self._departed: WaitingRoom[tuple[_Slot, Backend]] = WaitingRoom(_LINGER_US)
 
     def observe(self, event: Event) -> list[Output]:
@@ -87,7 +97,7 @@ class SessionTracker:
             case SessionEnded():
                 self._end(self._backend(event.backend, event.at_ns, out), event.at_ns // 1000, out)
             case Lost():
-                pass  # counted by its source; it says nothing of a session
+                pass  # counted by its source
         return out
 
     def expire(self, now_us: int) -> list[Output]:
@@ -95,8 +105,7 @@ class SessionTracker:
         out: list[Output] = []
         for backend, execution in self._settling.due(now_us):
             self._leave(backend, execution, out)
-        for backend, group in self._nearing.due(now_us):
-            self._approach(backend, group, out)
+        self._approach(self._nearing.due(now_us), out)
         for backend, item in self._waiting.due(now_us):
             self._give_up(backend, item, out)
         for slot, backend in self._departed.due(now_us):
@@ -106,8 +115,7 @@ class SessionTracker:
     def flush(self) -> list[Output]:
         """Everything that has ended, without waiting longer; for the end of the program."""
         out: list[Output] = []
-        while self._nearing:
-            self._approach(*self._nearing.pop(), out)
+        self._approach([self._nearing.pop() for _ in range(len(self._nearing))], out)
         while self._waiting:
             self._give_up(*self._waiting.pop(), out)
         while self._settling:
@@ -231,8 +239,11 @@ class SessionTracker:
             text = text[: self._limits.short_text_bytes]
         self._text_bytes += len(text)
         execution = backend.start(event, self._id(), text)
-        if backend.loose and (found := claimed(backend.loose, execution)):
-            self._take(backend, *found, out)  # the log was faster than the probe
+        # The log may have been faster than the probe.
+        if execution.parent and execution.parent.audits:
+            hand_down(execution.parent, execution)
+        elif backend.loose and (found := claimed(backend.loose, execution)):
+            self._take(backend, found, out)
 
     def _answer(self, event: ResponseSent, out: list[Output]) -> None:
         backend = self._backend(event.backend, event.at_ns, out)
@@ -291,7 +302,7 @@ class SessionTracker:
         if execution is None:
             self._wait(backend, group, record, out)
             return
-        self._take(backend, group, execution, record, out)
+        self._take(backend, (group, execution, record), out)
 
     def _audited_backend(self, record: AuditLogged, out: list[Output]) -> Backend:
         key = record.backend
@@ -323,21 +334,15 @@ class SessionTracker:
             if len(self._nearing) > self._limits.waiting:
                 self._nearing.pop()
 
-    def _take(
-        self,
-        backend: Backend,
-        group: AuditGroup,
-        execution: Execution,
-        record: AuditLogged,
-        out: list[Output],
-    ) -> None:
+    def _take(self, backend: Backend, found: Found, out: list[Output]) -> None:
         """The group's statement is found; records that came before it are its own as well."""
+        group, execution, record = found
         group.root = execution.root
         self._add(execution, record)
-        earlier, group.records = group.records, []
-        for other in earlier:
+        for other in group.records:
             if other is not record:
                 self._add(within(group.root, other), other)
+        group.records = []
         if group in backend.loose:
             backend.loose.remove(group)
         for member in (group.root, *group.root.children):
@@ -345,13 +350,14 @@ class SessionTracker:
                 self._settle(backend, member, out)
         self._conclude_before(backend, group, execution, out)
 
-    def _approach(self, backend: Backend, group: AuditGroup, out: list[Output]) -> None:
-        """The statement may have come by now; if none did, one that ran nearly then will do."""
-        if group.root is None and not group.left:
-            for record in group.records:
-                if execution := nearly(backend.unmatched, record):
-                    self._take(backend, group, execution, record, out)
-                    return
+    def _approach(self, groups: list[tuple[Backend, AuditGroup]], out: list[Output]) -> None:
+        """The statements may have come by now; where none did, one that ran nearly then will do."""
+        for match in (find, nearly):
+            for backend, group in groups:
+                for record in group.records if group.root is None and not group.left else ():
+                    if execution := match(backend.unmatched, record):
+                        self._take(backend, (group, execution, record), out)
+                        break
 
     def _close_group(self, backend: Backend, root: Execution, out: list[Output]) -> None:
         """pgaudit has gone on to the next statement: nothing more comes for this one."""
@@ -372,7 +378,7 @@ class SessionTracker:
             elif first.root is matched.root or not first.ended_at_us:
                 return
             elif earlier := owner(backend.loose, group, first):
-                self._take(backend, *earlier, out)
+                self._take(backend, earlier, out)
             else:
                 self._leave(backend, first, out)
 
@@ -381,7 +387,7 @@ class SessionTracker:
             if not item.left:
                 self._leave(backend, item, out)
             return
-        self._approach(backend, item, out)
+        self._approach([(backend, item)], out)
         if item.root is None and not item.left:
             item.left = True
             backend.loose.remove(item)

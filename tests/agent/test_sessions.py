@@ -373,6 +373,21 @@ def test_execute_and_what_it_runs_each_get_their_record():
     assert child.parent_id == parent.id
 
 
+def test_what_execute_runs_gets_its_records_although_the_log_was_faster():
+    talk = Dialogue(window_us=1_500_000)
+    prepared = "prepare p as select * from u, v"
+    for sid in (9, 10):
+        talk.audit(1.2, sid, prepared, sub=1, obj="public.u")
+        talk.audit(1.2, sid, prepared, sub=1, obj="public.v")
+        talk.audit(1.4, sid, "execute p(4)", sub=2, cls="MISC", command="EXECUTE")
+    for at in (1, 1.5):
+        talk.start(at, "execute p(4)").start(at + 0.1, prepared, depth=1)
+        talk.answer(at + 0.4, ("SELECT", 1))
+    said = sorted(talk.wait(3).wait(200).statements(), key=lambda s: s.id)
+    assert [s.audit.command for s in said] == ["EXECUTE", "SELECT"] * 2
+    assert [s.audit.objects for s in said] == [(), ("table:public.u", "table:public.v")] * 2
+
+
 @pytest.mark.parametrize(
     ("captured", "full", "audited"),
     [
