@@ -62,6 +62,7 @@ BROKEN = 1
 M_ARENA_MAX = -8
 SWITCH_SECONDS = 0.0005
 """A held backend waits for this interpreter: the default of 5 ms between threads is too long."""
+JUDGED_TEXTS = 5_000
 DRAIN_SECONDS = 3.0
 LOOP_SECONDS = 0.25
 
@@ -71,7 +72,8 @@ def run(config: AgentConfig) -> int:
     sys.setswitchinterval(SWITCH_SECONDS)
     keep_heap_small()
     try:
-        judge = Judge(RuleSet.load(config.rules.packs or [DEFAULT_PACKS], config.rules.vars))
+        rules = RuleSet.load(config.rules.packs or [DEFAULT_PACKS], config.rules.vars)
+        judge = Judge(rules, JUDGED_TEXTS)
         identify = identifier(config)
     except (RuleError, IdentityError) as error:
         log.error("configuration.bad", problem=str(error))

@@ -13,6 +13,8 @@ from model.verdict import Outcome, Severity
 
 KEY = (*SCOPE, "rule_id", "who")
 # Said in this order when one group has several: what went wrong comes first.
+OPERATOR = "operator"
+"""The rule id of verdicts that a person gave: ``pgwarden kill``."""
 OUTCOMES = {
     Outcome.FAILED.value: "was to be stopped, and was not",
     Outcome.TOO_LATE.value: "was stopped too late",
@@ -45,6 +47,14 @@ def guard_findings(verdicts: pl.DataFrame | None) -> list[Finding]:
     return [_finding(row) for row in groups.iter_rows(named=True)]
 
 
+def _sentence(row: dict[str, Any], outcome: str) -> str:
+    reason = row["reason"] or row["title"]
+    if row["rule_id"] == OPERATOR:
+        return f"The session of {row['who']} was {outcome}, {row['title']}: {reason}"
+    told = OUTCOMES.get(outcome, outcome)
+    return f"A statement of {row['who']} {told} by rule {row['rule_id']}: {reason}"
+
+
 def _finding(row: dict[str, Any]) -> Finding:
     rule, who = row["rule_id"], row["who"]
     outcome = next((word for word in OUTCOMES if word in row["outcomes"]), "")
@@ -54,8 +64,7 @@ def _finding(row: dict[str, Any]) -> Finding:
         detector=f"guard.{rule}",
         severity=Severity(row["severity"]) if row["severity"] in SEVERITIES else Severity.MEDIUM,
         title=f"{row['title']}: {who}",
-        sentence=f"A statement of {who} {OUTCOMES.get(outcome, outcome)} by rule {rule}: "
-        f"{row['reason'] or row['title']}",
+        sentence=_sentence(row, outcome),
         at_us=row["at_us"],
         agent=row["agent"],
         cluster=row["cluster"],

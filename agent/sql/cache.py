@@ -14,7 +14,7 @@ ENTRY_OVERHEAD_BYTES = 1_500
 class ShapeCache:
     """Least recently used first out; bounded in entries and bytes; safe for many threads."""
 
-    def __init__(self, max_entries: int = 10_000, max_bytes: int = 24 << 20) -> None:
+    def __init__(self, max_entries: int = 5_000, max_bytes: int = 12 << 20) -> None:
         self._max_entries = max_entries
         self._max_bytes = max_bytes
         self._entries: OrderedDict[bytes, tuple[Shape, float]] = OrderedDict()

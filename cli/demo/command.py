@@ -36,6 +36,9 @@ def demo(
     json: Annotated[
         Path | None, typer.Option("--json", help="Write the summary to this file.")
     ] = None,
+    picture: Annotated[
+        Path | None, typer.Option("--picture", help="Draw what the terminal showed as SVG.")
+    ] = None,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the record's folder behind.")] = False,
 ) -> None:
     """Show pgwarden at its job on a PostgreSQL 15 of its own."""
@@ -43,7 +46,7 @@ def demo(
         fail("the demo attaches eBPF probes: run it as root (sudo ./run demo)", Exit.USAGE)
     if not server_folder().exists():
         fail("PostgreSQL 15 is not installed: ./run setup installs it")
-    console = Console(highlight=False)
+    console = Console(highlight=False, record=picture is not None)
     started = time.monotonic()
     # A service manager's stop must also undo everything, so it takes the way of Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -54,6 +57,8 @@ def demo(
     except KeyboardInterrupt:
         failures = []
     finally:
+        if picture is not None:
+            console.save_svg(str(picture), title="./run demo")
         if keep:
             console.print(f"kept: {folder}", markup=False)
         else:
@@ -93,6 +98,8 @@ def _run(
         summary = summarise(folder / "collector", len(receiver.received))
         summary["duration_seconds"] = round(time.monotonic() - started, 1)
         _say_where_to_look(console, config, ports, summary)
+        if once:
+            console.print("  (--once ends all of it now; without --once it stays up)", style="dim")
         if json is not None:
             json.write_bytes(orjson.dumps(summary, option=orjson.OPT_INDENT_2) + b"\n")
         if not once:

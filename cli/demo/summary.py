@@ -22,7 +22,10 @@ def summarise(data_dir: Path, alerts_delivered: int) -> dict[str, Any]:
             return {str(key): int(n) for key, n in views.execute(sql).fetchall()}
 
         sources = groups("SELECT source, count(*) FROM statements GROUP BY 1")
-        kinds = groups("SELECT kind, count(DISTINCT id) FROM findings GROUP BY 1")
+        kinds = groups(
+            "SELECT kind, count(DISTINCT id) FROM findings WHERE detector <> 'drift.baseline' "
+            "GROUP BY 1"
+        )
         return {
             "statements": {name: sources.get(name, 0) for name in ("ebpf", "pgaudit", "both")},
             "sessions": count(
