@@ -27,6 +27,7 @@ log = structlog.get_logger(__name__)
 AUDIT_POLL_SECONDS = 0.5
 CONNECT_SECONDS = 5
 SUPERUSER = "superuser=true"
+ATTACH_SECONDS = 10.0
 DEFAULT_SOCKET_FOLDER = "/tmp"
 """PostgreSQL's own, where the server names none."""
 APPLICATION_NAME = "pgwarden"
@@ -41,7 +42,7 @@ class Watched:
     stop: threading.Event = field(default_factory=threading.Event)
     audit: PgauditSource | None = None
     catalog: SnapshotWatcher | None = None
-    attached: bool = False
+    attached: threading.Event = field(default_factory=threading.Event)
     """The probes were tried; ``problems`` says where they failed."""
     superusers: frozenset[str] | None = None
     problems: dict[str, str] = field(default_factory=dict)
@@ -102,7 +103,7 @@ class Clusters:
 
     def is_attached(self, watched: Watched) -> bool:
         """True as well where there are no probes to attach."""
-        return self._source is None or watched.attached
+        return self._source is None or watched.attached.is_set()
 
     def problems(self) -> list[str]:
         problems = []
@@ -166,7 +167,7 @@ class Clusters:
             log.error("probes.refused", reason=str(refusal))
         attached = {cluster.postmaster_pid for cluster in self._source.clusters}
         for watched in new:
-            watched.attached = True
+            watched.attached.set()
             if watched.cluster.postmaster_pid not in attached:
                 watched.problems["probes"] = "the probes could not be attached"
 
@@ -193,7 +194,16 @@ class Clusters:
                 self._config.catalog.interval_seconds,
             )
             name = f"catalog-{watched.cluster.name}"
-            threading.Thread(target=watched.catalog.run, name=name, daemon=True).start()
+            threading.Thread(
+                target=self._watch_catalog, args=(watched,), name=name, daemon=True
+            ).start()
+
+    def _watch_catalog(self, watched: Watched) -> None:
+        # After the probes: our own queries are statements too, and both sources should see them.
+        if self._source is not None:
+            watched.attached.wait(ATTACH_SECONDS)
+        if watched.catalog is not None:
+            watched.catalog.run()
 
     def _take_snapshot(self, watched: Watched, snapshot: Snapshot) -> None:
         if CatalogKind.ROLE in snapshot.kinds:
@@ -224,6 +234,8 @@ class Clusters:
         return psycopg.connect(make_conninfo(base, **words), autocommit=True)
 
     def _follow_log(self, watched: Watched) -> None:
+        if self._source is not None:
+            watched.attached.wait(ATTACH_SECONDS)
         source = self._audit_source(watched)
         if source is None:
             return

@@ -67,7 +67,7 @@ def verdict(row: Row) -> Text:
     stopped = outcome in ("prevented", "cancelled", "terminated")
     return Text.assemble(
         (clock(row.get("occurred_at")) + " ", "dim"),
-        (f"{'✋' if stopped else '⚠'} {outcome} ", "bold red" if stopped else "yellow"),
+        (f"{'✖' if stopped else '!'} {outcome} ", "bold red" if stopped else "yellow"),
         (who(row) + "  ", "cyan"),
         _shortened(str(row.get("text") or f"session of pid {row.get('pid')}")),
         (f"  rule {row.get('rule_id')}: {printable(str(row.get('reason') or ''))}", "yellow"),

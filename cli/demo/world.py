@@ -43,6 +43,8 @@ CREATE TABLE hr.salaries (person text PRIMARY KEY, amount numeric);
 INSERT INTO hr.salaries SELECT 'person ' || i, 1000 * i FROM generate_series(1, 50) i;
 GRANT USAGE ON SCHEMA hr TO shop_owner, analyst;
 GRANT SELECT ON hr.salaries TO shop_owner;
+GRANT SELECT ON pg_hba_file_rules TO pgwarden;
+GRANT EXECUTE ON FUNCTION pg_hba_file_rules() TO pgwarden;
 """
 
 SERVICE_SCRIPT = """
