@@ -18,9 +18,9 @@ from model.statement import Source
 
 _CLOCK_SLACK_NS = 250_000_000
 """Between the probe's clock and the log's, which are set from one another by estimate."""
-_LOOSE_LOOK = 100
-"""Waiting records that a statement is compared with at most, so that a backend whose statements
-the probe does not see costs no more than that.
+_LOOSE_LOOK = 50
+"""Waiting records to either side of its start that a statement is compared with at most, so that
+a backend whose statements the probe does not see costs no more than that.
 """
 _OUTER_COMMANDS = frozenset(("EXECUTE", "CALL", "DO"))
 _SECOND_NS = 1_000_000_000
@@ -98,10 +98,10 @@ def owner(loose: deque[AuditGroup], before: AuditGroup, execution: Execution) ->
     """The waiting records, written before those of ``before``, that are about this statement, or
     nearly about it.
     """
-    for match, slack_ns in ((find, 0), (nearly, _CLOCK_SLACK_NS)):
-        since_ns = execution.started_at_us * 1000 - slack_ns
-        first = bisect_left(loose, since_ns, key=_written_before_ns)
-        for group in islice(loose, first, first + _LOOSE_LOOK):
+    first = bisect_left(loose, execution.started_at_us * 1000, key=_written_before_ns)
+    near_by = list(islice(loose, max(first - _LOOSE_LOOK, 0), first + _LOOSE_LOOK))
+    for match in (find, nearly):
+        for group in near_by:
             if group.statement_id == before.statement_id:
                 break
             if record := next((r for r in group.records if match((execution,), r)), None):

@@ -316,7 +316,7 @@ class EbpfSource:
         records = instance.ring.drain()
         if not records:
             return []
-        offset_ns = time.time_ns() - time.monotonic_ns()
+        offset_ns = _unix_minus_monotonic_ns()
         events: list[Event] = []
         for event in instance.decoder.decode(records, offset_ns):
             if isinstance(event, Stranger):
@@ -363,3 +363,14 @@ def _require_initial_pid_namespace() -> None:
             "the agent runs in a pid namespace of its own",
             "run its container in the host's pid namespace (hostPID: true, --pid=host)",
         )
+
+
+def _unix_minus_monotonic_ns() -> int:
+    """A thread switch between the two readings would move every time of this lot by milliseconds,
+    so the pair that was read in the least time counts.
+    """
+    pairs = []
+    for _ in range(3):
+        before, unix, after = time.monotonic_ns(), time.time_ns(), time.monotonic_ns()
+        pairs.append((after - before, unix - (before + after) // 2))
+    return min(pairs)[1]
