@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from agent.probes.loader import OBJECT, SOURCE
-
+SOURCE = Path(__file__).with_name("postgres.bpf.c")
+OBJECT = Path(__file__).with_name("postgres.bpf.o")
 MULTIARCH_INCLUDES = Path("/usr/include/x86_64-linux-gnu")
 """clang looks there for a host program, not for one that runs in the kernel."""
 

@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
+from agent.probes.build import OBJECT, SOURCE
 from agent.probes.errors import CaptureUnavailable
 from agent.probes.symbols import PROBES
 
-SOURCE = Path(__file__).with_name("postgres.bpf.c")
-OBJECT = Path(__file__).with_name("postgres.bpf.o")
 EXIT_PROGRAM = "on_exit"
 PROGRAMS = (*PROBES, EXIT_PROGRAM)
 MAPS = ("records", "configs", "judges", "sessions", "clusters", "losses")

@@ -13,7 +13,8 @@ INLINE __u32 hold(void)
 	struct judge *judge = LOOKUP(judges, &zero);
 	if (!judge || !judge->hold)
 		return 0;
-	if (bpf_ktime_get_ns() - judge->beat_ns > judge->window_ns)
+	/* No subtraction: a beat may come between the two readings, and be the later one. */
+	if (bpf_ktime_get_ns() > judge->beat_ns + judge->window_ns)
 		return 0; /* nobody would let it go again */
 	if (bpf_send_signal(STOP_SIGNAL)) {
 		count_loss(LOSS_SIGNAL);
