@@ -5,7 +5,6 @@ from __future__ import annotations
 import platform
 import struct
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal, Protocol
 
 from agent.probes.build import OBJECT, SOURCE
