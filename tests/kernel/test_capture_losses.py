@@ -115,8 +115,7 @@ def test_the_libbpf_loader_stays_small(compiled_probes, cluster):
         "def rss():\n"
         "    return int(Path('/proc/self/statm').read_text().split()[1]) * 4\n"
         "from agent.discovery import cluster_at\n"
-        "from agent.probes.kernel import _bpf
-from agent.sources.ebpf import EbpfSource\n"
+        "from agent.sources.ebpf import EbpfSource\n"
         "from agent.probes.loader import open_loader\n"
         "before = rss()\n"
         "source = EbpfSource(loader=open_loader('libbpf'))\n"
@@ -136,8 +135,7 @@ def test_without_rights_the_reason_and_the_remedy_are_told(compiled_probes, clus
         "import os\n"
         "from agent.discovery import cluster_at\n"
         "from agent.probes.errors import CaptureUnavailable\n"
-        "from agent.probes.kernel import _bpf
-from agent.sources.ebpf import EbpfSource\n"
+        "from agent.sources.ebpf import EbpfSource\n"
         "import agent.probes.libbpf, agent.probes.bcc_loader\n"
         f"cluster = cluster_at({cluster.postmaster_pid})\n"
         "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
