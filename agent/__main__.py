@@ -111,6 +111,7 @@ class Agent:
         self._metrics = AgentMetrics(__version__, ready=self.problems)
         self._canary = Canary(APPLICATION_NAME)
         self._silent: set[str] = set()
+        self._told: set[str] = set()
         self._restarts = 0
         # Worker processes first: nothing may be started by fork once gRPC runs.
         cache = ShapeCache()
@@ -137,6 +138,7 @@ class Agent:
             on_change=self._clusters.poke,
             on_verdict=self._verdict,
             on_statement=self._statement,
+            on_held=lambda settled: self._metrics.held(settled.held_us / 1e6),
             on_lost=self._count_lost,
             send_full_text=config.send_full_text,
         )
@@ -201,6 +203,10 @@ class Agent:
         for _ in range(restarts - self._restarts):
             self._metrics.parser_restarted()
         self._restarts = restarts
+        problems = set(self._clusters.problems())
+        for sentence in sorted(problems - self._told):
+            log.warning("degraded", reason=sentence)
+        self._told = problems
         if self._source is not None:
             self._judge_canary()
 
@@ -295,7 +301,7 @@ class Agent:
         self._canary.observe(statement)
 
     def _verdict(self, verdict: Verdict) -> None:
-        self._metrics.verdict(verdict.action.value, verdict.outcome.value, verdict.held_us / 1e6)
+        self._metrics.verdict(verdict.action.value, verdict.outcome.value)
         log.info(
             "verdict",
             rule=verdict.rule_id,

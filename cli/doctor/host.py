@@ -159,7 +159,7 @@ def check_disk(name: str, folder: Path) -> Check:
     make = f"install -d -o pgwarden -g pgwarden -m 0700 {folder}"
     if not existing.is_dir():
         return bad("disk", f"{name}: {existing} is not a folder", f"choose another {name}")
-    if not os.access(existing, os.W_OK | os.X_OK):
+    if not os.access(existing, os.W_OK | os.X_OK, effective_ids=True):
         return bad("disk", f"{name}: {existing} cannot be written by this account", make)
     free = shutil.disk_usage(existing).free
     if free < GIB:

@@ -187,7 +187,7 @@ def _format_problems(format: str, prefix: str) -> list[Problem]:
 
 
 def _unreadable(directory: Path) -> list[Problem]:
-    if os.access(directory, os.R_OK | os.X_OK):
+    if os.access(directory, os.R_OK | os.X_OK, effective_ids=True):
         return []
     return [
         Problem(
