@@ -19,6 +19,7 @@ class Canary:
     def __init__(self, application_name: str) -> None:
         self._application_name = application_name
         self._seen_at: dict[tuple[str, str], float] = {}
+        self._round_at: dict[str, float] = {}
 
     def observe(self, statement: Statement) -> None:
         if statement.session.application_name != self._application_name:
@@ -33,8 +34,13 @@ class Canary:
 
     def judge(self, cluster: str, queried_at_seconds: float, now_seconds: float) -> dict[str, bool]:
         """By probe: was it seen since the cluster was queried? Empty while nobody can tell."""
-        if not queried_at_seconds or now_seconds - queried_at_seconds < GRACE_SECONDS:
+        if not queried_at_seconds:
             return {}
+        # Rounds may follow each other faster than anybody can tell about one: one at a time.
+        round_at = self._round_at.setdefault(cluster, queried_at_seconds)
+        if now_seconds - round_at < GRACE_SECONDS:
+            return {}
+        self._round_at[cluster] = queried_at_seconds
         # The round's statements began shortly before it ended.
-        since = queried_at_seconds - GRACE_SECONDS
+        since = round_at - GRACE_SECONDS
         return {probe: self._seen_at.get((cluster, probe), 0.0) >= since for probe in PROBES}

@@ -4,13 +4,24 @@ from collections.abc import Callable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 
+from agent.probes.layout import LOSS_REASONS
 from config.telemetry import Bounded, Check, MetricsServer, Watched
 from model.statement import ParseStatus, Source
+from model.verdict import Outcome, RuleAction
 
 # A verdict takes 70 us to 1 ms; the deadline of a hold is a few hundred ms.
 _HOLD_BUCKETS_SECONDS = (
     0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 )  # fmt: skip
+_LOSSES = (
+    *(("ebpf", reason) for reason in LOSS_REASONS),
+    ("agent", "queue_full"),
+    ("spool", "spool_full"),
+    ("spool", "disk_full"),
+    ("spool", "rejected"),
+)
+"""Shown as 0 from the start: ``increase()`` does not see the first loss of a series that is born
+with it, and an empty panel says less than a zero."""
 Number = Callable[[], float]
 
 
@@ -46,6 +57,10 @@ class AgentMetrics:
             self._statements.labels(source.value)
         for status in ParseStatus:
             self._parsed.labels(status.value)
+        for source_and_reason in _LOSSES:
+            self._lost.labels(*source_and_reason)
+        for outcome in Outcome:
+            self._verdicts.labels(RuleAction.DENY.value, outcome.value)
         self._reason = Bounded(64)
         self._probe = Bounded(64)
 
@@ -63,11 +78,8 @@ class AgentMetrics:
     def parser_restarted(self) -> None:
         self._restarts.inc()
 
-    def verdict(self, action: str, outcome: str, held_seconds: float = 0.0) -> None:
-        """0 for a statement that was not held."""
+    def verdict(self, action: str, outcome: str) -> None:
         self._verdicts.labels(action, outcome).inc()
-        if held_seconds > 0:
-            self.held(held_seconds)
 
     def held(self, seconds: float) -> None:
         """A hold that ended; most end with no rule matched and so without a verdict."""

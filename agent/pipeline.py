@@ -48,6 +48,7 @@ class Pipeline:
         on_change: Callable[[], None],
         on_verdict: Callable[[Verdict], None],
         on_statement: Callable[[Statement, Shape], None],
+        on_held: Callable[[Settled], None],
         on_lost: Callable[[Lost], None],
         send_full_text: bool = False,
     ) -> None:
@@ -60,6 +61,7 @@ class Pipeline:
         self._on_change = on_change
         self._on_verdict = on_verdict
         self._on_statement = on_statement
+        self._on_held = on_held
         self._on_lost = on_lost
         self._send_full_text = send_full_text
         self._builder = BatchBuilder()
@@ -77,6 +79,7 @@ class Pipeline:
         for event in events:
             if isinstance(event, Held):
                 self._remember(event)
+                self._on_held(event.settled)
                 event = event.event
             if isinstance(event, Lost):
                 self._builder.add_loss(event)

@@ -21,7 +21,7 @@ import structlog
 from collector.alerts import AlertRecord, Alerts, alerts_from
 from collector.alerts.receiver import AlertsError
 from collector.commands import Agents
-from collector.metrics import CollectorMetrics
+from collector.metrics import POISON, CollectorMetrics
 from collector.operator import OperatorService, Tails, own_certificate
 from collector.rows import alert_rows
 from collector.segments import Committed
@@ -171,7 +171,7 @@ class Collector:
         self._metrics.duplicate(now.duplicates - before.duplicates)
         self._metrics.tail_dropped(now.dropped - before.dropped)
         for _ in range(now.rejected - before.rejected):
-            self._metrics.rejected("poison")
+            self._metrics.rejected(POISON)
 
     def _record_alert(self, record: AlertRecord) -> None:
         self._store.append("alerts", alert_rows(record))

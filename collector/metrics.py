@@ -1,6 +1,7 @@
 """What the collector tells Prometheus. Names and meanings: docs/operations.md."""
 
 from collections.abc import Callable, Mapping
+from itertools import product
 from typing import Protocol
 
 import polars as pl
@@ -8,10 +9,18 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, Info, Proce
 
 from collector.metrics_statements import StatementMetrics
 from config.telemetry import Bounded, Check, MetricsServer, Samples, Watched
-from model.verdict import Outcome, RuleAction
+from model.alert import AlertStatus
+from model.catalog import Attribution, CatalogKind
+from model.verdict import Outcome, RuleAction, Severity
 
+POISON = "poison"
+"""Why a batch is refused for good: it cannot be decoded."""
 _COMMIT_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _LAG_BUCKETS_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0)
+
+
+_NO_DRIFT = dict.fromkeys(product(CatalogKind, Severity, Attribution), 0)
+"""So that a baseline that holds shows as 0 and not as nothing."""
 
 
 class AlertCounts(Protocol):
@@ -67,6 +76,10 @@ class CollectorMetrics:
         self._action = Bounded(0, RuleAction)
         self._outcome = Bounded(0, Outcome)
         self._detector = Bounded(100)
+        # 0 from the start: increase() does not see the first count of a series born with it.
+        self._rejected.labels(POISON)
+        for outcome in Outcome:
+            self._verdicts.labels(RuleAction.DENY.value, outcome.value)
 
     def committed(self, batches: int, rows: Mapping[str, int], seconds: float) -> None:
         """One group commit: ``rows`` by table."""
@@ -126,7 +139,12 @@ class CollectorMetrics:
     ) -> None:
         """Open differences by kind, severity and attribution."""
         labels = ("kind", "severity", "attribution")
-        self._watch("drift_open", "Differences from the baseline", labels, open_differences)
+        self._watch(
+            "drift_open",
+            "Differences from the baseline",
+            labels,
+            lambda: _NO_DRIFT | dict(open_differences()),
+        )
 
     def watch_alerts(self, alerts: AlertCounts) -> None:
         by_status, by_reason, by_name = (
@@ -134,11 +152,24 @@ class CollectorMetrics:
             ("receiver", "reason"),
             ("receiver",),
         )
+
+        def none_yet() -> dict[str, int]:
+            return dict.fromkeys(alerts.outbox_depth, 0)
+
         self._watch_total(
-            "alerts_sent", "Alerts delivered", by_status, lambda: alerts.delivered_total
+            "alerts_sent",
+            "Alerts delivered",
+            by_status,
+            lambda: (
+                {(name, status): 0 for name in none_yet() for status in AlertStatus}
+                | dict(alerts.delivered_total)
+            ),
         )
         self._watch_total(
-            "alerts_failed", "Attempts that failed", by_name, lambda: _keyed(alerts.failed_total)
+            "alerts_failed",
+            "Attempts that failed",
+            by_name,
+            lambda: _keyed(none_yet() | dict(alerts.failed_total)),
         )
         self._watch_total(
             "alerts_given_up", "Alerts given up", by_reason, lambda: alerts.given_up_total

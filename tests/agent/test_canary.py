@@ -49,3 +49,11 @@ def test_statements_of_others_prove_nothing():
     canary = Canary("pgwarden")
     canary.observe(replace(OWN, session=replace(OWN.session, application_name="psql")))
     assert canary.judge("main", 100.5, 120)["PortalRun"] is False
+
+
+def test_rounds_faster_than_the_grace_are_still_judged():
+    canary = Canary("pgwarden")
+    canary.observe(OWN)
+    judged = [canary.judge("main", at, at) for at in range(100, 121, 2)]
+    assert {"PortalRun": True, "secure_write": True} in judged
+    assert canary.judge("main", 142.0, 142.0)["PortalRun"] is False

@@ -49,7 +49,7 @@ def feed(agent: AgentMetrics, collector: CollectorMetrics) -> None:
         agent.statements(source, 10)
     agent.lost("ring", "full", 2)
     agent.parsed("parsed", 30)
-    agent.verdict("deny", "prevented", 0.0003)
+    agent.verdict("deny", "prevented")
     agent.held(0.0001)
     agent.canary("PortalRun", ok=True)
     agent.capture("ebpf", up=True)
