@@ -3,7 +3,7 @@
 #   docker build -t pgwarden .
 #   collector  docker run -v pgwarden:/var/lib/pgwarden -p 9128:9128 -v ./pgwarden.yaml:/etc/pgwarden/pgwarden.yaml:ro \
 #                pgwarden collector
-#   agent      docker run --user 0 --pid host --cap-drop ALL --cap-add BPF --cap-add PERFMON \
+#   agent      docker run --user 0 --pid host --cap-drop ALL --cap-add BPF --cap-add PERFMON --cap-add SYS_ADMIN \
 #                --cap-add SYS_RESOURCE --cap-add SYS_PTRACE --cap-add DAC_READ_SEARCH --cap-add KILL \
 #                --cap-add SETUID --cap-add SETGID --security-opt apparmor=unconfined \
 #                -v pgwarden-agent:/var/lib/pgwarden -v ./pgwarden.yaml:/etc/pgwarden/pgwarden.yaml:ro \

@@ -14,7 +14,10 @@ class CaptureUnavailable(Exception):  # noqa: N818 - a state of the host, not a 
         self.remedy = remedy
 
 
-RIGHTS = "run the agent as root or with CAP_BPF, CAP_PERFMON, CAP_SYS_RESOURCE and CAP_SYS_PTRACE"
+RIGHTS = (
+    "run the agent as root or with CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_RESOURCE and "
+    "CAP_SYS_PTRACE"
+)
 
 
 def kernel_refusal(what: str, code: int) -> CaptureUnavailable:

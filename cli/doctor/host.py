@@ -23,12 +23,13 @@ NO_CAPTURE = "no eBPF capture: the pgaudit log alone remains"
 CAPABILITIES = {
     "CAP_BPF": (39, NO_CAPTURE),
     "CAP_PERFMON": (38, NO_CAPTURE),
+    "CAP_SYS_ADMIN": (21, NO_CAPTURE),
     "CAP_SYS_RESOURCE": (24, "kernels before 5.11 may refuse the memory of the probes"),
     "CAP_SYS_PTRACE": (19, "other accounts' servers cannot be found, nor a statement refused"),
     "CAP_KILL": (5, "nothing can be held, cancelled or terminated"),
     "CAP_DAC_READ_SEARCH": (2, "logs of the server's account may be unreadable"),
 }
-FOR_CAPTURE = ("CAP_BPF", "CAP_PERFMON", "CAP_SYS_PTRACE")
+FOR_CAPTURE = ("CAP_BPF", "CAP_PERFMON", "CAP_SYS_ADMIN", "CAP_SYS_PTRACE")
 FOR_GUARD = ("CAP_KILL", "CAP_SYS_PTRACE")
 CAP_SYS_ADMIN = 21
 RIGHTS = "sudo pgwarden doctor  # or run the agent with deploy/systemd/pgwarden-agent.service"

@@ -149,9 +149,11 @@ TEMPLATES = (
 def test_no_literal_survives_whatever_surrounds_it(parser, template, before, after):
     """Noise may end a literal early; what follows is no one's to see, unless it parses as SQL."""
     ends_literal = any(mark in before for mark in ("'", "\\", "*/", "$q$", "\n"))
+    # Behind the end of its comment the word is a name like any other, parsed or not.
+    is_name = "/*" in template and "*/" in before
     sql = template.replace("{}", before + SECRET + after).encode()
     (shape,) = parser.shapes([sql], [len(sql)])
-    if not (ends_literal and shape.status is ParseStatus.PARSED):
+    if not (is_name or (ends_literal and shape.status is ParseStatus.PARSED)):
         assert leaks(shape) == []
 
 
