@@ -282,9 +282,11 @@ class Agent:
         if self._guard_parser is None or self._watchdog is None:
             return None
         guard = self._config.guard
+        guard_judge = GuardJudge(directory, self._guard_parser, judge)
         return Guard(
-            GuardJudge(directory, self._guard_parser, judge),
+            guard_judge,
             self._clusters.servers,
+            known=guard_judge.known,
             deadline_ms=guard.deadline_ms,
             on_timeout=OnTimeout(guard.on_timeout),
             contact=guard.contact,

@@ -11,13 +11,14 @@ from model.event import ApplicationNamed, Event, SessionEnded, SessionSeen, Stat
 from model.session import BackendKey, Session
 from model.statement import Shape
 from model.verdict import RuleAction
-from rules import Judge, View, decide
+from rules import Judge, Match, View, decide
 
 Enrich = Callable[[Session], Session]
 
 
 class Parser(Protocol):
     def shapes(self, texts: Sequence[bytes], full_lengths: Sequence[int]) -> list[Shape]: ...
+    def known(self, text: bytes, full_length: int) -> Shape | None: ...
 
 
 class Directory:
@@ -74,14 +75,30 @@ class GuardJudge:
         self._judge = judge
 
     def __call__(self, event: StatementStarted) -> Decision:
-        session = self._directory.session(event.backend)
         (shape,) = self._parser.shapes([event.text], [event.text_bytes])
-        view = View(shape, session, event.text_bytes, event.protocol)
-        match = decide(self._judge().judge(view))
-        kind = STOPPING.get(match.action) if match else None
-        if match is None or kind is None:
-            return ALLOW
-        return Decision(kind, match.rule.id, match.reason, session.database)
+        view = self._view(event, shape)
+        return _decision(view, self._judge().judge(view))
+
+    def known(self, event: StatementStarted) -> Decision | None:
+        """The answer, if text and session have been judged before."""
+        shape = self._parser.known(event.text, event.text_bytes)
+        if shape is None:
+            return None
+        view = self._view(event, shape)
+        matches = self._judge().known(view)
+        return None if matches is None else _decision(view, matches)
+
+    def _view(self, event: StatementStarted, shape: Shape) -> View:
+        session = self._directory.session(event.backend)
+        return View(shape, session, event.text_bytes, event.protocol)
+
+
+def _decision(view: View, matches: Sequence[Match]) -> Decision:
+    match = decide(matches)
+    kind = STOPPING.get(match.action) if match else None
+    if match is None or kind is None:
+        return ALLOW
+    return Decision(kind, match.rule.id, match.reason, view.session.database)
 
 
 STOPPING = {

@@ -44,16 +44,25 @@ class Judge:
         self._failed: Counter[str] = Counter()
 
     def judge(self, view: View) -> tuple[Match, ...]:
+        matches = self.known(view)
+        if matches is not None:
+            return matches
+        judgement = self.rules.consider(view)
+        self._keep(self._key_of(view), view, judgement)
+        if judgement.undecided:
+            self._count(judgement)
+        return judgement.matches
+
+    def known(self, view: View) -> tuple[Match, ...] | None:
+        """As ``judge``, if it was judged before; None else. Never evaluates a rule."""
         key = self._key_of(view)
         with self._lock:
-            self._judged += 1
             known = self._known.get(key)
-            if known is not None:
-                self._cached += 1
-                self._known.move_to_end(key)
-        if known is None:
-            known = self.rules.consider(view)
-            self._keep(key, view, known)
+            if known is None:
+                return None
+            self._judged += 1
+            self._cached += 1
+            self._known.move_to_end(key)
         if known.undecided:
             self._count(known)
         return known.matches
@@ -68,9 +77,10 @@ class Judge:
             )
 
     def _keep(self, key: Hashable, view: View, judgement: Judgement) -> None:
-        if view.shape.status is ParseStatus.FAILED:
-            return  # the parser died under this text; it may do better next time
         with self._lock:
+            self._judged += 1
+            if view.shape.status is ParseStatus.FAILED:
+                return  # the parser died under this text; it may do better next time
             self._known[key] = judgement
             while len(self._known) > self._capacity:
                 self._known.popitem(last=False)
