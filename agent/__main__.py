@@ -60,7 +60,7 @@ log = structlog.get_logger(__name__)
 BAD_CONFIGURATION = 78
 BROKEN = 1
 M_ARENA_MAX = -8
-SWITCH_SECONDS = 0.0005
+SWITCH_SECONDS = 0.00005
 """A held backend waits for this interpreter: the default of 5 ms between threads is too long."""
 JUDGED_TEXTS = 5_000
 DRAIN_SECONDS = 3.0

@@ -67,6 +67,8 @@ class Inbox:
     def take(self, timeout_seconds: float) -> Polled | None:
         with self._changed:
             if not self._polls and timeout_seconds:
+                # Nobody wakes us: each wake-up would take the interpreter from the thread that
+                # lets backends go.
                 self._changed.wait(timeout_seconds)
             if not self._polls:
                 return None
@@ -78,7 +80,6 @@ class Inbox:
     def _append(self, polled: Polled) -> None:
         self._polls.append(polled)
         self._events += len(polled.events)
-        self._changed.notify_all()
 
 
 class ProbeSource(Protocol):

@@ -22,6 +22,7 @@ FLUSH_SECONDS = 0.25
 FLUSH_ROWS = 5_000
 TICK_SECONDS = 0.1
 CONFIRM_MARGIN_SECONDS = 1.0
+TAKE_SECONDS = 0.02
 
 
 class Recorder:
@@ -68,7 +69,7 @@ class Recorder:
         tick_at = flush_at = 0.0
         while True:
             stopping = self._stop.is_set()
-            took = self._take(0.0 if stopping else 0.05)
+            took = self._take(0.0 if stopping else TAKE_SECONDS)
             now = time.monotonic()
             if now >= tick_at:
                 tick_at = now + TICK_SECONDS
