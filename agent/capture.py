@@ -22,7 +22,7 @@ log = structlog.get_logger(__name__)
 
 POLL_MS = 20
 HOUSEKEEPING_SECONDS = 0.5
-QUEUE_EVENTS = 20_000
+QUEUE_EVENTS = 10_000
 """Events that may wait for the recorder; what exceeds it is counted, the server never waits."""
 
 

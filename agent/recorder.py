@@ -19,7 +19,7 @@ from model.event import Lost
 log = structlog.get_logger(__name__)
 
 FLUSH_SECONDS = 0.25
-FLUSH_ROWS = 5_000
+FLUSH_ROWS = 2_000
 TICK_SECONDS = 0.1
 CONFIRM_MARGIN_SECONDS = 1.0
 TAKE_SECONDS = 0.02

@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -61,6 +62,13 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+@dataclass(frozen=True)
+class _Agent:
+    pid: int
+    port: int
+    """Of its metrics."""
+
+
 class _Bench:
     def __init__(self, cluster: PostgresCluster, pinned: bool, seconds: int) -> None:
         self._cluster = cluster
@@ -84,28 +92,28 @@ class _Bench:
 
     def variant(self, name: str, workload: str) -> Callable[[], dict[str, float]]:
         def run() -> dict[str, float]:
-            with self._around(name) as agent_pid:
-                return self._pgbench(workload, agent_pid)
+            with self._around(name) as agent:
+                return self._pgbench(workload, agent)
 
         return run
 
     @contextmanager
-    def _around(self, name: str) -> Iterator[int]:
-        """What runs beside the server; yields the agent's pid, 0 where there is none."""
+    def _around(self, name: str) -> Iterator[_Agent | None]:
+        """What runs beside the server; yields the agent where there is one."""
         if name == "none":
-            yield 0
+            yield None
         elif name == "noop_uprobe":
             with noop_probes(self._cluster.binary):
-                yield 0
+                yield None
         elif name == "pgaudit":
             self._audit("all")
             try:
-                yield 0
+                yield None
             finally:
                 self._audit("none")
         else:
-            with self._pgwarden(name) as pid:
-                yield pid
+            with self._pgwarden(name) as agent:
+                yield agent
 
     def _audit(self, classes: str) -> None:
         with self._cluster.connect() as connection:
@@ -113,7 +121,7 @@ class _Bench:
             connection.execute("SELECT pg_reload_conf()")
 
     @contextmanager
-    def _pgwarden(self, mode: str) -> Iterator[int]:
+    def _pgwarden(self, mode: str) -> Iterator[_Agent]:
         with tempfile.TemporaryDirectory(prefix="pgwarden-bench-") as name:
             folder = Path(name)
             port = free_port()
@@ -127,14 +135,14 @@ class _Bench:
                 )  # fmt: skip
                 try:
                     _wait_until_ready(port, folder / "log")
-                    yield _child(up.pid, "agent")
+                    yield _Agent(_child(up.pid, "agent"), port)
                 finally:
                     up.send_signal(signal.SIGTERM)
                     up.wait(30)
 
-    def _pgbench(self, workload: str, agent_pid: int) -> dict[str, float]:
+    def _pgbench(self, workload: str, agent: _Agent | None) -> dict[str, float]:
         pin = ["taskset", "-c", SERVER_CPU] if self._pinned else []
-        before = _cpu_seconds(agent_pid)
+        before = _cpu_seconds(agent.pid) if agent else 0.0
         done = subprocess.run(
             [
                 *pin, "pgbench", "--no-vacuum", f"--client={CLIENTS}", f"--time={self._seconds}",
@@ -146,13 +154,14 @@ class _Bench:
             "tps": float(_find(r"tps = ([\d.]+)", done.stdout)),
             "latency_us": 1000 * float(_find(r"latency average = ([\d.]+) ms", done.stdout)),
         }
-        if agent_pid:
+        if agent:
             time.sleep(0.5)  # what the agent has taken but not yet worked off
             transactions = float(_find(r"actually processed: (\d+)", done.stdout))
             statements = transactions * STATEMENTS_PER_TRANSACTION[workload]
-            spent = _cpu_seconds(agent_pid) - before
+            spent = _cpu_seconds(agent.pid) - before
             figures["agent_cpu_us_per_statement"] = 1e6 * spent / statements
-            figures["agent_rss_mb"] = _rss_bytes(agent_pid) / 2**20
+            figures["agent_rss_mb"] = _rss_bytes(agent.pid) / 2**20
+            figures["lost"] = _lost(agent.port)
         return figures
 
 
@@ -221,14 +230,22 @@ def _find(pattern: str, text: str) -> str:
 
 def _cpu_seconds(pid: int) -> float:
     """User and system time of the process, its parser workers and its watchdog."""
-    if not pid:
-        return 0.0
     pids = [pid, *map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())]
     ticks = 0
     for each in pids:
         fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
         ticks += int(fields[11]) + int(fields[12])
     return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _lost(port: int) -> float:
+    """Events that the agent counted as lost, for whatever reason."""
+    text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+    return sum(
+        float(line.rpartition(" ")[2])
+        for line in text.splitlines()
+        if line.startswith("pgwarden_agent_events_lost_total")
+    )
 
 
 def _rss_bytes(pid: int) -> int:
