@@ -108,9 +108,9 @@ class Clusters:
     def problems(self) -> list[str]:
         problems = []
         for watched in self.all():
-            sentences = list(watched.problems.values())
-            sentences += watched.catalog.problems if watched.catalog is not None else ()
-            problems += [f"{watched.cluster.name}: {sentence}" for sentence in sentences]
+            name = watched.cluster.name
+            problems += [f"{name}: {sentence}" for sentence in watched.problems.values()]
+            problems += watched.catalog.problems if watched.catalog is not None else ()
         return problems
 
     def taken_at_seconds(self) -> dict[str, float]:
@@ -231,7 +231,7 @@ class Clusters:
             words["dbname"] = self._config.catalog.database
         if database:
             words["dbname"] = database
-        return psycopg.connect(make_conninfo(base, **words), autocommit=True)
+        return psycopg.connect(conninfo(base, words), autocommit=True)
 
     def _follow_log(self, watched: Watched) -> None:
         if self._source is not None:
@@ -294,6 +294,17 @@ class Clusters:
     def _state_file(self, cluster: Cluster) -> Path:
         safe = "".join(c if c.isalnum() or c in "-." else "_" for c in cluster.name)
         return self._config.state_dir / f"log-position-{safe}.json"
+
+
+def conninfo(base: str, words: dict[str, str]) -> str:
+    """``base`` with ``words`` laid over it. Raises psycopg.OperationalError."""
+    try:
+        return make_conninfo(base, **words)
+    except psycopg.ProgrammingError:
+        # Not libpq's own words: they quote the string, and with it the password.
+        raise psycopg.OperationalError(
+            "its dsn is no connection string of PostgreSQL; correct agent.clusters.dsn"
+        ) from None
 
 
 def _key(cluster: Cluster) -> tuple[int, int]:

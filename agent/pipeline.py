@@ -24,6 +24,9 @@ CHANGING = frozenset(
 """Operations after which the catalog may be another one."""
 CHANGING_FUNCTIONS = frozenset(("pg_reload_conf", "pg_catalog.pg_reload_conf", "set_config"))
 SETTLED_LIMIT = 10_000
+BEFORE_EXECUTION = ("0A", "22", "25", "26", "34", "3D", "3F", "42")
+"""Classes of SQLSTATE with which PostgreSQL's own parser, analysis or transaction state refuses."""
+REFUSED_BY_SERVER = "the server itself refused it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +213,8 @@ def _verdict(
 ) -> Verdict:
     outcome = _outcome(match, mode, settled)
     reason = match.reason
+    if outcome is Outcome.TOO_LATE and settled is None and _never_ran(statement):
+        outcome, reason = Outcome.OBSERVED, f"{reason} ({REFUSED_BY_SERVER})"
     if settled is not None and settled.reason:
         reason = f"{reason} ({settled.reason})"
     return Verdict(
@@ -226,6 +231,11 @@ def _verdict(
         digest=shape.digest,
         held_us=settled.held_us if settled else 0,
     )
+
+
+def _never_ran(statement: Statement) -> bool:
+    """It failed where nothing is held yet: there was nothing to stop, so nobody was too late."""
+    return statement.sqlstate.startswith(BEFORE_EXECUTION)
 
 
 def _outcome(match: Match, mode: Mode, settled: Settled | None) -> Outcome:

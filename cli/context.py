@@ -44,7 +44,7 @@ def read_config(path: Path | None) -> Config:
         return load(path)
     except ConfigError as error:
         for problem in error.problems:
-            err.print(f"✗ {problem}", style="red", markup=False)
+            err.print(f"✗ {problem}", style="red", markup=False, soft_wrap=True)
         raise typer.Exit(Exit.CONFIGURATION) from None
 
 
@@ -57,7 +57,7 @@ def _may_exist(path: Path) -> bool:
 
 
 def fail(message: str, code: Exit = Exit.FOUND) -> NoReturn:
-    err.print(f"✗ {message}", style="red", markup=False)
+    err.print(f"✗ {message}", style="red", markup=False, soft_wrap=True)
     raise typer.Exit(code)
 
 
