@@ -43,7 +43,6 @@ class Capture(Section):
     loader: Loader = Loader.AUTO
     ring_bytes: int = Field(default=4 * MIB, ge=4096)
     merge_window_seconds: float = Field(default=1.5, ge=0, le=60)
-    canary_seconds: float = Field(default=60, ge=1)
     rescan_seconds: float = Field(default=5, ge=0.2)
 
 

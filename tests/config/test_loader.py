@@ -1,10 +1,14 @@
 """The configuration says exactly where it is wrong."""
 
+import re
+from pathlib import Path
+from typing import get_args
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from config import ConfigError, load
+from config import ConfigError, load, schema
 from model.verdict import Mode
 
 
@@ -107,3 +111,35 @@ def test_any_bytes_load_or_are_a_configuration_error(tmp_path_factory, data):
         load(file, {})
     except ConfigError as error:
         assert error.problems
+
+
+def sections(model):
+    for field in model.model_fields.values():
+        for part in (field.annotation, *get_args(field.annotation)):
+            if isinstance(part, type) and issubclass(part, schema.Section):
+                yield part
+                yield from sections(part)
+
+
+def test_every_setting_is_read_by_a_program():
+    programs = "\n".join(
+        file.read_text()
+        for folder in ("agent", "collector", "cli")
+        for file in Path(folder).rglob("*.py")
+    )
+    whole = {
+        schema.IdentityEntry,
+        schema.FirstSeenSettings,
+        schema.VolumeSettings,
+        schema.ErrorBurstSettings,
+        schema.NewShapeSettings,
+    }
+    """Unpacked into a class of the program, which has the same names."""
+    unread = {
+        f"{section.__name__}.{name}"
+        for section in sections(schema.Config)
+        if section not in whole
+        for name in section.model_fields
+        if not re.search(rf"\.{name}\b", programs)
+    }
+    assert unread == set()
