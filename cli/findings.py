@@ -9,8 +9,9 @@ import typer
 
 from cli.context import ConfigOption, Exit, JsonOption, fail, out, printable, read_config
 from cli.lines import finding
+from model.finding import FindingKind
 
-KINDS = ("drift", "anomaly", "guard", "coverage")
+KINDS = tuple(FindingKind)
 LATEST = """
 SELECT * FROM findings
 WHERE occurred_at >= now() - to_hours(?) AND (? = '' OR kind = ?)

@@ -206,7 +206,7 @@ FINDINGS = _table(
     " identity object score:f evidence_sql statement_id:u resolved_at:t details",
     {
         "id": "The same cause on the same day gives the same id.",
-        "kind": "`drift`, `anomaly`, `guard` or `coverage`.",
+        "kind": "`drift`, `anomaly` or `guard`.",
         "detector": "`first_seen`, `volume`, `drift.settings`, `guard.<rule>` ...",
         "sentence": "What happened, in one sentence.",
         "identity": "Who, by identity or login.",

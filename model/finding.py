@@ -10,7 +10,6 @@ class FindingKind(StrEnum):
     DRIFT = "drift"
     ANOMALY = "anomaly"
     GUARD = "guard"
-    COVERAGE = "coverage"
 
 
 @dataclass(frozen=True, slots=True)

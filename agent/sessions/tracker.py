@@ -126,14 +126,6 @@ class SessionTracker:
         """Sessions that live, as far as is known."""
         return [backend.session for backend in self._backends.values() if backend.alive]
 
-    def running_statement_id(self, key: BackendKey) -> int:
-        """Id of the innermost statement that the backend executes now, 0 if none is known."""
-        backend = self._backends.get(_slot(key))
-        if backend is None or not backend.pending:
-            return 0
-        running = backend.pending[-1]
-        return running.children[-1].id if running.children else running.id
-
     def losses(self) -> dict[str, int]:
         """What was left out since the last call, by reason."""
         lost, self._lost = self._lost, Counter()

@@ -9,7 +9,6 @@ from collector.alerts.receiver import Delivery, Outcome, Receiver, Request
 from collector.alerts.rehearsal import Preview, preview, rehearsal_alert, rehearse
 from collector.alerts.routes import Match, Route
 from collector.alerts.service import AlertEvent, AlertRecord, Alerts
-from collector.alerts.slack import Slack
 from collector.alerts.webhook import Webhook
 
 __all__ = [
@@ -27,7 +26,6 @@ __all__ = [
     "Request",
     "Retry",
     "Route",
-    "Slack",
     "Webhook",
     "alerts_from",
     "group_key",

@@ -69,7 +69,7 @@ def group_key(finding: Finding) -> str:
     >>> group_key(f).startswith("drift/drift.settings/")
     True
     """
-    # Coverage speaks of an agent; there a cluster is not always known.
+    # What speaks of an agent knows no cluster.
     place = finding.cluster or finding.agent
     parts = (finding.kind.value, finding.detector, place, finding.object, _who(finding))
     return _key(parts)

@@ -245,14 +245,6 @@ def test_a_completion_without_a_start_is_counted():
     assert talk.tracker.losses() == {}
 
 
-def test_the_running_statement_can_be_asked_for():
-    talk = Dialogue()
-    assert talk.tracker.running_statement_id(KEY) == 0
-    talk.start(1, "execute p").start(2, "prepare", depth=1)
-    assert talk.tracker.running_statement_id(KEY) == (EPOCH << 32) + 2
-    assert talk.answer(3).tracker.running_statement_id(KEY) == 0
-
-
 # -- bounds
 
 

@@ -15,9 +15,9 @@ from analytics.detectors.error_burst import ErrorBurst, ErrorBurstSettings
 from analytics.detectors.first_seen import FirstSeen, FirstSeenSettings
 from analytics.detectors.new_shape import NewShape, NewShapeSettings
 from analytics.detectors.volume import Volume, VolumeSettings
-from analytics.findings import SCHEMA as FINDING_COLUMNS
-from analytics.findings import findings_frame
 from analytics.frames import COLUMNS, FrameError
+from collector.rows import finding_rows
+from collector.store import frame_of
 from tests.analytics.streams import SCHEMA, batches, clean, frame, statement
 
 DETECTORS: list[Detector] = [
@@ -163,8 +163,7 @@ def test_each_finding_explains_itself_and_brings_its_evidence(detector, stream):
         assert finding.score > 0
         assert finding.statement_id in set(stream["id"])
         assert finding.evidence_sql.startswith("SELECT ")
-    rows = findings_frame(found)
-    assert rows.schema == FINDING_COLUMNS
+    rows = frame_of("findings", finding_rows(found))
     assert (
         rows["occurred_at"].is_between(stream["started_at"].min(), stream["started_at"].max()).all()
     )

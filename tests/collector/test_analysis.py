@@ -5,9 +5,10 @@ from __future__ import annotations
 import polars as pl
 
 from analytics.detectors.first_seen import FirstSeenSettings
-from analytics.findings import SCHEMA, findings_frame
 from collector import schema
 from collector.analysis import Analysis, AnalysisSettings
+from collector.rows import finding_rows
+from collector.store import frame_of
 from model.finding import FindingKind
 from model.verdict import Severity
 from tests.analytics.streams import START_US, batches, clean, frame, statement
@@ -42,10 +43,9 @@ def test_a_campaign_in_the_stream_becomes_findings(tmp_path):
 def test_findings_are_rows_of_their_table(tmp_path):
     found = feed(Analysis(tmp_path, QUICK), campaign())
     table = schema.TABLES["findings"]
-    rows = findings_frame(found)
-    assert dict(rows.schema) == SCHEMA
-    assert set(rows.columns) == {*table.dtypes}
-    assert all(rows.schema[name] == kind for name, kind in table.dtypes.items())
+    rows = finding_rows(found)
+    assert all(set(row) == {*table.dtypes} for row in rows)
+    assert dict(frame_of("findings", rows).schema) == dict(table.dtypes)
 
 
 def test_a_restart_after_any_commit_gives_the_same_findings(tmp_path):

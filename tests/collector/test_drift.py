@@ -7,10 +7,11 @@ import json
 import polars as pl
 import pytest
 
-from analytics.findings import findings_frame
 from collector import schema
 from collector.drift import Drift, drift_frame
 from collector.drift_state import DriftStateError
+from collector.rows import finding_rows
+from collector.store import frame_of
 from model.catalog import CatalogItem, CatalogKind, Snapshot
 from model.verdict import Severity
 from tests.analytics.streams import START_US, frame, statement
@@ -401,7 +402,7 @@ def test_rows_and_findings_fit_their_tables(world):
     )
     for rows, table in (
         (drift_frame(news.rows), "drift"),
-        (findings_frame(news.findings), "findings"),
+        (frame_of("findings", finding_rows(news.findings)), "findings"),
     ):
         assert {*rows.columns} == {*schema.TABLES[table].dtypes}
         assert all(rows.schema[n] == kind for n, kind in schema.TABLES[table].dtypes.items())

@@ -2,11 +2,10 @@
 
 import json
 import unicodedata
-from dataclasses import replace
 
 import pytest
 
-from collector.alerts import Alertmanager, Alerts, PagerDuty, Slack, Webhook
+from collector.alerts import Alertmanager, Alerts, PagerDuty, Webhook
 from collector.alerts.plain import plain
 from tests.collector.alerts.hostile import payloads
 from tests.collector.alerts.pagerduty_contract import violations
@@ -24,7 +23,6 @@ RECEIVERS = [
     Alertmanager("am", "http://h.example"),
     PagerDuty("pd", "k", url="http://h.example/v2/enqueue"),
     Webhook("hook", "http://h.example/in", "secret"),
-    Slack("slack", "http://h.example/hook"),
 ]
 
 
@@ -96,14 +94,6 @@ def test_500_hostile_findings_become_500_alerts_that_arrive(tmp_path):
         assert len({request.json["group_key"] for request in peer.received}) == distinct
         assert all(len(request.json["group_key"]) <= 255 for request in peer.received)
         assert not [r for r in peer.received if "X-Injected" in r.headers]
-
-
-def test_slack_cannot_be_made_to_ring_everybody(alert_of):
-    body = RECEIVERS[3].request(alert_of(replace(GUARD, title="<!channel> hi")), 0).body
-    message = json.loads(body)
-    assert "<!channel>" not in message["text"]
-    assert {block["type"] for block in message["blocks"]} == {"header", "section", "context"}
-    assert '"mrkdwn"' not in body.decode()
 
 
 @pytest.mark.parametrize("limit", [0, 1, 3, 10, 1024])
