@@ -1,4 +1,4 @@
-# pgwarden in a container: the same lock, the same probes, the same command as ./run setup uses.
+# pgwarden in a container: installed from requirements.lock as docs/operations.md does on a host.
 #
 #   docker build -t pgwarden .
 #   collector  docker run -v pgwarden:/var/lib/pgwarden -p 9128:9128 -v ./pgwarden.yaml:/etc/pgwarden/pgwarden.yaml:ro \
@@ -22,7 +22,7 @@ COPY requirements.lock ./
 RUN python3 -m venv /opt/pgwarden \
  && /opt/pgwarden/bin/python -m pip install --no-cache-dir --disable-pip-version-check \
       --require-hashes -r requirements.lock
-# As ./run does: the project by path, its folders are the packages.
+COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY model model
 COPY config config
 COPY rules rules
@@ -31,11 +31,8 @@ COPY agent agent
 COPY analytics analytics
 COPY collector collector
 COPY cli cli
-RUN /opt/pgwarden/bin/python -m agent.probes.build \
- && cp -r model config rules protos agent analytics collector cli \
-      "$(/opt/pgwarden/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" \
- && printf '#!/opt/pgwarden/bin/python\nfrom cli.main import main\nmain()\n' > /opt/pgwarden/bin/pgwarden \
- && chmod 0755 /opt/pgwarden/bin/pgwarden
+# The build compiles the probes; what it needs for itself (hatchling) stays out of the image.
+RUN /opt/pgwarden/bin/python -m pip install --no-cache-dir --disable-pip-version-check --no-deps .
 
 FROM debian:12-slim
 RUN apt-get update \

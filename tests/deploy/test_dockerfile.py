@@ -1,6 +1,7 @@
 """The Dockerfile agrees with the tree and with ./run. Building it needs an engine."""
 
 import re
+import tomllib
 from pathlib import Path
 
 DOCKERFILE = Path("Dockerfile").read_text()
@@ -31,14 +32,27 @@ def test_the_debian_packages_are_those_of_the_build_group():
     assert {"clang", "libbpf-dev", "libbpf1"} <= installed
 
 
-def test_python_packages_come_from_the_lock_with_hashes():
-    assert re.findall(r"pip install.*", STEPS)
-    for command in re.findall(r"pip install[^&]*", STEPS):
-        assert "--require-hashes -r requirements.lock" in re.sub(r" +", " ", command)
+def test_python_packages_come_from_the_lock_with_hashes_and_then_the_project_alone():
+    commands = [re.sub(r" +", " ", c) for c in re.findall(r"pip install[^&\n]*", STEPS)]
+    assert len(commands) == 2
+    assert commands[0].rstrip().endswith("--require-hashes -r requirements.lock")
+    assert commands[1].rstrip().endswith("--no-deps .")
 
 
-def test_the_image_runs_without_root_and_compiles_the_probes():
+def test_what_the_build_of_the_project_reads_is_copied():
+    project = tomllib.loads(Path("pyproject.toml").read_text())
+    build = project["tool"]["hatch"]["build"]["targets"]["wheel"]
+    read = {
+        "pyproject.toml",
+        build["hooks"]["custom"]["path"],
+        project["project"]["readme"],
+        *project["project"]["license-files"],
+    }
+    (copied,) = re.findall(r"^COPY (pyproject.toml .*) \./$", DOCKERFILE, re.MULTILINE)
+    assert set(copied.split()) == read
+    assert set(build["packages"]) == PACKAGES
+
+
+def test_the_image_runs_without_root():
     last_stage = DOCKERFILE.rsplit("\nFROM ", 1)[1]
     assert re.findall(r"^USER (\w+)$", last_stage, re.MULTILINE) == ["pgwarden"]
-    assert "-m agent.probes.build" in DOCKERFILE
-    assert Path("agent/probes/build.py").exists()
