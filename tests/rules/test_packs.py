@@ -5,7 +5,6 @@ from collections import Counter
 import pytest
 
 from agent.sql.client import ParserClient
-from model.statement import ParseStatus
 from model.verdict import RuleAction
 from rules import RuleSet, View, decide
 from rules.examples import run_examples
@@ -19,6 +18,7 @@ DENIED = {
     "unbounded-write",
     "catalog-write",
     "copy-program",
+    "unreadable",
 }
 
 
@@ -89,10 +89,33 @@ def test_everyday_statements_pass_without_a_word(shape_of, sql):
     assert [match.rule.id for match in matches] == []
 
 
-def test_a_statement_that_could_not_be_parsed_passes_by_default(shape_of):
-    shape = shape_of("DROP TABEL public.orders")
-    assert shape.status is ParseStatus.INVALID
-    assert decide(RULES.judge(View(shape, EXAMPLE_SESSION, 24))) is None
+@pytest.mark.parametrize(
+    ("sql", "rule"),
+    [
+        ("DROP TABEL public.orders", "unreadable"),
+        ("SELEC 'drop table t'", None),
+        ("/*" + "x" * 70_000 + "*/ DROP TABLE public.orders", "drop-protected"),
+        (" " * 900_000 + "DELETE FROM public.orders", "unbounded-write"),
+        ("/*" * 5500 + "*/" * 5500 + " DROP TABLE public.orders", "unreadable"),
+        ("INSERT INTO t VALUES " + ",".join(["(1, 'drop by')"] * 9_000), None),
+    ],
+)
+def test_padding_is_no_way_round_and_bulk_inserts_pass(shape_of, sql, rule):
+    match = decide(RULES.judge(View(shape_of(sql), EXAMPLE_SESSION, len(sql))))
+    assert (match.rule.id if match else None) == rule
+
+
+def test_what_was_captured_in_part_is_unreadable():
+    with ParserClient() as parser:
+        (shape,) = parser.shapes([b"INSERT INTO t VALUES (1"], [2_000_000])
+    assert decide(RULES.judge(View(shape, EXAMPLE_SESSION, 2_000_000))).rule.id == "unreadable"
+
+
+def test_other_encodings_are_read_as_the_server_reads_them():
+    text = "DROP TABLE vögel -- ".encode("latin-1") + b"\xff"
+    with ParserClient() as parser:
+        (shape,) = parser.shapes([text], [len(text)])
+    assert decide(RULES.judge(View(shape, EXAMPLE_SESSION, len(text)))).rule.id == "drop-protected"
 
 
 def test_protected_schemas_can_be_narrowed(shape_of):
@@ -107,6 +130,15 @@ def test_protected_schemas_can_be_narrowed(shape_of):
     assert not denied("TRUNCATE hr2.salaries")
 
 
+@pytest.mark.parametrize("schema", ["scratch", "tmp", "temp", "sandbox"])
+def test_a_schema_is_scratch_only_where_it_was_named(shape_of, schema):
+    named = RuleSet.load(variables={"scratch_schemas": ["pg_temp", schema]})
+    for sql in (f"DROP TABLE {schema}.t", f"TRUNCATE {schema}.t", f"DELETE FROM {schema}.t"):
+        view = View(shape_of(sql), EXAMPLE_SESSION, len(sql))
+        assert decide(RULES.judge(view)).rule.action is RuleAction.DENY
+        assert not named.judge(view)
+
+
 def test_a_migration_login_may_drop(shape_of):
     rules = RuleSet.load(variables={"migration_users": ["alice"]})
     sql = "DROP TABLE public.orders"
@@ -116,10 +148,10 @@ def test_a_migration_login_may_drop(shape_of):
 @pytest.mark.parametrize(
     ("one", "last"),
     [
-        ("DROP TABLE scratch.t{}", "DROP TABLE public.orders"),
-        ("TRUNCATE scratch.t{}", "TRUNCATE public.orders"),
-        ("DELETE FROM scratch.t{}", "DELETE FROM public.orders"),
-        ("INSERT INTO scratch.t{} VALUES (1)", "UPDATE pg_authid SET rolsuper = true"),
+        ("DROP TABLE pg_temp.t{}", "DROP TABLE public.orders"),
+        ("TRUNCATE pg_temp.t{}", "TRUNCATE public.orders"),
+        ("DELETE FROM pg_temp.t{}", "DELETE FROM public.orders"),
+        ("INSERT INTO pg_temp.t{} VALUES (1)", "UPDATE pg_authid SET rolsuper = true"),
         ("SELECT f{}()", "SELECT pg_read_file('/etc/passwd')"),
     ],
 )
