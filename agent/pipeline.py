@@ -14,7 +14,7 @@ from model.action import Action, ActionKind, ActionOutcome, ActionResult
 from model.catalog import Snapshot
 from model.event import Event, Lost, StatementStarted
 from model.session import BackendKey, Session
-from model.statement import Shape, Statement
+from model.statement import ParseStatus, Shape, Source, Statement
 from model.verdict import Mode, Outcome, RuleAction, Severity, Verdict
 from rules import Judge, Match, View, decide
 
@@ -176,6 +176,8 @@ class Pipeline:
     def _judge_statement(self, statement: Statement, shape: Shape) -> str:
         """The id of the rule that decided; its verdict is recorded with what really happened."""
         settled = self._settled(statement)
+        if settled is None and shape.status is not ParseStatus.PARSED and _did_not_run(statement):
+            return ""  # a typo is no finding, and what pgaudit abbreviates is no statement
         view = View(shape, statement.session, statement.text_bytes, statement.protocol)
         match = decide(self._judge().judge(view))
         if match is None and settled is not None and settled.outcome is not None:
@@ -236,6 +238,10 @@ def _verdict(
 def _never_ran(statement: Statement) -> bool:
     """It failed where nothing is held yet: there was nothing to stop, so nobody was too late."""
     return statement.sqlstate.startswith(BEFORE_EXECUTION)
+
+
+def _did_not_run(statement: Statement) -> bool:
+    return statement.source is Source.PGAUDIT or statement.sqlstate not in ("", "00000")
 
 
 def _outcome(match: Match, mode: Mode, settled: Settled | None) -> Outcome:

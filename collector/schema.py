@@ -117,7 +117,7 @@ STATEMENTS = _table(
         "audit_class": "pgaudit's class: `READ`, `WRITE`, `DDL` ...",
         "audit_objects": "Relations as pgaudit resolved them, comma-separated `type:schema.name`.",
         "rule": "Id of the rule that decided, empty if none matched.",
-        "parse_status": "`parsed`, `invalid`, `too_long`, `cut`, `nul`, `not_utf8` or `failed`.",
+        "parse_status": "`parsed`, `invalid`, `too_long`, `cut`, `nul` or `failed`.",
         "text": "The text, literals redacted.",
         "operation": "First verb in lower case: `select`, `drop`.",
         "summary": "Verb and relations: `SELECT orders customers`.",

@@ -19,7 +19,6 @@ class ParseStatus(StrEnum):
     CUT = "cut"
     """Only a prefix was captured."""
     NUL = "nul"
-    NOT_UTF8 = "not_utf8"
     FAILED = "failed"
     """The parser died, ran out of time or memory."""
 

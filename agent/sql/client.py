@@ -16,12 +16,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent.sql.cache import ShapeCache
+from agent.sql.glance import HARMLESS, is_harmless
 from agent.sql.process import WorkerError, WorkerProcess
 from agent.sql.redact import leading_verb, redact_unscanned
 from model.statement import ParseStatus, Shape
 
-MAX_PARSED_BYTES = 64 << 10
-"""Longer text is not parsed: nested comments take quadratic time, trees a hundredfold memory."""
+LONG_BYTES = 64 << 10
+"""Longer text is parsed only where a glance finds something in it that rules are about: nested
+comments take quadratic time, trees a hundred times the size."""
+MAX_PARSED_BYTES = 1 << 20
+"""As much as is captured."""
+MAX_COMMENTS = 500
+"""Nested ones take the parser quadratic time: one session could keep it busy for all others."""
 BATCH_TEXTS = 256
 BATCH_BYTES = 1 << 20
 FAILED_FOR_SECONDS = 30.0
@@ -110,16 +116,16 @@ class ParserClient:
             return self._unparsed(text, ParseStatus.CUT)
         if len(text) > MAX_PARSED_BYTES:
             return self._unparsed(text, ParseStatus.TOO_LONG)
+        if len(text) > LONG_BYTES and is_harmless(text):
+            return self._unparsed(text, ParseStatus.TOO_LONG)
         cached = self._cache.get(text, now)
         if cached is not None:
             self.counters.cached += 1
             return cached
         if b"\0" in text:
             return self._unparsed(text, ParseStatus.NUL)
-        try:
-            text.decode()
-        except UnicodeDecodeError:
-            return self._unparsed(text, ParseStatus.NOT_UTF8)
+        if text.count(b"/*") > MAX_COMMENTS:
+            return self._unparsed(text, ParseStatus.FAILED)
         return None
 
     def _unparsed(self, text: bytes, status: ParseStatus) -> Shape:
@@ -156,7 +162,7 @@ class ParserClient:
             worker = self._worker or self._start()
         except WorkerError:
             return [], "not started"
-        answers, ended = worker.ask([text.decode() for text in batch], self._budget_seconds)
+        answers, ended = worker.ask([_decoded(text) for text in batch], self._budget_seconds)
         if ended:
             self._stop()
             self.counters.restarts += 1
@@ -192,16 +198,30 @@ def _batch(texts: list[bytes], at: int, limit: int) -> list[bytes]:
     return batch
 
 
+def _decoded(text: bytes) -> str:
+    """A server may use another encoding than UTF-8. Its server encodings never use ASCII bytes for
+    anything else, and its lexer takes every other byte for a letter, as it does the sign that
+    stands here for those that are no UTF-8: what is a word, a string, a comment stays the same.
+    """
+    return text.decode("utf-8", "replace")
+
+
 def _without_tree(text: bytes, status: ParseStatus) -> Shape:
-    redacted = redact_unscanned(text.decode(errors="replace"))
-    return _named(Shape(status, hashlib.sha256(text).hexdigest(), redacted))
+    redacted = redact_unscanned(_decoded(text))
+    return _named(Shape(status, hashlib.sha256(text).hexdigest(), redacted), text)
 
 
-def _named(shape: Shape) -> Shape:
-    """A statement without parse tree still has a first word."""
+def _named(shape: Shape, text: bytes) -> Shape:
+    """A statement without parse tree still has a first word, and is or is not harmless."""
     verb = leading_verb(shape.redacted_text)
+    whole = shape.status is not ParseStatus.CUT
     return Shape(
-        shape.status, shape.digest, shape.redacted_text, operation=verb, summary=verb.upper()
+        shape.status,
+        shape.digest,
+        shape.redacted_text,
+        operation=verb,
+        summary=verb.upper(),
+        flags=(HARMLESS,) if whole and is_harmless(text) else (),
     )
 
 
@@ -216,7 +236,7 @@ def _shape(text: bytes, answer: object) -> Shape:
     fields |= {key: answer[key] for key in _TEXTS}
     digest = hashlib.sha256(_without_password(text, answer)).hexdigest()
     shape = Shape(status=status, digest=digest, statements=answer["statements"], **fields)
-    return shape if status is ParseStatus.PARSED else _named(shape)
+    return shape if status is ParseStatus.PARSED else _named(shape, text)
 
 
 def _without_password(text: bytes, answer: dict[str, Any]) -> bytes:

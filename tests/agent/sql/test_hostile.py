@@ -61,13 +61,12 @@ HOSTILE = {
     "emoji": "SELECT '\U0001f4a5', \U0001f4a5 FROM \U0001f4a5".encode(),
 }
 NOT_PARSED = {
-    "200k parentheses": ParseStatus.TOO_LONG,
     "10 MB of statements": ParseStatus.TOO_LONG,
     "5 MB": ParseStatus.TOO_LONG,
     "NUL": ParseStatus.NUL,
     "NULs": ParseStatus.NUL,
-    "not UTF-8": ParseStatus.NOT_UTF8,
-    "lone surrogate": ParseStatus.NOT_UTF8,
+    "not UTF-8": ParseStatus.PARSED,
+    "lone surrogate": ParseStatus.PARSED,
     "24k terms": ParseStatus.FAILED,
     "quotes": ParseStatus.PARSED,
     "odd quotes": ParseStatus.INVALID,
@@ -109,14 +108,14 @@ def test_all_hostile_texts_in_one_batch_are_answered_in_order():
 
 
 def slow_text(number: int = 0) -> bytes:
-    """Nested comments take quadratic time: more than any budget here."""
-    return b"/*" * 32_000 + str(number).encode()
+    """A tree of tens of thousands of nodes takes more than any budget here."""
+    return b"INSERT INTO t%d VALUES " % number + b",".join([b"(1,'a',2,b,f(3))"] * 3_700)
 
 
 def test_a_text_out_of_time_fails_alone_and_is_not_tried_again_at_once():
     texts = [b"SELECT %d" % i for i in range(300)]
     texts[150] = slow_text()
-    with ParserClient(text_budget_seconds=0.05) as client:
+    with ParserClient(text_budget_seconds=0.02) as client:
         shapes = client.shapes(texts, [len(text) for text in texts])
         statuses = [shape.status for shape in shapes]
         assert statuses[150] is ParseStatus.FAILED
@@ -159,7 +158,7 @@ def test_a_worker_found_dead_is_replaced_unnoticed():
 
 
 def test_a_stopped_worker_is_given_up():
-    with ParserClient(text_budget_seconds=0.05) as client:
+    with ParserClient(text_budget_seconds=0.02) as client:
         pid = client.worker_pid
         os.kill(pid, signal.SIGSTOP)
         assert one(client, HARMLESS).status is ParseStatus.FAILED

@@ -1,0 +1,40 @@
+"""A glance never calls harmless what a denying rule could be about."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.sql.glance import is_harmless
+
+DANGEROUS = [
+    "DROP TABLE t", "drop\ttable t", "/**/drop/**/table t", "select 1;truncate t",
+    "DELETE FROM t", "with x as (delete from t returning 1) select 1", "UPDATE t SET a = 1",
+    "copy t to program 'x'", "do $$ begin end $$", "execute p", "alter table t drop a",
+    "insert into pg_catalog.pg_authid values (1)", "select pg_read_file('x')",
+    "select 'a' ; drop table t -- it's", "select E'\\'' ; drop table t --'",
+    "select $$'$$; drop table t --'", 'select "\'"; drop table t --\'', "/*'*/ drop table t --'",
+    "insert into t values (1) on conflict (a) do update set a = 1; update t set a = 2",
+]  # fmt: skip
+HARMLESS = [
+    "INSERT INTO t VALUES (1, 'please update or delete me'), (2, 'drop by')",
+    "SELECT dropped, updated_at FROM orders WHERE copying = 1",
+    "insert into t values ('it''s do or die')",
+    "INSERT INTO t VALUES (1) ON CONFLICT (id) DO UPDATE SET a = excluded.a",
+]
+
+
+@pytest.mark.parametrize("sql", DANGEROUS)
+def test_a_dangerous_word_is_seen_wherever_it_stands(sql):
+    assert not is_harmless(sql.encode())
+
+
+@pytest.mark.parametrize("sql", HARMLESS)
+def test_prose_in_plain_strings_and_parts_of_names_are_harmless(sql):
+    assert is_harmless(sql.encode())
+
+
+@given(st.text(), st.sampled_from([" ", "\n", ";", "(", "/**/", "\t"]), st.text(alphabet=" ;()\n"))
+def test_nothing_around_it_hides_a_drop(before, gap, after):
+    # Behind an odd number of quotes the word is inside a string, and so harmless in truth.
+    if before.count("'") % 2 == 0:
+        assert not is_harmless((before + gap + "DROP" + gap + after).encode())
