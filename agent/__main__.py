@@ -24,6 +24,7 @@ import structlog
 
 from agent.canary import Canary
 from agent.capture import Capture, Inbox
+from agent.channel import AddressError, check_address
 from agent.clusters import APPLICATION_NAME, Clusters
 from agent.guard.actions import Actions
 from agent.guard.hold import Guard, OnTimeout
@@ -75,7 +76,8 @@ def run(config: AgentConfig) -> int:
         rules = RuleSet.load(config.rules.packs or [DEFAULT_PACKS], config.rules.vars)
         judge = Judge(rules, JUDGED_TEXTS)
         identify = identifier(config)
-    except (RuleError, IdentityError) as error:
+        check_address(config.collector, config.tls)
+    except (RuleError, IdentityError, AddressError) as error:
         log.error("configuration.bad", problem=str(error))
         return BAD_CONFIGURATION
     stop = threading.Event()

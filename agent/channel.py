@@ -52,25 +52,46 @@ def open_channel(address: str, tls: CertificateFiles | None = None) -> grpc.Chan
     """
     if address.startswith("unix:"):
         return grpc.insecure_channel(address, _OPTIONS)
-    host = _host(address)
+    check_address(address, tls)
     if tls is not None:
         credentials = grpc.ssl_channel_credentials(
             _read(tls.ca), _read(tls.key), _read(tls.certificate)
         )
         return grpc.secure_channel(address, credentials, _OPTIONS)
-    if not _is_loopback(host):
+    return grpc.insecure_channel(address, _OPTIONS)
+
+
+def check_address(address: str, tls: CertificateFiles | None = None) -> None:
+    """Raises AddressError for an address that can never work, without speaking gRPC."""
+    if address.startswith("unix:"):
+        return
+    if not _is_loopback(_host(address)) and tls is None:
         raise AddressError(
             f"collector address {address!r} is not on this host and has no TLS:"
             " set agent.tls with certificate, key and ca"
         )
-    return grpc.insecure_channel(address, _OPTIONS)
+
+
+def unreadable(tls: CertificateFiles) -> list[str]:
+    """A sentence for each PEM file that this account cannot read."""
+    problems = []
+    for path in (tls.certificate, tls.key, tls.ca):
+        try:
+            _read(path)
+        except OSError as error:
+            problems.append(f"cannot read {os.fspath(path)}: {error.strerror}")
+    return problems
 
 
 def _host(address: str) -> str:
     host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isdigit() or not 0 < int(port) < 65536:
+    if not colon or not host or not _is_number(port) or not 0 < int(port) < 65536:
         raise AddressError(f"collector address {address!r}: give unix:/path or host:port")
     return host.strip("[]")
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 5
 
 
 def _is_loopback(host: str) -> bool:

@@ -25,7 +25,7 @@ from collector.metrics import POISON, CollectorMetrics
 from collector.operator import OperatorService, Tails, own_certificate
 from collector.rows import alert_rows
 from collector.segments import Committed
-from collector.server import ListenError, Server
+from collector.server import AddressError, ListenError, Server, check_address
 from collector.service import UplinkService
 from collector.sessions import LiveSessions
 from collector.store import Store, StoreError
@@ -48,8 +48,10 @@ def run(config: CollectorConfig) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
+        for address in config.listen:
+            check_address(address, config.tls)
         collector = Collector(config)
-    except AlertsError as error:
+    except (AlertsError, AddressError) as error:
         log.error("configuration.bad", problem=str(error))
         return BAD_CONFIGURATION
     except (StoreError, ListenError, OSError) as error:

@@ -33,6 +33,10 @@ class ListenError(Exception):
     """An address cannot be listened on, or must not be without TLS."""
 
 
+class AddressError(ListenError):
+    """It can never work: it is no address, or it would serve a network without TLS."""
+
+
 class CertificateFiles(Protocol):
     @property
     def certificate(self) -> Path: ...
@@ -87,12 +91,8 @@ class Server:
         if address.startswith("unix:"):
             self._listen_unix(address)
             return address
+        check_address(address, tls)
         host, port = _split(address)
-        if tls is None and not _is_loopback(host):
-            raise ListenError(
-                f"collector address {address!r} can be reached from the network and has no TLS:"
-                " set collector.tls with certificate, key and ca"
-            )
         try:
             found = (
                 self._server.add_secure_port(address, _credentials(tls))
@@ -120,6 +120,23 @@ class Server:
             raise ListenError(f"cannot listen on {address}: {error}") from error
 
 
+def check_address(address: str, tls: CertificateFiles | None) -> None:
+    """Raises AddressError for what can never be listened on; binds nothing."""
+    if address.startswith("unix:"):
+        return
+    host, _ = _split(address)
+    if tls is None and not _is_loopback(host):
+        raise AddressError(
+            f"collector address {address!r} can be reached from the network and has no TLS:"
+            " set collector.tls with certificate, key and ca"
+        )
+
+
+def check_certificates(tls: CertificateFiles) -> None:
+    """Raises ListenError for a file that cannot be read."""
+    _credentials(tls)
+
+
 def _credentials(tls: CertificateFiles) -> grpc.ServerCredentials:
     """Read again whenever a client connects, so that renewed files need no restart."""
 
@@ -143,8 +160,9 @@ def _credentials(tls: CertificateFiles) -> grpc.ServerCredentials:
 
 def _split(address: str) -> tuple[str, int]:
     host, colon, port = address.rpartition(":")
-    if not colon or not host or not port.isdigit() or int(port) > 65535:
-        raise ListenError(f"collector address {address!r}: give unix:/path or host:port")
+    is_number = port.isascii() and port.isdigit() and len(port) <= 5
+    if not colon or not host or not is_number or int(port) > 65535:
+        raise AddressError(f"collector address {address!r}: give unix:/path or host:port")
     return host, int(port)
 
 
