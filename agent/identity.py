@@ -58,12 +58,18 @@ class Clue:
 
 
 class IdentityMap:
-    """Raises IdentityError for a rule that cannot work."""
+    """Raises IdentityError, which names every rule that cannot work."""
 
     def __init__(self, rules: tuple[IdentityRule, ...] = ()) -> None:
-        self._rules = tuple(
-            (number, rule, _tests(number, rule)) for number, rule in enumerate(rules, start=1)
-        )
+        known, problems = [], []
+        for number, rule in enumerate(rules, start=1):
+            try:
+                known.append((number, rule, _tests(number, rule)))
+            except IdentityError as error:
+                problems.append(str(error))
+        if problems:
+            raise IdentityError("; ".join(problems))
+        self._rules = tuple(known)
 
     def identify(self, session: Session) -> Identity:
         clues = [*self._configured(session), *_signed(session)]

@@ -1,7 +1,7 @@
 """Findings become Alerts: grouped, de-duplicated, routed, delivered from disk, resolved."""
 
 from collector.alerts.alertmanager import Alertmanager
-from collector.alerts.configured import alerts_from, receiver_from
+from collector.alerts.configured import alert_problems, alerts_from, receiver_from
 from collector.alerts.grouping import Policy, group_key
 from collector.alerts.outbox import Retry
 from collector.alerts.pagerduty import PagerDuty
@@ -27,6 +27,7 @@ __all__ = [
     "Retry",
     "Route",
     "Webhook",
+    "alert_problems",
     "alerts_from",
     "group_key",
     "preview",

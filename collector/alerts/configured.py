@@ -6,9 +6,9 @@ from pathlib import Path
 from collector.alerts.alertmanager import Alertmanager
 from collector.alerts.grouping import SECOND_US, Policy
 from collector.alerts.pagerduty import PagerDuty
-from collector.alerts.receiver import Receiver
+from collector.alerts.receiver import AlertsError, Receiver
 from collector.alerts.routes import Match, Route
-from collector.alerts.service import AlertRecord, Alerts
+from collector.alerts.service import AlertRecord, Alerts, problems_of
 from collector.alerts.webhook import Webhook
 from config import schema
 
@@ -26,6 +26,18 @@ def receiver_from(section: schema.Receiver) -> Receiver:
 def route_from(entry: schema.RouteEntry) -> Route:
     match = Match(tuple(entry.kinds), entry.min_severity, (entry.detector,))
     return Route(tuple(entry.receivers), match)
+
+
+def alert_problems(section: schema.Alerts) -> list[str]:
+    """Why ``alerts_from`` would refuse, a sentence each; starts and writes nothing."""
+    problems = []
+    for receiver in section.receivers:
+        try:
+            receiver_from(receiver)
+        except AlertsError as error:
+            problems.append(str(error))
+    names = [receiver.name for receiver in section.receivers]
+    return problems + problems_of(names, [route_from(entry) for entry in section.routes])
 
 
 def alerts_from(

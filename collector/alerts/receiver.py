@@ -74,12 +74,16 @@ def judge(status: int, detail: str = "", retry_after_seconds: float = 0.0) -> De
 
 def check_url(name: str, url: str) -> None:
     """Raises AlertsError unless ``url`` is http or https with a host."""
-    parts = urlsplit(url)
+    remedy = "give one such as https://alertmanager.example:9093"
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        # Not the URL: what cannot be taken apart cannot be shown without its secrets.
+        raise AlertsError(f"receiver {name}: its url is no URL; {remedy}") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise AlertsError(
-            f"receiver {name}: {without_secrets(url)!r} is not an http or https URL; "
-            "give one such as https://alertmanager.example:9093"
-        )
+        shown = without_secrets(url)
+        raise AlertsError(f"receiver {name}: {shown!r} is not an http or https URL; {remedy}")
 
 
 def without_secrets(url: str) -> str:

@@ -58,8 +58,10 @@ class Alerts:
         clock_us: Callable[[], int] = lambda: time.time_ns() // 1000,
         letters_per_receiver: int = 10_000,
     ) -> None:
+        problems = problems_of([receiver.name for receiver in receivers], routes)
+        if problems:
+            raise AlertsError("; ".join(problems))
         self._receivers = {receiver.name: receiver for receiver in receivers}
-        _check(receivers, routes)
         self._routes = tuple(routes)
         self._record = record
         self._clock_us = clock_us
@@ -272,15 +274,18 @@ def _unchanged(alert: Alert) -> Alert:
     return replace(alert, annotations=notes)
 
 
-def _check(receivers: Sequence[Receiver], routes: Sequence[Route]) -> None:
-    names = [receiver.name for receiver in receivers]
-    twice = sorted(name for name, count in Counter(names).items() if count > 1)
-    if twice:
-        raise AlertsError(f"receiver name used twice: {', '.join(twice)}; give each its own name")
+def problems_of(names: Sequence[str], routes: Sequence[Route]) -> list[str]:
+    """A sentence for each receiver and route that cannot work."""
+    problems = [
+        f"receiver name used twice: {name}; give each its own name"
+        for name, count in sorted(Counter(names).items())
+        if count > 1
+    ]
     for number, route in enumerate(routes, 1):
         unknown = sorted(set(route.receivers) - set(names))
         if unknown:
-            raise AlertsError(
+            problems.append(
                 f"route {number} names unknown receivers: {', '.join(unknown)}; "
                 f"known are: {', '.join(names) or 'none'}"
             )
+    return problems

@@ -1,0 +1,63 @@
+"""What the programs would refuse, asked of their own functions; nothing is started or bound."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import psycopg
+
+from agent.__main__ import identifier
+from agent.channel import AddressError, check_address, unreadable
+from agent.clusters import conninfo
+from agent.identity import IdentityError
+from collector import server
+from collector.alerts import alert_problems
+from config import AgentConfig, CollectorConfig, Config
+from rules import DEFAULT_PACKS, RuleError, RuleSet
+
+
+def problems_of(config: Config) -> list[str]:
+    """Every problem, one sentence each, with the place in the configuration before it."""
+    return [*_of_agent(config.agent), *_of_collector(config.collector)]
+
+
+def _of_agent(config: AgentConfig) -> Iterator[str]:
+    try:
+        RuleSet.load(config.rules.packs or [DEFAULT_PACKS], config.rules.vars)
+    except RuleError as error:
+        yield from (f"agent.rules: {problem}" for problem in error.problems)
+    yield from _refusal("agent.identities", partial(identifier, config), IdentityError)
+    yield from _refusal(
+        "agent.collector", partial(check_address, config.collector, config.tls), AddressError
+    )
+    if config.tls is not None and not config.collector.startswith("unix:"):
+        yield from (f"agent.tls: {problem}" for problem in unreadable(config.tls))
+    for number, access in enumerate(config.clusters):
+        if access.dsn is not None:
+            dsn = access.dsn.get_secret_value()
+            yield from _refusal(
+                f"agent.clusters.{number}.dsn", partial(conninfo, dsn, {}), psycopg.Error
+            )
+
+
+def _of_collector(config: CollectorConfig) -> Iterator[str]:
+    for address in config.listen:
+        yield from _refusal(
+            "collector.listen",
+            partial(server.check_address, address, config.tls),
+            server.ListenError,
+        )
+    tls = config.tls
+    if tls is not None and not all(address.startswith("unix:") for address in config.listen):
+        yield from _refusal(
+            "collector.tls", partial(server.check_certificates, tls), server.ListenError
+        )
+    yield from (f"collector.alerts: {problem}" for problem in alert_problems(config.alerts))
+
+
+def _refusal(place: str, attempt: Callable[[], object], refuses: type[Exception]) -> Iterator[str]:
+    try:
+        attempt()
+    except refuses as error:
+        yield f"{place}: {error}"
