@@ -14,6 +14,7 @@ import socket
 import sys
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -38,7 +39,7 @@ from agent.probes.loader import open_loader
 from agent.recorder import Recorder
 from agent.sessions import SessionTracker
 from agent.sources.ebpf import EbpfSource
-from agent.spool import Spool
+from agent.spool import Spool, SpoolError
 from agent.sql.cache import ShapeCache
 from agent.sql.client import ParserClient
 from agent.sql.messages import redact_message
@@ -65,6 +66,8 @@ SWITCH_SECONDS = 0.00005
 """A held backend waits for this interpreter: the default of 5 ms between threads is too long."""
 JUDGED_TEXTS = 5_000
 DRAIN_SECONDS = 3.0
+TRIAL_RING_BYTES = 1 << 16
+TRIAL_SESSIONS = 16
 LOOP_SECONDS = 0.25
 
 
@@ -83,16 +86,27 @@ def run(config: AgentConfig) -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    config.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    agent = Agent(config, judge, identify)
+    try:
+        config.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+        agent = Agent(config, judge, identify)
+    except (SpoolError, OSError) as error:
+        log.error("agent.cannot_start", problem=str(error))
+        return BROKEN
+    good = False
     try:
         agent.start()
         notify(ready=True)
         good = agent.supervise(stop)
+    except MetricsPortError as error:
+        log.error("agent.cannot_start", problem=str(error))
     finally:
         notify(stopping=True)
         agent.stop()
     return 0 if good else BROKEN
+
+
+class MetricsPortError(Exception):
+    """The configured address is not free."""
 
 
 def identifier(config: AgentConfig) -> Callable[[Session], Session]:
@@ -114,18 +128,22 @@ class Agent:
         self._canary = Canary(APPLICATION_NAME)
         self._silent: set[str] = set()
         self._told: set[str] = set()
+        self._judge = judge
+        self._failures: defaultdict[tuple[str, str, str], int] = defaultdict(int)
         self._restarts = 0
         # Worker processes first: nothing may be started by fork once gRPC runs.
         cache = ShapeCache()
         self._parser = ParserClient(cache)
-        self._guard_parser = ParserClient(cache) if self._mode is Mode.ENFORCE else None
+        self._guard_parser = self._parser_of_guard(cache)
         self._watchdog = self._start_watchdog()
         source = self._open_source()
+        if source is None and self._mode is Mode.ENFORCE:
+            self._degraded.append("nothing is held: a rule can only refuse what eBPF captures")
         self._inbox = Inbox()
         self._clusters = Clusters(config, self._inbox, self._snapshot, source, self._watchdog)
         enrich: Enrich = enricher(identify, self._clusters.superusers)
         self._directory = directory = Directory(enrich)
-        self._guard = self._make_guard(directory, lambda: judge)
+        self._guard = self._make_guard(source, directory, lambda: judge)
         self._source = source
         self._capture = (
             Capture(source, self._inbox, directory, self._guard, self._watchdog) if source else None
@@ -169,7 +187,12 @@ class Agent:
 
     def start(self) -> None:
         self._watch_metrics()
-        port = self._metrics.start(self._config.metrics.host, self._config.metrics.port)
+        listen = self._config.metrics
+        try:
+            port = self._metrics.start(listen.host, listen.port)
+        except OSError as error:
+            place = f"{listen.host}:{listen.port}"
+            raise MetricsPortError(f"agent.metrics {place}: {error.strerror}") from error
         log.info("agent.start", version=__version__, mode=self._mode.value, metrics_port=port)
         for sentence in self._degraded:
             log.warning("degraded", reason=sentence)
@@ -178,6 +201,7 @@ class Agent:
         if self._capture is not None:
             self._capture.start()
         self._clusters.rescan(self._capture)
+        self._look_after_parts()
 
     def supervise(self, stop: threading.Event) -> bool:
         """Follow servers, feed the watchdog. False when a thread ended: that is a bug, and the
@@ -199,12 +223,15 @@ class Agent:
         return True
 
     def _look_after_parts(self) -> None:
-        watched = self._clusters.all()
-        self._metrics.capture("pgaudit", up=any(each.audit is not None for each in watched))
+        if self._config.capture.ebpf:
+            self._metrics.capture("ebpf", up=self._ebpf_up())
+        if self._config.capture.pgaudit:
+            self._metrics.capture("pgaudit", up=self._audit_up())
         restarts = self._parser.counters.restarts
         for _ in range(restarts - self._restarts):
             self._metrics.parser_restarted()
         self._restarts = restarts
+        self._count_failures()
         problems = set(self._clusters.problems())
         for sentence in sorted(problems - self._told):
             log.warning("degraded", reason=sentence)
@@ -212,14 +239,33 @@ class Agent:
         if self._source is not None:
             self._judge_canary()
 
+    def _count_failures(self) -> None:
+        """What rules and watchdog count as totals, as increments of the metrics."""
+        totals = {
+            ("rules", "evaluation_failed", rule): count
+            for rule, count in self._judge.counts().failed
+        }
+        if self._capture is not None:
+            totals["guard", "released_by_watchdog", ""] = self._capture.released_by_watchdog
+        for (source, reason, rule), total in totals.items():
+            count = total - self._failures[source, reason, rule]
+            if count:
+                self._metrics.lost(source, reason, count)
+            if count and rule:
+                log.error("rule.failed", rule=rule, count=count, remedy="pgwarden rules test")
+        self._failures.update(totals)
+
     def _judge_canary(self) -> None:
         taken_at = self._clusters.taken_at_seconds()
         silent = set()
+        fires: dict[str, bool] = {}
         for cluster, at_seconds in taken_at.items():
             for probe, ok in self._canary.judge(cluster, at_seconds, time.time()).items():
-                self._metrics.canary(probe, ok=ok)
+                fires[probe] = ok and fires.get(probe, True)
                 if not ok:
                     silent.add(f"{cluster}: the probe on {probe} does not fire")
+        for probe, ok in fires.items():
+            self._metrics.canary(probe, ok=ok)
         for sentence in silent - self._silent:
             log.error("probe.silent", reason=sentence)
         self._silent = silent
@@ -253,10 +299,17 @@ class Agent:
         if not self._clusters.scanned:
             problems.append("the servers of this host have not been looked for yet")
         elif not self._clusters.all():
-            problems.append("no running PostgreSQL was found")
+            problems += self._clusters.unseen()
         elif not all(self._clusters.is_attached(each) for each in self._clusters.all()):
             problems.append("the probes are being attached")
         return problems
+
+    def _parser_of_guard(self, cache: ShapeCache) -> ParserClient | None:
+        """A quarter of the deadline, so that there is time to act on a text that takes too long,
+        and for the sessions that wait behind it."""
+        if self._mode is not Mode.ENFORCE:
+            return None
+        return ParserClient(cache, self._config.guard.deadline_ms / 4000)
 
     def _start_watchdog(self) -> WatchdogLink | None:
         if self._mode is not Mode.ENFORCE:
@@ -272,16 +325,21 @@ class Agent:
 
     def _open_source(self) -> EbpfSource | None:
         if not self._config.capture.ebpf:
+            self._degraded.append("no eBPF capture: agent.capture.ebpf is off")
             return None
         try:
             loader = open_loader(self._config.capture.loader.value)
+            # What the kernel refuses stands in the log at once, not when a server was found.
+            loader.unload(loader.load(TRIAL_RING_BYTES, TRIAL_SESSIONS))
             return EbpfSource(self._config.capture.ring_bytes, loader)
         except CaptureUnavailable as error:
             self._degraded.append(f"no eBPF capture, the pgaudit log alone: {error}")
             return None
 
-    def _make_guard(self, directory: Directory, judge: Callable[[], Judge]) -> Guard | None:
-        if self._guard_parser is None or self._watchdog is None:
+    def _make_guard(
+        self, source: EbpfSource | None, directory: Directory, judge: Callable[[], Judge]
+    ) -> Guard | None:
+        if source is None or self._guard_parser is None or self._watchdog is None:
             return None
         guard = self._config.guard
         guard_judge = GuardJudge(directory, self._guard_parser, judge)
@@ -289,6 +347,7 @@ class Agent:
             guard_judge,
             self._clusters.servers,
             known=guard_judge.known,
+            is_held=source.is_held,
             deadline_ms=guard.deadline_ms,
             on_timeout=OnTimeout(guard.on_timeout),
             contact=guard.contact,
@@ -322,14 +381,26 @@ class Agent:
         self._inbox.overflow.append(Lost(time.time_ns(), source, reason, count))
 
     def _status(self) -> pb.Status:
-        ebpf = self._source is not None and bool(self._source.clusters)
-        audit = any(each.audit is not None for each in self._clusters.all())
+        ebpf, audit = self._ebpf_up(), self._audit_up()
         kinds = {(True, True): "both", (True, False): "ebpf", (False, True): "pgaudit"}
         return pb.Status(
             capture=kinds.get((ebpf, audit), "none"),
             guard_mode=self._mode.value,
-            degraded=[*self._degraded, *self._clusters.problems(), *sorted(self._silent)],
+            degraded=self._lacks(),
         )
+
+    def _lacks(self) -> list[str]:
+        """What does not work, one sentence each."""
+        guard = [self._capture.problem] if self._capture and self._capture.problem else []
+        return [*self._degraded, *guard, *self._clusters.problems(), *sorted(self._silent)]
+
+    def _ebpf_up(self) -> bool:
+        if self._source is None or self._capture is None or not self._capture.alive:
+            return False
+        return bool(self._source.clusters)
+
+    def _audit_up(self) -> bool:
+        return any(each.audit is not None for each in self._clusters.all())
 
     def _obey(self, command: pb.Command) -> pb.CommandResult:
         try:
@@ -366,7 +437,6 @@ class Agent:
             lambda: self._uplink.connected, lambda: spool.last_sequence - spool.depth
         )
         self._metrics.watch_catalog(self._clusters.taken_at_seconds)
-        self._metrics.capture("ebpf", up=self._source is not None)
 
 
 def keep_heap_small() -> None:

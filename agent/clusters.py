@@ -14,8 +14,9 @@ from psycopg.conninfo import make_conninfo
 
 from agent.capture import Capture, Inbox
 from agent.catalog.watcher import SnapshotWatcher
-from agent.discovery import Cluster, discover
+from agent.discovery import Cluster, discover, hidden_servers
 from agent.guard.server import Server, UnknownServerError
+from agent.guard.stale import release_stale
 from agent.guard.watchdog_link import WatchdogError, WatchdogLink
 from agent.sources.ebpf import EbpfSource
 from agent.sources.pgaudit import Location, LogFormat, PgauditSource, locate
@@ -31,6 +32,8 @@ ATTACH_SECONDS = 10.0
 DEFAULT_SOCKET_FOLDER = "/tmp"
 """PostgreSQL's own, where the server names none."""
 APPLICATION_NAME = "pgwarden"
+NOTHING_FOUND = "no running PostgreSQL was found"
+HIDDEN = "PostgreSQL processes cannot be looked at: run as root or with CAP_SYS_PTRACE"
 
 
 @dataclass(slots=True)
@@ -66,6 +69,7 @@ class Clusters:
         self._source = source
         self._watchdog = watchdog
         self._watched: dict[tuple[int, int], Watched] = {}
+        self._hidden = 0
         self.scanned = False
 
     def rescan(self, capture: Capture | None) -> None:
@@ -80,6 +84,7 @@ class Clusters:
             capture.run_soon(lambda: self._attach(wanted, new))
         for watched in new:
             self._start(watched)
+        self._hidden = hidden_servers()
         self.scanned = True
 
     def servers(self) -> Iterable[Server]:
@@ -106,12 +111,20 @@ class Clusters:
         return self._source is None or watched.attached.is_set()
 
     def problems(self) -> list[str]:
-        problems = []
+        problems = self.unseen()
         for watched in self.all():
             name = watched.cluster.name
             problems += [f"{name}: {sentence}" for sentence in watched.problems.values()]
             problems += watched.catalog.problems if watched.catalog is not None else ()
         return problems
+
+    def unseen(self) -> list[str]:
+        """Whether there is no server to watch, or some that we may not look at."""
+        # Those that nobody configured are hidden from nobody.
+        enough = self._config.only_configured_clusters and self._watched
+        if self._hidden and not enough:
+            return [f"{self._hidden} {HIDDEN}"]
+        return [NOTHING_FOUND] if self.scanned and not self._watched else []
 
     def taken_at_seconds(self) -> dict[str, float]:
         """Unix time of the last catalog snapshot by cluster."""
@@ -151,6 +164,9 @@ class Clusters:
             watched.server = Server.running(cluster.postmaster_pid, cluster.version)
         except UnknownServerError as error:
             watched.problems["guard"] = f"nothing can be refused: {error}"
+            return watched
+        for pid in release_stale(watched.server):
+            log.warning("guard.stale_hold_released", pid=pid, cluster=cluster.name)
         return watched
 
     def _attach(self, wanted: list[Cluster], new: list[Watched]) -> None:

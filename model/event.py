@@ -58,6 +58,8 @@ class StatementStarted:
     protocol: Protocol = Protocol.QUERY
     held: bool = False
     """The backend is stopped and waits for a verdict."""
+    hold_id: int = 0
+    """Names the hold among all of its backend's: a verdict that comes late must not hit another."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from model.session import BackendKey
 from model.verdict import Outcome
 
 DEADLINE_MS = 200
+RELEASED = "the hold had been released before the verdict"
 DIRECTORY_LIMIT = 10_000
 """Backends whose server is remembered; more than any PostgreSQL has connections."""
 
@@ -170,6 +171,8 @@ class Guard:
     ``known`` is asked first, on this thread: an answer from memory, which must not wait. Handing a
     question to the judge's thread and back costs more than most answers.
 
+    ``is_held`` tells whether the backend is still in this very hold; see ``EbpfSource.is_held``.
+
     ``clock_ns`` must be the clock of ``StatementStarted.at_ns``: a hold's age counts from the
     probe, so holds that queued behind a hanging judge are released at once.
     """
@@ -183,6 +186,7 @@ class Guard:
         on_timeout: OnTimeout = OnTimeout.ALLOW,
         contact: str = "",
         known: Callable[[StatementStarted], Decision | None] = lambda _: None,
+        is_held: Callable[[StatementStarted], bool] = lambda _: True,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._judges = JudgeThreads(judge)
@@ -191,6 +195,7 @@ class Guard:
         self._late_decision = ALLOW if on_timeout is OnTimeout.ALLOW else LATE
         self._contact = contact
         self._known_answer = known
+        self._is_held = is_held
         self._clock_ns = clock_ns
         self._known: dict[BackendKey, Server] = {}
         self._lock = threading.Lock()
@@ -236,9 +241,10 @@ class Guard:
             # yet. Nobody else would release them: let go, and say that nothing was enforced.
             carry_out(PLANS[DecisionKind.ALLOW], hands, b"")
             return (Outcome.FAILED if plan.steps else None), trouble
-        if late and plan.steps and not stopped(event.backend.pid):
-            # The watchdog was faster: the statement runs, and a signal now would hit the next one.
-            return Outcome.TOO_LATE, "the hold had been released before the verdict"
+        if not self._is_held(event) or (late and not stopped(event.backend.pid)):
+            # Somebody was faster, the watchdog or a person: the statement runs, and whatever is
+            # done now would hit the next one, let it go unjudged or refuse it in its place.
+            return (Outcome.TOO_LATE if plan.steps else None), RELEASED
         message = denial(decision.database, decision.rule_id, decision.title, self._contact)
         outcome, reason = carry_out(plan, hands, message)
         return outcome, reason or trouble

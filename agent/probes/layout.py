@@ -115,7 +115,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "judge": ("QQII", ("beat_ns", "window_ns", "hold", "padding")),
     "cluster": ("II", ("number", "watched")),
     "session_state": (
-        "qqQQQQQQIIHHHBBBBHI256s",
+        "qqQQQQQQQIIHHHBBBBHI256s",
         (
             "session_us",
             "requested_us",
@@ -125,6 +125,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "write_start",
             "write_end",
             "status",
+            "held_at_ns",
             "cluster",
             "starts",
             "writes",
@@ -159,6 +160,9 @@ def pack(name: str, **values: int) -> bytes:
     return layout_of(name).pack(*(blank | values).values())
 
 
+HELD_AT = Struct("<Q")
+HELD_AT_OFFSET = Struct("<qqQQQQQQ").size
+"""Of ``held_at_ns`` in ``session_state``."""
 RECORD_HEAD = layout_of("record_head")
 SESSION = layout_of("session_record")
 STATEMENT = layout_of("statement_record")

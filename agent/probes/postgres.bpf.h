@@ -164,6 +164,7 @@ struct session_state {
 	__u64 write_start;
 	__u64 write_end;
 	__u64 status; /* MyBEEntry */
+	__u64 held_at_ns; /* at_ns of the last hold: its name */
 	__u32 cluster;
 	__u32 starts; /* since the last ReadyForQuery */
 	__u16 writes;

@@ -69,6 +69,8 @@ INLINE void finish_text(struct session_state *session, struct occasion *what,
 		record->text_state = TEXT_SAME;
 	record->padding = 0;
 	record->held = what->may_hold ? hold() : 0;
+	if (record->held)
+		session->held_at_ns = record->head.at_ns;
 	SUBMIT(records, record, record->held ? BPF_RB_FORCE_WAKEUP : wakeup());
 }
 

@@ -16,13 +16,21 @@ from dataclasses import dataclass, field
 from agent.discovery import Cluster, cluster_at, parent_of
 from agent.probes.errors import CaptureUnavailable
 from agent.probes.kernel import KernelMap, attach_raw_tracepoint, attach_uprobe, possible_cpus
-from agent.probes.layout import CLUSTER, JUDGE, LOSS_REASONS, pack
+from agent.probes.layout import (
+    CLUSTER,
+    HELD_AT,
+    HELD_AT_OFFSET,
+    JUDGE,
+    LOSS_REASONS,
+    layout_of,
+    pack,
+)
 from agent.probes.loader import EXIT_PROGRAM, Loaded, Loader, open_loader
 from agent.probes.ring import Ring, ring_size
 from agent.probes.symbols import PROBES, ServerBinary
 from agent.sources.records import Decoder, Stranger
 from agent.sources.running import UnreadableError, open_sessions, postmaster_started_us
-from model.event import Event, Lost, SessionSeen
+from model.event import Event, Lost, SessionSeen, StatementStarted
 
 SOURCE = "ebpf"
 RING_BYTES = 8 << 20
@@ -36,6 +44,7 @@ STALLED_SECONDS = 0.00005
 INITIAL_PID_NAMESPACE = 0xEFFFFFFC
 """The kernel's fixed inode number of the first pid namespace."""
 ZERO = bytes(4)
+SESSION_STATE_BYTES = layout_of("session_state").size
 
 Adopt = Callable[[int], Cluster | None]
 
@@ -216,6 +225,17 @@ class EbpfSource:
         pulse = JUDGE.pack(time.monotonic_ns(), self._window_ns, self._hold, 0)
         for instance in list(self._instances.values()):
             instance.map("judges").update(ZERO, pulse)
+
+    def is_held(self, event: StatementStarted) -> bool:
+        """Whether the last hold of that backend is still this one: False once it went on, by
+        whatever hand, and was held again. May be asked from another thread.
+        """
+        key = event.backend.pid.to_bytes(4, "little")
+        for instance in list(self._instances.values()):
+            state = instance.map("sessions").lookup(key, SESSION_STATE_BYTES)
+            if state is not None:
+                return bool(HELD_AT.unpack_from(state, HELD_AT_OFFSET)[0] == event.hold_id)
+        return False
 
     def hand_back(self, events: list[Event]) -> None:
         """Events that a canary took but did not cause: the next poll returns them."""

@@ -145,6 +145,7 @@ class Decoder:
             depth,
             PROTOCOLS[protocol],
             held == 1,
+            at_ns if held else 0,
         )
 
     def _failed(self, record: bytes) -> None:

@@ -35,8 +35,14 @@ class Stage:
         self.settled: list[tuple[bytes, Settled]] = []
         self.seen: list[StatementStarted] = []
         self.errors: list[BaseException] = []
-        self._guard = Guard(judge, lambda: [self.server], contact=CONTACT, **options)
         self.source = EbpfSource(hold_window_ms=HOLD_WINDOW_MS)
+        self._guard = Guard(
+            judge,
+            lambda: [self.server],
+            contact=CONTACT,
+            is_held=self.source.is_held,
+            **options,
+        )
         found = cluster_at(cluster.postmaster_pid)
         assert found is not None
         self.source.set_hold(True)
