@@ -109,6 +109,8 @@ class Capture:
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
         self._tasks: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self.released_by_watchdog = 0
+        self.problem = ""
+        """Why nothing is held any more; empty while all is well."""
 
     def start(self) -> None:
         self._thread.start()
@@ -169,6 +171,7 @@ class Capture:
             released = self._watchdog.check()
         except WatchdogError as error:
             log.error("guard.off", reason=str(error))
+            self.problem = f"nothing is held: {error}"
             self._source.set_hold(False)
             self._watchdog = None
             return

@@ -273,6 +273,11 @@ class Spool:
             self._set_aside()
             self._connect()
             return True
+        except PermissionError as error:
+            raise SpoolError(
+                f"{self._path}: cannot open the spool: {error.strerror};"
+                " give agent.state_dir to the account that runs the agent"
+            ) from error
         return False
 
     def _connect(self) -> None:
