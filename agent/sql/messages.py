@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from agent.sql.message_templates import is_known
 from agent.sql.redact import is_name
 
 MAX_MESSAGE_CHARS = 2_000
@@ -22,6 +23,12 @@ _NUMBER = re.compile(r"(?<![\w\"])[-+]?\.?\d[\w.:+-]*")
 _PARENTHESES = re.compile(r"\(.*\)", re.DOTALL)
 _USER_WRITTEN = "P0001"
 """raise_exception: the words are the application's own and may be anything."""
+_OUR_REFUSAL = re.compile(
+    r"permission denied for database ((?:[^\W\d][\w$-]{0,62} )?)"
+    r"\(blocked by pgwarden: rule ([\w./-]{1,64})[:.)].*",
+    re.DOTALL,
+)
+WITHHELD = "(message withheld)"
 
 
 def redact_message(text: str, sqlstate: str = "") -> str:
@@ -29,11 +36,18 @@ def redact_message(text: str, sqlstate: str = "") -> str:
 
     A name after ``relation``, ``constraint`` and the like is kept. ``column "x" does not exist`` is
     not: that is what a string in double quotes looks like to PostgreSQL. Anything else quoted, in
-    parentheses, or numeric becomes ``?``; so does everything of a message that a function raised.
+    parentheses, or numeric becomes ``?``. A message that PostgreSQL does not word so itself is
+    withheld: a function may raise any words under any ``sqlstate``.
     """
     text = text[:MAX_MESSAGE_CHARS]
     if sqlstate == _USER_WRITTEN:
         return "(raised by application code)"
+    ours = _OUR_REFUSAL.fullmatch(text)
+    if ours is not None:
+        database, rule = ours.groups()
+        return f"permission denied for database {database}(blocked by pgwarden: rule {rule})"
+    if text and not is_known(text, sqlstate):
+        return WITHHELD
     text = _KEY.sub(_redact_key, text)
     text = _NEAR.sub(r'\1 "?"', text)
     text = _redact_quotes(text)

@@ -1,8 +1,9 @@
 """Server messages keep their words and lose their values."""
 
+import psycopg
 import pytest
 
-from agent.sql.messages import redact_message
+from agent.sql.messages import WITHHELD, redact_message
 
 SECRET = "s3cr3t"
 
@@ -60,3 +61,83 @@ def test_no_value_survives(message):
 
 def test_what_a_function_raises_is_not_repeated():
     assert SECRET not in redact_message(f"token {SECRET} is invalid", sqlstate="P0001")
+
+
+@pytest.mark.parametrize(
+    ("message", "sqlstate"),
+    [
+        (f"x {SECRET}", "42501"),
+        (f"permission denied for {SECRET}", "42501"),
+        (f"permission denied for table a {SECRET}", "42501"),
+        (f"permission denied for table a\n{SECRET}", "42501"),
+        (f"division by zero {SECRET}", "22012"),
+        (f'invalid input syntax for type integer: "1" {SECRET}', "22P02"),
+        (f"{SECRET} cannot run inside a transaction block", "25001"),
+        (f"permission denied for database a (blocked by pgwarden: {SECRET})", "42501"),
+        (f"permission denied for database a b (blocked by pgwarden: rule a: {SECRET})", "42501"),
+    ],
+)
+def test_words_that_postgresql_does_not_use_are_withheld_under_any_code(message, sqlstate):
+    assert redact_message(message, sqlstate) == WITHHELD
+
+
+def test_a_wording_of_another_class_is_withheld():
+    assert redact_message("division by zero", "22012") == "division by zero"
+    assert redact_message("division by zero", "42501") == WITHHELD
+
+
+def test_our_own_refusal_names_its_rule():
+    refusal = "permission denied for database shop (blocked by pgwarden: rule ddl.drop"
+    assert redact_message(f"{refusal}: No DROP here; ask {SECRET})", "42501") == f"{refusal})"
+
+
+@pytest.mark.live
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT 1/0",
+        "SELECT 'a'::int",
+        "SELECT '2020-99-01'::date",
+        "SELECT 'abc'::varchar(2)::int",
+        "SELECT 2147483647 + 1",
+        "SELECT * FROM nowhere",
+        "SELECT nowhere FROM pg_class",
+        "SELECT c.nowhere FROM pg_class c",
+        "SELECT nowhere(1)",
+        "SELECT 1 + true",
+        "SELEC 1",
+        "SELECT (",
+        "SELECT 'a",
+        "SELECT relname, count(*) FROM pg_class",
+        "SELECT 1 WHERE 1",
+        "SELECT oid FROM pg_class a, pg_class b",
+        "SELECT x.oid FROM pg_class",
+        "SELECT 1 UNION SELECT 1, 2",
+        "SELECT (SELECT 1 UNION SELECT 2)",
+        "SELECT $1",
+        "DROP TABLE nowhere",
+        "DROP ROLE nowhere",
+        "CREATE ROLE postgres",
+        "CREATE TABLE pg_temp.t (a int NOT NULL, b int UNIQUE); INSERT INTO t VALUES (NULL)",
+        "CREATE TABLE pg_temp.t (b int UNIQUE); INSERT INTO t VALUES (1), (1)",
+        "CREATE TABLE pg_temp.t (b varchar(2)); INSERT INTO t VALUES ('abc')",
+        "CREATE TABLE pg_temp.t (b int CHECK (b > 1)); INSERT INTO t VALUES (1)",
+        "CREATE TABLE pg_temp.t (b int); INSERT INTO t VALUES (1, 2)",
+        "EXECUTE nowhere",
+        "FETCH nowhere",
+        "SET nowhere = 1",
+        "SET work_mem = 'abc'",
+        "SET LOCAL statement_timeout = 1; SELECT pg_sleep(9)",
+        "SET TRANSACTION READ ONLY; CREATE TABLE t (a int)",
+        "SET ROLE pg_monitor; SELECT * FROM pg_authid",
+        "SET ROLE pg_monitor; CREATE ROLE x",
+        "SET ROLE pg_monitor; DROP TABLE pg_class",
+        "COPY pg_class FROM '/nowhere'",
+    ],
+)
+def test_what_a_server_says_is_known(postgres, query):
+    with postgres.connect() as connection, pytest.raises(psycopg.Error) as failure:
+        connection.execute(query)
+    primary = failure.value.diag.message_primary
+    shown = redact_message(primary, failure.value.sqlstate)
+    assert shown != WITHHELD, primary
