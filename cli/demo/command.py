@@ -29,6 +29,8 @@ from cli.demo.workload import Assistant, Service
 
 READY_SECONDS = 30.0
 SETTLE_SECONDS = 3.0
+SETTINGS = {"pgaudit.log_relation": "on"}
+"""pgaudit's records name the relations that a statement really touched."""
 
 
 def demo(
@@ -71,7 +73,9 @@ def _run(
 ) -> list[str]:
     with ExitStack() as stack:
         console.print("· starting a PostgreSQL 15 with pgaudit", style="dim")
-        cluster = stack.enter_context(PostgresCluster(keep_folder=folder / "postgres"))
+        cluster = stack.enter_context(
+            PostgresCluster(settings=SETTINGS, keep_folder=folder / "postgres")
+        )
         world.build(cluster)
         receiver = Receiver(lambda alert: _print_alert(console, alert))
         stack.callback(receiver.stop)
@@ -159,6 +163,11 @@ def _print_alert(console: Console, alert: dict[str, Any]) -> None:
     )
 
 
+def called_as(program: str) -> str:
+    """``program`` where it is our command, so that what is printed can be pasted as it stands."""
+    return program if Path(program).name == "pgwarden" else "pgwarden"
+
+
 def _say_where_to_look(
     console: Console, config: Path, ports: tuple[int, int], summary: dict[str, Any]
 ) -> None:
@@ -166,7 +175,7 @@ def _say_where_to_look(
     for key, value in summary.items():
         console.print(f"  {key:18} {value}", markup=False)
     console.rule("[bold]To look further[/bold]", align="left")
-    command = f".venv/bin/pgwarden {{}} --config {config}"
+    command = f"{called_as(sys.argv[0])} {{}} --config {config}"
     console.print(f"  agent metrics      http://127.0.0.1:{ports[0]}/metrics", markup=False)
     console.print(f"  collector metrics  http://127.0.0.1:{ports[1]}/metrics", markup=False)
     for words in (
