@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import typer
 
-from cli.context import ConfigOption, Exit, err, read_config
+from cli.context import ConfigOption, Exit, err, fail, read_config
 
 STOP_SECONDS = 10.0
 POLL_SECONDS = 0.2
@@ -30,7 +30,10 @@ def collector(config: ConfigOption = None) -> None:
 
 def _become(name: str, config: Path | None) -> NoReturn:
     """The program replaces us: the command line's libraries have no place beside a database."""
-    os.execv(sys.executable, _command(name, config))
+    try:
+        os.execv(sys.executable, _command(name, config))
+    except OSError as error:
+        fail(_not_started(name, error))
 
 
 def _command(name: str, config: Path | None) -> list[str]:
@@ -59,7 +62,14 @@ def supervise(config: Path | None) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
-    programs = {name: _start(name, config) for name in ("collector", "agent")}
+    programs: dict[str, subprocess.Popen[bytes]] = {}
+    for name in ("collector", "agent"):
+        try:
+            programs[name] = _start(name, config)
+        except OSError as error:
+            for started in programs.values():
+                _stop(started)
+            fail(_not_started(name, error))
     while not stopping and all(p.poll() is None for p in programs.values()):
         time.sleep(POLL_SECONDS)
     ended = next((name for name, p in programs.items() if p.poll() is not None), None)
@@ -70,6 +80,12 @@ def supervise(config: Path | None) -> int:
         err.print(f"✗ the {ended} ended with code {programs[ended].returncode}", style="red")
         return programs[ended].returncode or Exit.FOUND
     return Exit.GOOD
+
+
+def _not_started(name: str, error: OSError) -> str:
+    return (
+        f"the {name} cannot be started: {sys.executable}: {error.strerror}; install pgwarden anew"
+    )
 
 
 def _start(name: str, config: Path | None) -> subprocess.Popen[bytes]:
