@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from cli import config_command, drift, live, programs, rules, sql
@@ -15,7 +17,6 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,  # locals may hold statements
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="See, attribute, guard and record what happens in PostgreSQL.",
 )
 
 app.command()(programs.up)
@@ -32,6 +33,24 @@ app.command()(findings)
 app.add_typer(config_command.app, name="config")
 app.add_typer(rules.app, name="rules")
 app.add_typer(drift.app, name="drift")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """See, attribute, guard and record what happens in PostgreSQL."""
 
 
 @app.command()
