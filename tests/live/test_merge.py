@@ -14,7 +14,6 @@ import psycopg
 import pytest
 
 from agent.discovery import cluster_at
-from agent.probes.errors import CaptureUnavailable
 from agent.probes.loader import Loader, open_loader
 from agent.sessions import SessionTracker
 from agent.sources.ebpf import EbpfSource
@@ -223,10 +222,7 @@ def cluster() -> Iterator[PostgresCluster]:
 
 @pytest.fixture(scope="module")
 def loader(compiled_probes) -> Loader:
-    try:
-        return open_loader("libbpf")
-    except CaptureUnavailable as reason:
-        pytest.skip(str(reason))
+    return open_loader("libbpf")
 
 
 @contextmanager
