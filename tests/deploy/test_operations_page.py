@@ -5,7 +5,12 @@ from pathlib import Path
 
 import yaml
 
+from collector.alerts.configured import route_from
+from collector.alerts.grouping import Grouper, Policy, at_least
+from collector.alerts.routes import receivers_for
 from config import schema
+from model.finding import Finding, FindingKind
+from model.verdict import Severity
 from tests.deploy.programs import agent_metrics, collector_metrics, feed
 from tests.deploy.test_rules import rules
 
@@ -53,3 +58,22 @@ def test_names_follow_prometheus_conventions():
     for name in served():
         assert name.startswith(("pgwarden_agent_", "pgwarden_collector_")), name
         assert not re.search(r"_(ms|us|ns|kb|mb|percent)(_|$)", name), name
+
+
+def test_no_route_of_the_example_waits_for_what_never_becomes_an_alert():
+    (text,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    alerts = yaml.safe_load(text)["collector"]["alerts"]
+    floor = Severity(alerts["min_severity"])
+    for route in alerts["routes"]:
+        assert at_least(Severity(route.get("min_severity", floor)), floor), route
+
+
+def test_the_example_brings_a_low_anomaly_to_chat_and_the_default_severity_to_nobody():
+    (text,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    alerts = yaml.safe_load(text)["collector"]["alerts"]
+    routes = [route_from(schema.RouteEntry.model_validate(route)) for route in alerts["routes"]]
+    finding = Finding("1", FindingKind.ANOMALY, "volume", Severity.LOW, "title", "sentence", 1)
+    alert = Grouper(Policy(Severity(alerts["min_severity"]))).observe(finding, 1)
+    assert alert is not None
+    assert receivers_for(alert, routes, ["am", "pager", "chat"]) == ("chat",)
+    assert Grouper(Policy(schema.Alerts().min_severity)).observe(finding, 1) is None
