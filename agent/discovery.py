@@ -44,6 +44,11 @@ def discover(proc: Path = PROC) -> list[Cluster]:
     return sorted((cluster for cluster in found if cluster), key=lambda cluster: cluster.name)
 
 
+def hidden_servers(proc: Path = PROC) -> int:
+    """Processes called postgres, backends among them, that this account may not look at."""
+    return sum(_is_hidden(entry) for entry in proc.iterdir() if entry.name.isdigit())
+
+
 def cluster_at(pid: int, proc: Path = PROC) -> Cluster | None:
     """The cluster whose postmaster has this pid, or None."""
     process = proc / str(pid)
@@ -85,6 +90,19 @@ def backends_of(cluster: Cluster, proc: Path = PROC) -> list[int]:
     """All children of the postmaster: client backends and auxiliary processes."""
     pids = (int(entry.name) for entry in proc.iterdir() if entry.name.isdigit())
     return sorted(pid for pid in pids if parent_of(pid, proc) == cluster.postmaster_pid)
+
+
+def _is_hidden(process: Path) -> bool:
+    try:
+        if (process / "comm").read_text().strip() != PROGRAM:
+            return False
+        # By its effective rights; access(2) would leave out what a capability allows.
+        (process / "cwd" / "postmaster.pid").stat()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _runs_postgres(process: Path) -> bool:

@@ -19,6 +19,8 @@ _LOSSES = (
     ("spool", "spool_full"),
     ("spool", "disk_full"),
     ("spool", "rejected"),
+    ("rules", "evaluation_failed"),
+    ("guard", "released_by_watchdog"),
 )
 """Shown as 0 from the start: ``increase()`` does not see the first loss of a series that is born
 with it, and an empty panel says less than a zero."""

@@ -114,7 +114,8 @@ def agents(json: JsonOption = False, config: ConfigOption = None) -> None:
         if json:
             typer.echo(orjson.dumps(row).decode())
             continue
-        mark = "✓" if agent.connected and not agent.degraded else "!"
+        well = agent.connected and agent.capture != "none" and not agent.degraded
+        mark = "✓" if well else "!"
         out.print(
             f"{mark} {printable(agent.agent)} {agent.version} capture={agent.capture} "
             f"guard={agent.guard_mode} spool={agent.spool_batches}",

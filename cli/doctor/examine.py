@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 from agent.capture import Inbox
 from agent.clusters import Clusters
-from agent.discovery import PROC, PROGRAM, Cluster, discover
+from agent.discovery import PROGRAM, Cluster, discover, hidden_servers
 from cli.doctor.check import Check, Look, Mark, attempt, bad, good, skipped, warn
 from cli.doctor.collector import check_collector, check_metrics
 from cli.doctor.host import check_host
@@ -90,7 +88,7 @@ def _none_found(found: list[Cluster]) -> Check:
             "none is watched: agent.only_configured_clusters is true and agent.clusters fits none",
             f"agent: {{clusters: [{{port: {found[0].port}}}]}}  # there are: {ports}",
         )
-    hidden = _hidden_servers(PROC)
+    hidden = hidden_servers()
     if hidden:
         return bad(
             "server",
@@ -98,19 +96,6 @@ def _none_found(found: list[Cluster]) -> Check:
             "sudo pgwarden doctor  # the agent needs CAP_SYS_PTRACE",
         )
     return bad("server", "no PostgreSQL runs on this host", START_ONE)
-
-
-def _hidden_servers(proc: Path) -> int:
-    return sum(_is_hidden(entry) for entry in proc.iterdir() if entry.name.isdigit())
-
-
-def _is_hidden(process: Path) -> bool:
-    try:
-        return (process / "comm").read_text().strip() == PROGRAM and not os.access(
-            process / "cwd", os.X_OK
-        )
-    except OSError:
-        return False
 
 
 def _check_server(
