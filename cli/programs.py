@@ -16,6 +16,8 @@ from cli.context import ConfigOption, Exit, err, fail, read_config
 
 STOP_SECONDS = 10.0
 POLL_SECONDS = 0.2
+RESTART_SECONDS = 0.5
+ENDS_PER_MINUTE = 5
 
 
 def agent(config: ConfigOption = None) -> None:
@@ -49,10 +51,11 @@ def up(config: ConfigOption = None) -> None:
 
 
 def supervise(config: Path | None) -> int:
-    """Collector, then agent; when one ends or we are told to stop, both end.
+    """Collector and agent until we are told to stop; one that ends is started again.
 
     They stay two processes: the agent must not carry the collector's libraries, and a collector
-    that dies must not take the guard with it without being noticed.
+    that dies must not take the guard with it. A configuration that cannot work (78) or too many
+    ends in a minute end both.
     """
     stopping = False
 
@@ -70,16 +73,24 @@ def supervise(config: Path | None) -> int:
             for started in programs.values():
                 _stop(started)
             fail(_not_started(name, error))
-    while not stopping and all(p.poll() is None for p in programs.values()):
+    ends: list[float] = []
+    code = int(Exit.GOOD)
+    while not stopping and not code:
         time.sleep(POLL_SECONDS)
-    ended = next((name for name, p in programs.items() if p.poll() is not None), None)
+        for name, program in programs.items():
+            if program.poll() is None or stopping:
+                continue
+            err.print(f"✗ the {name} ended with code {program.returncode}", style="red")
+            ends = [at for at in ends if time.monotonic() - at < 60] + [time.monotonic()]
+            if program.returncode == Exit.CONFIGURATION or len(ends) > ENDS_PER_MINUTE:
+                code = program.returncode if program.returncode > 0 else Exit.FOUND
+                break
+            time.sleep(RESTART_SECONDS)
+            programs[name] = _start(name, config)
     # The agent first: what it still holds goes to a collector that still listens.
     for name in ("agent", "collector"):
         _stop(programs[name])
-    if ended is not None and not stopping:
-        err.print(f"✗ the {ended} ended with code {programs[ended].returncode}", style="red")
-        return programs[ended].returncode or Exit.FOUND
-    return Exit.GOOD
+    return code
 
 
 def _not_started(name: str, error: OSError) -> str:

@@ -233,7 +233,13 @@ def bid_farewell(state: State) -> None:
 def main() -> None:
     # A terminal's or a service manager's farewell to the whole group must not come before the
     # agent's end: the closed pipe is the only signal to leave.
-    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
+    for ignored in (
+        signal.SIGABRT,
+        signal.SIGINT,
+        signal.SIGTERM,
+        signal.SIGHUP,
+        signal.SIGPIPE,
+    ):
         signal.signal(ignored, signal.SIG_IGN)
     os.set_blocking(1, False)
     state = State()

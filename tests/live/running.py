@@ -96,12 +96,17 @@ class Running:
 
     def child(self, name: str) -> int:
         """Pid of the agent or collector."""
+        pid = self.child_or_none(name)
+        assert pid is not None, f"no {name} runs:\n{self.log}"
+        return pid
+
+    def child_or_none(self, name: str) -> int | None:
         assert self.process is not None
         parent = self.process.pid
         for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split():
             if name.encode() in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
                 return int(pid)
-        raise AssertionError(f"no {name} among the children of {parent}:\n{self.log}")
+        return None
 
     def pgwarden(self, *words: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

@@ -246,13 +246,22 @@ def test_a_server_that_restarts_is_watched_again(running):
     assert "blocked by pgwarden" in result.stderr
 
 
-def test_an_agent_that_is_killed_loses_nothing_durable_and_leaves_no_backend_stopped(running):
-    os.kill(running.child("agent"), signal.SIGKILL)
-    assert running.process.wait(20) != 0
+def test_an_agent_that_is_killed_comes_back_and_leaves_no_backend_stopped(running):
+    killed = running.child("agent")
+    os.kill(killed, signal.SIGKILL)
     assert running.cluster.psql("SELECT 1", user="bot").returncode == 0
-    running.start()
+    running.wait(lambda: running.child_or_none("agent") not in (None, killed), "a new agent")
+    running.wait_ready(running.agent_port)
     running.cluster.psql("SELECT 'back' AS back", user="bot")
     running.wait_sql("SELECT 1 FROM statements WHERE text LIKE '%AS back%'")
+    assert "blocked by pgwarden" in running.cluster.psql("DROP TABLE shop.orders", "app").stderr
+
+
+def test_a_collector_that_is_killed_takes_neither_guard_nor_record_with_it(running):
+    os.kill(running.child("collector"), signal.SIGKILL)
+    assert "blocked by pgwarden" in running.cluster.psql("DROP TABLE shop.orders", "app").stderr
+    running.cluster.psql("SELECT 'meanwhile' AS meanwhile", user="bot")
+    running.wait_sql("SELECT 1 FROM statements WHERE text LIKE '%AS meanwhile%'")
 
 
 def test_stopping_takes_the_probes_away_in_time(running):
