@@ -40,11 +40,8 @@ class Greeting:
 
 @dataclass(slots=True)
 class UplinkCounters:
-    """What the metrics page shows; only the uplink's threads write it."""
+    """How its streams ended; only the uplink's threads write it."""
 
-    batches_sent: int = 0
-    batches_acknowledged: int = 0
-    batches_rejected: int = 0
     reconnects: int = 0
     last_error: str = ""
 
@@ -181,14 +178,12 @@ class Uplink:
         with self._wake:
             for sequence in [number for number in stream.in_flight if number <= ack.sequence]:
                 del stream.in_flight[sequence]
-                self.counters.batches_acknowledged += 1
             self._wake.notify_all()
 
     def _rejected(self, stream: _Stream, reject: pb.Reject) -> None:
         if reject.epoch != self._spool.epoch:
             return
         self._spool.quarantine(reject.sequence, f"rejected: {reject.reason}")
-        self.counters.batches_rejected += 1
         with self._wake:
             stream.in_flight.pop(reject.sequence, None)
             self._wake.notify_all()
@@ -241,7 +236,6 @@ class Uplink:
                 if not stream.in_flight:
                     stream.progress_at = time.monotonic()
                 stream.in_flight[batch.sequence] = len(batch.body)
-            self.counters.batches_sent += 1
             yield to_wire(batch.body, self._spool.epoch, batch.sequence)
 
     def _liveness(self) -> pb.Status:

@@ -21,7 +21,7 @@ import structlog
 from collector.alerts import AlertRecord, Alerts, alerts_from
 from collector.alerts.receiver import AlertsError
 from collector.commands import Agents
-from collector.metrics import POISON, CollectorMetrics
+from collector.metrics import LISTENER_FAILED, OWN_ROWS_DROPPED, POISON, CollectorMetrics
 from collector.operator import OperatorService, Tails, own_certificate
 from collector.rows import alert_rows
 from collector.segments import Committed
@@ -73,6 +73,8 @@ class Totals(NamedTuple):
     duplicates: int = 0
     dropped: int = 0
     rejected: int = 0
+    own_rows_dropped: int = 0
+    listener_failures: int = 0
 
 
 class Collector:
@@ -166,12 +168,16 @@ class Collector:
             counters.duplicates,
             self._tails.dropped,
             sum(self._uplink.rejected.values()),
+            counters.own_rows_dropped,
+            counters.listener_failures,
         )
         before, self._totals = self._totals, now
         rows = {table: frame.height for table, frame in committed.frames.items()}
         self._metrics.committed(now.batches - before.batches, rows, now.seconds - before.seconds)
         self._metrics.duplicate(now.duplicates - before.duplicates)
         self._metrics.tail_dropped(now.dropped - before.dropped)
+        self._metrics.lost(*OWN_ROWS_DROPPED, now.own_rows_dropped - before.own_rows_dropped)
+        self._metrics.lost(*LISTENER_FAILED, now.listener_failures - before.listener_failures)
         for _ in range(now.rejected - before.rejected):
             self._metrics.rejected(POISON)
 

@@ -15,6 +15,10 @@ from model.verdict import Outcome, RuleAction, Severity
 
 POISON = "poison"
 """Why a batch is refused for good: it cannot be decoded."""
+OWN_ROWS_DROPPED = ("store", "own_rows_dropped")
+"""Findings, alerts and the like that the disk did not take for too long."""
+LISTENER_FAILED = ("analytics", "listener_failed")
+"""Commits that are stored, but that sessions, tails and analytics did not see whole."""
 _COMMIT_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _LAG_BUCKETS_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0)
 
@@ -56,7 +60,7 @@ class CollectorMetrics:
         self._rows = self._counter("rows", "Rows made durable", "table")
         self._duplicates = self._counter("duplicates", "Batches that were stored already")
         self._rejected = self._counter("rejected", "Batches refused for good", "reason")
-        self._lost = self._counter("lost", "Facts that agents report as lost", "source", "reason")
+        self._lost = self._counter("lost", "Facts lost, by agents or here", "source", "reason")
         self._findings = self._counter("findings", "Findings", "kind", "severity", "detector")
         self._verdicts = self._counter("verdicts", "Verdicts of the agents", "action", "outcome")
         self._denied = self._counter("denied", "Statements refused, by rule", "rule")
@@ -78,6 +82,8 @@ class CollectorMetrics:
         self._detector = Bounded(100)
         # 0 from the start: increase() does not see the first count of a series born with it.
         self._rejected.labels(POISON)
+        for source_and_reason in (OWN_ROWS_DROPPED, LISTENER_FAILED):
+            self._lost.labels(*source_and_reason)
         for outcome in Outcome:
             self._verdicts.labels(RuleAction.DENY.value, outcome.value)
 

@@ -89,12 +89,8 @@ class Accepted(StrEnum):
 class SegmentCounters:
     """For the metrics page; written by the commit thread, but duplicates by the streams."""
 
-    commits: int = 0
     batches: int = 0
     """Of agents, made durable."""
-    failures: int = 0
-    rows: int = 0
-    bytes: int = 0
     duplicates: int = 0
     own_rows_dropped: int = 0
     listener_failures: int = 0
@@ -238,7 +234,6 @@ class Segments:
                 submission.settled(True)
         self.counters.commit_seconds += time.monotonic() - began
         if committed is not None:
-            self.counters.commits += 1
             self._tell(committed)
 
     def _tell(self, committed: Committed) -> None:
@@ -263,9 +258,7 @@ class Segments:
         for name in frames:
             fsync_folder(self._data_dir / FOLDER / name)
         self._ledger.append(time.time_ns() // 1000, files, sources)
-        self.counters.rows += sum(file.rows for file in files)
         self.counters.batches += sum(submission.batch is not None for submission in group)
-        self.counters.bytes += sum(file.bytes for file in files)
         snapshots = tuple(item for submission in group for item in submission.snapshots)
         return Committed(seq, frames, snapshots)
 
@@ -276,7 +269,6 @@ class Segments:
     def _drop(self, group: list[Submission], error: str) -> None:
         """Nothing of this group is durable: agents send again, own rows wait for the next try."""
         self.healthy = False
-        self.counters.failures += 1
         self.counters.last_error = error
         with self._lock:
             group = [*group, *self._waiting]

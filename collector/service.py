@@ -27,7 +27,6 @@ class UplinkService:
         self._quarantine = quarantine
         self.rejected: Counter[str] = Counter()
         """Batches by agent."""
-        self.received_bytes = 0
 
     def handler(self) -> "grpc.GenericRpcHandler[bytes, pb.CollectorMessage]":
         connect = grpc.stream_stream_rpc_method_handler(
@@ -82,7 +81,6 @@ class UplinkService:
         """Runs until the agent goes or the stream is ended; then the writer side ends too."""
         try:
             for data in requests:
-                self.received_bytes += len(data)
                 if not self._take(data, stream):
                     break
         except grpc.RpcError:
