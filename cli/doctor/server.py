@@ -38,6 +38,7 @@ SELECT NOT pg_has_role(current_user, 'pg_read_all_settings', 'USAGE'),
        NOT has_table_privilege('pg_catalog.pg_hba_file_rules', 'SELECT')
        OR NOT has_function_privilege('pg_catalog.pg_hba_file_rules()', 'EXECUTE')
 """
+RELATIONS_SQL = "SELECT setting FROM pg_settings WHERE name = 'pgaudit.log_relation'"
 CLOSED_SQL = """
 SELECT datname FROM pg_database
 WHERE datallowconn AND NOT datistemplate AND NOT has_database_privilege(oid, 'CONNECT')
@@ -113,6 +114,19 @@ def check_audit(config: Config, cluster: Cluster, connection: Connection) -> Ite
         yield _log_files(location)
     elif not location.problems:
         yield bad("pgaudit", "its log was not found", "SHOW log_destination; SHOW log_directory;")
+    yield from _relations(connection)
+
+
+def _relations(connection: Connection) -> Iterator[Check]:
+    """No row where pgaudit is not loaded, which is told by then."""
+    row = connection.execute(RELATIONS_SQL).fetchone()
+    if row is not None and _text(row[0]) != "on":
+        yield warn(
+            "pgaudit",
+            "pgaudit does not name the relations (pgaudit.log_relation is off): what a view or a "
+            "function touches stays unseen",
+            f"ALTER SYSTEM SET pgaudit.log_relation = on; {RELOAD}",
+        )
 
 
 def _log_files(location: Location) -> Check:

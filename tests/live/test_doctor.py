@@ -31,6 +31,7 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
 ]
 NOBODY = 65534
+NAMED = {"pgaudit.log_relation": "on"}
 HIDDEN_WORDS = "hunter2"
 
 
@@ -103,7 +104,7 @@ def doctor(folder: Path, config: object, *arguments: str, as_nobody: bool = Fals
 @pytest.fixture(scope="module")
 def watched() -> Iterator[PostgresCluster]:
     """With pgaudit, jsonlog and the role, as an installation should be."""
-    with PostgresCluster(log_format="jsonlog") as cluster:
+    with PostgresCluster(log_format="jsonlog", settings=NAMED) as cluster:
         grant_all(cluster)
         yield cluster
 
@@ -174,7 +175,7 @@ def test_the_canary_proves_the_replication_probe_to_a_login_that_may_replicate(w
 
 
 def test_a_missing_role_is_made_by_the_printed_sql_and_all_lines_turn_good():
-    with PostgresCluster() as cluster:
+    with PostgresCluster(settings=NAMED) as cluster:
         before = server_checks(cluster, capture={"ebpf": False})
         [login] = of(before, "login")
         assert login.mark is Mark.BAD
@@ -277,7 +278,7 @@ def test_without_pgaudit_the_printed_sql_and_a_restart_bring_it():
         [waiting] = of(server_checks(cluster, capture={"ebpf": False}), "pgaudit")
         assert waiting.mark is Mark.BAD
         cluster.restart()
-        [check] = of(server_checks(cluster, capture={"ebpf": False}), "pgaudit")
+        [check, _] = of(server_checks(cluster, capture={"ebpf": False}), "pgaudit")
         assert "pgaudit.log is empty" in check.sentence
         paste(cluster, check.remedy)
         wait_until(
@@ -306,7 +307,9 @@ def test_settings_that_are_wrong_are_mended_by_the_printed_sql(bare):
 
 
 def test_a_plain_text_log_without_the_pid_is_bad_and_without_the_session_a_warning(watched):
-    with PostgresCluster(log_format="stderr", settings={"log_line_prefix": "%t "}) as cluster:
+    with PostgresCluster(
+        log_format="stderr", settings={"log_line_prefix": "%t ", **NAMED}
+    ) as cluster:
         grant_all(cluster)
 
         def pgaudit() -> list[Check]:
@@ -317,6 +320,21 @@ def test_a_plain_text_log_without_the_pid_is_bad_and_without_the_session_a_warni
         assert "log_line_prefix" in check.sentence
         paste(cluster, check.remedy)
         wait_until(lambda: [check.mark for check in pgaudit()] == [Mark.GOOD])
+
+
+def test_a_pgaudit_that_names_no_relations_is_a_warning_with_the_setting():
+    with PostgresCluster() as cluster:
+        grant_all(cluster)
+
+        def warned() -> list[Check]:
+            checks = of(server_checks(cluster, capture={"ebpf": False}), "pgaudit")
+            return [check for check in checks if check.mark is not Mark.GOOD]
+
+        [check] = warned()
+        assert check.mark is Mark.WARN
+        assert "pgaudit does not name the relations" in check.sentence
+        paste(cluster, check.remedy)
+        wait_until(lambda: not warned())
 
 
 @pytest.fixture

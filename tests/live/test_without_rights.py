@@ -26,6 +26,7 @@ AS_NOBODY = [
     f"--inh-caps=-all,{KEPT}", f"--ambient-caps=-all,{KEPT}", f"--bounding-set=-all,{KEPT}",
 ]  # fmt: skip
 EBPF_UP = 'pgwarden_agent_capture_up{source="ebpf"}'
+RULES_FAILED = 'pgwarden_agent_events_lost_total{reason="evaluation_failed",source="rules"}'
 HIDDEN = "PostgreSQL processes cannot be looked at: run as root or with CAP_SYS_PTRACE"
 
 
@@ -81,3 +82,17 @@ def test_with_rights_capture_is_up_once_a_server_is_watched(cluster):
         up.wait(lambda: up.metrics(up.agent_port).get(EBPF_UP) == 1, "eBPF is up")
         said = up.wait(lambda: "✓" in (out := up.pgwarden("agents").stdout) and out, "all is well")
         assert "capture=both" in said
+
+
+def test_a_rule_that_fails_is_counted_and_named(cluster, tmp_path):
+    pack = tmp_path / "pack.yaml"
+    pack.write_text(
+        "rules:\n"
+        "  - {id: out-of-range, title: A rule, severity: low, action: alert,\n"
+        "     when: \"statement.reads[3] == 'x'\"}\n"
+    )
+    with Running(cluster, {"agent": {"rules": {"packs": [str(pack)]}}}) as up:
+        assert cluster.psql("SELECT * FROM shop.orders", user="app").returncode == 0
+        up.wait(lambda: up.metrics(up.agent_port).get(RULES_FAILED, 0) >= 1, "the failure counts")
+        assert "event=rule.failed" in up.log
+        assert "rule=out-of-range" in up.log
