@@ -166,8 +166,9 @@ _BY_CLASS: dict[str, tuple[str, ...]] = {
         rf"query would be affected by row-level security policy for table {_QUOTED}",
         r"syntax error at end of input",
         r"(?:syntax error|unterminated (?:string|quoted string|quoted identifier"
-        r"|bit string literal|hexadecimal string literal|/\* comment|dollar-quoted string)|trailing junk after numeric literal"
-        r"|zero-length delimited identifier|invalid Unicode escape value) at or near .*",
+        r"|bit string literal|hexadecimal string literal|/\* comment|dollar-quoted string)"
+        r"|trailing junk after numeric literal|zero-length delimited identifier"
+        r"|invalid Unicode escape value) at or near .*",
         rf"{_OBJECT} does not exist",
         rf"column {_NAME} of relation {_QUOTED} (?:does not exist|already exists)",
         rf"constraint {_QUOTED} (?:of|for) relation {_QUOTED} (?:does not exist|already exists)",
