@@ -16,14 +16,22 @@ from agent.guard.hold import Guard
 from agent.guard.watchdog_link import WatchdogError, WatchdogLink
 from agent.judge import Directory
 from agent.pipeline import Held
-from model.event import Event, Lost, SessionEnded, StatementStarted
+from model.event import (
+    AuditLogged,
+    Event,
+    Lost,
+    ResponseSent,
+    SessionEnded,
+    StatementStarted,
+)
 
 log = structlog.get_logger(__name__)
 
 POLL_MS = 20
 HOUSEKEEPING_SECONDS = 0.5
-QUEUE_EVENTS = 10_000
-"""Events that may wait for the recorder; what exceeds it is counted, the server never waits."""
+QUEUE_WEIGHT = 10_000
+"""What may wait for the recorder: 1 for an event and 1 for each KiB of text, so about 10 MiB. What
+exceeds it is counted, the server never waits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +43,12 @@ class Polled:
 
 
 class Inbox:
-    """From all sources to the recorder, bounded by events."""
+    """From all sources to the recorder, bounded by weight: events plus KiB of text."""
 
-    def __init__(self, limit_events: int = QUEUE_EVENTS) -> None:
-        self._limit = limit_events
-        self._polls: deque[Polled] = deque()
-        self._events = 0
+    def __init__(self, limit_weight: int = QUEUE_WEIGHT) -> None:
+        self._limit = limit_weight
+        self._polls: deque[tuple[Polled, int]] = deque()
+        self._weight = 0
         self._changed = threading.Condition()
         self.overflow: deque[Lost] = deque()
 
@@ -48,7 +56,7 @@ class Inbox:
         """Never waits: the caller has backends to let go. What does not fit is counted."""
         with self._changed:
             # One poll is taken whole when there is room at all: it may be larger than the limit.
-            if self._events < self._limit:
+            if self._weight < self._limit:
                 self._append(Polled(events))
                 return
         self.overflow.append(Lost(time.time_ns(), "agent", "queue_full", len(events)))
@@ -58,7 +66,7 @@ class Inbox:
     ) -> None:
         """Waits for room: what this source has not handed over stays in the server's log."""
         with self._changed:
-            while self._events >= self._limit:
+            while self._weight >= self._limit:
                 if stop.is_set():
                     return
                 self._changed.wait(0.5)
@@ -72,14 +80,25 @@ class Inbox:
                 self._changed.wait(timeout_seconds)
             if not self._polls:
                 return None
-            polled = self._polls.popleft()
-            self._events -= len(polled.events)
+            polled, weight = self._polls.popleft()
+            self._weight -= weight
             self._changed.notify_all()
             return polled
 
     def _append(self, polled: Polled) -> None:
-        self._polls.append(polled)
-        self._events += len(polled.events)
+        weight = len(polled.events) + sum(map(_text_bytes, polled.events)) // 1024
+        self._polls.append((polled, weight))
+        self._weight += weight
+
+
+def _text_bytes(event: Event | Held) -> int:
+    if isinstance(event, Held):
+        event = event.event
+    if isinstance(event, StatementStarted):
+        return len(event.text)
+    if isinstance(event, ResponseSent):
+        return len(event.failed_text or b"") + (len(event.error.message) if event.error else 0)
+    return len(event.text) + len(event.parameters) if isinstance(event, AuditLogged) else 0
 
 
 class ProbeSource(Protocol):

@@ -1,0 +1,114 @@
+"""The inbox between the sources and the recorder is bounded, counted and in order."""
+
+import threading
+import time
+
+import pytest
+
+from agent.capture import Inbox
+from agent.guard.hold import Settled
+from agent.pipeline import Held
+from model.event import AuditLogged, ErrorReport, ResponseSent, StatementStarted
+from model.session import BackendKey
+
+BACKEND = BackendKey(1, 1)
+KIB = b"x" * 1024
+
+
+def statement(text=b"SELECT 1"):
+    return StatementStarted(0, BACKEND, text, len(text))
+
+
+def audit(text):
+    return AuditLogged(
+        0, BACKEND, "", "", "", "", "", "SESSION", 1, 1, "READ", "SELECT", "", "", text, text
+    )
+
+
+HEAVY = [
+    statement(KIB * 4),
+    Held(statement(KIB * 4), Settled.__new__(Settled)),
+    audit("x" * 2048),
+    ResponseSent(0, BACKEND, 1, failed_text=KIB * 4),
+    ResponseSent(0, BACKEND, 1, error=ErrorReport("ERROR", "22012", "x" * 4096)),
+]
+
+
+def test_an_offer_is_taken_whole_while_there_is_room_and_counted_when_there_is_none():
+    inbox = Inbox(3)
+    first = [statement(b"a") for _ in range(5)]
+    inbox.offer(first)
+    inbox.offer([statement(b"b"), statement(b"c")])
+    assert [(lost.reason, lost.count) for lost in inbox.overflow] == [("queue_full", 2)]
+    assert inbox.take(0).events == first
+    inbox.offer([statement(b"d")])
+    assert len(inbox.overflow) == 1, "there is room again"
+
+
+@pytest.mark.parametrize("event", HEAVY, ids=lambda event: type(event).__name__)
+def test_text_weighs_by_the_kib_whatever_carries_it(event):
+    inbox = Inbox(5)
+    inbox.offer([event])
+    inbox.offer([statement()])
+    assert len(inbox.overflow) == 1
+    assert inbox.take(0).events == [event]
+    inbox.offer([statement()])
+    assert len(inbox.overflow) == 1
+
+
+def test_small_texts_weigh_by_the_event():
+    inbox = Inbox(100)
+    for _ in range(101):
+        inbox.offer([statement(b"SELECT 1")])
+    assert len(inbox.overflow) == 1
+
+
+def test_large_texts_hold_at_most_about_10_mib():
+    inbox = Inbox()
+    text = b"x" * 100_000
+    for _ in range(1000):
+        inbox.offer([statement(text)])
+    kept = 0
+    while inbox.take(0) is not None:
+        kept += len(text)
+    assert 9_000_000 < kept < 11_000_000
+    assert sum(lost.count for lost in inbox.overflow) == 1000 - kept // len(text)
+
+
+def test_a_delivery_waits_until_there_is_room_and_keeps_its_confirmation():
+    inbox, confirmed = Inbox(1), []
+    inbox.offer([statement(b"a")])
+    waiting = threading.Thread(
+        target=inbox.deliver,
+        args=([statement(b"b")], lambda: confirmed.append(True), threading.Event()),
+    )
+    waiting.start()
+    waiting.join(0.1)
+    assert waiting.is_alive()
+    assert inbox.take(0).events[0].text == b"a"
+    waiting.join(5)
+    polled = inbox.take(0)
+    assert polled.events[0].text == b"b"
+    polled.confirm()
+    assert confirmed == [True]
+    assert not inbox.overflow
+
+
+def test_a_delivery_gives_up_when_told_to_stop():
+    inbox, stop = Inbox(1), threading.Event()
+    inbox.offer([statement(b"a")])
+    stop.set()
+    inbox.deliver([statement(b"b")], lambda: None, stop)
+    assert inbox.take(0).events[0].text == b"a"
+    assert inbox.take(0) is None
+
+
+def test_what_is_taken_comes_in_order_and_an_empty_inbox_waits_no_longer_than_told():
+    inbox = Inbox()
+    for number in range(10):
+        inbox.offer([statement(b"%d" % number)])
+    taken = [inbox.take(0).events[0].text for _ in range(10)]
+    assert taken == [b"%d" % number for number in range(10)]
+    began = time.monotonic()
+    assert inbox.take(0.05) is None
+    assert time.monotonic() - began < 1
