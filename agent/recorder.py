@@ -6,7 +6,7 @@ import queue
 import threading
 import time
 import traceback
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 
 import structlog
@@ -23,6 +23,8 @@ FLUSH_ROWS = 2_000
 TICK_SECONDS = 0.1
 CONFIRM_MARGIN_SECONDS = 1.0
 TAKE_SECONDS = 0.02
+LOG_EVERY_SECONDS = 1.0
+"""How often the same kind of error may be logged."""
 
 
 class Recorder:
@@ -47,6 +49,8 @@ class Recorder:
         self._confirm_after_seconds = merge_window_seconds + CONFIRM_MARGIN_SECONDS
         self._confirms: deque[tuple[float, Callable[[], None]]] = deque()
         self._tasks: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._logged_at: dict[str, float] = {}
+        self._unlogged: Counter[str] = Counter()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
 
@@ -101,6 +105,8 @@ class Recorder:
         self._guarded(lambda: self._pipeline.tick(_now_us()))
 
     def _flush(self) -> None:
+        # Refused earlier: on_lost has heard of them, the record has not.
+        self._pipeline.take(self._spool.owed(), _now_us())
         payloads = self._pipeline.payloads()
         if payloads:
             self._spool.append(*payloads)
@@ -114,12 +120,23 @@ class Recorder:
         try:
             work()
         except Exception as error:  # noqa: BLE001 - the supervising loop
-            # Not the error's own text: it may quote a statement.
-            where = "".join(traceback.format_tb(error.__traceback__)[-3:])
-            log.error("recorder.failed", error=type(error).__name__, where=where)
+            self._log(error)
             lost = Lost(time.time_ns(), "agent", f"error_{type(error).__name__}", 1)
             self._on_lost(lost)
             self._pipeline.take([lost], _now_us())
+
+    def _log(self, error: Exception) -> None:
+        """At most once a second for each kind of error; what was left out is told with the next."""
+        kind, now = type(error).__name__, time.monotonic()
+        if now - self._logged_at.get(kind, -LOG_EVERY_SECONDS) < LOG_EVERY_SECONDS:
+            self._unlogged[kind] += 1
+            return
+        self._logged_at[kind] = now
+        # Not the error's own text: it may quote a statement.
+        where = "".join(traceback.format_tb(error.__traceback__)[-3:])
+        log.error(
+            "recorder.failed", error=kind, where=where, suppressed=self._unlogged.pop(kind, 0)
+        )
 
 
 def _now_us() -> int:

@@ -11,16 +11,22 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agent.spool_faults import DamagedError, is_damage, is_full
 from agent.wire import MAX_PAYLOAD_BYTES, Payload
+from model.event import Lost
 from protos.pgwarden.v1 import uplink_pb2 as pb
 
 DEFAULT_MAX_BYTES = 512 * 1024 * 1024
 RESERVED_SHARE = 1 / 8
 """Share of the spool that only priority batches may use."""
+LOG_PAGES = 250
+"""The write-ahead log is folded into the file at about 1 MiB, so that a small disk holds both."""
+LOG_BYTES = LOG_PAGES * 4096
 MAX_QUARANTINED = 16
 """Refused batches that are kept for a person to look at; older ones go first."""
 
@@ -38,20 +44,6 @@ PRAGMA user_version = 1;
 _SET = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 _TRIM_QUARANTINE = (
     f"DELETE FROM quarantine WHERE rowid <= (SELECT max(rowid) FROM quarantine) - {MAX_QUARANTINED}"
-)
-
-# Everything else that SQLite says of a file it could open means that the bytes are not ours.
-_NOT_DAMAGE = frozenset(
-    (
-        sqlite3.SQLITE_BUSY,
-        sqlite3.SQLITE_LOCKED,
-        sqlite3.SQLITE_CANTOPEN,
-        sqlite3.SQLITE_FULL,
-        sqlite3.SQLITE_IOERR,
-        sqlite3.SQLITE_READONLY,
-        sqlite3.SQLITE_PERM,
-        sqlite3.SQLITE_NOMEM,
-    )
 )
 
 CountLoss = Callable[[str, str, int], None]
@@ -73,9 +65,9 @@ class Spool:
     """Sequences count from 1 within an ``epoch``; the epoch is new whenever the file is.
 
     Thread-safe. ``on_loss`` hears of every row that is dropped, by reason: ``spool_full``,
-    ``disk_full``, ``spool_damaged``, ``rejected``. Losses that were themselves refused are handed
-    back to it unchanged, so that no count is lost. It may run inside the spool's lock: it should
-    count and return.
+    ``disk_full``, ``spool_damaged``, ``rejected``. It may run inside the spool's lock: it should
+    count and return. Losses that were themselves refused have been counted before: they wait in
+    ``owed`` for another try.
     """
 
     epoch: int
@@ -88,9 +80,12 @@ class Spool:
 
     def __init__(self, path: Path, on_loss: CountLoss, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
         self._path = path
+        self._log = path.with_name(path.name + "-wal")
         self._on_loss = on_loss
         self._max_bytes = max_bytes
         self._lock = threading.RLock()
+        self._owed: dict[tuple[str, str], Lost] = {}
+        self._starved = False  # a write found no room since the log was last folded
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if self._open():
             on_loss("spool", "spool_damaged", 1)
@@ -101,16 +96,23 @@ class Spool:
             accepted, refused = self._admit(payloads)
             reason = "spool_full"
             try:
-                self._insert(accepted)
+                self._with_room(lambda: self._insert(accepted))
             except sqlite3.Error as error:
                 reason, refused = "disk_full", list(payloads)
-                if _is_damage(error):
+                if is_damage(error):
                     reason = "spool_damaged"
-                    self._recover()
+                    with suppress(SpoolError):  # no room for a new one: the next append tries again
+                        self._recover()
             last = self._last
-        for payload in refused:
-            self._refuse(payload, reason)
+            for payload in refused:
+                self._refuse(payload, reason)
         return last
+
+    def owed(self) -> list[Lost]:
+        """Losses whose batch was refused, to be recorded again but not counted again."""
+        with self._lock:
+            owed, self._owed = self._owed, {}
+        return list(owed.values())
 
     def read_from(self, sequence: int, limit: int = 64) -> list[Spooled]:
         """Batches with this sequence and up, ascending. A damaged one is set aside and counted."""
@@ -130,14 +132,19 @@ class Spool:
         return found
 
     def forget(self, upto: int) -> None:
-        """Drop everything up to and including this sequence: the collector has it."""
+        """Drop everything up to and including this sequence: the collector has it.
+
+        A disk too full even for that is no error: the next acknowledgement covers these too, and
+        after the last one the file is made anew.
+        """
         with self._lock:
             query = "SELECT count(*), coalesce(sum(length(body)), 0) FROM batch WHERE sequence <= ?"
             for count, size in self._query(query, (upto,)):
-                if count:
-                    self._change(("DELETE FROM batch WHERE sequence <= ?", (upto,)))
+                if count and self._delete(upto):
                     self._depth -= count
                     self._bytes -= size
+            if not self._depth and (self._starved or _size(self._log) > LOG_BYTES):
+                self._fold()
 
     def quarantine(self, sequence: int, reason: str) -> None:
         """Set one batch aside for good and count its rows under the first word of ``reason``."""
@@ -193,6 +200,56 @@ class Spool:
         with self._lock:
             self._db.close()
 
+    def _with_room(self, write: Callable[[], None]) -> None:
+        """A second try when the disk was full and folding the log may have made room."""
+        try:
+            write()
+        except sqlite3.Error as error:
+            if not is_full(error):
+                raise
+            self._starved = True
+            self._fold()
+            write()
+
+    def _fold(self) -> None:
+        """Empty the write-ahead log into the file; that may itself find no room."""
+        try:
+            ((busy, _, _),) = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.Error:
+            return  # the log stays as it is: nothing is lost, and the next write tries again
+        self._starved = self._starved and bool(busy)
+
+    def _delete(self, upto: int) -> bool:
+        def delete() -> None:
+            with self._db:
+                self._db.execute("DELETE FROM batch WHERE sequence <= ?", (upto,))
+
+        try:
+            self._with_room(delete)
+        except sqlite3.Error as error:
+            if not is_full(error):
+                self._survive(error)
+                return False
+            if upto < self._last:
+                return False
+            self._renew()
+            return False
+        return True
+
+    def _renew(self) -> None:
+        """Everything is with the collector and the disk is full: give the whole file back.
+
+        Epoch and sequence go on as if it had been emptied. Quarantined batches are given up.
+        """
+        epoch, last = self.epoch, self._last
+        self._db.close()
+        for suffix in ("-wal", "-shm", ""):
+            self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+        self._reconnect()
+        self._starved = False
+        self._change((_SET, ("epoch", epoch)), (_SET, ("last", last)))
+        self.epoch, self._last, self._reconciled = epoch, last, True
+
     def _admit(self, payloads: Sequence[Payload]) -> tuple[list[Payload], list[Payload]]:
         accepted, refused, size = [], [], self._bytes
         for payload in payloads:
@@ -228,7 +285,10 @@ class Spool:
             self._on_loss("spool", reason, rows)
         if "losses" in payload.counts:
             for loss in pb.Batch.FromString(payload.body).losses:
-                self._on_loss(loss.source, loss.reason, loss.count)
+                key = loss.source, loss.reason
+                before = self._owed.get(key)
+                at_ns, count = (before.at_ns, before.count) if before else (loss.at_us * 1000, 0)
+                self._owed[key] = Lost(at_ns, *key, count + loss.count)
 
     def _query(self, query: str, values: tuple[int, ...]) -> list[tuple[Any, ...]]:
         try:
@@ -247,25 +307,31 @@ class Spool:
 
     def _survive(self, error: sqlite3.Error) -> None:
         """Start anew if the file is damaged; raise SpoolError if the disk is at fault."""
-        if not _is_damage(error):
+        if not is_damage(error):
             raise SpoolError(f"{self._path}: {error}; check the disk") from error
         self._recover()
 
     def _recover(self) -> None:
         waiting = self._depth
         self._set_aside()
-        self._connect()
         self._on_loss("spool", "spool_damaged", max(waiting, 1))
+        self._reconnect()
+
+    def _reconnect(self) -> None:
+        self._depth = self._bytes = 0
+        try:
+            self._connect()
+        except sqlite3.Error as error:
+            raise SpoolError(f"{self._path}: no new spool: {error}; check the disk") from error
 
     def _open(self) -> bool:
         """Open or create the file; True when a damaged one had to be set aside."""
-        log = self._path.with_name(self._path.name + "-wal")
         try:
-            if not _size(self._path) and _size(log):
-                raise _DamagedError("a write-ahead log without its database")
+            if not _size(self._path) and _size(self._log):
+                raise DamagedError("a write-ahead log without its database")
             self._connect()
         except sqlite3.Error as error:
-            if not _is_damage(error):
+            if not is_damage(error):
                 raise SpoolError(
                     f"{self._path}: cannot open the spool: {error};"
                     " is another agent using the same state_dir?"
@@ -287,7 +353,8 @@ class Spool:
         self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
         self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = FULL")
-        self._db.execute("PRAGMA journal_size_limit = 16777216")
+        self._db.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
+        self._db.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
         ((version,),) = self._db.execute("PRAGMA user_version").fetchall()
         if version == 0:
             self._db.executescript(
@@ -297,7 +364,7 @@ class Spool:
         ((state,),) = self._db.execute("PRAGMA quick_check(1)").fetchall()
         meta = dict(self._db.execute("SELECT name, value FROM meta").fetchall())
         if state != "ok" or not {"epoch", "last"} <= meta.keys():
-            raise _DamagedError(state)
+            raise DamagedError(state)
         ((self._depth, self._bytes),) = self._db.execute(
             "SELECT count(*), coalesce(sum(length(body)), 0) FROM batch"
         ).fetchall()
@@ -311,17 +378,10 @@ class Spool:
         stamp = time.time_ns()
         for suffix in ("", "-wal", "-shm"):
             part = self._path.with_name(self._path.name + suffix)
-            if part.exists():
+            if not _size(part):
+                part.unlink(missing_ok=True)
+            else:
                 part.rename(part.with_name(f"{self._path.name}.damaged-{stamp}{suffix}"))
-
-
-class _DamagedError(sqlite3.DatabaseError):
-    """Readable by SQLite, yet not a spool."""
-
-
-def _is_damage(error: sqlite3.Error) -> bool:
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
-    return code & 0xFF not in _NOT_DAMAGE or code == sqlite3.SQLITE_IOERR_SHORT_READ
 
 
 def _size(path: Path) -> int:

@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -107,12 +108,17 @@ def test_a_full_spool_refuses_statements_counts_them_and_still_takes_verdicts(pa
     assert losses == {("spool", "spool_full"): 9}, "there is room again"
 
 
-def test_a_refused_loss_is_handed_back_with_its_own_count(path):
+def test_a_refused_loss_is_owed_with_its_own_count_and_not_counted_again(path):
     losses = Losses()
     spool = Spool(path, losses, max_bytes=1000)
     spool.append(verdicts(995))
     spool.append(losses_payload(12345))
-    assert losses == {("ebpf", "ring_full"): 12345}
+    spool.append(losses_payload(5))
+    assert [(lost.source, lost.reason, lost.count) for lost in spool.owed()] == [
+        ("ebpf", "ring_full", 12350)
+    ]
+    assert not spool.owed()
+    assert not losses
 
 
 def test_the_file_is_private_and_a_second_agent_is_refused_with_the_remedy(path):
@@ -203,3 +209,74 @@ def test_what_the_collector_already_has_is_forgotten_at_the_start_of_a_stream(pa
     again = Spool(path, Losses())
     assert not again.reconcile(2)
     assert [batch.sequence for batch in again.read_from(1)] == [3]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own of 3 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(folder)]
+    if os.geteuid() or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("needs the right to mount")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@pytest.mark.parametrize(
+    ("size", "step"), [(1_000, 50), (30_000, 1), (30_000, 1_000_000), (400_000, 1), (400_000, 9)]
+)
+def test_a_small_disk_that_was_full_takes_batches_again_once_the_collector_has_them(
+    small_disk, size, step
+):
+    losses = Losses()
+    spool = Spool(small_disk / "spool.db", losses)
+    epoch, taken = spool.epoch, 0
+    for _ in range(3):
+        refused = 0
+        while refused < 5:
+            before = spool.last_sequence
+            taken += (took := spool.append(*[bulk(size, rows=1)] * 2)) - before
+            refused += took == before
+        last = spool.last_sequence
+        assert spool.depth
+        sent = [each.sequence for each in spool.read_from(1, 1_000_000)]
+        for upto in [*sent[::step], last]:
+            spool.forget(upto)
+        assert (spool.depth, spool.bytes) == (0, 0)
+        used = sum(file.stat().st_blocks * 512 for file in small_disk.iterdir())
+        assert used < 3 * 1024 * 1024 - 2 * size, "there is room again"
+        assert spool.append(bulk(size, rows=1)) == last + 1
+        taken += 1
+        spool.forget(last + 1)
+    assert spool.epoch == epoch
+    assert losses == {("spool", "disk_full"): 3 * 5 * 2}
+    spool.close()
+    again = Spool(small_disk / "spool.db", losses)
+    assert (again.epoch, again.last_sequence, again.depth) == (epoch, taken, 0)
+    again.close()
+
+
+def test_a_disk_with_no_room_for_a_new_spool_stops_nothing_and_is_used_once_it_has_some(small_disk):
+    losses = Losses()
+    spool = Spool(small_disk / "spool.db", losses)
+    filler = small_disk / "filler"
+    filler.write_bytes(bytes(shutil.disk_usage(small_disk).free))
+    spool._db.close()
+    (small_disk / "spool.db").write_bytes(b"x" * 4096)
+    for _ in range(20):
+        spool.append(bulk(1000, rows=1))
+    assert losses["spool", "disk_full"] + losses["spool", "spool_damaged"] >= 20
+    assert len(list(small_disk.iterdir())) < 8
+    filler.unlink()
+    for _ in range(3):
+        spool.append(bulk(1000, rows=1))
+    assert spool.depth
+    spool.close()
+
+
+def test_the_log_is_folded_before_it_is_much_larger_than_a_mebibyte(path):
+    spool = Spool(path, Losses())
+    for _ in range(200):
+        spool.append(bulk(50_000))
+        assert path.with_name("spool.db-wal").stat().st_size < 1_400_000
