@@ -2,11 +2,12 @@
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from agent.discovery import backends_of, cluster_at, discover, parent_of
+from agent.discovery import backends_of, cluster_at, discover, hidden_servers, parent_of
 from tests.live.postgres import PostgresCluster
 
 pytestmark = pytest.mark.live
@@ -50,6 +51,22 @@ def test_a_restart_keeps_the_name_and_changes_the_process():
     assert before.name == after.name
     assert before.data_directory == after.data_directory
     assert before != after
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="it gives up the rights of root")
+def test_processes_that_may_not_be_looked_at_are_counted_by_name_and_rights(postgres):
+    assert hidden_servers() == 0
+    code = "from agent.discovery import hidden_servers; print(hidden_servers())"
+    keep = "+dac_read_search"
+    told = subprocess.run(
+        [
+            "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+            f"--inh-caps=-all,{keep}", f"--ambient-caps=-all,{keep}",
+            sys.executable, "-c", code,
+        ],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert int(told.stdout) >= 2
 
 
 def test_a_damaged_pid_file_is_no_cluster(tmp_path):
