@@ -272,6 +272,7 @@ class Agent:
 
     def stop(self) -> None:
         """Probes first, so that nothing is held; then what was seen is made durable and sent."""
+        self._clusters.stop_catalogs()
         if self._capture is not None and self._capture.alive:
             self._capture.stop()
         if self._source is not None:

@@ -134,6 +134,12 @@ class Clusters:
             if watched.catalog is not None and watched.catalog.taken_at_seconds
         }
 
+    def stop_catalogs(self) -> None:
+        """No more queries of our own: the probes are about to go."""
+        for watched in self.all():
+            if watched.catalog is not None:
+                watched.catalog.stop()
+
     def close(self) -> None:
         for watched in self._watched.values():
             watched.stop.set()

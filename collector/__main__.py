@@ -57,14 +57,22 @@ def run(config: CollectorConfig) -> int:
     except (StoreError, ListenError, OSError) as error:
         log.error("collector.cannot_start", problem=str(error))
         return CANNOT_START
+    good = False
     try:
         collector.start()
         notify(ready=True)
         collector.supervise(stop)
+        good = True
+    except MetricsPortError as error:
+        log.error("collector.cannot_start", problem=str(error))
     finally:
         notify(stopping=True)
         collector.stop()
-    return 0
+    return 0 if good else CANNOT_START
+
+
+class MetricsPortError(Exception):
+    """The configured address is not free."""
 
 
 class Totals(NamedTuple):
@@ -109,7 +117,7 @@ class Collector:
         self._store.start()
         self._thinking.start()
         self._watch_metrics()
-        port = self._metrics.start(self._config.metrics.host, self._config.metrics.port)
+        port = self._serve_metrics()
         self._server.start()
         log.info(
             "collector.start",
@@ -118,6 +126,16 @@ class Collector:
             metrics_port=port,
             quarantined=len(self._store.quarantined),
         )
+
+    def _serve_metrics(self) -> int:
+        where = self._config.metrics
+        try:
+            return self._metrics.start(where.host, where.port)
+        except OSError as error:
+            raise MetricsPortError(
+                f"metrics cannot be served at {where.host}:{where.port}: {error.strerror}; "
+                "set collector.metrics"
+            ) from error
 
     def supervise(self, stop: threading.Event) -> None:
         beat_at, beat_seconds = 0.0, watchdog_seconds()
