@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from agent.guard.hold import Settled
 from agent.judge import STOPPING, Enrich, Parser
 from agent.sessions import SessionTracker
+from agent.sessions.limits import DEFAULT_LIMITS
 from agent.wire import BatchBuilder, Payload
 from model.action import Action, ActionKind, ActionOutcome, ActionResult
 from model.catalog import Snapshot
@@ -27,6 +29,9 @@ SETTLED_LIMIT = 10_000
 BEFORE_EXECUTION = ("0A", "22", "25", "26", "34", "3D", "3F", "42")
 """Classes of SQLSTATE with which PostgreSQL's own parser, analysis or transaction state refuses."""
 REFUSED_BY_SERVER = "the server itself refused it"
+
+
+_HoldKey: TypeAlias = tuple[BackendKey, bytes, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +75,7 @@ class Pipeline:
         self._builder = BatchBuilder()
         self.sessions: tuple[Session, ...] = ()
         """Those that live, as of the last tick; for readers on other threads."""
-        self._held: OrderedDict[tuple[BackendKey, bytes], deque[Settled]] = OrderedDict()
+        self._held: OrderedDict[_HoldKey, deque[Settled]] = OrderedDict()
 
     @property
     def rows(self) -> int:
@@ -130,13 +135,13 @@ class Pipeline:
         return self._builder.take()
 
     def _remember(self, held: Held) -> None:
-        key = (held.event.backend, held.event.text)
+        key = _hold_key(held.event.backend, held.event.text, held.event.text_bytes)
         self._held.setdefault(key, deque()).append(held.settled)
         while len(self._held) > SETTLED_LIMIT:
             self._held.popitem(last=False)
 
     def _settled(self, statement: Statement) -> Settled | None:
-        key = (statement.session.key, statement.text)
+        key = _hold_key(statement.session.key, statement.text, statement.text_bytes)
         waiting = self._held.get(key)
         if not waiting:
             return None
@@ -233,6 +238,12 @@ def _verdict(
         digest=shape.digest,
         held_us=settled.held_us if settled else 0,
     )
+
+
+def _hold_key(backend: BackendKey, text: bytes, text_bytes: int) -> _HoldKey:
+    """A prefix and the full length: the tracker may have cut the text to spare memory, and
+    thousands of whole texts are more than we keep."""
+    return backend, text[: DEFAULT_LIMITS.short_text_bytes], text_bytes
 
 
 def _never_ran(statement: Statement) -> bool:
