@@ -12,7 +12,8 @@ from typing import Protocol
 
 import structlog
 
-from agent.guard.hold import Guard
+from agent.guard.allowances import Allowances
+from agent.guard.hold import DecisionKind, Guard, Settled
 from agent.guard.watchdog_link import WatchdogError, WatchdogLink
 from agent.judge import Directory
 from agent.pipeline import Held
@@ -22,16 +23,20 @@ from model.event import (
     Lost,
     ResponseSent,
     SessionEnded,
+    StatementsExecuted,
     StatementStarted,
 )
+from model.statement import Shape
 
 log = structlog.get_logger(__name__)
 
 POLL_MS = 20
 HOUSEKEEPING_SECONDS = 0.5
-QUEUE_WEIGHT = 10_000
-"""What may wait for the recorder: 1 for an event and 1 for each KiB of text, so about 10 MiB. What
-exceeds it is counted, the server never waits."""
+QUEUE_WEIGHT = 20_000
+"""What may wait for the recorder: 1 for an execution and 1 for each KiB of text, so about 20 MiB.
+What exceeds it is counted, the server never waits."""
+PRESSED, RELIEVED = 0.5, 0.1
+"""Fill of the inbox from which on the kernel counts what is repeated, until it is down again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +64,12 @@ class Inbox:
             if self._weight < self._limit:
                 self._append(Polled(events))
                 return
-        self.overflow.append(Lost(time.time_ns(), "agent", "queue_full", len(events)))
+        self.overflow.append(Lost(time.time_ns(), "agent", "queue_full", sum(map(_weight, events))))
+
+    @property
+    def fill(self) -> float:
+        """From 0 to 1 (and above: one poll may be larger than the limit)."""
+        return self._weight / self._limit
 
     def deliver(
         self, events: list[Event | Held], confirm: Callable[[], None], stop: threading.Event
@@ -86,15 +96,19 @@ class Inbox:
             return polled
 
     def _append(self, polled: Polled) -> None:
-        weight = len(polled.events) + sum(map(_text_bytes, polled.events)) // 1024
+        weight = sum(map(_weight, polled.events)) + sum(map(_text_bytes, polled.events)) // 1024
         self._polls.append((polled, weight))
         self._weight += weight
+
+
+def _weight(event: Event | Held) -> int:
+    return len(event.executions) if isinstance(event, StatementsExecuted) else 1
 
 
 def _text_bytes(event: Event | Held) -> int:
     if isinstance(event, Held):
         event = event.event
-    if isinstance(event, StatementStarted):
+    if isinstance(event, StatementStarted | StatementsExecuted):
         return len(event.text)
     if isinstance(event, ResponseSent):
         return len(event.failed_text or b"") + (len(event.error.message) if event.error else 0)
@@ -106,6 +120,7 @@ class ProbeSource(Protocol):
     def losses(self) -> list[Lost]: ...
     def beat(self) -> None: ...
     def set_hold(self, hold: bool) -> None: ...
+    def press(self, pressed: bool) -> None: ...
 
 
 class Capture:
@@ -118,7 +133,13 @@ class Capture:
         directory: Directory,
         guard: Guard | None,
         watchdog: WatchdogLink | None,
+        allowances: Allowances | None = None,
+        shape_of: Callable[[StatementStarted], Shape | None] = lambda _: None,
     ) -> None:
+        """``allowances``: what need not be held again is told there; ``shape_of`` answers from
+        memory what a statement is that has just been judged."""
+        self._allowances = allowances
+        self._shape_of = shape_of
         self._source = source
         self._inbox = inbox
         self._directory = directory
@@ -173,14 +194,30 @@ class Capture:
         for event in events:
             if isinstance(event, StatementStarted):
                 if event.held and self._guard is not None:
-                    out.append(Held(event, self._guard.settle(event)))
+                    settled = self._guard.settle(event)
+                    self._allow(event, settled)
+                    out.append(Held(event, settled))
                     continue
-            else:
+            elif not isinstance(event, ResponseSent | StatementsExecuted):
                 self._directory.observe(event)
                 if isinstance(event, SessionEnded) and self._guard is not None:
                     self._guard.forget(event.backend)
+                    if self._allowances is not None:
+                        self._allowances.forget(event.backend)
             out.append(event)
         self._inbox.offer(out)
+        fill = self._inbox.fill
+        if fill >= PRESSED or fill <= RELIEVED:
+            self._source.press(fill >= PRESSED)
+
+    def _allow(self, event: StatementStarted, settled: Settled) -> None:
+        """After the backend was let go: it need not wait for this."""
+        if self._allowances is None or settled.late or settled.reason:
+            return
+        if settled.decision.kind is DecisionKind.ALLOW and settled.outcome is None:
+            shape = self._shape_of(event)
+            if shape is not None:
+                self._allowances.allow(event, shape)
 
     def _keep_house(self) -> None:
         self._inbox.overflow.extend(self._source.losses())

@@ -24,9 +24,14 @@ class Parser(Protocol):
 class Directory:
     """Living sessions for the capture thread, which cannot wait for the pipeline's view."""
 
-    def __init__(self, enrich: Enrich) -> None:
+    def __init__(
+        self, enrich: Enrich, on_known: Callable[[Session, int], None] = lambda *_: None
+    ) -> None:
+        """``on_known`` hears what is known of a session, and as of which ``naming``."""
         self._enrich = enrich
+        self._on_known = on_known
         self._sessions: dict[BackendKey, Session] = {}
+        self._namings: dict[BackendKey, int] = {}
 
     def observe(self, event: Event) -> None:
         match event:
@@ -44,13 +49,15 @@ class Directory:
                         application_name=name,
                         client_address=event.client_address,
                         client_port=event.client_port,
-                    )
+                    ),
+                    event.naming,
                 )
             case ApplicationNamed():
                 session = self._sessions.get(event.backend) or Session(key=event.backend)
-                self._keep(replace(session, application_name=event.application_name))
+                self._keep(replace(session, application_name=event.application_name), event.naming)
             case SessionEnded():
                 self._sessions.pop(event.backend, None)
+                self._namings.pop(event.backend, None)
 
     def session(self, backend: BackendKey) -> Session:
         """An unknown backend is a Session with empty fields: rules see that nothing is known."""
@@ -59,10 +66,12 @@ class Directory:
     def refresh(self) -> None:
         """What sessions are enriched with has changed: the catalog was read."""
         for session in list(self._sessions.values()):
-            self._keep(session)
+            self._keep(session, self._namings[session.key])
 
-    def _keep(self, session: Session) -> None:
-        self._sessions[session.key] = self._enrich(session)
+    def _keep(self, session: Session, naming: int) -> None:
+        known = self._sessions[session.key] = self._enrich(session)
+        self._namings[session.key] = naming
+        self._on_known(known, naming)
 
 
 class GuardJudge:

@@ -16,7 +16,7 @@ from model.action import Action, ActionKind, ActionOutcome, ActionResult
 from model.catalog import Snapshot
 from model.event import Event, Lost, StatementStarted
 from model.session import BackendKey, Session
-from model.statement import ParseStatus, Shape, Source, Statement
+from model.statement import ParseStatus, Shape, Source, Statement, StatementRun
 from model.verdict import Mode, Outcome, RuleAction, Severity, Verdict
 from rules import Judge, Match, View, decide
 
@@ -56,6 +56,7 @@ class Pipeline:
         on_change: Callable[[], None],
         on_verdict: Callable[[Verdict], None],
         on_statement: Callable[[Statement, Shape], None],
+        on_run: Callable[[StatementRun, Shape], None],
         on_held: Callable[[Settled], None],
         on_lost: Callable[[Lost], None],
         send_full_text: bool = False,
@@ -69,6 +70,7 @@ class Pipeline:
         self._on_change = on_change
         self._on_verdict = on_verdict
         self._on_statement = on_statement
+        self._on_run = on_run
         self._on_held = on_held
         self._on_lost = on_lost
         self._send_full_text = send_full_text
@@ -83,7 +85,7 @@ class Pipeline:
 
     def take(self, events: Iterable[Event | Held], now_us: int) -> None:
         """Events of one poll, in their order; a Held carries its StatementStarted inside."""
-        known: list[Session | Statement] = []
+        known: list[Session | Statement | StatementRun] = []
         for event in events:
             if isinstance(event, Held):
                 self._remember(event)
@@ -150,8 +152,8 @@ class Pipeline:
             del self._held[key]
         return settled
 
-    def _record(self, known: Sequence[Session | Statement], now_us: int) -> None:
-        statements = []
+    def _record(self, known: Sequence[Session | Statement | StatementRun], now_us: int) -> None:
+        statements: list[Statement | StatementRun] = []
         for each in known:
             if isinstance(each, Session):
                 self._builder.add_session(each, now_us)
@@ -160,9 +162,34 @@ class Pipeline:
         if not statements:
             return
         texts = [statement.text for statement in statements]
-        shapes = self._parser.shapes(texts, [statement.text_bytes for statement in statements])
+        shapes = self._parser.shapes(texts, [_text_bytes(statement) for statement in statements])
         for statement, shape in zip(statements, shapes, strict=True):
-            self._record_statement(statement, shape)
+            if isinstance(statement, StatementRun):
+                self._record_run(statement, shape)
+            else:
+                self._record_statement(statement, shape)
+
+    def _record_run(self, run: StatementRun, shape: Shape) -> None:
+        """What is the same for all is done once; where a rule matches, each has its own verdict."""
+        if self._mode is not Mode.OFF and self._held_or_matched(run, shape):
+            for index in range(len(run.executions)):
+                self._record_statement(run.statement(index), shape)
+            return
+        self._on_run(run, shape)
+        if shape.operation in CHANGING or CHANGING_FUNCTIONS.intersection(shape.functions):
+            self._on_change()
+        self._builder.add_run(run, self._shown(shape, run.text))
+
+    def _held_or_matched(self, run: StatementRun, shape: Shape) -> bool:
+        view = View(shape, run.session, len(run.text))
+        return bool(self._judge().judge(view)) or (
+            bool(self._held) and _hold_key(run.session.key, run.text, len(run.text)) in self._held
+        )
+
+    def _shown(self, shape: Shape, text: bytes) -> Shape:
+        if not self._send_full_text:
+            return shape
+        return replace(shape, redacted_text=text.decode("utf-8", "backslashreplace"))
 
     def _record_statement(self, statement: Statement, shape: Shape) -> None:
         self._on_statement(statement, shape)
@@ -174,9 +201,7 @@ class Pipeline:
         message = statement.error_message
         if message:
             message = self._redact_message(message, statement.sqlstate)
-        if self._send_full_text:
-            shape = replace(shape, redacted_text=statement.text.decode("utf-8", "backslashreplace"))
-        self._builder.add(statement, shape, message, rule)
+        self._builder.add(statement, self._shown(shape, statement.text), message, rule)
 
     def _judge_statement(self, statement: Statement, shape: Shape) -> str:
         """The id of the rule that decided; its verdict is recorded with what really happened."""
@@ -238,6 +263,10 @@ def _verdict(
         digest=shape.digest,
         held_us=settled.held_us if settled else 0,
     )
+
+
+def _text_bytes(statement: Statement | StatementRun) -> int:
+    return len(statement.text) if isinstance(statement, StatementRun) else statement.text_bytes
 
 
 def _hold_key(backend: BackendKey, text: bytes, text_bytes: int) -> _HoldKey:

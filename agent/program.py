@@ -18,12 +18,14 @@ from agent.canary import Canary
 from agent.capture import Capture, Inbox
 from agent.clusters import APPLICATION_NAME, Clusters
 from agent.guard.actions import Actions
+from agent.guard.allowances import Allowances
 from agent.guard.hold import Guard, OnTimeout
 from agent.guard.watchdog_link import WatchdogError, WatchdogLink
 from agent.judge import Directory, Enrich, GuardJudge
 from agent.metrics import AgentMetrics
 from agent.pipeline import Pipeline, enricher
 from agent.probes.errors import CaptureUnavailable
+from agent.probes.layout import Aggregation
 from agent.probes.loader import open_loader
 from agent.recorder import Recorder
 from agent.sessions import SessionTracker
@@ -39,7 +41,7 @@ from model.action import Action, ActionKind, ActionOutcome
 from model.catalog import CatalogKind, Snapshot
 from model.event import Lost
 from model.session import BackendKey, Session
-from model.statement import Shape, Statement
+from model.statement import Shape, Source, Statement, StatementRun
 from model.verdict import Mode, Verdict
 from model.version import __version__
 from protos.pgwarden.v1 import uplink_pb2 as pb
@@ -82,11 +84,24 @@ class Agent:
         self._inbox = Inbox()
         self._clusters = Clusters(config, self._inbox, self._snapshot, source, self._watchdog)
         enrich: Enrich = enricher(identify, self._clusters.superusers)
-        self._directory = directory = Directory(enrich)
+        allowances = Allowances(source, _interchangeable) if source else None
+        self._directory = directory = Directory(
+            enrich, allowances.know if allowances else lambda *_: None
+        )
         self._guard = self._make_guard(source, directory, lambda: judge)
         self._source = source
         self._capture = (
-            Capture(source, self._inbox, directory, self._guard, self._watchdog) if source else None
+            Capture(
+                source,
+                self._inbox,
+                directory,
+                self._guard,
+                self._watchdog,
+                allowances,
+                lambda event: cache.get(event.text, time.monotonic()),
+            )
+            if source
+            else None
         )
         window_seconds = config.capture.merge_window_seconds if config.capture.pgaudit else 0.0
         self._pipeline = Pipeline(
@@ -98,6 +113,7 @@ class Agent:
             on_change=self._clusters.poke,
             on_verdict=self._verdict,
             on_statement=self._statement,
+            on_run=self._run,
             on_held=lambda settled: self._metrics.held(settled.held_us / 1e6),
             on_lost=self._count_lost,
             send_full_text=config.send_full_text,
@@ -272,7 +288,14 @@ class Agent:
             loader = open_loader(self._config.capture.loader.value)
             # What the kernel refuses stands in the log at once, not when a server was found.
             loader.unload(loader.load(TRIAL_RING_BYTES, TRIAL_SESSIONS))
-            return EbpfSource(self._config.capture.ring_bytes, loader)
+            capture = self._config.capture
+            return EbpfSource(
+                capture.ring_bytes,
+                loader,
+                aggregate=Aggregation[capture.aggregate.name],
+                # pgaudit's records are matched in the order of the backend's work.
+                grouped=not capture.pgaudit,
+            )
         except CaptureUnavailable as error:
             self._degraded.append(f"no eBPF capture, the pgaudit log alone: {error}")
             return None
@@ -300,9 +323,16 @@ class Agent:
         self._recorder.run_soon(lambda: self._pipeline.add_snapshot(snapshot))
 
     def _statement(self, statement: Statement, shape: Shape) -> None:
-        self._metrics.statements(statement.source.value)
+        self._metrics.statements(statement.source.value, statement.executions)
         self._metrics.parsed(shape.status.value)
         self._canary.observe(statement)
+
+    def _run(self, run: StatementRun, shape: Shape) -> None:
+        count = len(run.executions)
+        self._metrics.statements(Source.EBPF.value, count)
+        self._metrics.parsed(shape.status.value, count)
+        if run.session.application_name == APPLICATION_NAME:
+            self._canary.observe(run.statement(count - 1))
 
     def _verdict(self, verdict: Verdict) -> None:
         self._metrics.verdict(verdict.action.value, verdict.outcome.value)
@@ -378,6 +408,10 @@ class Agent:
             lambda: self._uplink.connected, lambda: spool.last_sequence - spool.depth
         )
         self._metrics.watch_catalog(self._clusters.taken_at_seconds)
+
+
+def _interchangeable(text: bytes, shape: Shape) -> bool:
+    return False
 
 
 def boot_id() -> str:

@@ -21,12 +21,14 @@ from agent.wire_messages import loss_to_wire, snapshots_to_wire, verdict_to_wire
 from model.catalog import Snapshot
 from model.event import Lost
 from model.session import Session
-from model.statement import Shape, Statement
+from model.statement import Shape, Statement, StatementRun
 from model.verdict import Verdict
 from protos.pgwarden.v1 import uplink_pb2 as pb
 
 MAX_PAYLOAD_BYTES = 3 * 1024 * 1024 + 512 * 1024
 """gRPC refuses messages over 4 MiB; the rest is room for the envelope."""
+MAX_RUN_ROWS = 4096
+"""Of a run in one batch: less than a third of its bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,17 @@ class BatchBuilder:
         if not self._bulk.fits(ROW_BYTES, names, shape, self._limit):
             self._seal_bulk()
         self._bulk.add_statement(statement, shape, names)
+
+    def add_run(self, run: StatementRun, shape: Shape) -> None:
+        """Its rows, in as many batches as they need."""
+        names = statement_names(run)
+        total, first = len(run.executions), 0
+        while first < total:
+            count = min(total - first, MAX_RUN_ROWS)
+            if not self._bulk.fits(ROW_BYTES * count, names, shape, self._limit):
+                self._seal_bulk()
+            self._bulk.add_run(run, first, count, shape, names)
+            first += count
 
     def add_session(self, session: Session, seen_at_us: int) -> None:
         names = session_names(session)

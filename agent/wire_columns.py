@@ -1,17 +1,17 @@
 """Rows of one Batch in the making: columns of numbers, strings and shapes interned."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from google.protobuf.message import Message
 
 from agent.wire_messages import escape_name, shape_to_wire, string_bytes
 from model.session import Session
-from model.statement import Shape, Statement
+from model.statement import Shape, Statement, StatementRun
 from protos.pgwarden.v1 import uplink_pb2 as pb
 
-ROW_BYTES = 170
-"""The most that the numbers of one row of StatementColumns take: 25 varints."""
+ROW_BYTES = 195
+"""The most that the numbers of one row of StatementColumns take: 29 varints."""
 SESSION_ROW_BYTES = 90
 
 _STATEMENT_NAMES = (
@@ -30,6 +30,8 @@ _STATEMENT_NAMES = (
     "audit_class_s",
     "audit_objects_s",
     "rule_s",
+    "transaction_s",
+    "durations_s",
 )
 _STATEMENT_NUMBERS = (
     "id",
@@ -42,6 +44,8 @@ _STATEMENT_NUMBERS = (
     "text_bytes",
     "pid",
     "backend_started_at_us",
+    "preparation_us",
+    "executions",
 )
 _SESSION_NAMES = (
     "cluster_s",
@@ -71,15 +75,17 @@ class BulkRows:
         self._strings: dict[str, int] = {"": 0}
         self._shapes: dict[tuple[str, str, str], int] = {}
         self._shape_messages: list[pb.Shape] = []
-        self._statements: list[tuple[int, ...]] = []
+        self._statements: list[list[int]] = [
+            [] for _ in range(len(_STATEMENT_NUMBERS) + len(_STATEMENT_NAMES))
+        ]
         self._sessions: list[tuple[float, ...]] = []
 
     @property
     def rows(self) -> int:
-        return len(self._statements) + len(self._sessions)
+        return len(self._statements[0]) + len(self._sessions)
 
     def fits(self, row: int, names: Iterable[str], shape: Shape | None, limit: int) -> bool:
-        """Whether one more row stays within ``limit`` bytes; the first row always does."""
+        """Whether ``row`` bytes more stay within ``limit``; the first row always does."""
         if not self.rows:
             return True
         size = self.bytes + row
@@ -90,7 +96,8 @@ class BulkRows:
 
     def add_statement(self, statement: Statement, shape: Shape, names: tuple[str, ...]) -> None:
         self.bytes += ROW_BYTES
-        numbers = (
+        key = statement.session.key
+        values = (
             statement.id,
             statement.parent_id,
             self._intern_shape(shape),
@@ -99,10 +106,41 @@ class BulkRows:
             statement.rows,
             statement.bytes_sent,
             statement.text_bytes,
-            statement.session.key.pid,
-            statement.session.key.started_at_us,
+            key.pid,
+            key.started_at_us,
+            statement.preparation_us,
+            statement.executions,
+            *map(self._intern, names),
         )
-        self._statements.append(numbers + tuple(map(self._intern, names)))
+        for column, value in zip(self._statements, values, strict=True):
+            column.append(value)
+
+    def add_run(
+        self, run: StatementRun, first: int, count: int, shape: Shape, names: tuple[str, ...]
+    ) -> None:
+        """``count`` executions from ``first`` on: a column at a time, most of it one value."""
+        self.bytes += ROW_BYTES * count
+        started, duration, preparation, rows, sent = zip(
+            *run.executions[first : first + count], strict=True
+        )
+        first_id, key, same = run.first_id + first, run.session.key, [0]
+        columns = (
+            range(first_id, first_id + count),
+            same * count,
+            [self._intern_shape(shape)] * count,
+            started,
+            duration,
+            rows,
+            sent,
+            [len(run.text)] * count,
+            [key.pid] * count,
+            [key.started_at_us] * count,
+            preparation,
+            [1] * count,
+            *([self._intern(name)] * count for name in names),
+        )
+        for column, values in zip(self._statements, columns, strict=True):
+            column.extend(values)
 
     def add_session(self, session: Session, seen_at_us: int, names: tuple[str, ...]) -> None:
         self.bytes += SESSION_ROW_BYTES
@@ -121,8 +159,9 @@ class BulkRows:
         # Different names may escape to the same text: indices follow the raw ones.
         batch = pb.Batch(strings=map(escape_name, self._strings), shapes=self._shape_messages)
         _fill(batch.statements, _STATEMENT_NUMBERS + _STATEMENT_NAMES, self._statements)
-        _fill(batch.sessions, _SESSION_NUMBERS + _SESSION_NAMES, self._sessions)
-        counts = {"statements": len(self._statements), "sessions": len(self._sessions)}
+        sessions = list(zip(*self._sessions, strict=True))
+        _fill(batch.sessions, _SESSION_NUMBERS + _SESSION_NAMES, sessions)
+        counts = {"statements": len(self._statements[0]), "sessions": len(self._sessions)}
         return batch.SerializeToString(), {kind: n for kind, n in counts.items() if n}
 
     def _intern(self, name: str) -> int:
@@ -165,12 +204,16 @@ class PriorityRows:
         return batch.SerializeToString(), counts
 
 
-def _fill(columns: Message, names: tuple[str, ...], rows: list[tuple[Any, ...]]) -> None:
-    for name, values in zip(names, zip(*rows, strict=True), strict=False):
-        getattr(columns, name).extend(values)
+def _fill(columns: Message, names: tuple[str, ...], values: Sequence[Sequence[Any]]) -> None:
+    for name, column in zip(names, values, strict=False):
+        getattr(columns, name).extend(column)
 
 
-def statement_names(statement: Statement, error_message: str, rule: str) -> tuple[str, ...]:
+def statement_names(
+    statement: Statement | StatementRun, error_message: str = "", rule: str = ""
+) -> tuple[str, ...]:
+    if isinstance(statement, StatementRun):
+        statement = statement.statement(0)
     session, audit = statement.session, statement.audit
     return (
         session.cluster,
@@ -188,6 +231,8 @@ def statement_names(statement: Statement, error_message: str, rule: str) -> tupl
         audit.audit_class if audit else "",
         ",".join(audit.objects) if audit else "",
         rule,
+        statement.transaction,
+        ",".join(map(str, statement.durations)),
     )
 
 

@@ -101,6 +101,10 @@ def _statements(batch: pb.Batch, agent: str) -> pl.DataFrame | None:
         "audit_class": text(columns.audit_class_s),
         "audit_objects": text(columns.audit_objects_s),
         "rule": text(columns.rule_s),
+        "preparation_us": _number(columns.preparation_us),
+        "transaction": text(columns.transaction_s),
+        "executions": _u64(columns.executions),
+        "durations": text(columns.durations_s),
     }
     return pl.DataFrame({**known, **shaped.to_dict()}).select(list(schema.STATEMENTS.dtypes))
 

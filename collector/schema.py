@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-VERSION = 1
+VERSION = 2
 
 TEXT = pl.String()
 TEXTS = pl.List(pl.String)
@@ -100,7 +100,8 @@ STATEMENTS = _table(
     " backend_started_at:t cluster database user_name application_name client_address"
     " identity_kind identity_name source protocol tag sqlstate error_message audit_class"
     " audit_objects rule parse_status digest text operation summary verbs:l objects:l reads:l"
-    " writes:l columns_used:l functions:l settings:l roles:l flags:l fingerprint",
+    " writes:l columns_used:l functions:l settings:l roles:l flags:l fingerprint preparation_us:i"
+    " transaction executions:u durations",
     {
         "id": "Unique within the agent: seconds in the high 32 bits, a counter in the low 32.",
         "parent_id": "The statement that ran this one inside it; 0 for what a client sent.",
@@ -131,6 +132,10 @@ STATEMENTS = _table(
         "roles": "Roles that it names.",
         "flags": "`missing_where`, `limit`, `program`, `superuser`, `cascade` ...",
         "fingerprint": "Same for texts that differ in literals only; for grouping.",
+        "preparation_us": "Of the duration: before execution began (parsing, planning, waiting).",
+        "transaction": "Status before and after: `II` autocommit, `IT` begins one, `TI` ends it.",
+        "executions": "More than 1: counted together by an agent under load; numbers are sums.",
+        "durations": "Of those: how many took less than 1, 2, 4, 8 ... microseconds.",
     },
 )
 

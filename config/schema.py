@@ -37,11 +37,20 @@ class Loader(StrEnum):
     BCC = "bcc"
 
 
+class Aggregate(StrEnum):
+    NEVER = "never"
+    OVERLOAD = "overload"
+    ALWAYS = "always"
+
+
 class Capture(Section):
     ebpf: bool = True
     pgaudit: bool = True
     loader: Loader = Loader.AUTO
     ring_bytes: int = Field(default=4 * MIB, ge=4096)
+    aggregate: Aggregate = Aggregate.OVERLOAD
+    """When repeated statements of a session become one row with their count: while the agent cannot
+    keep up, always, or never (then what exceeds it is lost, and counted)."""
     merge_window_seconds: float = Field(default=1.5, ge=0, le=60)
     rescan_seconds: float = Field(default=5, ge=0.2)
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from model.session import BackendKey
 
@@ -26,6 +27,8 @@ class SessionSeen:
     """None: this source does not know."""
     client_address: str
     client_port: int
+    naming: int = 0
+    """How often its application_name had changed by then: facts of an older naming are stale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class ApplicationNamed:
     at_ns: int
     backend: BackendKey
     application_name: str
+    naming: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +64,15 @@ class StatementStarted:
     """The backend is stopped and waits for a verdict."""
     hold_id: int = 0
     """Names the hold among all of its backend's: a verdict that comes late must not hit another."""
+    row_limit: int = 0
+    """Rows that this execution may return (a portal with a limit), 0 for all."""
+    naming: int = 0
+    """``SessionSeen.naming`` at this moment."""
+    text_key: bytes = b""
+    """The kernel's name for the text, by which it can be told to let it pass; empty if it has none
+    (a long text)."""
+    skeleton: bytes = b""
+    """The same of the text with every number that stands alone made equal; only when ``held``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +107,50 @@ class ResponseSent:
     """ReadyForQuery: the round trip is over."""
     transaction_status: str = ""
     """I idle, T in a transaction, E in a failed one; empty unless ``ready``."""
+    transaction_before: str = ""
+    """The status in the ReadyForQuery before; empty if unknown."""
+
+
+class Executed(NamedTuple):
+    """One execution. A NamedTuple: there may be tens of thousands in a second."""
+
+    started_at_us: int
+    duration_us: int
+    preparation_us: int
+    """Of the duration: from the message's arrival to the start of execution, so parsing, planning
+    and waiting for locks; -1 unknown."""
+    rows: int
+    bytes_sent: int
+
+
+@dataclass(frozen=True, slots=True)
+class StatementsExecuted:
+    """Executions of one text by one backend, oldest first; each was alone in its round trip and
+    succeeded."""
+
+    backend: BackendKey
+    text: bytes
+    tag: str
+    transaction: str
+    """Status before and after as in ReadyForQuery, two letters; ``?`` for what is not known."""
+    executions: list[Executed]
+
+
+@dataclass(frozen=True, slots=True)
+class StatementsCounted:
+    """Executions of one text by one backend that the kernel counted instead of telling each."""
+
+    backend: BackendKey
+    text: bytes
+    count: int
+    rows: int
+    """Sums over all of them."""
+    bytes_sent: int
+    duration_us: int
+    first_at_us: int
+    last_at_us: int
+    durations: tuple[int, ...]
+    """How many took less than 2**index microseconds (and no less than half of that)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +192,8 @@ Event = (
     | SessionEnded
     | StatementStarted
     | ResponseSent
+    | StatementsExecuted
+    | StatementsCounted
     | AuditLogged
     | Lost
 )

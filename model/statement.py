@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from model.event import Protocol
+from model.event import Executed, Protocol
 from model.session import Session
 
 MAX_NAMES = 500
@@ -104,3 +104,45 @@ class Statement:
     protocol: Protocol = Protocol.QUERY
     parent_id: int = 0
     audit: Audit | None = None
+    preparation_us: int = -1
+    """Of the duration: before execution began (parsing, planning, waiting for locks)."""
+    transaction: str = ""
+    """Status before and after as in ReadyForQuery: ``II`` autocommit, ``IT`` begins a transaction,
+    ``TT`` within one, ``TI`` ends it, ``TE`` fails it; ``?`` for what is not known."""
+    executions: int = 1
+    """More than one: the kernel counted them together, and the numbers above are sums."""
+    durations: tuple[int, ...] = ()
+    """Of counted executions: how many took less than 2**index microseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatementRun:
+    """Successful executions of one text in one session, which differ in nothing but numbers.
+
+    The Statement of ``executions[i]`` has the id ``first_id + i``.
+    """
+
+    first_id: int
+    session: Session
+    text: bytes = field(repr=False)
+    tag: str
+    transaction: str
+    executions: list[Executed]
+
+    def statement(self, index: int) -> Statement:
+        one = self.executions[index]
+        return Statement(
+            id=self.first_id + index,
+            session=self.session,
+            text=self.text,
+            text_bytes=len(self.text),
+            started_at_us=one.started_at_us,
+            source=Source.EBPF,
+            duration_us=one.duration_us,
+            rows=one.rows,
+            bytes_sent=one.bytes_sent,
+            tag=self.tag,
+            sqlstate="00000",
+            preparation_us=one.preparation_us,
+            transaction=self.transaction,
+        )

@@ -11,6 +11,14 @@
 #define DECLARE_ARRAY(name, value) BPF_ARRAY(name, value, 1)
 #define DECLARE_PERCPU_ARRAY(name, value, entries) BPF_PERCPU_ARRAY(name, value, entries)
 #define DECLARE_HASH(name, key, value, entries) BPF_HASH(name, key, value, entries)
+#define DECLARE_SPARSE_HASH(name, key, value, entries)                                             \
+	BPF_F_TABLE("hash", key, value, name, entries, BPF_F_NO_PREALLOC)
+
+/* A function that the verifier walks once, not once for each way that leads to it. bcc inlines
+ * everything, so the loops are shorter there. */
+#define SEPARATE static __always_inline
+#define HASHED_BYTES 512
+#define SKELETON_BYTES 128
 
 /* LOOKUP, INSERT, DELETE, RESERVE, SUBMIT and DISCARD are not defined here: bcc rewrites calls
  * like records.ringbuf_reserve(size), but not inside a macro. bcc_loader.py puts them in as text. */
@@ -23,6 +31,9 @@
 #include <bpf/bpf_tracing.h>
 
 #define PROBE(section) SEC(section)
+#define SEPARATE __attribute__((noinline))
+#define HASHED_BYTES TEXT_KEPT
+#define SKELETON_BYTES 512 /* longer texts are judged one by one */
 #define DECLARE_RING(name, bytes)                                                                  \
 	struct {                                                                                   \
 		__uint(type, BPF_MAP_TYPE_RINGBUF);                                                \
@@ -40,7 +51,16 @@
 	DECLARE_MAP(name, BPF_MAP_TYPE_PERCPU_ARRAY, __u32, value, entries)
 #define DECLARE_HASH(name, key, value, entries)                                                    \
 	DECLARE_MAP(name, BPF_MAP_TYPE_HASH, key, value, entries)
+#define DECLARE_SPARSE_HASH(name, key_type, value_type, entries)                                   \
+	struct {                                                                                   \
+		__uint(type, BPF_MAP_TYPE_HASH);                                                   \
+		__uint(max_entries, entries);                                                      \
+		__uint(map_flags, BPF_F_NO_PREALLOC);                                              \
+		__type(key, key_type);                                                             \
+		__type(value, value_type);                                                         \
+	} name SEC(".maps")
 #define LOOKUP(map, key) bpf_map_lookup_elem(&map, key)
+/* SPARSE: memory for what is there, not for all that might be. */
 #define INSERT(map, key, value) bpf_map_update_elem(&map, key, value, BPF_NOEXIST)
 #define DELETE(map, key) bpf_map_delete_elem(&map, key)
 #define RESERVE(map, bytes) bpf_ringbuf_reserve(&map, bytes, 0)

@@ -21,6 +21,8 @@ BPF_MAP_LOOKUP_ELEM = 1
 BPF_MAP_UPDATE_ELEM = 2
 BPF_MAP_DELETE_ELEM = 3
 BPF_RAW_TRACEPOINT_OPEN = 17
+BPF_MAP_LOOKUP_BATCH = 24
+BPF_MAP_DELETE_BATCH = 27
 BPF_NOEXIST = 1
 PERF_EVENT_IOC_ENABLE = 0x2400
 PERF_EVENT_IOC_SET_BPF = 0x40042408
@@ -77,6 +79,52 @@ class KernelMap:
 
     def delete(self, key: bytes) -> None:
         self._element(BPF_MAP_DELETE_ELEM, ctypes.create_string_buffer(key, len(key)), None, 0)
+
+    def entries(self, key_bytes: int, value_bytes: int, most: int) -> list[tuple[bytes, bytes]]:
+        """All entries of a hash map, or ``most`` of them. Raises OSError."""
+        keys = ctypes.create_string_buffer(most * key_bytes)
+        values = ctypes.create_string_buffer(most * value_bytes)
+        result, count = self._batch(BPF_MAP_LOOKUP_BATCH, keys, values, most)
+        if result < 0 and result != -errno.ENOENT:  # ENOENT: these were the last ones
+            raise OSError(-result, f"cannot read a BPF map: {os.strerror(-result)}")
+        raw_keys, raw_values = keys.raw, values.raw
+        return [
+            (
+                raw_keys[at * key_bytes : (at + 1) * key_bytes],
+                raw_values[at * value_bytes : (at + 1) * value_bytes],
+            )
+            for at in range(count)
+        ]
+
+    def delete_all(self, keys: list[bytes]) -> None:
+        if keys:
+            joined = b"".join(keys)
+            buffer = ctypes.create_string_buffer(joined, len(joined))
+            self._batch(BPF_MAP_DELETE_BATCH, buffer, None, len(keys))
+
+    def _batch(
+        self,
+        command: int,
+        keys: ctypes.Array[ctypes.c_char],
+        values: ctypes.Array[ctypes.c_char] | None,
+        count: int,
+    ) -> tuple[int, int]:
+        """The result, and how many entries it is about."""
+        place = ctypes.create_string_buffer(8)
+        attributes = struct.pack(
+            "<QQQQIIQQ",
+            0,
+            ctypes.addressof(place) if values is not None else 0,
+            ctypes.addressof(keys),
+            ctypes.addressof(values) if values is not None else 0,
+            count,
+            self._fd,
+            0,
+            0,
+        )
+        buffer = ctypes.create_string_buffer(attributes, len(attributes))
+        result = _syscall(SYS_BPF, ctypes.c_int(command), buffer, ctypes.c_uint(len(attributes)))
+        return result, int.from_bytes(buffer.raw[32:36], "little")
 
     def _element(
         self,

@@ -11,6 +11,11 @@ from struct import Struct
 
 NAME_BYTES = 64
 TEXT_HUGE = 1 << 20
+TEXT_KEPT = 2048
+TAIL_BYTES = 48
+DURATION_CLASSES = 24
+BYTE_DIGIT = 1
+BYTE_JOINS = 2
 RESPONSE_SMALL = 192
 RESPONSE_HEAD = 1024
 RESPONSE_MEDIUM = 1536
@@ -26,6 +31,7 @@ class RecordKind(IntEnum):
     APPLICATION = 5
     EXIT = 6
     STRANGER = 7
+    EXECUTION = 8
 
 
 class TextState(IntEnum):
@@ -33,6 +39,13 @@ class TextState(IntEnum):
     CUT = 1
     UNREADABLE = 2
     SAME = 3
+    KNOWN = 4
+
+
+class Aggregation(IntEnum):
+    NEVER = 0
+    OVERLOAD = 1
+    ALWAYS = 2
 
 
 LOSS_REASONS = (
@@ -46,6 +59,10 @@ LOSS_REASONS = (
     "table_full",
     "signal",
     "text_cut",
+    "execution",
+    "urgent_statement",
+    "urgent_response",
+    "aggregate",
 )
 """Names for the indices of ``enum loss``."""
 
@@ -53,25 +70,57 @@ HEAD = "IIQq"
 FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "record_head": (HEAD, ("kind", "pid", "at_ns", "session_us")),
     "session_record": (
-        HEAD + "IHH16s64s64s64s",
-        ("head", "cluster", "family", "port_be", "address", "user", "database", "application"),
+        HEAD + "IIIHH16s64s64s64s",
+        (
+            "head",
+            "naming",
+            "cluster",
+            "padding",
+            "family",
+            "port_be",
+            "address",
+            "user",
+            "database",
+            "application",
+        ),
     ),
     "statement_record": (
-        HEAD + "qIIBBBBI",
+        HEAD + "q16s16sIIIIIBBBB",
         (
             "head",
             "requested_us",
+            "text_key",
+            "skeleton",
             "text_bytes",
             "full_bytes",
+            "text_id",
+            "row_limit",
+            "naming",
             "protocol",
             "depth",
             "held",
             "text_state",
+        ),
+    ),
+    "execution_record": (
+        HEAD + "QqQ16sIIIBBH48s",
+        (
+            "head",
+            "started_ns",
+            "requested_us",
+            "bytes_sent",
+            "text_key",
+            "text_bytes",
+            "text_id",
+            "row_limit",
+            "tail_bytes",
+            "before",
             "padding",
+            "tail",
         ),
     ),
     "response_record": (
-        HEAD + "QqIHHHHBBH",
+        HEAD + "QqIHHHHBBBB",
         (
             "head",
             "bytes_sent",
@@ -83,13 +132,14 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "write",
             "aligned",
             "ready",
+            "before",
             "padding",
         ),
     ),
-    "application_record": (HEAD + "64s", ("head", "application")),
+    "application_record": (HEAD + "II64s", ("head", "naming", "padding", "application")),
     "stranger_record": (HEAD + "q", ("head", "started_us")),
     "config": (
-        "13Q6I",
+        "15Q10I256s",
         (
             "entry_portal_run",
             "entry_secure_write",
@@ -97,25 +147,63 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "entry_fastpath",
             "entry_replication",
             "my_proc_port",
-            "my_be_entry",
+            "statement_start",
             "my_start_timestamp",
             "pg_start_time",
             "application_name",
             "debug_query_string",
             "am_walsender",
             "client_auth_in_progress",
+            "hash_key_high",
+            "hash_key_low",
             "port_raddr",
             "port_database_name",
             "port_user_name",
             "portal_source_text",
-            "status_activity_start",
+            "portal_statements",
+            "list_cells",
+            "planned_utility",
+            "command_utility",
+            "aggregate",
+            "padding",
+            "byte_classes",
+        ),
+    ),
+    "occasion": (
+        "qQQ16sIIIBBBBBBB5s",
+        (
+            "requested_us",
+            "portal",
+            "text",
+            "skeleton",
+            "kind",
+            "row_limit",
+            "class",
+            "protocol",
+            "depth",
+            "text_state",
+            "urgent",
+            "hold",
+            "kept",
+            "told",
             "padding",
         ),
     ),
-    "judge": ("QQII", ("beat_ns", "window_ns", "hold", "padding")),
+    "judge": (
+        "QQIIII",
+        ("beat_ns", "window_ns", "hold", "pressed", "epoch", "padding"),
+    ),
+    "known_text": ("II", ("id", "urgent")),
+    "session_class": ("qII", ("session_us", "class", "naming")),
+    "allowance": ("16sII", ("text", "class", "skeleton")),
+    "aggregate_key": ("qIIII", ("session_us", "pid", "text_id", "epoch", "padding")),
+    "aggregate": (
+        "6Q96s",
+        ("count", "rows", "bytes", "duration_ns", "first_ns", "last_ns", "durations"),
+    ),
     "cluster": ("II", ("number", "watched")),
     "session_state": (
-        "qqQQQQQQQIIHHHBBBBHI256s",
+        "qqQQQQQQQ16sIIIIIIHHHBBBBBBBBBB72s48s256s2048s",
         (
             "session_us",
             "requested_us",
@@ -124,10 +212,15 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "bytes",
             "write_start",
             "write_end",
-            "status",
             "held_at_ns",
+            "started_ns",
+            "text_key",
             "cluster",
             "starts",
+            "kept_bytes",
+            "text_id",
+            "row_limit",
+            "naming",
             "writes",
             "full_copies",
             "carry_bytes",
@@ -135,9 +228,16 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "starting",
             "walsender",
             "aligned",
+            "pending",
+            "flushed",
+            "urgent",
+            "transaction",
+            "protocol",
             "padding",
-            "padding2",
+            "occasion",
+            "tail",
             "carry",
+            "kept",
         ),
     ),
 }
@@ -161,7 +261,7 @@ def pack(name: str, **values: int) -> bytes:
 
 
 HELD_AT = Struct("<Q")
-HELD_AT_OFFSET = Struct("<qqQQQQQQ").size
+HELD_AT_OFFSET = Struct("<qqQQQQQ").size
 """Of ``held_at_ns`` in ``session_state``."""
 RECORD_HEAD = layout_of("record_head")
 SESSION = layout_of("session_record")
@@ -172,3 +272,9 @@ STRANGER = layout_of("stranger_record")
 CONFIG = layout_of("config")
 JUDGE = layout_of("judge")
 CLUSTER = layout_of("cluster")
+EXECUTION = layout_of("execution_record")
+KNOWN_TEXT = layout_of("known_text")
+SESSION_CLASS = layout_of("session_class")
+ALLOWANCE = layout_of("allowance")
+AGGREGATE_KEY = layout_of("aggregate_key")
+AGGREGATE = layout_of("aggregate")

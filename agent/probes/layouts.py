@@ -21,19 +21,38 @@ class Layout:
     portal_source_text: int
     port_raddr: int = 152
     """``SockAddr raddr`` lies right before ``remote_host`` (288), and is 136 bytes long."""
-    status_activity_start: int = 32
-    """``PgBackendStatus.st_activity_start_timestamp``."""
+    portal_statements: int = 88
+    """``Portal.stmts``."""
+    list_cells: int = 16
+    """Where a ``List`` leads to its first cell; 8 before PostgreSQL 13, when it was linked."""
+    planned_utility: int = 120
+    """``PlannedStmt.utilityStmt``; the statement's place in the text follows it."""
+    command_utility: int = 6
+    """``CMD_UTILITY``; 5 before PostgreSQL 15 brought MERGE."""
 
 
 LAYOUTS = {
-    12: Layout(port_database_name=328, port_user_name=336, portal_source_text=48),
-    13: Layout(port_database_name=328, port_user_name=336, portal_source_text=48),
-    14: Layout(port_database_name=328, port_user_name=336, portal_source_text=48),
-    15: Layout(port_database_name=328, port_user_name=336, portal_source_text=56),
+    12: Layout(
+        port_database_name=328, port_user_name=336, portal_source_text=48,
+        portal_statements=64, list_cells=8, planned_utility=112, command_utility=5,
+    ),
+    13: Layout(
+        port_database_name=328, port_user_name=336, portal_source_text=48,
+        portal_statements=80, command_utility=5,
+    ),
+    14: Layout(
+        port_database_name=328, port_user_name=336, portal_source_text=48,
+        portal_statements=80, planned_utility=112, command_utility=5,
+    ),
+    15: Layout(
+        port_database_name=328, port_user_name=336, portal_source_text=56, planned_utility=112
+    ),
     16: Layout(port_database_name=328, port_user_name=336, portal_source_text=56),
     17: Layout(port_database_name=320, port_user_name=328, portal_source_text=56),
-    18: Layout(port_database_name=384, port_user_name=392, portal_source_text=56),
-}
+    18: Layout(
+        port_database_name=384, port_user_name=392, portal_source_text=56, planned_utility=144
+    ),
+}  # fmt: skip
 
 
 def layout_for(version: int) -> Layout:

@@ -13,7 +13,19 @@ from agent.probes.symbols import PROBES
 
 EXIT_PROGRAM = "on_exit"
 PROGRAMS = (*PROBES, EXIT_PROGRAM)
-MAPS = ("records", "configs", "judges", "sessions", "clusters", "losses")
+MAPS = (
+    "records",
+    "urgents",
+    "configs",
+    "judges",
+    "sessions",
+    "clusters",
+    "losses",
+    "texts",
+    "classes",
+    "allowances",
+    "aggregates",
+)
 
 LoaderKind = Literal["auto", "libbpf", "bcc"]
 

@@ -1,13 +1,12 @@
 /* Capture of PostgreSQL's client backends.
  *
- * Two hits for each execution: PortalRun when it starts, secure_write when it is answered. The rest
- * fires rarely. Everything that is not a client backend of a watched cluster leaves early, and
+ * Two hits for each execution: PortalRun when it starts, secure_write when it is answered. Where one
+ * statement makes a round trip and does not fail, the second hit tells all of it in one record, and
+ * a text that user space knows goes by its number. The rest fires rarely. Everything that is not a client backend of a watched cluster leaves early, and
  * parsing is left to user space. No kernel struct is read: globals of the server are found by their
  * distance from the probed function.
  */
-#include "sessions.bpf.h"
-#include "statements.bpf.h"
-#include "responses.bpf.h"
+#include "executions.bpf.h"
 
 PROBE("uprobe")
 int on_portal_run(struct pt_regs *ctx)
@@ -20,10 +19,11 @@ int on_portal_run(struct pt_regs *ctx)
 	if (!session)
 		return 0;
 	__u64 portal = PT_REGS_PARM1(ctx);
-	struct occasion what = {};
-	what.requested_us = read_requested(config, base, session);
-	what.text = read_u64(portal + config->portal_source_text);
-	start_statement(session, PT_REGS_SP(ctx), &what);
+	struct occasion *what = new_occasion(config, base, session);
+	what->portal = portal;
+	what->text = read_u64(portal + config->portal_source_text);
+	what->row_limit = PT_REGS_PARM2(ctx) < ~0U ? PT_REGS_PARM2(ctx) : 0; /* FETCH_ALL: LONG_MAX */
+	start_statement(config, base, session, PT_REGS_SP(ctx), what);
 	return 0;
 }
 
@@ -37,10 +37,9 @@ int on_fastpath(struct pt_regs *ctx)
 	struct session_state *session = enter(config, base);
 	if (!session)
 		return 0;
-	struct occasion what = {};
-	what.protocol = PROTOCOL_FASTPATH;
-	what.requested_us = read_requested(config, base, session);
-	start_statement(session, PT_REGS_SP(ctx), &what);
+	struct occasion *what = new_occasion(config, base, session);
+	what->protocol = PROTOCOL_FASTPATH;
+	start_call(session, PT_REGS_SP(ctx), what);
 	return 0;
 }
 
@@ -54,11 +53,10 @@ int on_replication(struct pt_regs *ctx)
 	struct session_state *session = enter(config, base);
 	if (!session)
 		return 0;
-	struct occasion what = {};
-	what.protocol = PROTOCOL_REPLICATION;
-	what.requested_us = read_requested(config, base, session);
-	what.text = PT_REGS_PARM1(ctx);
-	start_statement(session, PT_REGS_SP(ctx), &what);
+	struct occasion *what = new_occasion(config, base, session);
+	what->protocol = PROTOCOL_REPLICATION;
+	what->text = PT_REGS_PARM1(ctx);
+	start_replication(config, session, PT_REGS_SP(ctx), what);
 	return 0;
 }
 
@@ -66,14 +64,20 @@ PROBE("uprobe")
 int on_report_appname(struct pt_regs *ctx)
 {
 	struct session_state *session = find_session();
-	if (!session || !session->announced)
+	if (!session)
+		return 0;
+	session->naming += 1; /* what was allowed to the former name is judged anew */
+	if (!session->announced)
 		return 0; /* the session record will bring it */
 	struct application_record *record = RESERVE(records, sizeof(*record));
 	if (!record) {
 		count_loss(LOSS_APPLICATION);
+		session->announced = 0; /* the next hit tries again, with a session record */
 		return 0;
 	}
 	fill_head(&record->head, RECORD_APPLICATION, session->session_us);
+	record->naming = session->naming;
+	record->padding = 0;
 	record->application[0] = 0;
 	bpf_probe_read_user_str(record->application, NAME_BYTES, (void *)PT_REGS_PARM1(ctx));
 	SUBMIT(records, record, wakeup());
@@ -110,17 +114,30 @@ int on_secure_write(struct pt_regs *ctx)
 		if (write.ready) {
 			session->starting = 0;
 			session->aligned = 1;
-			announce(config, base, session);
+			session->transaction = write.ready;
+			announce(config, base, session, session->urgent);
 		}
 		return 0;
 	}
 	if (!session->announced)
-		announce(config, base, session);
+		announce(config, base, session, session->urgent);
 
 	session->bytes += write.bytes;
 	write.aligned = session->aligned;
 	int flushed = write.bytes < SEND_BUFFER_BYTES;
 	session->aligned = write.ready || flushed;
+	if (is_simple(session, &write)) {
+		tell_execution(config, session, &write);
+		session->transaction = write.ready;
+		begin_round_trip(session);
+		return 0;
+	}
+	if (flushed && !write.ready) {
+		session->flushed = 1;
+		tell_pending(session);
+	} else if (write.ready) {
+		tell_pending(session);
+	}
 	if (!worth_sending(session, &write, flushed)) {
 		keep_carry(session, &write);
 		session->writes += 1;
@@ -136,11 +153,12 @@ int on_secure_write(struct pt_regs *ctx)
 	else
 		sent = send_medium(session, &write);
 	if (!sent)
-		count_loss(LOSS_RESPONSE);
+		count_loss(session->urgent ? LOSS_URGENT_RESPONSE : LOSS_RESPONSE);
 	session->writes += 1;
-	if (write.ready)
+	if (write.ready) {
+		session->transaction = write.ready;
 		begin_round_trip(session);
-	else
+	} else
 		keep_carry(session, &write);
 	return 0;
 }
@@ -155,6 +173,7 @@ int on_exit(void *ctx)
 	struct session_state *session = LOOKUP(sessions, &pid);
 	if (!session)
 		return 0;
+	tell_pending(session);
 	if (session->announced) {
 		struct record_head *record = RESERVE(records, sizeof(*record));
 		if (record) {
@@ -165,6 +184,7 @@ int on_exit(void *ctx)
 		}
 	}
 	DELETE(sessions, &pid);
+	DELETE(classes, &pid);
 	return 0;
 }
 

@@ -13,6 +13,14 @@
 #define TEXT_LARGE 131072
 #define TEXT_HUGE 1048576
 
+/* The text of one statement waits in its session's state until the statement has been answered, so
+ * that one record tells all of it. Longer texts are sent at once, in the classes above. */
+#define TEXT_KEPT 2048 /* with the final NUL */
+#define EXECUTION_SMALL 128
+#define EXECUTION_MEDIUM 512
+#define TAIL_BYTES 48 /* the longest CommandComplete and a ReadyForQuery */
+#define DURATION_CLASSES 24 /* powers of two of microseconds */
+
 #define RESPONSE_SMALL 192
 #define RESPONSE_HEAD 1024
 #define RESPONSE_TAIL 512
@@ -31,6 +39,7 @@ enum record_kind {
 	RECORD_APPLICATION = 5,
 	RECORD_EXIT = 6,
 	RECORD_STRANGER = 7,
+	RECORD_EXECUTION = 8,
 };
 
 enum protocol {
@@ -44,6 +53,7 @@ enum text_state {
 	TEXT_CUT = 1,
 	TEXT_UNREADABLE = 2,
 	TEXT_SAME = 3, /* as the last record of depth 0: the next statement of one string */
+	TEXT_KNOWN = 4, /* the text that user space gave the number text_id */
 };
 
 /* Index into the map "losses". */
@@ -58,7 +68,11 @@ enum loss {
 	LOSS_TABLE_FULL = 7, /* more sessions than the map holds */
 	LOSS_SIGNAL = 8,     /* a hold that the kernel refused */
 	LOSS_TEXT_CUT = 9,   /* text cut because the ring had no room for its size class */
-	LOSSES = 10,
+	LOSS_EXECUTION = 10, /* a statement with its answer */
+	LOSS_URGENT_STATEMENT = 11, /* as LOSS_STATEMENT, of the records with reserved room */
+	LOSS_URGENT_RESPONSE = 12,
+	LOSS_AGGREGATE = 13, /* the table of aggregates was full as well */
+	LOSSES = 14,
 };
 
 /* Times named *_us count microseconds since 2000-01-01 as PostgreSQL does; at_ns is the kernel's
@@ -72,7 +86,9 @@ struct record_head {
 
 struct session_record {
 	struct record_head head;
+	__u32 naming;
 	__u32 cluster;
+	__u32 padding;
 	__u16 family;
 	__u16 port_be;
 	__u8 address[16];
@@ -81,16 +97,44 @@ struct session_record {
 	char application[NAME_BYTES];
 };
 
+/* A text under the instance's secret key: nobody outside can make two that collide. Zero: no key,
+ * the text is too long. */
+struct text_key {
+	__u64 high;
+	__u64 low;
+};
+
 struct statement_record {
 	struct record_head head;
 	__s64 requested_us;
-	__u32 text_bytes; /* copied, without the final NUL */
+	struct text_key text_key;
+	struct text_key skeleton; /* of the text with its numbers made equal; only where held */
+	__u32 text_bytes;         /* copied, without the final NUL */
 	__u32 full_bytes;
+	__u32 text_id;
+	__u32 row_limit; /* of this execution, 0: all */
+	__u32 naming;    /* session_state.naming at that moment */
 	__u8 protocol;
 	__u8 depth;
 	__u8 held;
 	__u8 text_state;
-	__u32 padding;
+	/* text follows */
+};
+
+/* One statement and its answer, alone in its round trip and without an error. */
+struct execution_record {
+	struct record_head head; /* at_ns: when it was answered */
+	__u64 started_ns;
+	__s64 requested_us;
+	__u64 bytes_sent;
+	struct text_key text_key;
+	__u32 text_bytes;
+	__u32 text_id; /* 0: the text follows */
+	__u32 row_limit;
+	__u8 tail_bytes;
+	__u8 before; /* transaction status before it, as in ReadyForQuery; 0 unknown */
+	__u16 padding;
+	__u8 tail[TAIL_BYTES]; /* the answer's last bytes; of a shorter one the last tail_bytes */
 	/* text follows */
 };
 
@@ -105,12 +149,15 @@ struct response_record {
 	__u16 write;      /* counts the writes of one round trip */
 	__u8 aligned;     /* the first byte begins a message */
 	__u8 ready;
-	__u16 padding;
+	__u8 before; /* transaction status before the round trip */
+	__u8 padding;
 	/* carry, head and tail follow, each at the fixed place of its size class */
 };
 
 struct application_record {
 	struct record_head head;
+	__u32 naming;
+	__u32 padding;
 	char application[NAME_BYTES];
 };
 
@@ -127,19 +174,35 @@ struct config {
 	__u64 entry_fastpath;
 	__u64 entry_replication;
 	__u64 my_proc_port;
-	__u64 my_be_entry; /* 0: not exported (12 and 13) */
+	__u64 statement_start; /* stmtStartTimestamp */
 	__u64 my_start_timestamp;
 	__u64 pg_start_time;
 	__u64 application_name;
 	__u64 debug_query_string;
 	__u64 am_walsender;
 	__u64 client_auth_in_progress;
+	__u64 hash_key_high; /* random for each instance */
+	__u64 hash_key_low;
 	__u32 port_raddr;
 	__u32 port_database_name;
 	__u32 port_user_name;
 	__u32 portal_source_text;
-	__u32 status_activity_start;
+	__u32 portal_statements;   /* Portal.stmts */
+	__u32 list_cells;          /* where a List leads to its first cell */
+	__u32 planned_utility;     /* PlannedStmt.utilityStmt, behind it the place in the text */
+	__u32 command_utility;     /* CMD_UTILITY */
+	__u32 aggregate;           /* enum aggregation */
 	__u32 padding;
+	__u8 byte_classes[256];    /* of a text: BYTE_DIGIT, BYTE_JOINS */
+};
+
+#define BYTE_DIGIT 1
+#define BYTE_JOINS 2 /* after it a digit is no number of its own: t1, $1, 1.5, "1", '1' */
+
+enum aggregation {
+	AGGREGATE_NEVER = 0,
+	AGGREGATE_OVERLOAD = 1, /* while the reader is behind */
+	AGGREGATE_ALWAYS = 2,
 };
 
 /* The judge's pulse: nothing is held unless it is fresh. */
@@ -147,12 +210,73 @@ struct judge {
 	__u64 beat_ns;
 	__u64 window_ns;
 	__u32 hold;
+	__u32 pressed; /* the reader cannot keep up: aggregate what is known */
+	__u32 epoch;   /* of aggregates */
 	__u32 padding;
+};
+
+/* A text that user space knows by number. */
+struct known_text {
+	__u32 id;
+	__u32 urgent; /* its records have reserved room */
+};
+
+/* What rules can see of a session, as a number. Void once the session was named anew. */
+struct session_class {
+	__s64 session_us;
+	__u32 class;
+	__u32 naming;
+};
+
+/* Its presence says: judged, and no rule stops it. */
+struct allowance {
+	struct text_key text;
+	__u32 class;
+	__u32 skeleton; /* `text` is a skeleton's */
+};
+
+struct aggregate_key {
+	__s64 session_us;
+	__u32 pid;
+	__u32 text_id;
+	__u32 epoch;
+	__u32 padding;
+};
+
+/* Executions of a known text by one backend that were not told one by one. */
+struct aggregate {
+	__u64 count;
+	__u64 rows;
+	__u64 bytes;
+	__u64 duration_ns;
+	__u64 first_ns;
+	__u64 last_ns;
+	__u32 durations[DURATION_CLASSES];
 };
 
 struct cluster {
 	__u32 number;
 	__u32 watched; /* 0: met, reported as a stranger, not ours */
+};
+
+/* What a hit knows of the statement that starts. It lies in the session's state, whose contents the
+ * verifier takes for unknown: on the stack each of its values would double what it has to walk. */
+struct occasion {
+	__s64 requested_us;
+	__u64 portal;
+	__u64 text;
+	struct text_key skeleton;
+	__u32 kind;
+	__u32 row_limit;
+	__u32 class; /* of the session, 0: none that holds */
+	__u8 protocol;
+	__u8 depth;
+	__u8 text_state;
+	__u8 urgent;
+	__u8 hold;
+	__u8 kept; /* the text lies in the session's state */
+	__u8 told; /* what was pending before it has been told */
+	__u8 padding[5];
 };
 
 struct session_state {
@@ -163,10 +287,15 @@ struct session_state {
 	__u64 bytes;
 	__u64 write_start;
 	__u64 write_end;
-	__u64 status; /* MyBEEntry */
 	__u64 held_at_ns; /* at_ns of the last hold: its name */
+	__u64 started_ns;  /* of the statement that waits for its answer */
+	struct text_key text_key;
 	__u32 cluster;
 	__u32 starts; /* since the last ReadyForQuery */
+	__u32 kept_bytes; /* of `kept`, without the NUL */
+	__u32 text_id;    /* of the text in `kept`, 0: not known */
+	__u32 row_limit;
+	__u32 naming; /* counts changes of application_name */
 	__u16 writes;
 	__u16 full_copies;
 	__u16 carry_bytes;
@@ -174,9 +303,16 @@ struct session_state {
 	__u8 starting;
 	__u8 walsender;
 	__u8 aligned;
-	__u16 padding;
-	__u32 padding2;
+	__u8 pending; /* the statement in `kept` has not been told yet */
+	__u8 flushed; /* a write of this round trip was flushed on purpose */
+	__u8 urgent;  /* what this round trip tells has reserved room */
+	__u8 transaction; /* status in the last ReadyForQuery */
+	__u8 protocol;    /* of the statement that waits */
+	__u8 padding;
+	struct occasion occasion;
+	__u8 tail[TAIL_BYTES];
 	__u8 carry[CARRY_BYTES];
+	__u8 kept[TEXT_KEPT];
 };
 
 #endif

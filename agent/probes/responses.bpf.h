@@ -4,6 +4,7 @@
 
 #include "sessions.bpf.h"
 
+/* The answer's bytes, and where it is known to be: `aligned`: it begins with a message. */
 struct writing {
 	__u64 start;
 	__u64 bytes;
@@ -23,7 +24,8 @@ INLINE void fill_response(struct response_record *record, struct session_state *
 	record->tail_bytes = 0;
 	record->write = session->writes;
 	record->aligned = write->aligned;
-	record->ready = write->ready;
+	record->ready = write->ready != 0;
+	record->before = session->transaction;
 	record->padding = 0;
 	session->bytes = 0;
 }
@@ -40,9 +42,8 @@ INLINE void fill_carry(struct response_record *record, struct session_state *ses
 
 INLINE int send_small(struct session_state *session, struct writing *write)
 {
-	struct response_record *record = RESERVE(records, sizeof(*record) + RESPONSE_SMALL);
-	if (!record) /* since 6.15 the ring's lock may be given up under contention */
-		record = RESERVE(records, sizeof(*record) + RESPONSE_SMALL);
+	struct response_record *record =
+		reserve(session->urgent, sizeof(*record) + RESPONSE_SMALL);
 	if (!record)
 		return 0;
 	__u32 bytes = write->bytes;
@@ -58,7 +59,7 @@ INLINE int send_small(struct session_state *session, struct writing *write)
 INLINE int send_medium(struct session_state *session, struct writing *write)
 {
 	struct response_record *record =
-		RESERVE(records, sizeof(*record) + CARRY_BYTES + RESPONSE_MEDIUM);
+		reserve(session->urgent, sizeof(*record) + CARRY_BYTES + RESPONSE_MEDIUM);
 	if (!record)
 		return 0;
 	char *data = (char *)(record + 1) + CARRY_BYTES;
@@ -84,7 +85,7 @@ INLINE int send_medium(struct session_state *session, struct writing *write)
 INLINE int send_large(struct session_state *session, struct writing *write)
 {
 	struct response_record *record =
-		RESERVE(records, sizeof(*record) + CARRY_BYTES + RESPONSE_LARGE);
+		reserve(session->urgent, sizeof(*record) + CARRY_BYTES + RESPONSE_LARGE);
 	if (!record)
 		return 0;
 	char *data = (char *)(record + 1) + CARRY_BYTES;
@@ -110,8 +111,9 @@ INLINE void keep_carry(struct session_state *session, struct writing *write)
 		session->carry_bytes = CARRY_BYTES;
 }
 
-/* ReadyForQuery at the end of the write, of which the buffer's end may have cut off the beginning.
- * The last six bytes go into one number, the last one lowest. */
+/* The transaction status of a ReadyForQuery at the end of the write, 0 where there is none. The
+ * buffer's end may have cut off its beginning. The last six bytes go into one number, the last one
+ * lowest. */
 INLINE __u8 ends_ready(struct session_state *session, struct writing *write)
 {
 	__u8 tail[READY_BYTES] = {};
@@ -130,7 +132,9 @@ INLINE __u8 ends_ready(struct session_state *session, struct writing *write)
 				last = last << 8 | read_u8(write->start + i);
 	if ((last >> 8 & 0xffffffffff) != ((__u64)'Z' << 32 | 5))
 		return 0;
-	return (last & 0xff) == 'I' || (last & 0xff) == 'T' || (last & 0xff) == 'E';
+	if ((last & 0xff) == 'I' || (last & 0xff) == 'T' || (last & 0xff) == 'E')
+		return last & 0xff;
+	return 0;
 }
 
 INLINE void begin_round_trip(struct session_state *session)
@@ -141,6 +145,9 @@ INLINE void begin_round_trip(struct session_state *session)
 	session->carry_bytes = 0;
 	session->outer_stack = 0;
 	session->text = 0;
+	session->pending = 0;
+	session->flushed = 0;
+	session->urgent = 0;
 }
 
 /* Which writes are worth a record: the end of a round trip, what the server flushed on purpose (an

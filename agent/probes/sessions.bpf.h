@@ -11,13 +11,26 @@
 #ifndef SESSIONS
 #define SESSIONS 8192
 #endif
+#ifndef URGENT_BYTES
+#define URGENT_BYTES (1 << 20)
+#endif
 #define CLUSTERS 256
+#define KNOWN_TEXTS 16384
+#define ALLOWANCES 32768
+#define AGGREGATES 16384
+#define RESERVE_TRIES 3
 
 DECLARE_RING(records, RING_BYTES);
+DECLARE_RING(urgents, URGENT_BYTES); /* DDL, roles, what is held: a flood of others has no part in it */
 DECLARE_ARRAY(configs, struct config);
 DECLARE_ARRAY(judges, struct judge);
 DECLARE_ARRAY(blanks, struct session_state); /* too large for the stack */
-DECLARE_HASH(sessions, __u32, struct session_state, SESSIONS);
+DECLARE_SPARSE_HASH(sessions, __u32, struct session_state, SESSIONS);
+DECLARE_SPARSE_HASH(texts, struct text_key, struct known_text, KNOWN_TEXTS);
+DECLARE_SPARSE_HASH(classes, __u32, struct session_class, SESSIONS);
+DECLARE_SPARSE_HASH(allowances, struct allowance, __u32, ALLOWANCES);
+DECLARE_SPARSE_HASH(aggregates, struct aggregate_key, struct aggregate, AGGREGATES);
+DECLARE_ARRAY(blank_aggregates, struct aggregate); /* too large for the stack as well */
 DECLARE_HASH(clusters, __s64, struct cluster, CLUSTERS);
 DECLARE_PERCPU_ARRAY(losses, __u64, LOSSES);
 
@@ -34,6 +47,24 @@ INLINE struct config *find_config(void)
 {
 	__u32 zero = 0;
 	return LOOKUP(configs, &zero);
+}
+
+INLINE struct judge *find_judge(void)
+{
+	__u32 zero = 0;
+	return LOOKUP(judges, &zero);
+}
+
+/* `bytes` must be a constant. Since 6.15 the ring's lock may be given up under contention, where the
+ * ring has room: asked again. */
+INLINE void *reserve(__u32 urgent, __u64 bytes)
+{
+	for (int i = 0; i < RESERVE_TRIES; i++) {
+		void *record = urgent ? RESERVE(urgents, bytes) : RESERVE(records, bytes);
+		if (record)
+			return record;
+	}
+	return 0;
 }
 
 INLINE struct session_state *find_session(void)
@@ -77,14 +108,10 @@ INLINE void fill_head(struct record_head *head, __u32 kind, __s64 session_us)
 	head->session_us = session_us;
 }
 
-/* When the client's message arrived. MyBEEntry never changes in a backend: read once. */
-INLINE __s64 read_requested(struct config *config, __u64 base, struct session_state *session)
+/* When the client's message arrived: what PostgreSQL calls the start of the statement. */
+INLINE __s64 read_requested(struct config *config, __u64 base)
 {
-	if (!session->status && config->my_be_entry)
-		session->status = read_u64(base + config->my_be_entry);
-	if (!session->status)
-		return 0;
-	return read_u64(session->status + config->status_activity_start);
+	return read_u64(base + config->statement_start);
 }
 
 /* A backend of a cluster that nobody asked for: say so once. */
@@ -136,17 +163,21 @@ INLINE struct session_state *meet(struct config *config, __u64 base)
 	return session;
 }
 
-INLINE void announce(struct config *config, __u64 base, struct session_state *session)
+SEPARATE int announce(struct config *config, __u64 base, struct session_state *session, __u32 urgent)
 {
-	struct session_record *record = RESERVE(records, sizeof(*record));
+	if (!config || !session)
+		return 0;
+	struct session_record *record = reserve(urgent, sizeof(*record));
 	if (!record) {
 		count_loss(LOSS_SESSION); /* and try again at the next hit */
-		return;
+		return 0;
 	}
 	__u64 port = read_u64(base + config->my_proc_port);
 	__u64 raddr = port + config->port_raddr;
 	fill_head(&record->head, RECORD_SESSION, session->session_us);
+	record->naming = session->naming;
 	record->cluster = session->cluster;
+	record->padding = 0;
 	record->family = 0;
 	bpf_probe_read_user(&record->family, 2, (void *)raddr);
 	bpf_probe_read_user(&record->port_be, 2, (void *)(raddr + 2));
@@ -160,6 +191,7 @@ INLINE void announce(struct config *config, __u64 base, struct session_state *se
 				(void *)read_u64(base + config->application_name));
 	SUBMIT(records, record, wakeup());
 	session->announced = 1;
+	return 1;
 }
 
 INLINE struct session_state *enter(struct config *config, __u64 base)
@@ -170,7 +202,7 @@ INLINE struct session_state *enter(struct config *config, __u64 base)
 	if (!session)
 		return 0;
 	if (!session->announced)
-		announce(config, base, session);
+		announce(config, base, session, 0);
 	return session;
 }
 

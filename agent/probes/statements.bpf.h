@@ -1,21 +1,40 @@
-/* The text of a statement on its way to the ring buffer, and the hold. */
+/* The start of a statement: kept until its answer comes, or told at once; and the hold. */
 #ifndef PGWARDEN_STATEMENTS_BPF_H
 #define PGWARDEN_STATEMENTS_BPF_H
 
-#include "sessions.bpf.h"
+#include "texts.bpf.h"
+#include "urgency.bpf.h"
 
 #define STOP_SIGNAL 19	  /* SIGSTOP on x86-64 */
 #define LENGTH_CHUNKS 256 /* of TEXT_LARGE: lengths are counted up to 33 MB */
 
-INLINE __u32 hold(void)
+INLINE struct occasion *new_occasion(struct config *config, __u64 base,
+				     struct session_state *session)
 {
-	__u32 zero = 0;
-	struct judge *judge = LOOKUP(judges, &zero);
+	struct occasion *what = &session->occasion;
+	what->portal = what->text = 0;
+	what->skeleton.high = what->skeleton.low = 0;
+	what->kind = what->row_limit = 0;
+	what->protocol = what->depth = what->text_state = what->urgent = 0;
+	what->hold = what->kept = what->told = 0;
+	what->requested_us = read_requested(config, base);
+	return what;
+}
+
+/* Whether a judge is there who lets go what is held. */
+INLINE int judge_holds(void)
+{
+	struct judge *judge = find_judge();
 	if (!judge || !judge->hold)
 		return 0;
 	/* No subtraction: a beat may come between the two readings, and be the later one. */
-	if (bpf_ktime_get_ns() > judge->beat_ns + judge->window_ns)
-		return 0; /* nobody would let it go again */
+	return bpf_ktime_get_ns() <= judge->beat_ns + judge->window_ns;
+}
+
+INLINE __u32 hold(void)
+{
+	if (!judge_holds())
+		return 0;
 	if (bpf_send_signal(STOP_SIGNAL)) {
 		count_loss(LOSS_SIGNAL);
 		return 0;
@@ -42,36 +61,35 @@ INLINE __u32 measure(__u64 text)
 	return length;
 }
 
-struct occasion {
-	__u32 kind;
-	__u32 loss;
-	__s64 requested_us;
-	__u64 text;
-	__u8 protocol;
-	__u8 depth;
-	__u8 text_state;
-	__u8 may_hold;
-};
-
 /* The record exists before the signal, so a held backend is always known to user space. */
+INLINE void finish_statement(struct session_state *session, struct occasion *what,
+			     struct statement_record *record)
+{
+	fill_head(&record->head, what->kind, session->session_us);
+	record->requested_us = what->requested_us;
+	record->text_key = session->text_key;
+	record->skeleton = what->skeleton;
+	record->text_id = session->text_id;
+	record->row_limit = what->row_limit;
+	record->naming = session->naming;
+	record->protocol = what->protocol;
+	record->depth = what->depth;
+	record->held = what->hold ? hold() : 0;
+	if (record->held)
+		session->held_at_ns = record->head.at_ns;
+	SUBMIT(records, record, record->held ? BPF_RB_FORCE_WAKEUP : wakeup());
+}
+
 INLINE void finish_text(struct session_state *session, struct occasion *what,
 			struct statement_record *record, long got, __u32 full)
 {
 	__u32 copied = got > 0 ? got - 1 : 0;
-	fill_head(&record->head, what->kind, session->session_us);
-	record->requested_us = what->requested_us;
 	record->text_bytes = copied;
 	record->full_bytes = full ? full : copied;
-	record->protocol = what->protocol;
-	record->depth = what->depth;
 	record->text_state = got <= 0 ? TEXT_UNREADABLE : full ? TEXT_CUT : TEXT_WHOLE;
 	if (what->text_state == TEXT_SAME)
 		record->text_state = TEXT_SAME;
-	record->padding = 0;
-	record->held = what->may_hold ? hold() : 0;
-	if (record->held)
-		session->held_at_ns = record->head.at_ns;
-	SUBMIT(records, record, record->held ? BPF_RB_FORCE_WAKEUP : wakeup());
+	finish_statement(session, what, record);
 }
 
 /* The text again, in a record of the next size class; NULL when the statement has been sent. Where
@@ -79,7 +97,7 @@ INLINE void finish_text(struct session_state *session, struct occasion *what,
 INLINE struct statement_record *grow(struct session_state *session, struct occasion *what,
 				     struct statement_record *record, __u32 bytes, long *got)
 {
-	struct statement_record *larger = RESERVE(records, sizeof(*larger) + bytes);
+	struct statement_record *larger = reserve(what->urgent, sizeof(*larger) + bytes);
 	if (!larger) {
 		count_loss(LOSS_TEXT_CUT);
 		finish_text(session, what, record, *got, *got);
@@ -96,11 +114,11 @@ INLINE struct statement_record *grow(struct session_state *session, struct occas
 
 INLINE int send_text(struct session_state *session, struct occasion *what)
 {
-	struct statement_record *record = RESERVE(records, sizeof(*record) + TEXT_SMALL);
-	if (!record) /* since 6.15 the ring's lock may be given up under contention */
-		record = RESERVE(records, sizeof(*record) + TEXT_SMALL);
+	struct statement_record *record = reserve(what->urgent, sizeof(*record) + TEXT_SMALL);
 	if (!record) {
-		count_loss(what->loss);
+		count_loss(what->urgent			   ? LOSS_URGENT_STATEMENT
+			   : what->kind == RECORD_FAILED ? LOSS_FAILED
+							 : LOSS_STATEMENT);
 		return 0;
 	}
 	if (what->text_state == TEXT_SAME || !what->text) {
@@ -122,25 +140,146 @@ INLINE int send_text(struct session_state *session, struct occasion *what)
 	return 1;
 }
 
+/* Tell the start of the statement that waits for its answer: its round trip is no simple one. */
+SEPARATE int tell_pending(struct session_state *session)
+{
+	if (!session || !session->pending)
+		return 1;
+	session->pending = 0;
+	__u32 known = session->text_id, urgent = session->urgent;
+	struct statement_record *record;
+	if (known)
+		record = reserve(urgent, sizeof(*record));
+	else
+		record = reserve(urgent, sizeof(*record) + TEXT_KEPT);
+	if (!record) {
+		count_loss(urgent ? LOSS_URGENT_STATEMENT : LOSS_STATEMENT);
+		return 0;
+	}
+	fill_head(&record->head, RECORD_STATEMENT, session->session_us);
+	record->head.at_ns = session->started_ns;
+	record->requested_us = session->requested_us;
+	record->text_key = session->text_key;
+	record->skeleton.high = record->skeleton.low = 0;
+	record->text_bytes = record->full_bytes = session->kept_bytes;
+	record->text_id = known;
+	record->row_limit = session->row_limit;
+	record->naming = session->naming;
+	record->protocol = session->protocol;
+	record->depth = 0;
+	record->held = 0;
+	record->text_state = known ? TEXT_KNOWN : TEXT_WHOLE;
+	if (!known)
+		bpf_probe_read_kernel(record + 1, TEXT_KEPT, session->kept);
+	SUBMIT(records, record, wakeup());
+	return 1;
+}
+
+/* Looks the text up and decides how its statement is told: `urgent` and `hold`. */
+INLINE void consider(struct config *config, struct session_state *session, struct occasion *what)
+{
+	struct known_text *known = what->kept ? find_text(session) : 0;
+	if (known) {
+		session->text_id = known->id;
+		what->urgent = known->urgent != 0;
+	} else {
+		what->urgent = what->portal ? is_urgent(config, what->portal, what->text) : 0;
+	}
+	if (session->walsender || !judge_holds())
+		return;
+	what->hold = !what->kept || !is_allowed(config, session);
+	what->urgent |= what->hold;
+}
+
+INLINE void begin_command(struct session_state *session, __u64 stack, struct occasion *what)
+{
+	what->told = tell_pending(session);
+	what->kind = RECORD_STATEMENT;
+	session->text_key.high = session->text_key.low = 0;
+	session->text_id = 0;
+	session->text = 0;
+	session->outer_stack = stack;
+	session->requested_us = what->requested_us;
+	session->row_limit = 0;
+	session->starts += 1;
+}
+
+/* A fastpath call, which has no text: rare, told at once. */
+INLINE void start_call(struct session_state *session, __u64 stack, struct occasion *what)
+{
+	begin_command(session, stack, what);
+	what->hold = !session->walsender && judge_holds();
+	what->urgent = what->hold;
+	session->urgent |= what->urgent;
+	send_text(session, what);
+}
+
+/* What a walsender is asked for: a replication command, or SQL, which comes to PortalRun as well. */
+INLINE void start_replication(struct config *config, struct session_state *session, __u64 stack,
+			      struct occasion *what)
+{
+	begin_command(session, stack, what);
+	if (keep_text(config, session, what->text)) {
+		session->pending = 1;
+		session->protocol = PROTOCOL_REPLICATION;
+		session->started_ns = bpf_ktime_get_ns();
+	} else {
+		send_text(session, what);
+	}
+}
+
+/* It was SQL: the statement begins only now. */
+INLINE void drop_question(struct session_state *session, struct occasion *what)
+{
+	if (session->pending && session->protocol == PROTOCOL_REPLICATION &&
+	    session->requested_us == what->requested_us) {
+		session->pending = 0;
+		session->starts = 0;
+		session->outer_stack = 0;
+	}
+}
+
 /* A nested PortalRun (SQL EXECUTE) lies deeper in the stack than the one that the client asked for.
  * The statements of one string share text and arrival time: the text is sent once, or a script of
  * many statements would be copied once for each. */
-INLINE void start_statement(struct session_state *session, __u64 stack, struct occasion *what)
+INLINE void start_statement(struct config *config, __u64 base, struct session_state *session,
+			    __u64 stack, struct occasion *what)
 {
+	drop_question(session, what);
+	what->told = tell_pending(session);
 	what->kind = RECORD_STATEMENT;
-	what->loss = LOSS_STATEMENT;
-	what->may_hold = !session->walsender;
 	what->depth = session->outer_stack && stack < session->outer_stack;
+	if (!what->told)
+		session->text = 0;
+	if (!what->depth && what->text && what->requested_us && what->text == session->text &&
+	    what->requested_us == session->requested_us) {
+		what->text_state = TEXT_SAME;
+		what->kept = session->text_key.high != 0;
+	} else {
+		what->kept = keep_text(config, session, what->text);
+	}
+	consider(config, session, what);
+	if (what->urgent) {
+		session->urgent = 1;
+		if (!session->announced)
+			announce(config, base, session, 1);
+	}
 	if (what->depth) {
+		session->text = 0; /* `kept` and its key are no longer those of the outer one */
 		send_text(session, what);
 		return;
 	}
-	if (what->text && what->requested_us && what->text == session->text &&
-	    what->requested_us == session->requested_us)
-		what->text_state = TEXT_SAME;
 	session->outer_stack = stack;
 	session->requested_us = what->requested_us;
+	session->row_limit = what->row_limit;
 	session->starts += 1;
+	if (what->kept && !what->hold && session->starts == 1 && !session->walsender) {
+		session->pending = 1;
+		session->protocol = PROTOCOL_QUERY;
+		session->started_ns = bpf_ktime_get_ns();
+		session->text = what->text;
+		return;
+	}
 	session->text = send_text(session, what) ? what->text : 0;
 }
 
@@ -148,16 +287,15 @@ INLINE void start_statement(struct session_state *session, __u64 stack, struct o
  * is still in debug_query_string when the error is flushed. */
 INLINE void report_failed(struct config *config, __u64 base, struct session_state *session)
 {
-	struct occasion what = {};
-	what.requested_us = read_requested(config, base, session);
-	if (what.requested_us ? what.requested_us == session->requested_us : session->starts > 0)
+	struct occasion *what = new_occasion(config, base, session);
+	if (what->requested_us ? what->requested_us == session->requested_us : session->starts > 0)
 		return;
-	what.text = read_u64(base + config->debug_query_string);
-	if (!what.text)
+	what->text = read_u64(base + config->debug_query_string);
+	if (!what->text)
 		return;
-	what.kind = RECORD_FAILED;
-	what.loss = LOSS_FAILED;
-	send_text(session, &what);
+	what->kind = RECORD_FAILED;
+	what->urgent = session->urgent;
+	send_text(session, what);
 }
 
 #endif

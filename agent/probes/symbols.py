@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.hash import ELFHashTable, GNUHashTable
 
 from agent.probes.errors import RIGHTS, CaptureUnavailable
-from agent.probes.layout import CONFIG
+from agent.probes.layout import BYTE_DIGIT, BYTE_JOINS, CONFIG, Aggregation
 from agent.probes.layouts import layout_for
 
 ENDBR64 = b"\xf3\x0f\x1e\xfa"
@@ -29,7 +31,6 @@ PROBES = {
 
 GLOBALS = (
     "MyProcPort",
-    "MyBEEntry",
     "MyStartTimestamp",
     "PgStartTime",
     "application_name",
@@ -39,8 +40,23 @@ GLOBALS = (
 )
 
 
-NOT_EVERYWHERE = frozenset({"MyBEEntry"})
-"""Static in PostgreSQL 12 and 13, where it stays unknown when the client's message arrived."""
+STATEMENT_START = "GetCurrentStatementStartTimestamp"
+"""Exported everywhere, and returns a static variable: when the client's message arrived."""
+LOAD = re.compile(rb"\x48\x8b\x05(.{4})", re.DOTALL)
+"""``mov disp32(%rip),%rax``."""
+GETTER_BYTES = 32
+RETURN = b"\xc3"
+
+
+def _byte_class(byte: int) -> int:
+    character = chr(byte)
+    if character.isdigit() and byte < 0x80:
+        return BYTE_DIGIT
+    joins = byte >= 0x80 or character.isalpha() or character in "_$.\"'\\"
+    return BYTE_JOINS if joins else 0
+
+
+BYTE_CLASSES = bytes(map(_byte_class, range(256)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +80,8 @@ class ServerBinary:
     """By program name."""
     addresses: tuple[tuple[str, int], ...]
     """Virtual addresses of GLOBALS."""
+    statement_start: int
+    """Virtual address of ``stmtStartTimestamp``."""
 
     def entry(self, program: str) -> Entry:
         return dict(self.entries)[program]
@@ -71,20 +89,32 @@ class ServerBinary:
     def address(self, name: str) -> int:
         return dict(self.addresses)[name]
 
-    def config(self) -> bytes:
-        """``struct config`` of the BPF object."""
+    def config(self, aggregate: Aggregation = Aggregation.OVERLOAD) -> bytes:
+        """``struct config`` of the BPF object, with a new secret key for texts."""
         layout = layout_for(self.version)
-        entries, addresses = dict(self.entries), dict(self.addresses)
+        entries = dict(self.entries)
         return CONFIG.pack(
             *(entries[program].address for program in PROBES),
-            *(addresses[name] for name in GLOBALS),
+            *self._globals(),
+            secrets.randbits(64),
+            secrets.randbits(64),
             layout.port_raddr,
             layout.port_database_name,
             layout.port_user_name,
             layout.portal_source_text,
-            layout.status_activity_start,
+            layout.portal_statements,
+            layout.list_cells,
+            layout.planned_utility,
+            layout.command_utility,
+            aggregate,
             0,
+            BYTE_CLASSES,
         )
+
+    def _globals(self) -> tuple[int, ...]:
+        """As ``struct config`` has them: the variable without a name stands second."""
+        first, *others = (address for _, address in self.addresses)
+        return first, self.statement_start, *others
 
     @classmethod
     def read(cls, path: Path, version: int) -> ServerBinary:
@@ -111,6 +141,7 @@ class ServerBinary:
                         for program, function in PROBES.items()
                     ),
                     addresses=tuple((name, symbols[name]) for name in GLOBALS),
+                    statement_start=_returned(elf, symbols[STATEMENT_START], path),
                 )
         except PermissionError as error:
             raise CaptureUnavailable(f"cannot read the server program: {error}", RIGHTS) from error
@@ -124,25 +155,49 @@ def _exported(elf: Any, path: Path) -> dict[str, int]:
     table = elf.get_section_by_name(".gnu.hash") or elf.get_section_by_name(".hash")
     if not isinstance(table, GNUHashTable | ELFHashTable):
         raise CaptureUnavailable(f"{path} has no table of exported symbols")
-    wanted = (*PROBES.values(), *GLOBALS)
+    wanted = (*PROBES.values(), *GLOBALS, STATEMENT_START)
     found = {name: symbol for name in wanted if (symbol := table.get_symbol(name))}
-    missing = [name for name in wanted if name not in found and name not in NOT_EVERYWHERE]
+    missing = [name for name in wanted if name not in found]
     if missing:
         raise CaptureUnavailable(
             f"{path} does not export {', '.join(missing)}",
             "use a server built with exported symbols, as every packaged PostgreSQL is",
         )
-    return {name: int(found[name]["st_value"]) if name in found else 0 for name in wanted}
+    return {name: int(found[name]["st_value"]) for name in wanted}
 
 
 def _entry(elf: Any, address: int) -> Entry:
+    offset = _file_offset(elf, address)
+    skip = len(ENDBR64) if _code(elf, offset, len(ENDBR64)) == ENDBR64 else 0
+    return Entry(address + skip, offset + skip)
+
+
+def _returned(elf: Any, getter: int, path: Path) -> int:
+    """The variable that a function without a condition returns: its last load before it returns.
+
+    Some builds set up a frame first, or put an ``endbr64`` in front.
+    """
+    code = _code(elf, _file_offset(elf, getter), GETTER_BYTES)
+    loads = [load for load in LOAD.finditer(code) if RETURN not in code[: load.start()]]
+    if not loads:
+        raise CaptureUnavailable(
+            f"{path} keeps its statement's start where nobody has looked for it yet",
+            "use a server built by a C compiler at its usual optimisation for x86-64",
+        )
+    distance = int.from_bytes(loads[-1][1], "little", signed=True)
+    return getter + loads[-1].end() + distance
+
+
+def _code(elf: Any, file_offset: int, count: int) -> bytes:
+    elf.stream.seek(file_offset)
+    return bytes(elf.stream.read(count))
+
+
+def _file_offset(elf: Any, address: int) -> int:
     for segment in elf.iter_segments("PT_LOAD"):
         start = int(segment["p_vaddr"])
         if start <= address < start + int(segment["p_filesz"]):
-            offset = address - start + int(segment["p_offset"])
-            elf.stream.seek(offset)
-            skip = len(ENDBR64) if elf.stream.read(len(ENDBR64)) == ENDBR64 else 0
-            return Entry(address + skip, offset + skip)
+            return int(address - start + int(segment["p_offset"]))
     raise CaptureUnavailable(f"no segment of the program holds the address {address:#x}")
 
 

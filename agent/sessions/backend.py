@@ -51,8 +51,11 @@ class Backend:
             text_bytes=event.text_bytes,
             started_at_us=self._started_at_us(event, parent),
             protocol=event.protocol,
+            row_limit=event.row_limit,
             parent=parent,
         )
+        if execution.started_at_us == event.requested_at_us:
+            execution.preparation_us = event.at_ns // 1000 - execution.started_at_us
         if parent is None:
             self.pending.append(execution)
         else:
@@ -91,11 +94,16 @@ class Backend:
                 continue
             execution = self.pending.popleft()
             execution.tag, execution.rows = completion.tag, completion.rows
+            if not completion.tag:
+                execution.rows = execution.row_limit  # a suspended portal gave just as many
             self._end(execution, at_us, SUCCESS, "", ended)
         if event.error is not None:
             self._fail(event, event.error, next_id, ended)
         if event.ready:
             self.end_all(at_us, SUCCESS, ended)
+        transaction = _transaction(event)
+        for execution in ended:
+            execution.transaction = transaction
         return ended, strangers
 
     def _fail(
@@ -140,6 +148,12 @@ class Backend:
             child.tag, child.rows = execution.tag, execution.rows
             child.end(at_us, sqlstate, message)
             ended.append(child)
+
+
+def _transaction(event: ResponseSent) -> str:
+    """Of several statements in one round trip it is known for the round trip alone."""
+    before, after = event.transaction_before or "?", event.transaction_status or "?"
+    return "" if before == after == "?" else before + after
 
 
 def _same(execution: Execution, failed_text: bytes) -> bool:

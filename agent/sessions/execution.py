@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from model.event import AuditLogged, Protocol
+from model.event import AuditLogged, Executed, Protocol, StatementsCounted, StatementsExecuted
 from model.session import Session
 from model.statement import Audit, Source, Statement
 
@@ -23,6 +23,11 @@ class Execution:
     ended_at_us: int = 0
     tag: str = ""
     rows: int = -1
+    row_limit: int = 0
+    preparation_us: int = -1
+    transaction: str = ""
+    executions: int = 1
+    durations: tuple[int, ...] = ()
     bytes_sent: int = -1
     sqlstate: str = ""
     error_message: str = ""
@@ -61,8 +66,47 @@ class Execution:
             error_message=self.error_message,
             protocol=self.protocol,
             parent_id=self.parent.id if self.parent else 0,
+            preparation_us=self.preparation_us,
+            transaction=self.transaction,
+            executions=self.executions,
+            durations=self.durations,
             audit=summary(self.audits, self.text, self.tag) if self.audits else None,
         )
+
+
+def executed(id: int, session: Session, event: StatementsExecuted, one: Executed) -> Execution:
+    """One of several that came together; it has ended."""
+    execution = Execution(
+        id=id,
+        session=session,
+        text=event.text,
+        text_bytes=len(event.text),
+        started_at_us=one.started_at_us,
+        tag=event.tag,
+        rows=one.rows,
+        bytes_sent=one.bytes_sent,
+        preparation_us=one.preparation_us,
+        transaction=event.transaction,
+    )
+    execution.end(one.started_at_us + one.duration_us, "00000")
+    return execution
+
+
+def counted(id: int, session: Session, event: StatementsCounted) -> Execution:
+    """Executions that the kernel counted, as one."""
+    execution = Execution(
+        id=id,
+        session=session,
+        text=event.text,
+        text_bytes=len(event.text),
+        started_at_us=event.first_at_us,
+        rows=event.rows,
+        bytes_sent=event.bytes_sent,
+        executions=event.count,
+        durations=event.durations,
+    )
+    execution.end(event.first_at_us + event.duration_us, "00000")
+    return execution
 
 
 def summary(records: list[AuditLogged], text: bytes, tag: str) -> Audit:

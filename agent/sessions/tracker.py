@@ -17,7 +17,7 @@ from agent.sessions.audits import (
     within,
 )
 from agent.sessions.backend import Backend
-from agent.sessions.execution import Execution
+from agent.sessions.execution import Execution, counted, executed
 from agent.sessions.known import logged, seen
 from agent.sessions.limits import DEFAULT_LIMITS, Limits
 from agent.sessions.waiting import WaitingRoom
@@ -29,12 +29,14 @@ from model.event import (
     ResponseSent,
     SessionEnded,
     SessionSeen,
+    StatementsCounted,
+    StatementsExecuted,
     StatementStarted,
 )
 from model.session import BackendKey, Session
-from model.statement import Source, Statement
+from model.statement import Source, Statement, StatementRun
 
-Output: TypeAlias = Session | Statement
+Output: TypeAlias = Session | Statement | StatementRun
 
 _SECOND_US = 1_000_000
 _SETTLE_US = 100_000
@@ -82,6 +84,8 @@ class SessionTracker:
     def observe(self, event: Event) -> list[Output]:
         out: list[Output] = []
         match event:
+            case StatementsExecuted():
+                self._executed(event, out)
             case ResponseSent():
                 self._answer(event, out)
             case StatementStarted():
@@ -96,6 +100,9 @@ class SessionTracker:
                 self._update(backend, replace(backend.session, application_name=name), out)
             case SessionEnded():
                 self._end(self._backend(event.backend, event.at_ns, out), event.at_ns // 1000, out)
+            case StatementsCounted():
+                backend = self._backend(event.backend, event.last_at_us * 1000, out)
+                out.append(counted(self._id(), backend.session, event).statement(backend.session))
             case Lost():
                 pass  # counted by its source
         return out
@@ -236,6 +243,30 @@ class SessionTracker:
             hand_down(execution.parent, execution)
         elif backend.loose and (found := claimed(backend.loose, execution)):
             self._take(backend, found, out)
+
+    def _executed(self, event: StatementsExecuted, out: list[Output]) -> None:
+        backend = self._backend(event.backend, event.executions[0].started_at_us * 1000, out)
+        if self._window_us == 0:
+            first_id = self._next_id + 1
+            self._next_id += len(event.executions)
+            out.append(
+                StatementRun(
+                    first_id,
+                    backend.session,
+                    event.text,
+                    event.tag,
+                    event.transaction,
+                    event.executions,
+                )
+            )
+            return
+        for one in event.executions:
+            self._text_bytes += len(event.text)
+            execution = executed(self._id(), backend.session, event, one)
+            backend.unmatched.append(execution)
+            if backend.loose and (found := claimed(backend.loose, execution)):
+                self._take(backend, found, out)
+            self._ended(backend, [execution], out)
 
     def _answer(self, event: ResponseSent, out: list[Output]) -> None:
         backend = self._backend(event.backend, event.at_ns, out)

@@ -7,6 +7,7 @@ reported nor ever held.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import time
@@ -17,23 +18,33 @@ from agent.discovery import Cluster, cluster_at, parent_of
 from agent.probes.errors import CaptureUnavailable
 from agent.probes.kernel import KernelMap, attach_raw_tracepoint, attach_uprobe, possible_cpus
 from agent.probes.layout import (
+    ALLOWANCE,
     CLUSTER,
     HELD_AT,
     HELD_AT_OFFSET,
     JUDGE,
+    KNOWN_TEXT,
     LOSS_REASONS,
+    SESSION_CLASS,
+    Aggregation,
     layout_of,
     pack,
 )
 from agent.probes.loader import EXIT_PROGRAM, Loaded, Loader, open_loader
 from agent.probes.ring import Ring, ring_size
 from agent.probes.symbols import PROBES, ServerBinary
-from agent.sources.records import Decoder, Stranger
+from agent.sources.aggregates import collect
+from agent.sources.order import Order, at_ns
+from agent.sources.records import POSTGRES_EPOCH_US, Decoder, Stranger
 from agent.sources.running import UnreadableError, open_sessions, postmaster_started_us
+from agent.sources.texts import Numbered
 from model.event import Event, Lost, SessionSeen, StatementStarted
+from model.session import BackendKey
 
 SOURCE = "ebpf"
 RING_BYTES = 8 << 20
+URGENT_BYTES = 1 << 20
+"""Room of its own for DDL, roles, and what is held."""
 SESSIONS = 8192
 """Concurrent client backends per binary; more are counted as lost (``table_full``)."""
 HOLD_WINDOW_MS = 250
@@ -41,6 +52,11 @@ HOLD_WINDOW_MS = 250
 DRAIN_SECONDS = 0.01
 """How long records may lie in the ring. Waking the reader for each would cost the backend."""
 STALLED_SECONDS = 0.00005
+CHUNK_RECORDS = 4096
+"""Decoded between two looks for held backends."""
+COLLECT_SECONDS = 1.0
+ALLOWANCES = 32768
+"""Of the kernel program, which takes no more."""
 INITIAL_PID_NAMESPACE = 0xEFFFFFFC
 """The kernel's fixed inode number of the first pid namespace."""
 ZERO = bytes(4)
@@ -67,7 +83,9 @@ class _Instance:
     loader: Loader
     loaded: Loaded
     ring: Ring
+    urgent: Ring
     decoder: Decoder
+    order: Order = field(default_factory=Order)
     descriptors: list[int] = field(default_factory=list)
     watched: list[_Watched] = field(default_factory=list)
     lost: list[int] = field(default_factory=lambda: [0] * len(LOSS_REASONS))
@@ -91,6 +109,7 @@ class _Instance:
             os.close(descriptor)
         self.descriptors.clear()
         self.ring.close()
+        self.urgent.close()
         self.loader.unload(self.loaded)
 
 
@@ -105,9 +124,13 @@ class EbpfSource:
         sessions: int = SESSIONS,
         hold_window_ms: int = HOLD_WINDOW_MS,
         adopt: Adopt | None = None,
+        aggregate: Aggregation = Aggregation.NEVER,
+        grouped: bool = True,
     ) -> None:
-        """``adopt`` is asked about the postmaster of a backend that belongs to no watched cluster;
-        without it only a restarted cluster (same data directory) is taken up again.
+        """``aggregate``: when repeated statements are counted by the kernel instead of told.
+        ``grouped``: see Decoder. ``adopt`` is asked about the postmaster of a backend that belongs
+        to no watched cluster; without it only a restarted cluster (same data directory) is taken up
+        again.
 
         Raises CaptureUnavailable when the host cannot run probes at all.
         """
@@ -117,7 +140,12 @@ class EbpfSource:
         self._sessions = sessions
         self._window_ns = hold_window_ms * 1_000_000
         self._adopt = adopt
+        self._aggregate = aggregate
+        self._grouped = grouped
         self._hold = False
+        self._pressed = False
+        self._epoch = 0
+        self._collect_at = time.monotonic() + COLLECT_SECONDS
         self._instances: dict[tuple[int, int], _Instance] = {}
         self._names: dict[int, str] = {}
         self._waiting: list[Event] = []
@@ -166,9 +194,9 @@ class EbpfSource:
                 if watched.started_us is not None:
                     self._set_watched(instance, watched.started_us, watched.number, watch=False)
             if not instance.watched:
-                self._waiting += self._drain(instance)
-                self._waiting += self._losses_of(instance)
+                self._waiting += self._last_of(instance)
                 self._epoll.unregister(instance.loaded.maps["records"])
+                self._epoll.unregister(instance.loaded.maps["urgents"])
                 instance.close()
                 del self._instances[key]
 
@@ -193,14 +221,17 @@ class EbpfSource:
         deadline = time.monotonic() + timeout_ms / 1000
         while True:
             now = time.monotonic()
-            pause = DRAIN_SECONDS if not self._waiting else 0
+            behind = any(one.order.waiting for one in self._instances.values())
+            pause = 0 if self._waiting or behind else DRAIN_SECONDS
             self._wait(min(deadline, self._drained_at + pause) - now)
             events, self._waiting = self._waiting, []
             stalled = False
             for instance in list(self._instances.values()):
                 events += self._drain(instance)
-                stalled |= instance.ring.stalled
+                stalled |= instance.ring.stalled or instance.urgent.stalled
             self._drained_at = time.monotonic()
+            if self._aggregate is not Aggregation.NEVER and self._drained_at >= self._collect_at:
+                events += self._collect()
             if stalled:
                 # A backend was interrupted between reserving and submitting. Behind its record may
                 # lie a held one, whose wake-up is used up: look again very soon.
@@ -222,9 +253,37 @@ class EbpfSource:
 
     def beat(self) -> None:
         """The judge is alive. Without it for ``hold_window_ms`` nothing is held any more."""
-        pulse = JUDGE.pack(time.monotonic_ns(), self._window_ns, self._hold, 0)
+        pulse = self._pulse()
         for instance in list(self._instances.values()):
             instance.map("judges").update(ZERO, pulse)
+
+    def press(self, pressed: bool) -> None:
+        """The reader cannot keep up, or can again: what is known is counted meanwhile."""
+        if pressed is not self._pressed:
+            self._pressed = pressed
+            self.beat()
+
+    def classify(self, backend: BackendKey, number: int, naming: int) -> None:
+        """What rules can see of this session goes by ``number`` (not 0), as of ``naming``."""
+        session_us = backend.started_at_us - POSTGRES_EPOCH_US
+        value = SESSION_CLASS.pack(session_us, number, naming)
+        for instance in list(self._instances.values()):
+            with contextlib.suppress(OSError):  # full: its statements are held, no more than that
+                instance.map("classes").update(backend.pid.to_bytes(4, "little"), value)
+
+    def allow(self, text_key: bytes, number: int, *, skeleton: bool) -> None:
+        """Statements with this text (or skeleton) in sessions of this class are not held again."""
+        key = ALLOWANCE.pack(text_key, number, skeleton)
+        for instance in list(self._instances.values()):
+            with contextlib.suppress(OSError):  # full: it is held and judged again
+                instance.map("allowances").update(key, ZERO)
+
+    def forget_allowed(self) -> None:
+        """Rules have changed, or the table is full: everything is judged anew."""
+        for instance in list(self._instances.values()):
+            allowances = instance.map("allowances")
+            entries = allowances.entries(ALLOWANCE.size, len(ZERO), ALLOWANCES)
+            allowances.delete_all([key for key, _ in entries])
 
     def is_held(self, event: StatementStarted) -> bool:
         """Whether the last hold of that backend is still this one: False once it went on, by
@@ -258,17 +317,22 @@ class EbpfSource:
     def _attach(self, cluster: Cluster) -> _Instance:
         binary = ServerBinary.read(cluster.binary, cluster.version)
         loaded = self._loader.load(self._ring_bytes, self._sessions)
+        texts = KernelMap(loaded.maps["texts"])
         instance = _Instance(
             binary=binary,
             loader=self._loader,
             loaded=loaded,
             ring=Ring(loaded.maps["records"], self._ring_bytes),
-            decoder=Decoder(lambda number: self._names.get(number, "")),
+            urgent=Ring(loaded.maps["urgents"], URGENT_BYTES),
+            decoder=Decoder(
+                lambda number: self._names.get(number, ""),
+                lambda numbered: _enter(texts, numbered),
+                grouped=self._grouped,
+            ),
         )
         try:
-            instance.map("configs").update(ZERO, binary.config())
-            pulse = JUDGE.pack(time.monotonic_ns(), self._window_ns, self._hold, 0)
-            instance.map("judges").update(ZERO, pulse)
+            instance.map("configs").update(ZERO, binary.config(self._aggregate))
+            instance.map("judges").update(ZERO, self._pulse())
             exit_program = loaded.programs[EXIT_PROGRAM]
             instance.descriptors.append(attach_raw_tracepoint(exit_program, "sched_process_exit"))
             for program in PROBES:
@@ -282,7 +346,8 @@ class EbpfSource:
                 raise CaptureUnavailable(f"the probes cannot be set up: {error}") from error
             raise
         # Edge-triggered: records that nobody is to be woken for must not end a wait.
-        self._epoll.register(loaded.maps["records"], select.EPOLLIN | select.EPOLLET)
+        for ring in ("records", "urgents"):
+            self._epoll.register(loaded.maps[ring], select.EPOLLIN | select.EPOLLET)
         return instance
 
     def _watch(self, instance: _Instance, watched: _Watched, started_us: int) -> None:
@@ -333,17 +398,51 @@ class EbpfSource:
             self._epoll.poll(seconds)
 
     def _drain(self, instance: _Instance) -> list[Event]:
-        records = instance.ring.drain()
-        if not records:
-            return []
-        offset_ns = _unix_minus_monotonic_ns()
+        cutoff_ns = time.monotonic_ns()
+        bulk = instance.ring.drain()
+        if instance.ring.stalled:
+            # What the record in the making says is unknown, also when it was written.
+            cutoff_ns = at_ns(bulk[-1]) if bulk else 0
+        instance.order.add(bulk, instance.urgent.drain(), cutoff_ns)
+        records = instance.order.take(CHUNK_RECORDS)
+        return self._decode(instance, records) if records else []
+
+    def _decode(self, instance: _Instance, records: list[bytes]) -> list[Event]:
         events: list[Event] = []
-        for event in instance.decoder.decode(records, offset_ns):
+        for event in instance.decoder.decode(records, _unix_minus_monotonic_ns()):
             if isinstance(event, Stranger):
                 self._meet(instance, event)
             else:
                 events.append(event)
         return events
+
+    def _collect(self, *, all_epochs: bool = False) -> list[Event]:
+        """What the kernel counted until the call before this one, so that no backend is at it."""
+        self._collect_at = time.monotonic() + COLLECT_SECONDS
+        events: list[Event] = []
+        for instance in self._instances.values():
+            events += self._collect_from(instance, all_epochs=all_epochs)
+        self._epoch = (self._epoch + 1) & 0xFFFFFFFF
+        self.beat()
+        return events
+
+    def _collect_from(self, instance: _Instance, *, all_epochs: bool) -> list[Event]:
+        aggregates, offset_ns = instance.map("aggregates"), _unix_minus_monotonic_ns()
+        text = instance.decoder.text
+        return [*collect(aggregates, self._epoch, text, offset_ns, all_epochs=all_epochs)]
+
+    def _last_of(self, instance: _Instance) -> list[Event]:
+        """Everything that the instance still has, before it goes."""
+        events = self._drain(instance)
+        while records := instance.order.flush():
+            events += self._decode(instance, records)
+        events += self._collect_from(instance, all_epochs=True)
+        return events + self._losses_of(instance)
+
+    def _pulse(self) -> bytes:
+        return JUDGE.pack(
+            time.monotonic_ns(), self._window_ns, self._hold, self._pressed, self._epoch, 0
+        )
 
     def _meet(self, instance: _Instance, stranger: Stranger) -> None:
         """A backend of a cluster that the kernel does not know: one that we asked for under another
@@ -373,6 +472,13 @@ class EbpfSource:
         ]
         instance.lost = totals
         return lost
+
+
+def _enter(texts: KernelMap, numbered: Numbered) -> None:
+    with contextlib.suppress(OSError):  # full: the text comes in full again
+        texts.update(numbered.key, KNOWN_TEXT.pack(numbered.number, 0))
+    if numbered.forget is not None:
+        texts.delete(numbered.forget)
 
 
 def _require_initial_pid_namespace() -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from agent.probes.layout import (
     APPLICATION,
     CARRY_BYTES,
+    EXECUTION,
     RECORD_HEAD,
     RESPONSE,
     RESPONSE_HEAD,
@@ -17,17 +18,21 @@ from agent.probes.layout import (
     SESSION,
     STATEMENT,
     STRANGER,
+    TAIL_BYTES,
     RecordKind,
     TextState,
 )
-from agent.sources.responses import ResponseReader, Write
+from agent.sources.responses import READY_BYTES, ResponseReader, Write, last_completion
+from agent.sources.texts import KnownTexts, Numbered
 from model.event import (
     ApplicationNamed,
     Event,
+    Executed,
     Protocol,
     ResponseSent,
     SessionEnded,
     SessionSeen,
+    StatementsExecuted,
     StatementStarted,
 )
 from model.session import BackendKey
@@ -38,7 +43,8 @@ PROTOCOLS = (Protocol.QUERY, Protocol.FASTPATH, Protocol.REPLICATION)
 SMALL_RECORD_BYTES = RESPONSE.size + RESPONSE_SMALL
 LARGE_PLACE = RESPONSE.size + CARRY_BYTES
 MEDIUM_RECORD_BYTES = LARGE_PLACE + RESPONSE_MEDIUM
-KIND_BYTES = 4
+NO_KEY = bytes(16)
+LOST_TEXT = b"<text not known>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +73,27 @@ class _Backend:
 
 
 class Decoder:
-    """Reads the records of one ring, in order. ``cluster_name`` knows the kernel's numbers."""
+    """Reads the records of one instance, in order. ``cluster_name`` knows the kernel's numbers;
+    ``on_numbered`` is told which texts the kernel may call by number from now on.
 
-    def __init__(self, cluster_name: Callable[[int], str]) -> None:
+    ``grouped``: executions of one text by one backend become one event, though others of this
+    backend lie between them. Where another source must be matched with them, they may not.
+    """
+
+    def __init__(
+        self,
+        cluster_name: Callable[[int], str],
+        on_numbered: Callable[[Numbered], None] = lambda _: None,
+        *,
+        grouped: bool = True,
+    ) -> None:
         self._cluster_name = cluster_name
+        self._on_numbered = on_numbered
+        self._grouped = grouped
         self._backends: dict[int, _Backend] = {}
+        self._open: dict[int, dict[tuple[object, ...], list[Executed]]] = {}
+        """By pid: the groups of this batch that may still grow."""
+        self._texts = KnownTexts()
         self._offset_ns = 0
         self._readers: dict[int, Callable[[bytes], Event | Stranger | None]] = {
             RecordKind.SESSION: self._session,
@@ -86,13 +108,72 @@ class Decoder:
     def decode(self, records: list[bytes], offset_ns: int) -> list[Event | Stranger]:
         """``offset_ns``: Unix time minus the kernel's monotonic clock."""
         self._offset_ns = offset_ns
-        readers = self._readers
+        self._open.clear()
+        readers, execution = self._readers, self._execution
         events: list[Event | Stranger] = []
         for record in records:
-            event = readers[record[0]](record)
+            kind = record[0]
+            if kind == RecordKind.EXECUTION:
+                execution(record, events)
+                continue
+            if self._open:
+                self._open.pop(int.from_bytes(record[4:8], "little"), None)
+            event = readers[kind](record)
             if event is not None:
                 events.append(event)
         return events
+
+    def text(self, number: int) -> bytes:
+        """The text that the kernel calls by this number."""
+        return self._texts.text(number) or LOST_TEXT
+
+    def _execution(self, record: bytes, events: list[Event | Stranger]) -> None:
+        (
+            _, pid, at_ns, session_us, started_ns, requested_us, sent, key, text_bytes, text_id,
+            row_limit, tail_bytes, before, _, tail,
+        ) = EXECUTION.unpack_from(record)  # fmt: skip
+        done = last_completion(tail[TAIL_BYTES - tail_bytes : -READY_BYTES])
+        offset_ns = self._offset_ns
+        ended_us = (at_ns + offset_ns) // 1000
+        run_us = (started_ns + offset_ns) // 1000
+        started_us = requested_us + POSTGRES_EPOCH_US if requested_us else run_us
+        if started_us > run_us:
+            started_us = run_us
+        one = Executed(
+            started_us,
+            max(ended_us - started_us, 0),
+            run_us - started_us if requested_us else -1,
+            (done.rows if done.tag else row_limit) if done else -1,
+            sent,
+        )
+        tag = done.tag if done else ""
+        status = tail[-1]
+        group = (session_us, text_id or key, tag, before, status)
+        groups = self._open.get(pid)
+        if groups is None:
+            groups = self._open[pid] = {}
+        rows = groups.get(group)
+        if rows is not None:
+            rows.append(one)
+            return
+        if not self._grouped:
+            groups.clear()
+        if text_id:
+            text = self.text(text_id)
+            self._texts.used(key)
+        else:
+            text = record[EXECUTION.size : EXECUTION.size + text_bytes]
+            self._learn(key, text)
+        rows = groups[group] = [one]
+        backend = self._backend(pid, session_us)
+        events.append(
+            StatementsExecuted(backend.key, text, tag, _transaction(before, status), rows)
+        )
+
+    def _learn(self, key: bytes, text: bytes) -> None:
+        numbered = self._texts.meet(key, text, self._offset_ns / 1e9)
+        if numbered is not None:
+            self._on_numbered(numbered)
 
     def know(self, pid: int, session_us: int) -> BackendKey:
         """A session that was open before: its first record will find it."""
@@ -106,7 +187,7 @@ class Decoder:
         return backend
 
     def _session(self, record: bytes) -> Event:
-        (_, pid, at_ns, session_us, cluster, family, port_be, address, *names) = (
+        (_, pid, at_ns, session_us, naming, cluster, _, family, port_be, address, *names) = (
             SESSION.unpack_from(record)
         )
         user, database, application = (name.split(b"\0", 1)[0] for name in names)
@@ -120,15 +201,20 @@ class Decoder:
             application_name=application.decode("utf-8", "replace"),
             client_address=shown,
             client_port=port,
+            naming=naming,
         )
 
     def _statement(self, record: bytes) -> Event:
-        (_, pid, at_ns, session_us, requested_us, copied, full, protocol, depth, held, state, _) = (
-            STATEMENT.unpack_from(record)
-        )
+        (
+            _, pid, at_ns, session_us, requested_us, key, skeleton, copied, full, text_id,
+            row_limit, naming, protocol, depth, held, state,
+        ) = STATEMENT.unpack_from(record)  # fmt: skip
         backend = self._backend(pid, session_us)
         if state == TextState.SAME:
             text, full = backend.text, backend.full_bytes
+        elif state == TextState.KNOWN:
+            text = self.text(text_id)
+            full = len(text)
         else:
             text = record[STATEMENT.size : STATEMENT.size + copied]
             if state == TextState.UNREADABLE and protocol == 0:
@@ -146,11 +232,15 @@ class Decoder:
             PROTOCOLS[protocol],
             held == 1,
             at_ns if held else 0,
+            row_limit,
+            naming,
+            key if key != NO_KEY else b"",
+            skeleton if held and skeleton != NO_KEY else b"",
         )
 
     def _failed(self, record: bytes) -> None:
         """The text belongs to the error in the response that follows."""
-        _, pid, _, session_us, requested_us, copied, *_rest = STATEMENT.unpack_from(record)
+        _, pid, _, session_us, requested_us, _, _, copied, *_rest = STATEMENT.unpack_from(record)
         backend = self._backend(pid, session_us)
         backend.failed = record[STATEMENT.size : STATEMENT.size + copied]
         backend.failed_requested_us = requested_us
@@ -170,6 +260,7 @@ class Decoder:
             index,
             aligned,
             ready,
+            before,
             _,
         ) = RESPONSE.unpack_from(record)
         backend = self._backend(pid, session_us)
@@ -211,12 +302,14 @@ class Decoder:
             requested_us + POSTGRES_EPOCH_US if requested_us else 0,
             ready == 1,
             chr(record[_last_byte(place, head_bytes, tail_bytes)]) if ready else "",
+            chr(before) if before else "",
         )
 
     def _application(self, record: bytes) -> Event:
-        _, pid, at_ns, session_us, name = APPLICATION.unpack_from(record)
+        _, pid, at_ns, session_us, naming, _, name = APPLICATION.unpack_from(record)
         shown = name.split(b"\0", 1)[0].decode("utf-8", "replace")
-        return ApplicationNamed(at_ns + self._offset_ns, self._backend(pid, session_us).key, shown)
+        key = self._backend(pid, session_us).key
+        return ApplicationNamed(at_ns + self._offset_ns, key, shown, naming)
 
     def _exit(self, record: bytes) -> Event:
         _, pid, at_ns, session_us = RECORD_HEAD.unpack_from(record)
@@ -233,6 +326,10 @@ def _last_byte(place: int, head_bytes: int, tail_bytes: int) -> int:
     if tail_bytes:
         return LARGE_PLACE + RESPONSE_HEAD + tail_bytes - 1
     return place + head_bytes - 1
+
+
+def _transaction(before: int, after: int) -> str:
+    return (chr(before) if before else "?") + chr(after)
 
 
 def client(family: int, port_be: int, address: bytes) -> tuple[str, int]:

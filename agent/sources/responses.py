@@ -17,7 +17,11 @@ MESSAGE_BYTES = 5
 READY_BYTES = 6
 PARTIAL_BYTES = 16384
 """A cut CommandComplete or ErrorResponse is kept up to here; nothing else is."""
-COMMAND_COMPLETE, ERROR_RESPONSE = ord("C"), ord("E")
+COMMAND_COMPLETE, ERROR_RESPONSE, PORTAL_SUSPENDED = ord("C"), ord("E"), ord("s")
+SUSPENDED = Completion("", -1)
+"""The portal has more rows than were asked for: there is no tag yet."""
+SUSPENDED_MESSAGE = b"s\0\0\0\4"
+COMPLETE_START = b"C\0\0\0"
 ENDINGS = frozenset(b"CsV")
 """Each ends one execution: CommandComplete, PortalSuspended, FunctionCallResponse."""
 TAGS_KNOWN = 4096
@@ -96,6 +100,8 @@ class ResponseReader:
                     reading.completions.append(
                         completion(data[position + MESSAGE_BYTES : following - 1])
                     )
+                elif tag == PORTAL_SUSPENDED:
+                    reading.completions.append(SUSPENDED)
             elif tag == ERROR_RESPONSE:
                 reading.error = error_report(data[position + MESSAGE_BYTES : following])
             position = following
@@ -141,6 +147,17 @@ def _read_end(data: bytes, ready: bool, reading: Reading) -> None:
             pass
         if found:
             reading.error = _report(found)
+
+
+def last_completion(body: bytes) -> Completion | None:
+    """How the statement ended whose answer ends with ``body`` (ReadyForQuery cut off): for an
+    answer that is known to hold no error. None where it ends neither way."""
+    start = body.rfind(COMPLETE_START)
+    while start >= 0:
+        if start + 1 + body[start + 4] == len(body):
+            return completion(body[start + MESSAGE_BYTES : -1])
+        start = body.rfind(COMPLETE_START, 0, start)
+    return SUSPENDED if body.endswith(SUSPENDED_MESSAGE) else None
 
 
 _known_tags: dict[bytes, Completion] = {}

@@ -1,0 +1,85 @@
+/* Which statements have reserved room in the record: all but reading, DML and the traffic of
+ * transactions. In doubt it is urgent. */
+#ifndef PGWARDEN_URGENCY_BPF_H
+#define PGWARDEN_URGENCY_BPF_H
+
+#include "sessions.bpf.h"
+
+#define LEADING_SPACE 8
+/* The first letters as one number, in lower case, the first letter lowest. */
+#define WORD(a, b, c, d) ((a) | (b) << 8 | (c) << 16 | (__u32)(d) << 24)
+
+/* Four letters tell these apart from every command that changes the schema, rights or settings for
+ * good. */
+INLINE int is_everyday(__u32 word)
+{
+	switch (word) {
+	case WORD('s', 'e', 'l', 'e'):
+	case WORD('i', 'n', 's', 'e'):
+	case WORD('u', 'p', 'd', 'a'):
+	case WORD('d', 'e', 'l', 'e'):
+	case WORD('b', 'e', 'g', 'i'):
+	case WORD('s', 't', 'a', 'r'):
+	case WORD('e', 'n', 'd', ';'):
+	case WORD('e', 'n', 'd', ' '):
+	case WORD('r', 'o', 'l', 'l'):
+	case WORD('s', 'a', 'v', 'e'):
+	case WORD('s', 'h', 'o', 'w'):
+	case WORD('f', 'e', 't', 'c'):
+	case WORD('m', 'o', 'v', 'e'):
+	case WORD('c', 'l', 'o', 's'):
+	case WORD('d', 'e', 'c', 'l'):
+	case WORD('v', 'a', 'l', 'u'):
+	case WORD('c', 'o', 'p', 'y'):
+	case WORD('e', 'x', 'p', 'l'):
+	case WORD('l', 'i', 's', 't'):
+	case WORD('n', 'o', 't', 'i'):
+	case WORD('s', 'e', 't', ' '):
+		return 1;
+	}
+	return 0;
+}
+
+/* Words that begin like one that matters: COMMIT and COMMENT, EXECUTE, PREPARE, DISCARD, RELEASE. */
+INLINE int is_everyday_long(__u64 word)
+{
+	__u64 six = word & 0xffffffffffff;
+	return six == ((__u64)WORD('c', 'o', 'm', 'm') | (__u64)'i' << 32 | (__u64)'t' << 40) ||
+	       six == ((__u64)WORD('p', 'r', 'e', 'p') | (__u64)'a' << 32 | (__u64)'r' << 40) ||
+	       six == ((__u64)WORD('e', 'x', 'e', 'c') | (__u64)'u' << 32 | (__u64)'t' << 40) ||
+	       six == ((__u64)WORD('d', 'i', 's', 'c') | (__u64)'a' << 32 | (__u64)'r' << 40) ||
+	       six == ((__u64)WORD('r', 'e', 'l', 'e') | (__u64)'a' << 32 | (__u64)'s' << 40) ||
+	       six == ((__u64)WORD('d', 'e', 'a', 'l') | (__u64)'l' << 32 | (__u64)'o' << 40);
+}
+
+/* The first statement of a portal, as the planner left it. */
+INLINE __u64 first_planned(struct config *config, __u64 portal)
+{
+	__u64 list = read_u64(portal + config->portal_statements);
+	return list ? read_u64(read_u64(list + config->list_cells)) : 0;
+}
+
+INLINE int begins_everyday(__u64 text)
+{
+	__u64 word = 0;
+	for (int i = 0; i < LEADING_SPACE && read_u8(text) - 1U < ' '; i++)
+		text += 1;
+	bpf_probe_read_user(&word, sizeof(word), (void *)text);
+	word |= 0x2020202020202020; /* to lower case; NUL becomes a space */
+	return is_everyday(word) || is_everyday_long(word);
+}
+
+/* Asked of texts that user space does not know yet. */
+INLINE __u32 is_urgent(struct config *config, __u64 portal, __u64 text)
+{
+	__u32 command = 0, place[2] = {};
+	__u64 planned = first_planned(config, portal);
+	bpf_probe_read_user(&command, sizeof(command), (void *)(planned + 4)); /* commandType */
+	if (command != config->command_utility)
+		return 0;
+	/* Of several statements in one text it is this one that counts. */
+	bpf_probe_read_user(place, 4, (void *)(planned + config->planned_utility + 8));
+	return !begins_everyday(place[0] < TEXT_HUGE ? text + place[0] : text);
+}
+
+#endif
