@@ -203,7 +203,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "cluster": ("II", ("number", "watched")),
     "session_state": (
-        "qqQQQQQQQ16sIIIIIIHHHBBBBBBBBBB72s48s256s2048s",
+        "qqQQQQQQQ16sIIIIIIHHHBBBBBBBBBB64s48s256s2048s",
         (
             "session_us",
             "requested_us",

@@ -97,7 +97,9 @@ INLINE void finish_text(struct session_state *session, struct occasion *what,
 INLINE struct statement_record *grow(struct session_state *session, struct occasion *what,
 				     struct statement_record *record, __u32 bytes, long *got)
 {
-	struct statement_record *larger = reserve(what->urgent, sizeof(*larger) + bytes);
+	/* The reserved room is for many, not for one that is huge. */
+	__u32 urgent = bytes <= TEXT_LARGE && what->urgent;
+	struct statement_record *larger = reserve(urgent, sizeof(*larger) + bytes);
 	if (!larger) {
 		count_loss(LOSS_TEXT_CUT);
 		finish_text(session, what, record, *got, *got);

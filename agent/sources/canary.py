@@ -19,6 +19,7 @@ from model.event import (
     Protocol,
     ResponseSent,
     SessionEnded,
+    StatementsExecuted,
     StatementStarted,
 )
 
@@ -27,6 +28,7 @@ POLL_MS = 50
 FUNCTION_CALL = Struct("!cIIHHH")
 PG_BACKEND_PID = 2026
 """Object id of a function that takes nothing and changes nothing."""
+STARTS = (StatementStarted, StatementsExecuted)
 READY = b"Z\0\0\0\5"
 
 Proof = tuple[str, bool | None]
@@ -52,8 +54,13 @@ def prove(source: EbpfSource, connect: Callable[..., Any]) -> list[Proof]:
     streamed = _replication_pid(connect)
     own = {pid, streamed}
     checks: list[tuple[str, bool, Callable[[Event], bool]]] = [
-        ("PortalRun", True, lambda e: isinstance(e, StatementStarted) and token.encode() in e.text),
-        ("secure_write", True, lambda e: isinstance(e, ResponseSent) and bool(e.completions)),
+        ("PortalRun", True, lambda e: isinstance(e, STARTS) and token.encode() in e.text),
+        (
+            "secure_write",
+            True,
+            lambda e: isinstance(e, StatementsExecuted)
+            or (isinstance(e, ResponseSent) and bool(e.completions)),
+        ),
         (
             "pgstat_report_appname",
             True,

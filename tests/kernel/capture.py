@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from agent.sources.ebpf import EbpfSource
-from model.event import Event, ResponseSent, StatementStarted
+from model.event import Completion, Event, ResponseSent, StatementsExecuted, StatementStarted
 from tests.live.postgres import PostgresCluster
 
 WAIT_SECONDS = 10
@@ -22,7 +22,7 @@ class Capture:
         deadline = time.monotonic() + WAIT_SECONDS
         while not reached(self.events):
             assert time.monotonic() < deadline, f"waited in vain; seen: {self.events[-20:]}"
-            self.events += self.source.poll(100)
+            self.events += singly(self.source.poll(100))
         return self.events
 
     def of(self, pid: int, kind: type | tuple[type, ...] = object) -> list[Event]:
@@ -51,6 +51,37 @@ class Capture:
         for text in texts:
             connection.execute(text)
         return self.round_trips(pid, count or len(texts))
+
+
+def singly(events: list[Event]) -> list[Event]:
+    """Executions that were told as one, as the start and the answer that they stand for."""
+    out: list[Event] = []
+    for event in events:
+        if not isinstance(event, StatementsExecuted):
+            out.append(event)
+            continue
+        for one in event.executions:
+            run_us = one.started_at_us + max(one.preparation_us, 0)
+            requested_us = one.started_at_us if one.preparation_us >= 0 else 0
+            before, after = event.transaction
+            out.append(
+                StatementStarted(
+                    run_us * 1000, event.backend, event.text, len(event.text), requested_us
+                )
+            )
+            out.append(
+                ResponseSent(
+                    (one.started_at_us + one.duration_us) * 1000,
+                    event.backend,
+                    one.bytes_sent,
+                    (Completion(event.tag, one.rows),),
+                    requested_at_us=requested_us,
+                    ready=True,
+                    transaction_status=after,
+                    transaction_before=before.strip("?"),
+                )
+            )
+    return out
 
 
 def starts(events: list[Event]) -> list[StatementStarted]:

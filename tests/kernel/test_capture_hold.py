@@ -11,7 +11,7 @@ import pytest
 from agent.probes.layout import JUDGE
 from agent.sources.ebpf import ZERO, EbpfSource
 from model.event import Protocol, StatementStarted
-from tests.kernel.capture import Capture, starts
+from tests.kernel.capture import Capture, singly, starts
 from tests.live.postgres import PostgresCluster
 
 pytestmark = [pytest.mark.kernel, pytest.mark.live]
@@ -26,7 +26,7 @@ class Releasing(Capture):
         while not reached(self.events):
             assert time.monotonic() < deadline, f"waited in vain; seen: {self.events[-20:]}"
             self.source.beat()
-            events = self.source.poll(20)
+            events = singly(self.source.poll(20))
             for event in events:
                 if isinstance(event, StatementStarted) and event.held:
                     os.kill(event.backend.pid, signal.SIGCONT)
@@ -66,7 +66,7 @@ def test_a_statement_is_held_until_it_is_let_go(holding, postgres):
         events: list = []
         while not starts(events):
             holding.source.beat()
-            events += holding.source.poll(100)
+            events += singly(holding.source.poll(100))
         (start,) = starts(events)
         assert start.held
         # The record is sent a moment before the backend leaves the kernel and stops.
@@ -83,9 +83,9 @@ def test_without_a_beat_nothing_is_held(holding, postgres):
     holding.source.set_hold(True)
     with postgres.connect() as connection:
         time.sleep(WINDOW_MS / 1000 + 0.05)  # the judge's silence is what is tested
-        events = holding.source.poll(0)
+        events = singly(holding.source.poll(0))
         connection.execute("SELECT 'free'")
-        events += holding.source.poll(100)
+        events += singly(holding.source.poll(100))
     assert [start.held for start in starts(events)] == [False]
 
 
@@ -94,11 +94,11 @@ def test_a_beat_that_comes_while_the_kernel_looks_does_not_let_a_statement_slip(
     with postgres.connect() as connection:
         (instance,) = holding.source._instances.values()
         ahead_ns = time.monotonic_ns() + 2_000_000_000
-        instance.map("judges").update(ZERO, JUDGE.pack(ahead_ns, WINDOW_MS * 1_000_000, 1, 0))
+        instance.map("judges").update(ZERO, JUDGE.pack(ahead_ns, WINDOW_MS * 1_000_000, 1, 0, 0, 0))
         thread = in_background(lambda: connection.execute("SELECT 'not yet'"))
         events: list = []
         while not starts(events):
-            events += holding.source.poll(100)
+            events += singly(holding.source.poll(100))
         os.kill(connection.info.backend_pid, signal.SIGCONT)
         thread.join(timeout=5)
         assert [start.held for start in starts(events)] == [True]
@@ -149,4 +149,4 @@ def test_a_cluster_that_nobody_named_is_never_held(loader, cluster):
             for _ in range(20):
                 source.beat()
                 connection.execute("SELECT 1")
-        assert starts(source.poll(50)) == []
+        assert starts(singly(source.poll(50))) == []

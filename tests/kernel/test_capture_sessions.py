@@ -14,7 +14,7 @@ from agent.sources.canary import prove
 from agent.sources.ebpf import EbpfSource
 from model.event import ResponseSent, SessionEnded, SessionSeen, StatementStarted
 from model.session import BackendKey
-from tests.kernel.capture import Capture, completions, starts
+from tests.kernel.capture import Capture, completions, singly, starts
 from tests.live.postgres import PostgresCluster, server_folder
 
 pytestmark = [pytest.mark.kernel, pytest.mark.live]
@@ -83,7 +83,7 @@ def test_sessions_open_before_the_start_are_known_at_once(loader, cluster, postg
         silent = postgres.connect(host=str(postgres.sockets))
         key = key_in_catalog(early)
         source.add(cluster)
-        known = seen(source.poll(0))
+        known = seen(singly(source.poll(0)))
         assert known[key.pid].backend == key
         assert known[key.pid].application_name == "early"
         assert known[key.pid].user == "postgres"
@@ -160,7 +160,7 @@ def test_autovacuum_and_its_statements_stay_out(libbpf):
             count = "SELECT coalesce(max(autovacuum_count), 0) FROM pg_stat_user_tables"
             while connection.execute(count).fetchone() == (0,):
                 assert time.monotonic() < deadline
-                capture.events += source.poll(200)
+                capture.events += singly(source.poll(200))
         capture.until(lambda _: bool(capture.of(pid, SessionEnded)))
         assert {event.backend.pid for event in capture.events} == {pid}
 
@@ -174,7 +174,7 @@ def test_two_clusters_of_one_binary_share_the_probes_and_keep_their_names(
         # Nobody asked for the second one yet.
         with second.connect() as stranger:
             stranger.execute("SELECT 'stranger'")
-            capture.events += source.poll(50)
+            capture.events += singly(source.poll(50))
             assert not capture.of(stranger.info.backend_pid)
         source.add(cluster_at(second.postmaster_pid))
         with postgres.connect() as one, second.connect() as two:
@@ -247,7 +247,7 @@ def test_the_canary_proves_every_probe(loader, cluster, postgres):
             "exec_replication_command": True,
             "sched_process_exit": True,
         }
-        canary = [e for e in source.poll(100) if b"canary" in getattr(e, "text", b"")]
+        canary = [e for e in singly(source.poll(100)) if b"canary" in getattr(e, "text", b"")]
         assert canary == []
 
 
