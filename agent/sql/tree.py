@@ -178,12 +178,11 @@ def _comparison(fields: Node) -> bool | None:
         return None
     if not _volatile(left) and _bare(left) == _bare(right):
         return sign in ("", "=", "<=", ">=")
-    a, b = _number(left), _number(right)
-    if a is not None and b is not None:
-        return _COMPARE[sign](a, b)
-    if constant_text(left) is None or constant_text(right) is None:
-        return None
-    return {"=": False, "<>": True}.get(sign)
+    kinds = _constant_kind(left), _constant_kind(right)
+    if kinds == ("number", "number"):
+        a, b = _number(left), _number(right)
+        return None if a is None or b is None else _COMPARE[sign](a, b)
+    return {"=": False, "<>": True}.get(sign) if kinds == ("text", "text") else None
 
 
 def _null_test(fields: Node) -> bool | None:
@@ -204,6 +203,18 @@ def _exists(fields: Node) -> bool | None:
 
 def _volatile(value: Any) -> bool:
     return unwrap(value)[0] in ("FuncCall", "SubLink")
+
+
+def _constant_kind(value: Any) -> str:
+    """``number``, ``text`` or neither, without a look at the value: see blind.py."""
+    kind, fields = unwrap(value)
+    if kind == "TypeCast":
+        return _constant_kind(fields.get("arg"))
+    if kind == "String":
+        return "text"
+    if kind != "A_Const":
+        return ""
+    return "number" if "ival" in fields or "fval" in fields else "text" if "sval" in fields else ""
 
 
 def _number(value: Any) -> float | None:

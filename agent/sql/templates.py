@@ -1,0 +1,105 @@
+"""Shapes of texts that nobody parsed, from one like them that somebody did.
+
+A template is everything of a Shape but the digest. It is kept by skeleton, and where the values of
+some literals decide (``blind.py`` says which), by these values as well. It comes from the full
+parser; here is only the look-up.
+"""
+
+from __future__ import annotations
+
+from hashlib import sha256
+from typing import Any
+
+from agent.sql.generations import Generations
+from agent.sql.skeleton import Skeleton, literals_in
+from model.statement import ParseStatus, Shape
+
+MAX_SKELETONS = 4_000
+MAX_BYTES = 12 << 20
+SLOT_BYTES = 45
+"""A short piece of a skeleton and its place in the tuple."""
+NAME_BYTES = 80
+
+Decisive = tuple[int, ...]
+"""Indices of the literals that a Shape depends on, in order."""
+Template = tuple[Any, ...]
+"""The fields of a Shape after its digest, in order."""
+Key = tuple[Skeleton, tuple[bytes, ...]]
+
+
+class Templates:
+    """Bounded, and safe for many threads."""
+
+    def __init__(self, max_skeletons: int = MAX_SKELETONS, max_bytes: int = MAX_BYTES) -> None:
+        self._by_skeleton: Generations[Skeleton, Template | Decisive] = Generations(
+            max_skeletons, max_bytes // 2, _weigh
+        )
+        self._by_values: Generations[Key, Template] = Generations(
+            max_skeletons, max_bytes // 2, lambda key, template: _weigh(key[0], template)
+        )
+
+    def shape(self, skeleton: Skeleton, text: bytes) -> Shape | None:
+        """The Shape of ``text``, whose skeleton the first argument is, if it can be told."""
+        found = self._by_skeleton.get(skeleton)
+        if found is None:
+            return None
+        if type(found[0]) is int:
+            found = self._by_values.get((skeleton, _values(text, found)))
+            if found is None:
+                return None
+        return Shape(ParseStatus.PARSED, sha256(text).hexdigest(), *found)
+
+    def learn(self, skeleton: Skeleton, text: bytes, shape: Shape, decisive: Decisive) -> None:
+        """``shape`` is the full parser's, and depends on no literal but the ``decisive`` ones."""
+        template = _template(shape)
+        known = self._by_skeleton.get(skeleton)
+        if known is not None and type(known[0]) is int:
+            # Other values led to other questions: all of them count from now on.
+            decisive = tuple(sorted({*known, *decisive}))
+        if not decisive:
+            self._by_skeleton.put(skeleton, template)
+            return
+        if known != decisive:
+            self._by_skeleton.put(skeleton, decisive)
+        self._by_values.put((skeleton, _values(text, decisive)), template)
+
+    def __len__(self) -> int:
+        return len(self._by_skeleton)
+
+    @property
+    def size_bytes(self) -> int:
+        return self._by_skeleton.size_bytes + self._by_values.size_bytes
+
+
+def _template(shape: Shape) -> Template:
+    return (
+        shape.redacted_text,
+        shape.operation,
+        shape.summary,
+        shape.verbs,
+        shape.objects,
+        shape.reads,
+        shape.writes,
+        shape.columns,
+        shape.functions,
+        shape.settings,
+        shape.roles,
+        shape.flags,
+        shape.fingerprint,
+        shape.statements,
+    )
+
+
+def _values(text: bytes, decisive: Decisive) -> tuple[bytes, ...]:
+    values = [text[literal.start : literal.end] for literal in literals_in(text)]
+    return tuple(values[index] for index in decisive)
+
+
+def _weigh(skeleton: Skeleton, template: Template | Decisive) -> int:
+    size = 8 * len(skeleton) + sum(SLOT_BYTES + len(piece) for piece in skeleton if piece)
+    for part in template:
+        if isinstance(part, str):
+            size += len(part)
+        elif isinstance(part, tuple):
+            size += NAME_BYTES * len(part)
+    return size
