@@ -14,8 +14,13 @@ MAX_FAILED = 500
 class ShapeCache:
     """Bounded in entries and bytes, what was not asked for lately goes first; safe for threads."""
 
-    def __init__(self, max_entries: int = 5_000, max_bytes: int = 12 << 20) -> None:
-        self.templates = Templates()
+    def __init__(
+        self,
+        max_entries: int = 5_000,
+        max_bytes: int = 12 << 20,
+        templates: Templates | None = None,
+    ) -> None:
+        self.templates = Templates() if templates is None else templates
         self._shapes: Generations[bytes, Shape] = Generations(max_entries, max_bytes, _weigh)
         self._failed: Generations[bytes, tuple[Shape, float]] = Generations(
             MAX_FAILED, max_bytes // 4, lambda text, failed: _weigh(text, failed[0])
