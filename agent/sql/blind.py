@@ -14,8 +14,7 @@ leaves out constants.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import accumulate
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from agent.sql.classify import Parse, classify
@@ -35,7 +34,8 @@ _STATEMENTS = frozenset(
 _VALUES = {
     "ICONST": ("ival", 0), "FCONST": ("fval", ""), "SCONST": ("sval", ""), "boolean": ("boolval", 0)
 }  # fmt: skip
-_INNER = (dict, list)
+_COMMENTS = frozenset({"C_COMMENT", "SQL_COMMENT"})
+_WATCHED = frozenset({"ICONST", "FCONST", "SCONST", "ASCII_45"}) | _COMMENTS
 
 
 class LiteralReadError(Exception):
@@ -138,14 +138,26 @@ def _constants(text: str, tokens: Sequence[Token], tree: Node) -> list[_Constant
 
 
 def _tokens_by_start(text: str, tokens: Sequence[Token]) -> dict[int, tuple[str, int, int]]:
-    """Name, end and the start of a minus sign before it (or -1), by start; all in bytes."""
-    at = list(accumulate((len(char.encode()) for char in text), initial=0))
+    """Name, end and the start of a minus sign before it (or -1) of each literal, by start; the
+    scanner counts characters, this counts bytes."""
     found: dict[int, tuple[str, int, int]] = {}
     sign = -1
+    at_char = at_byte = 0
+    is_ascii = text.isascii()
     for token in tokens:
-        found[at[token.start]] = (token.name, at[token.end + 1], sign)
-        if token.name not in ("C_COMMENT", "SQL_COMMENT"):
-            sign = at[token.start] if token.name == "ASCII_45" else -1
+        name = token.name
+        if name not in _WATCHED:
+            sign = -1
+            continue
+        start, end = token.start, token.end + 1
+        if not is_ascii:
+            start_char, end_char = start, end
+            start = at_byte + len(text[at_char:start_char].encode())
+            end = start + len(text[start_char:end_char].encode())
+            at_char, at_byte = end_char, end
+        found[start] = (name, end, sign)
+        if name not in _COMMENTS:
+            sign = start if name == "ASCII_45" else -1
     return found
 
 
@@ -164,7 +176,7 @@ def _nodes_by_location(tree: Node) -> dict[int, list[Node]]:
     """All constants. Zero and the empty string, which the JSON leaves out, are put in: else a
     comparison could tell them from other values by their form."""
     found: dict[int, list[Node]] = {}
-    for node in _each_constant(tree):
+    for node in _constant_nodes(tree):
         for key, default in _VALUES.values():
             if key in node:
                 node[key].setdefault(key, default)
@@ -172,15 +184,18 @@ def _nodes_by_location(tree: Node) -> dict[int, list[Node]]:
     return found
 
 
-def _each_constant(tree: Node) -> Iterator[Node]:
-    rest: list[Any] = [tree]
+def _constant_nodes(tree: Node) -> list[Node]:
+    found: list[Node] = []
+    rest: list[Any] = [tree["stmts"]]
     while rest:
         item = rest.pop()
-        if type(item) is list:
-            rest.extend(item)
-        elif type(item) is dict:
-            for key, value in item.items():
-                if key == "A_Const":
-                    yield value
-                elif type(value) in _INNER:
+        for value in item if type(item) is list else item.values():
+            if type(value) is list:
+                rest.append(value)
+            elif type(value) is dict:
+                constant = value.get("A_Const")
+                if constant is not None:
+                    found.append(constant)
+                elif "String" not in value:
                     rest.append(value)
+    return found

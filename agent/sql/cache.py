@@ -8,6 +8,8 @@ from model.statement import Shape
 
 ENTRY_OVERHEAD_BYTES = 1_500
 """What a Shape and its place in the cache weigh besides the texts, roughly."""
+NAME_BYTES = 80
+"""A short str with its slot."""
 MAX_FAILED = 500
 
 
@@ -45,7 +47,5 @@ class ShapeCache:
 
 
 def _weigh(text: bytes, shape: Shape) -> int:
-    names = (
-        len(shape.columns) + len(shape.reads) + len(shape.writes) + len(shape.objects)
-    ) * 80  # a short str with its slot
-    return len(text) + len(shape.redacted_text) + names + ENTRY_OVERHEAD_BYTES
+    names = len(shape.columns) + len(shape.reads) + len(shape.writes) + len(shape.objects)
+    return len(text) + len(shape.redacted_text) + NAME_BYTES * names + ENTRY_OVERHEAD_BYTES

@@ -92,15 +92,13 @@ class ParserClient:
             get(text) if full_length <= len(text) else None
             for text, full_length in zip(texts, full_lengths, strict=True)
         ]
-        missing = answers.count(None)
-        self.counters.cached += len(answers) - missing
+        missing = [index for index, shape in enumerate(answers) if shape is None]
+        self.counters.cached += len(answers) - len(missing)
         if not missing:
             return answers  # type: ignore[return-value]  # none of them is None
         unseen: dict[bytes, Skeleton | None] = {}
-        for index, shape in enumerate(answers):
-            if shape is None:
-                text = texts[index]
-                answers[index] = self._unseen(text, full_lengths[index], unseen)
+        for index in missing:
+            answers[index] = self._unseen(texts[index], full_lengths[index], unseen)
         if unseen:
             with self._lock:
                 found = self._learn(unseen)

@@ -43,19 +43,17 @@ class Generations(Generic[K, V]):
         if weight > self._young_bytes:
             return
         with self._lock:
-            if self._bytes + weight > self._young_bytes or len(self._young) >= self._young_entries:
+            total = self._bytes + weight
+            if total > self._young_bytes or len(self._young) >= self._young_entries:
                 self._old, self._old_bytes = self._young, self._bytes
-                self._young, self._bytes = {}, 0
-            before = self._young.get(key)
-            if before is not None:
-                weight -= self._weigh(key, before)
+                self._young, total = {}, weight
             self._young[key] = value
-            self._bytes += weight
+            self._bytes = total
 
     def __len__(self) -> int:
         return len(self._young.keys() | self._old.keys())
 
     @property
     def size_bytes(self) -> int:
-        """An upper bound: what moved to the young counts in both."""
+        """An upper bound: what was put twice, or moved to the young, counts twice."""
         return self._bytes + self._old_bytes

@@ -7,6 +7,7 @@ parser; here is only the look-up.
 
 from __future__ import annotations
 
+from dataclasses import fields
 from hashlib import sha256
 from typing import Any
 
@@ -25,6 +26,10 @@ Decisive = tuple[int, ...]
 Template = tuple[Any, ...]
 """The fields of a Shape after its digest, in order."""
 Key = tuple[Skeleton, tuple[bytes, ...]]
+
+_SLOTS = tuple((Shape.__dict__[field.name].__set__, field.name) for field in fields(Shape))
+_SET_STATUS, _SET_DIGEST, *_SET_OTHERS = (set_slot for set_slot, _ in _SLOTS)
+_OTHERS = tuple(name for _, name in _SLOTS[2:])
 
 
 class Templates:
@@ -47,7 +52,7 @@ class Templates:
             found = self._by_values.get((skeleton, _values(text, found)))
             if found is None:
                 return None
-        return Shape(ParseStatus.PARSED, sha256(text).hexdigest(), *found)
+        return _shape(text, found)
 
     def learn(self, skeleton: Skeleton, text: bytes, shape: Shape, decisive: Decisive) -> None:
         """``shape`` is the full parser's, and depends on no literal but the ``decisive`` ones."""
@@ -72,22 +77,17 @@ class Templates:
 
 
 def _template(shape: Shape) -> Template:
-    return (
-        shape.redacted_text,
-        shape.operation,
-        shape.summary,
-        shape.verbs,
-        shape.objects,
-        shape.reads,
-        shape.writes,
-        shape.columns,
-        shape.functions,
-        shape.settings,
-        shape.roles,
-        shape.flags,
-        shape.fingerprint,
-        shape.statements,
-    )
+    return tuple(getattr(shape, name) for name in _OTHERS)
+
+
+def _shape(text: bytes, template: Template) -> Shape:
+    """As ``Shape(...)``, whose own way to fill a frozen value costs twice this one."""
+    shape = object.__new__(Shape)
+    _SET_STATUS(shape, ParseStatus.PARSED)
+    _SET_DIGEST(shape, sha256(text).hexdigest())
+    for set_slot, value in zip(_SET_OTHERS, template, strict=True):
+        set_slot(shape, value)
+    return shape
 
 
 def _values(text: bytes, decisive: Decisive) -> tuple[bytes, ...]:
