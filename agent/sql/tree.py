@@ -18,9 +18,9 @@ def unwrap(value: Any) -> tuple[str, Node]:
     if type(value) is not dict:
         return "", {}
     if len(value) == 1:
-        ((key, fields),) = value.items()
-        if type(fields) is dict and key[:1].isupper():
-            return key, fields
+        for key, fields in value.items():
+            if key < "a" and type(fields) is dict:  # types begin with a capital, fields do not
+                return key, fields
     return "", value
 
 
