@@ -2,7 +2,7 @@
 
 The values of all constants are taken out of the parse tree, and what stands in their place refuses
 to be looked at. Facts that come about nevertheless are those of every text with the same skeleton.
-A value that was asked for (``1 = 1``, ``LIKE '%'``, ``set_config('role', ...)``) is put back and
+A value that was asked for (``1 = 1``, ``'x' = 'x'``, ``set_config('role', ...)``) is put back and
 counts as decisive: a Shape holds only for texts that share it.
 
 Why this is enough: a literal is left out of the skeleton only where it is a token of the scanner

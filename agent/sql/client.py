@@ -312,12 +312,14 @@ def _well_formed(answer: dict[str, Any]) -> bool:
 def _decisive(answer: object, text: bytes) -> tuple[int, ...] | None:
     """Believed only as far as the indices exist."""
     given = answer.get("decisive") if isinstance(answer, dict) else None
-    if not given:
-        return () if type(given) is list else None
-    count = sum(1 for _ in literals_in(text))
-    if type(given) is not list or len(set(map(repr, given))) < len(given):
+    if type(given) is not list:
         return None
-    return tuple(given) if all(type(i) is int and 0 <= i < count for i in given) else None
+    if not given:
+        return ()
+    indices = range(sum(1 for _ in literals_in(text)))
+    if not all(type(index) is int and index in indices for index in given):
+        return None
+    return tuple(sorted(set(given)))
 
 
 _STATUSES = frozenset(status.value for status in ParseStatus)

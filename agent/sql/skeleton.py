@@ -39,15 +39,18 @@ _LITERAL = re.compile(
         | (?:(?<=[1-9])[0-9]{10,}+|(?<=[3-9])[0-9]{9}|[0-9]*+\.[0-9]++)  # surely none: above 2^31
           (?![\w$.'"\x80-\xff])
       )
-    | (?<=')(?<![\w$&'"\x80-\xff]')[^'\\]*+(?:''[^'\\]*+)*+'()  # not E'', U&'', B'', X'', N''
+    | (?<=')(?<![\w$&'"\x80-\xff]')(?:    # not E'', U&'', B'', X'', N''
+          (%++')                            # LIKE '%' is no condition: it stays
+        | [^'\\]*+(?:''[^'\\]*+)*+'()
+      )
     | (?<=/)\*[^*/]*+(?:/(?!\*)[^*/]*+)*+\*/()                  # a comment without a star inside
     | (?<=["])([^"]*+"(?:[^'"0-9/-]*+"[^"]*+")*+)               # quoted names are no literals
     | (?<=-)(-[^\r\n]*+)                                        # nor are comments to the line's end
     )""",
     re.VERBOSE,
 )
-_KINDS = {None: "FCONST", 1: "ICONST", 2: "SCONST", 3: "C_COMMENT"}
-"""By the pattern's group; 4 and 5 are what stays in the skeleton."""
+_KINDS = {None: "FCONST", 1: "ICONST", 3: "SCONST", 4: "C_COMMENT"}
+"""By the pattern's group; the others are what stays in the skeleton."""
 
 
 def skeleton_of(text: bytes) -> Skeleton | None:

@@ -25,7 +25,8 @@ Decisive = tuple[int, ...]
 """Indices of the literals that a Shape depends on, in order."""
 Template = tuple[Any, ...]
 """The fields of a Shape after its digest, in order."""
-Key = tuple[Skeleton, tuple[bytes, ...]]
+Key = tuple[Skeleton, Decisive, tuple[bytes, ...]]
+"""The values are those at the places that decide: with others they would mean something else."""
 
 _SLOTS = tuple((Shape.__dict__[field.name].__set__, field.name) for field in fields(Shape))
 _SET_STATUS, _SET_DIGEST, *_SET_OTHERS = (set_slot for set_slot, _ in _SLOTS)
@@ -49,7 +50,7 @@ class Templates:
         if found is None:
             return None
         if type(found[0]) is int:
-            found = self._by_values.get((skeleton, _values(text, found)))
+            found = self._by_values.get((skeleton, found, _values(text, found)))
             if found is None:
                 return None
         return _shape(text, found)
@@ -66,7 +67,7 @@ class Templates:
             return
         if known != decisive:
             self._by_skeleton.put(skeleton, decisive)
-        self._by_values.put((skeleton, _values(text, decisive)), template)
+        self._by_values.put((skeleton, decisive, _values(text, decisive)), template)
 
     def __len__(self) -> int:
         return len(self._by_skeleton)

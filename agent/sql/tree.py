@@ -172,7 +172,7 @@ def _comparison(fields: Node) -> bool | None:
         items = unwrap(right)[1].get("items", [])
         return True if any(_bare(item) == _bare(left) for item in items) else None
     if kind in ("AEXPR_LIKE", "AEXPR_ILIKE"):
-        return True if set(constant_text(right) or "-") == {"%"} else None
+        return True if _matches_all(right) else None
     sign = "" if kind == "AEXPR_NOT_DISTINCT" else dotted(fields.get("name"))
     if kind not in ("AEXPR_OP", "AEXPR_NOT_DISTINCT") or left is None or sign not in _COMPARE:
         return None
@@ -203,6 +203,17 @@ def _exists(fields: Node) -> bool | None:
 
 def _volatile(value: Any) -> bool:
     return unwrap(value)[0] in ("FuncCall", "SubLink")
+
+
+def _matches_all(pattern: Any) -> bool:
+    """``LIKE '%'``. A value that is hidden (blind.py) is no such text: skeleton.py leaves only
+    strings out that have something else in them.
+    """
+    kind, fields = unwrap(pattern)
+    if kind == "TypeCast":
+        return _matches_all(fields.get("arg"))
+    text = fields["sval"].get("sval", "") if kind == "A_Const" and "sval" in fields else ""
+    return isinstance(text, str) and set(text) == {"%"}
 
 
 def _constant_kind(value: Any) -> str:

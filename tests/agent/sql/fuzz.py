@@ -1,6 +1,6 @@
 """Texts that differ in their literals, and whether the cache tells the truth about them.
 
-``python -m tests.agent.sql.fuzz SEED COUNT`` runs as long as one likes; the suite runs a little.
+``python -m tests.agent.sql.fuzz SEED COUNT [SKELETONS]`` runs as long as one likes; the suite runs a little.
 """
 
 from __future__ import annotations
@@ -222,13 +222,17 @@ class Outcome:
     wrong: list[tuple[bytes, Shape, Shape]] = field(default_factory=list)
 
 
-def run(seed: int, count: int) -> Outcome:
-    """``wrong`` are texts with the cache's answer and that of a parser without any memory."""
+def run(seed: int, count: int, max_skeletons: int = 4_000) -> Outcome:
+    """``wrong`` are texts with the cache's answer and that of a parser without any memory.
+
+    With few skeletons much is forgotten and learned again.
+    """
     random = Random(seed)
     texts = [text for text in corpus() if text]
     outcome = Outcome()
     nothing = ShapeCache(max_bytes=0, templates=Templates(max_bytes=0))
-    with ParserClient() as cached, ParserClient(nothing) as fresh:
+    some = ShapeCache(max_entries=2 * max_skeletons, templates=Templates(max_skeletons))
+    with ParserClient(some) as cached, ParserClient(nothing) as fresh:
         while outcome.asked < count:
             if random.random() < 0.5:
                 form = written(random)
@@ -249,7 +253,7 @@ def run(seed: int, count: int) -> Outcome:
 
 
 if __name__ == "__main__":
-    result = run(int(sys.argv[1]), int(sys.argv[2]))
+    result = run(*(int(argument) for argument in sys.argv[1:]))
     print(f"{result.asked} asked, {result.templated} by template, {len(result.wrong)} wrong")
     for data, shape, right in result.wrong[:10]:
         print(data, shape, right, sep="\n  ")
