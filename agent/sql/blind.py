@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from agent.sql.classify import Parse, classify
 from agent.sql.facts import Facts
 from agent.sql.redact import Token
-from agent.sql.skeleton import Literal, literals_in, skeleton_of
+from agent.sql.skeleton import Literal, has_skeleton, literals_in
 from agent.sql.tree import Node, unwrap
 
 MAX_LITERALS = 500
@@ -115,7 +115,7 @@ def _constants(text: str, tokens: Sequence[Token], tree: Node) -> list[_Constant
     """One for each literal, None for a comment; None altogether where one is not what it seems."""
     kinds = {unwrap(statement.get("stmt"))[0] for statement in tree.get("stmts", [])}
     data = text.encode()
-    if not kinds <= _STATEMENTS or skeleton_of(data) is None:
+    if not kinds <= _STATEMENTS or not has_skeleton(data):
         return None
     literals = list(literals_in(data))
     if not 0 < len(literals) <= MAX_LITERALS:

@@ -298,15 +298,19 @@ def _without_password(text: bytes, answer: dict[str, Any]) -> bytes:
 
 
 def _well_formed(answer: dict[str, Any]) -> bool:
-    return (
-        answer.get("status") in _STATUSES
-        and type(answer.get("statements")) is int
-        and all(type(answer.get(key)) is str for key in _TEXTS)
-        and all(
-            type(answer.get(key)) is list and all(type(item) is str for item in answer[key])
-            for key in _LISTS
-        )
-    )
+    if answer.get("status") not in _STATUSES or type(answer.get("statements")) is not int:
+        return False
+    for key in _TEXTS:
+        if type(answer.get(key)) is not str:
+            return False
+    for key in _LISTS:
+        items = answer.get(key)
+        if type(items) is not list or not _ONLY_TEXT.issuperset(map(type, items)):
+            return False
+    return True
+
+
+_ONLY_TEXT = frozenset({str})
 
 
 def _decisive(answer: object, text: bytes) -> tuple[int, ...] | None:

@@ -54,10 +54,13 @@ _KINDS = {None: "FCONST", 1: "ICONST", 3: "SCONST", 4: "C_COMMENT"}
 
 
 def skeleton_of(text: bytes) -> Skeleton | None:
-    """None where a text is left to the parser: too long, with a backslash, or not UTF-8."""
-    if len(text) > MAX_BYTES or b"\\" in text or b"\0" in text or not _is_utf8(text):
-        return None
-    return tuple(_LITERAL.split(text))
+    """None where a text is left to the parser."""
+    return tuple(_LITERAL.split(text)) if has_skeleton(text) else None
+
+
+def has_skeleton(text: bytes) -> bool:
+    """Not if it is too long, has a backslash, or is not UTF-8."""
+    return len(text) <= MAX_BYTES and b"\\" not in text and b"\0" not in text and _is_utf8(text)
 
 
 def literals_in(text: bytes) -> Iterator[Literal]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import fields
 from hashlib import sha256
+from operator import attrgetter
 from typing import Any
 
 from agent.sql.generations import Generations
@@ -17,9 +18,10 @@ from model.statement import ParseStatus, Shape
 
 MAX_SKELETONS = 4_000
 MAX_BYTES = 12 << 20
-SLOT_BYTES = 45
-"""A short piece of a skeleton and its place in the tuple."""
+SLOT_BYTES = 30
+"""A place in a skeleton: one in three holds a short piece of text, the others say a kind."""
 NAME_BYTES = 80
+ENTRY_BYTES = 500
 
 Decisive = tuple[int, ...]
 """Indices of the literals that a Shape depends on, in order."""
@@ -30,7 +32,7 @@ Key = tuple[Skeleton, Decisive, tuple[bytes, ...]]
 
 _SLOTS = tuple((Shape.__dict__[field.name].__set__, field.name) for field in fields(Shape))
 _SET_STATUS, _SET_DIGEST, *_SET_OTHERS = (set_slot for set_slot, _ in _SLOTS)
-_OTHERS = tuple(name for _, name in _SLOTS[2:])
+_template = attrgetter(*(name for _, name in _SLOTS[2:]))
 
 
 class Templates:
@@ -57,7 +59,7 @@ class Templates:
 
     def learn(self, skeleton: Skeleton, text: bytes, shape: Shape, decisive: Decisive) -> None:
         """``shape`` is the full parser's, and depends on no literal but the ``decisive`` ones."""
-        template = _template(shape)
+        template: Template = _template(shape)
         known = self._by_skeleton.get(skeleton)
         if known is not None and type(known[0]) is int:
             # Other values led to other questions: all of them count from now on.
@@ -77,10 +79,6 @@ class Templates:
         return self._by_skeleton.size_bytes + self._by_values.size_bytes
 
 
-def _template(shape: Shape) -> Template:
-    return tuple(getattr(shape, name) for name in _OTHERS)
-
-
 def _shape(text: bytes, template: Template) -> Shape:
     """As ``Shape(...)``, whose own way to fill a frozen value costs twice this one."""
     shape = object.__new__(Shape)
@@ -97,10 +95,8 @@ def _values(text: bytes, decisive: Decisive) -> tuple[bytes, ...]:
 
 
 def _weigh(skeleton: Skeleton, template: Template | Decisive) -> int:
-    size = 8 * len(skeleton) + sum(SLOT_BYTES + len(piece) for piece in skeleton if piece)
-    for part in template:
-        if isinstance(part, str):
-            size += len(part)
-        elif isinstance(part, tuple):
-            size += NAME_BYTES * len(part)
-    return size
+    size = sum(map(len, filter(None, skeleton))) + SLOT_BYTES * len(skeleton)
+    redacted, names = template[0], template[3:-2]
+    if isinstance(redacted, int):
+        return size
+    return size + len(redacted) + NAME_BYTES * sum(map(len, names)) + ENTRY_BYTES

@@ -1,6 +1,6 @@
 """Texts that differ in their literals, and whether the cache tells the truth about them.
 
-``python -m tests.agent.sql.fuzz SEED COUNT [SKELETONS]`` runs as long as one likes; the suite runs a little.
+``python -m tests.agent.sql.fuzz SEED COUNT [SKELETONS]`` runs as long as one likes.
 """
 
 from __future__ import annotations
