@@ -1,64 +1,51 @@
-"""Shapes of texts met before; shared by all who parse."""
+"""Shapes of texts met before, and of texts like them; shared by all who parse."""
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
-
+from agent.sql.generations import Generations
+from agent.sql.templates import Templates
 from model.statement import Shape
 
 ENTRY_OVERHEAD_BYTES = 1_500
 """What a Shape and its place in the cache weigh besides the texts, roughly."""
+NAME_BYTES = 80
+"""A short str with its slot."""
+MAX_FAILED = 500
 
 
 class ShapeCache:
-    """Least recently used first out; bounded in entries and bytes; safe for many threads."""
+    """Bounded in entries and bytes, what was not asked for lately goes first; safe for threads."""
 
-    def __init__(self, max_entries: int = 5_000, max_bytes: int = 12 << 20) -> None:
-        self._max_entries = max_entries
-        self._max_bytes = max_bytes
-        self._entries: OrderedDict[bytes, tuple[Shape, float]] = OrderedDict()
-        self._bytes = 0
-        self._lock = threading.Lock()
+    def __init__(
+        self,
+        max_entries: int = 5_000,
+        max_bytes: int = 12 << 20,
+        templates: Templates | None = None,
+    ) -> None:
+        self.templates = Templates() if templates is None else templates
+        self._shapes: Generations[bytes, Shape] = Generations(max_entries, max_bytes, _weigh)
+        self._failed: Generations[bytes, tuple[Shape, float]] = Generations(
+            MAX_FAILED, max_bytes // 4, lambda text, failed: _weigh(text, failed[0])
+        )
+        self.get = self._shapes.get
+        self.put = self._shapes.put
 
-    def get(self, text: bytes, now_seconds: float) -> Shape | None:
-        with self._lock:
-            found = self._entries.get(text)
-            if found is None:
-                return None
-            shape, until_seconds = found
-            if now_seconds >= until_seconds:
-                self._drop(text)
-                return None
-            self._entries.move_to_end(text)
-            return shape
+    def failed(self, text: bytes, now_seconds: float) -> Shape | None:
+        """A text that was put as failed, until its time is over."""
+        found = self._failed.get(text)
+        return found[0] if found is not None and now_seconds < found[1] else None
 
-    def put(self, text: bytes, shape: Shape, until_seconds: float = float("inf")) -> None:
-        weight = _weight(text, shape)
-        with self._lock:
-            self._drop(text)
-            if weight > self._max_bytes:
-                return
-            self._entries[text] = (shape, until_seconds)
-            self._bytes += weight
-            while self._bytes > self._max_bytes or len(self._entries) > self._max_entries:
-                self._drop(next(iter(self._entries)))
-
-    def _drop(self, text: bytes) -> None:
-        found = self._entries.pop(text, None)
-        if found is not None:
-            self._bytes -= _weight(text, found[0])
+    def put_failed(self, text: bytes, shape: Shape, until_seconds: float) -> None:
+        self._failed.put(text, (shape, until_seconds))
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self._shapes)
 
     @property
     def size_bytes(self) -> int:
-        return self._bytes
+        return self._shapes.size_bytes + self._failed.size_bytes + self.templates.size_bytes
 
 
-def _weight(text: bytes, shape: Shape) -> int:
-    names = (
-        len(shape.columns) + len(shape.reads) + len(shape.writes) + len(shape.objects)
-    ) * 80  # a short str with its slot
-    return len(text) + len(shape.redacted_text) + names + ENTRY_OVERHEAD_BYTES
+def _weigh(text: bytes, shape: Shape) -> int:
+    names = len(shape.columns) + len(shape.reads) + len(shape.writes) + len(shape.objects)
+    return len(text) + len(shape.redacted_text) + NAME_BYTES * names + ENTRY_OVERHEAD_BYTES

@@ -76,11 +76,10 @@ class Walker:
 
     def walk(self, value: Any, scope: Scope) -> None:
         """Anything below a statement; unknown nodes are passed through to their children."""
-        if type(value) is list:
-            for item in value:
-                self.walk(item, scope)
-            return
         if type(value) is not dict:
+            if type(value) is list:
+                for item in value:
+                    self.walk(item, scope)
             return
         kind, fields = unwrap(value)
         if kind in _LEAVES:

@@ -19,6 +19,7 @@ from agent.sql.cache import ShapeCache
 from agent.sql.glance import HARMLESS, is_harmless
 from agent.sql.process import WorkerError, WorkerProcess
 from agent.sql.redact import leading_verb, redact_unscanned
+from agent.sql.skeleton import Skeleton, literals_in, skeleton_of
 from model.statement import ParseStatus, Shape
 
 LONG_BYTES = 64 << 10
@@ -46,6 +47,8 @@ class ParserCounters:
     parsed: int = 0
     """Texts that the worker answered."""
     cached: int = 0
+    templated: int = 0
+    """Texts that differ from a parsed one only in literals that decide nothing."""
     restarts: int = 0
     by_status: Counter[str] = field(default_factory=Counter)
     """Texts answered without the cache, by ParseStatus."""
@@ -84,18 +87,21 @@ class ParserClient:
         ``full_lengths`` are the bytes that each statement really had: larger than its text where
         the capture cut it.
         """
-        now = time.monotonic()
-        found: dict[bytes, Shape] = {}
-        answers: list[Shape | None] = []
-        unseen: dict[bytes, None] = {}
-        for text, full_length in zip(texts, full_lengths, strict=True):
-            shape = self._known(text, full_length, now)
-            answers.append(shape)
-            if shape is None:
-                unseen[text] = None
+        get = self._cache.get
+        answers = [
+            get(text) if full_length <= len(text) else None
+            for text, full_length in zip(texts, full_lengths, strict=True)
+        ]
+        missing = [index for index, shape in enumerate(answers) if shape is None]
+        self.counters.cached += len(answers) - len(missing)
+        if not missing:
+            return answers  # type: ignore[return-value]  # none of them is None
+        unseen: dict[bytes, Skeleton | None] = {}
+        for index in missing:
+            answers[index] = self._unseen(texts[index], full_lengths[index], unseen)
         if unseen:
             with self._lock:
-                found = self._parse(list(unseen))
+                found = self._learn(unseen)
         return [
             found[text] if shape is None else shape
             for text, shape in zip(texts, answers, strict=True)
@@ -103,38 +109,80 @@ class ParserClient:
 
     def known(self, text: bytes, full_length: int) -> Shape | None:
         """The answer, if it can be had without asking the worker; never waits."""
-        return self._known(text, full_length, time.monotonic())
+        shape = self._cache.get(text) if full_length <= len(text) else None
+        if shape is not None:
+            self.counters.cached += 1
+            return shape
+        return self._unseen(text, full_length, {})
 
     def close(self) -> None:
         with self._lock:
             self._closed = True
             self._stop()
 
-    def _known(self, text: bytes, full_length: int, now: float) -> Shape | None:
-        """From the cache, or from the text's own condition; None if it must be parsed."""
+    def _unseen(
+        self, text: bytes, full_length: int, unseen: dict[bytes, Skeleton | None]
+    ) -> Shape | None:
+        """From the text's own condition, or from texts like it. None if it must be parsed: then it
+        is put among the ``unseen``.
+        """
         if full_length > len(text):
             return self._unparsed(text, ParseStatus.CUT)
         if len(text) > MAX_PARSED_BYTES:
             return self._unparsed(text, ParseStatus.TOO_LONG)
         if len(text) > LONG_BYTES and is_harmless(text):
             return self._unparsed(text, ParseStatus.TOO_LONG)
-        cached = self._cache.get(text, now)
-        if cached is not None:
+        failed = self._cache.failed(text, time.monotonic())
+        if failed is not None:
             self.counters.cached += 1
-            return cached
+            return failed
         if b"\0" in text:
             return self._unparsed(text, ParseStatus.NUL)
         if text.count(b"/*") > MAX_COMMENTS:
             return self._unparsed(text, ParseStatus.FAILED)
-        return None
+        skeleton = skeleton_of(text)
+        shape = self._from_template(skeleton, text)
+        if shape is None:
+            unseen[text] = skeleton
+        return shape
+
+    def _from_template(self, skeleton: Skeleton | None, text: bytes) -> Shape | None:
+        if skeleton is None or len(skeleton) == 1:
+            return None  # without a literal it is like no other
+        shape = self._cache.templates.shape(skeleton, text)
+        if shape is not None:
+            self.counters.templated += 1
+            self._cache.put(text, shape)
+        return shape
+
+    def _learn(self, unseen: dict[bytes, Skeleton | None]) -> dict[bytes, Shape]:
+        """One text of each skeleton is parsed first: the others may follow from it."""
+        firsts = {skeleton: text for text, skeleton in unseen.items() if skeleton is not None}
+        shapes = self._parse(
+            {
+                text: skeleton
+                for text, skeleton in unseen.items()
+                if skeleton is None or firsts[skeleton] is text
+            }
+        )
+        rest: dict[bytes, Skeleton | None] = {}
+        for text, skeleton in unseen.items():
+            if text not in shapes:
+                shape = self._from_template(skeleton, text)
+                if shape is None:
+                    rest[text] = skeleton
+                else:
+                    shapes[text] = shape
+        return shapes | self._parse(rest)
 
     def _unparsed(self, text: bytes, status: ParseStatus) -> Shape:
         self.counters.by_status[status] += 1
         return _without_tree(text, status)
 
-    def _parse(self, texts: list[bytes]) -> dict[bytes, Shape]:
+    def _parse(self, unseen: dict[bytes, Skeleton | None]) -> dict[bytes, Shape]:
         """After a worker's end the rest of its batch is asked one by one, to find who did it."""
         shapes: dict[bytes, Shape] = {}
+        texts = list(unseen)
         at = singly_until = 0
         while at < len(texts):
             batch = _batch(texts, at, 1 if at < singly_until else BATCH_TEXTS)
@@ -144,7 +192,7 @@ class ParserClient:
             elif not answers:
                 answers = self._ask_again(batch, ended)
             for text, answer in zip(batch, answers, strict=False):
-                shapes[text] = self._keep(text, _shape(text, answer))
+                shapes[text] = self._keep(text, unseen[text], answer)
                 at += 1
         return shapes
 
@@ -177,13 +225,18 @@ class ParserClient:
             self._worker.kill()
             self._worker = None
 
-    def _keep(self, text: bytes, shape: Shape) -> Shape:
+    def _keep(self, text: bytes, skeleton: Skeleton | None, answer: object) -> Shape:
+        shape = _shape(text, answer)
         self.counters.parsed += 1
         self.counters.by_status[shape.status] += 1
-        until = float("inf")
         if shape.status is ParseStatus.FAILED:
-            until = time.monotonic() + FAILED_FOR_SECONDS
-        self._cache.put(text, shape, until)
+            self._cache.put_failed(text, shape, time.monotonic() + FAILED_FOR_SECONDS)
+            return shape
+        self._cache.put(text, shape)
+        if skeleton is not None and shape.status is ParseStatus.PARSED:
+            decisive = _decisive(answer, text)
+            if decisive is not None:
+                self._cache.templates.learn(skeleton, text, shape, decisive)
         return shape
 
 
@@ -245,15 +298,32 @@ def _without_password(text: bytes, answer: dict[str, Any]) -> bytes:
 
 
 def _well_formed(answer: dict[str, Any]) -> bool:
-    return (
-        answer.get("status") in _STATUSES
-        and type(answer.get("statements")) is int
-        and all(type(answer.get(key)) is str for key in _TEXTS)
-        and all(
-            type(answer.get(key)) is list and all(type(item) is str for item in answer[key])
-            for key in _LISTS
-        )
-    )
+    if answer.get("status") not in _STATUSES or type(answer.get("statements")) is not int:
+        return False
+    for key in _TEXTS:
+        if type(answer.get(key)) is not str:
+            return False
+    for key in _LISTS:
+        items = answer.get(key)
+        if type(items) is not list or not _ONLY_TEXT.issuperset(map(type, items)):
+            return False
+    return True
+
+
+_ONLY_TEXT = frozenset({str})
+
+
+def _decisive(answer: object, text: bytes) -> tuple[int, ...] | None:
+    """Believed only as far as the indices exist."""
+    given = answer.get("decisive") if isinstance(answer, dict) else None
+    if type(given) is not list:
+        return None
+    if not given:
+        return ()
+    indices = range(sum(1 for _ in literals_in(text)))
+    if not all(type(index) is int and index in indices for index in given):
+        return None
+    return tuple(sorted(set(given)))
 
 
 _STATUSES = frozenset(status.value for status in ParseStatus)

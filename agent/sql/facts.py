@@ -58,7 +58,7 @@ class Facts:
     def column(self, *parts: str) -> None:
         """A value in double quotes parses as a column: hide what does not look like a name."""
         if parts[-1]:
-            self.columns.add(".".join(p if p == "*" or is_name(p) else "?" for p in parts))
+            self.columns.add(".".join([p if p == "*" or is_name(p) else "?" for p in parts]))
 
     def setting(self, name: str) -> None:
         self.settings.add(name.lower() if is_name(name) else "?")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import orjson
 import pglast.parser
 
+from agent.sql.blind import classify_blind
 from agent.sql.classify import classify
 from agent.sql.facts import Facts
 from agent.sql.redact import Token, redact_tokens, redact_unscanned
@@ -44,6 +45,9 @@ class Answer:
     flags: tuple[str, ...] = ()
     fingerprint: str = ""
     statements: int = 0
+    decisive: tuple[int, ...] | None = None
+    """Indices of the literals (``skeleton.literals_in``) that all this depends on; None where
+    it may depend on any."""
 
 
 class UnparsedError(ValueError):
@@ -63,15 +67,22 @@ def answer(text: str) -> Answer:
         return Answer(ParseStatus.FAILED, redact_tokens(text, tokens, parsed=False))
     try:
         tree = parse(text)
-        facts = classify(tree, parse)
+        blind = classify_blind(text, tokens, tree, parse)
+        facts, decisive = blind or (classify(tree, parse), None)
     except UnparsedError as error:
         return Answer(error.status, redact_tokens(text, tokens, parsed=False))
     except RecursionError:
         return Answer(ParseStatus.FAILED, redact_tokens(text, tokens, parsed=False))
-    return _parsed(text, tokens, tree, facts)
+    return _parsed(text, tokens, tree, facts, decisive)
 
 
-def _parsed(text: str, tokens: Sequence[Token], tree: Node, facts: Facts) -> Answer:
+def _parsed(
+    text: str,
+    tokens: Sequence[Token],
+    tree: Node,
+    facts: Facts,
+    decisive: tuple[int, ...] | None,
+) -> Answer:
     secret = facts.credentials or "password" in facts.flags
     return Answer(
         status=ParseStatus.PARSED,
@@ -89,6 +100,7 @@ def _parsed(text: str, tokens: Sequence[Token], tree: Node, facts: Facts) -> Ans
         flags=tuple(facts.flags),
         fingerprint="" if secret else _fingerprint(text, tokens, facts),
         statements=len(tree.get("stmts", [])),
+        decisive=decisive,
     )
 
 

@@ -18,9 +18,9 @@ def unwrap(value: Any) -> tuple[str, Node]:
     if type(value) is not dict:
         return "", {}
     if len(value) == 1:
-        ((key, fields),) = value.items()
-        if type(fields) is dict and key[:1].isupper():
-            return key, fields
+        for key, fields in value.items():
+            if key < "a" and type(fields) is dict:  # types begin with a capital, fields do not
+                return key, fields
     return "", value
 
 
@@ -172,18 +172,17 @@ def _comparison(fields: Node) -> bool | None:
         items = unwrap(right)[1].get("items", [])
         return True if any(_bare(item) == _bare(left) for item in items) else None
     if kind in ("AEXPR_LIKE", "AEXPR_ILIKE"):
-        return True if set(constant_text(right) or "-") == {"%"} else None
+        return True if _matches_all(right) else None
     sign = "" if kind == "AEXPR_NOT_DISTINCT" else dotted(fields.get("name"))
     if kind not in ("AEXPR_OP", "AEXPR_NOT_DISTINCT") or left is None or sign not in _COMPARE:
         return None
     if not _volatile(left) and _bare(left) == _bare(right):
         return sign in ("", "=", "<=", ">=")
-    a, b = _number(left), _number(right)
-    if a is not None and b is not None:
-        return _COMPARE[sign](a, b)
-    if constant_text(left) is None or constant_text(right) is None:
-        return None
-    return {"=": False, "<>": True}.get(sign)
+    kinds = _constant_kind(left), _constant_kind(right)
+    if kinds == ("number", "number"):
+        a, b = _number(left), _number(right)
+        return None if a is None or b is None else _COMPARE[sign](a, b)
+    return {"=": False, "<>": True}.get(sign) if kinds == ("text", "text") else None
 
 
 def _null_test(fields: Node) -> bool | None:
@@ -204,6 +203,29 @@ def _exists(fields: Node) -> bool | None:
 
 def _volatile(value: Any) -> bool:
     return unwrap(value)[0] in ("FuncCall", "SubLink")
+
+
+def _matches_all(pattern: Any) -> bool:
+    """``LIKE '%'``. A value that is hidden (blind.py) is no such text: skeleton.py leaves only
+    strings out that have something else in them.
+    """
+    kind, fields = unwrap(pattern)
+    if kind == "TypeCast":
+        return _matches_all(fields.get("arg"))
+    text = fields["sval"].get("sval", "") if kind == "A_Const" and "sval" in fields else ""
+    return isinstance(text, str) and set(text) == {"%"}
+
+
+def _constant_kind(value: Any) -> str:
+    """``number``, ``text`` or neither, without a look at the value: see blind.py."""
+    kind, fields = unwrap(value)
+    if kind == "TypeCast":
+        return _constant_kind(fields.get("arg"))
+    if kind == "String":
+        return "text"
+    if kind != "A_Const":
+        return ""
+    return "number" if "ival" in fields or "fval" in fields else "text" if "sval" in fields else ""
 
 
 def _number(value: Any) -> float | None:

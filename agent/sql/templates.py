@@ -1,0 +1,102 @@
+"""Shapes of texts that nobody parsed, from one like them that somebody did.
+
+A template is everything of a Shape but the digest. It is kept by skeleton, and where the values of
+some literals decide (``blind.py`` says which), by these values as well. It comes from the full
+parser; here is only the look-up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from hashlib import sha256
+from operator import attrgetter
+from typing import Any
+
+from agent.sql.generations import Generations
+from agent.sql.skeleton import Skeleton, literals_in
+from model.statement import ParseStatus, Shape
+
+MAX_SKELETONS = 4_000
+MAX_BYTES = 12 << 20
+SLOT_BYTES = 30
+"""A place in a skeleton: one in three holds a short piece of text, the others say a kind."""
+NAME_BYTES = 80
+ENTRY_BYTES = 500
+
+Decisive = tuple[int, ...]
+"""Indices of the literals that a Shape depends on, in order."""
+Template = tuple[Any, ...]
+"""The fields of a Shape after its digest, in order."""
+Key = tuple[Skeleton, Decisive, tuple[bytes, ...]]
+"""The values are those at the places that decide: with others they would mean something else."""
+
+_SLOTS = tuple((Shape.__dict__[field.name].__set__, field.name) for field in fields(Shape))
+_SET_STATUS, _SET_DIGEST, *_SET_OTHERS = (set_slot for set_slot, _ in _SLOTS)
+_template = attrgetter(*(name for _, name in _SLOTS[2:]))
+
+
+class Templates:
+    """Bounded, and safe for many threads."""
+
+    def __init__(self, max_skeletons: int = MAX_SKELETONS, max_bytes: int = MAX_BYTES) -> None:
+        self._by_skeleton: Generations[Skeleton, Template | Decisive] = Generations(
+            max_skeletons, max_bytes // 2, _weigh
+        )
+        self._by_values: Generations[Key, Template] = Generations(
+            max_skeletons, max_bytes // 2, lambda key, template: _weigh(key[0], template)
+        )
+
+    def shape(self, skeleton: Skeleton, text: bytes) -> Shape | None:
+        """The Shape of ``text``, whose skeleton the first argument is, if it can be told."""
+        found = self._by_skeleton.get(skeleton)
+        if found is None:
+            return None
+        if type(found[0]) is int:
+            found = self._by_values.get((skeleton, found, _values(text, found)))
+            if found is None:
+                return None
+        return _shape(text, found)
+
+    def learn(self, skeleton: Skeleton, text: bytes, shape: Shape, decisive: Decisive) -> None:
+        """``shape`` is the full parser's, and depends on no literal but the ``decisive`` ones."""
+        template: Template = _template(shape)
+        known = self._by_skeleton.get(skeleton)
+        if known is not None and type(known[0]) is int:
+            # Other values led to other questions: all of them count from now on.
+            decisive = tuple(sorted({*known, *decisive}))
+        if not decisive:
+            self._by_skeleton.put(skeleton, template)
+            return
+        if known != decisive:
+            self._by_skeleton.put(skeleton, decisive)
+        self._by_values.put((skeleton, decisive, _values(text, decisive)), template)
+
+    def __len__(self) -> int:
+        return len(self._by_skeleton)
+
+    @property
+    def size_bytes(self) -> int:
+        return self._by_skeleton.size_bytes + self._by_values.size_bytes
+
+
+def _shape(text: bytes, template: Template) -> Shape:
+    """As ``Shape(...)``, whose own way to fill a frozen value costs twice this one."""
+    shape = object.__new__(Shape)
+    _SET_STATUS(shape, ParseStatus.PARSED)
+    _SET_DIGEST(shape, sha256(text).hexdigest())
+    for set_slot, value in zip(_SET_OTHERS, template, strict=True):
+        set_slot(shape, value)
+    return shape
+
+
+def _values(text: bytes, decisive: Decisive) -> tuple[bytes, ...]:
+    values = [text[literal.start : literal.end] for literal in literals_in(text)]
+    return tuple(values[index] for index in decisive)
+
+
+def _weigh(skeleton: Skeleton, template: Template | Decisive) -> int:
+    size = sum(map(len, filter(None, skeleton))) + SLOT_BYTES * len(skeleton)
+    redacted, names = template[0], template[3:-2]
+    if isinstance(redacted, int):
+        return size
+    return size + len(redacted) + NAME_BYTES * sum(map(len, names)) + ENTRY_BYTES
