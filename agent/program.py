@@ -34,6 +34,7 @@ from agent.spool import Spool
 from agent.sql.cache import ShapeCache
 from agent.sql.client import ParserClient
 from agent.sql.messages import redact_message
+from agent.sql.skeleton import only_numbers_vary
 from agent.uplink import Greeting, Uplink
 from config import AgentConfig
 from config.systemd import notify, watchdog_seconds
@@ -84,7 +85,7 @@ class Agent:
         self._inbox = Inbox()
         self._clusters = Clusters(config, self._inbox, self._snapshot, source, self._watchdog)
         enrich: Enrich = enricher(identify, self._clusters.superusers)
-        allowances = Allowances(source, _interchangeable) if source else None
+        allowances = Allowances(source, _interchangeable(cache, judge)) if source else None
         self._directory = directory = Directory(
             enrich, allowances.know if allowances else lambda *_: None
         )
@@ -98,7 +99,7 @@ class Agent:
                 self._guard,
                 self._watchdog,
                 allowances,
-                lambda event: cache.get(event.text, time.monotonic()),
+                lambda event: cache.get(event.text),
             )
             if source
             else None
@@ -410,8 +411,11 @@ class Agent:
         self._metrics.watch_catalog(self._clusters.taken_at_seconds)
 
 
-def _interchangeable(text: bytes, shape: Shape) -> bool:
-    return False
+def _interchangeable(cache: ShapeCache, judge: Judge) -> Callable[[bytes], bool]:
+    """Rules that ask how long a text is can tell texts apart that differ in their numbers."""
+    if "statement.text_bytes" in judge.rules.fields:
+        return lambda _: False
+    return lambda text: only_numbers_vary(text) and cache.is_free(text)
 
 
 def boot_id() -> str:

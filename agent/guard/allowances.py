@@ -35,11 +35,11 @@ class Kernel(Protocol):
 
 
 class Allowances:
-    """For one thread. ``interchangeable``: whether texts that differ from this one in the values of
-    numbers alone have the same Shape."""
+    """For one thread. ``interchangeable``: whether what rules see of a text stays the same when
+    numbers in it are replaced by others; asked for texts that are ``plain``."""
 
     def __init__(
-        self, kernel: Kernel, interchangeable: Callable[[bytes, Shape], bool], limit: int = LIMIT
+        self, kernel: Kernel, interchangeable: Callable[[bytes], bool], limit: int = LIMIT
     ) -> None:
         self._kernel = kernel
         self._interchangeable = interchangeable
@@ -76,7 +76,7 @@ class Allowances:
             self._kernel.forget_allowed()
             self._count = 0
         self._count += 1
-        if event.skeleton and plain(event.text) and self._interchangeable(event.text, shape):
+        if event.skeleton and plain(event.text) and self._interchangeable(event.text):
             self._kernel.allow(event.skeleton, known[0], skeleton=True)
         else:
             self._kernel.allow(event.text_key, known[0], skeleton=False)

@@ -58,8 +58,10 @@ def prove(source: EbpfSource, connect: Callable[..., Any]) -> list[Proof]:
         (
             "secure_write",
             True,
-            lambda e: isinstance(e, StatementsExecuted)
-            or (isinstance(e, ResponseSent) and bool(e.completions)),
+            lambda e: (
+                isinstance(e, StatementsExecuted)
+                or (isinstance(e, ResponseSent) and bool(e.completions))
+            ),
         ),
         (
             "pgstat_report_appname",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from agent.sql.generations import Generations
+from agent.sql.skeleton import skeleton_of
 from agent.sql.templates import Templates
 from model.statement import Shape
 
@@ -29,6 +30,12 @@ class ShapeCache:
         )
         self.get = self._shapes.get
         self.put = self._shapes.put
+
+    def is_free(self, text: bytes) -> bool:
+        """Whether texts that differ from this one in the values of literals have its Shape, whatever
+        the values are."""
+        skeleton = skeleton_of(text)
+        return skeleton is not None and self.templates.is_free(skeleton)
 
     def failed(self, text: bytes, now_seconds: float) -> Shape | None:
         """A text that was put as failed, until its time is over."""

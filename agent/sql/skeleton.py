@@ -49,6 +49,7 @@ _LITERAL = re.compile(
     )""",
     re.VERBOSE,
 )
+_NUMBER = re.compile(rb"(?<![\w$.'\"\\\x80-\xff])[0-9]+")
 _KINDS = {None: "FCONST", 1: "ICONST", 3: "SCONST", 4: "C_COMMENT"}
 """By the pattern's group; the others are what stays in the skeleton."""
 
@@ -69,6 +70,14 @@ def literals_in(text: bytes) -> Iterator[Literal]:
         kind = _KINDS.get(match.lastindex)
         if kind is not None:
             yield Literal(kind, match.start(), match.end())
+
+
+def only_numbers_vary(text: bytes) -> bool:
+    """Whether every number that stands alone in ``text`` is a literal that the skeleton leaves out,
+    and nothing else is."""
+    numbers = len(_NUMBER.findall(text))
+    kinds = [literal.kind for literal in literals_in(text)]
+    return len(kinds) == numbers and all(kind in ("ICONST", "FCONST") for kind in kinds)
 
 
 def _is_utf8(text: bytes) -> bool:

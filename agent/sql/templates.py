@@ -71,6 +71,12 @@ class Templates:
             self._by_skeleton.put(skeleton, decisive)
         self._by_values.put((skeleton, decisive, _values(text, decisive)), template)
 
+    def is_free(self, skeleton: Skeleton) -> bool:
+        """Whether all texts with this skeleton have one Shape, as far as is known: no value
+        decides."""
+        found = self._by_skeleton.get(skeleton)
+        return found is not None and type(found[0]) is not int
+
     def __len__(self) -> int:
         return len(self._by_skeleton)
 

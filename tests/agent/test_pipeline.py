@@ -31,6 +31,7 @@ def test_a_refused_statement_is_prevented_also_where_memory_cut_its_text(limits)
             on_change=lambda: None,
             on_verdict=verdicts.append,
             on_statement=lambda *_: None,
+            on_run=lambda *_: None,
             on_lost=lambda _: None,
             on_held=lambda _: None,
         )
