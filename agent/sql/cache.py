@@ -32,8 +32,7 @@ class ShapeCache:
         self.put = self._shapes.put
 
     def is_free(self, text: bytes) -> bool:
-        """Whether texts that differ from this one in the values of literals have its Shape, whatever
-        the values are."""
+        """Whether texts that differ from this one in the values of literals all have its Shape."""
         skeleton = skeleton_of(text)
         return skeleton is not None and self.templates.is_free(skeleton)
 
