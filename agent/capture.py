@@ -22,6 +22,7 @@ from model.event import (
     Lost,
     ResponseSent,
     SessionEnded,
+    SessionSeen,
     StatementStarted,
 )
 
@@ -118,7 +119,10 @@ class Capture:
         directory: Directory,
         guard: Guard | None,
         watchdog: WatchdogLink | None,
+        on_sessions: Callable[[list[SessionSeen]], None] = lambda seen: None,
     ) -> None:
+        """``on_sessions`` must not wait: it is called while backends may be held."""
+        self._on_sessions = on_sessions
         self._source = source
         self._inbox = inbox
         self._directory = directory
@@ -181,6 +185,9 @@ class Capture:
                     self._guard.forget(event.backend)
             out.append(event)
         self._inbox.offer(out)
+        # After the offer: what is found out about a session must not overtake it.
+        if seen := [event for event in events if isinstance(event, SessionSeen)]:
+            self._on_sessions(seen)
 
     def _keep_house(self) -> None:
         self._inbox.overflow.extend(self._source.losses())

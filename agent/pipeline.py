@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from agent.guard.hold import Settled
+from agent.identity import Claims
 from agent.judge import STOPPING, Enrich, Parser
 from agent.sessions import SessionTracker
 from agent.sessions.limits import DEFAULT_LIMITS
@@ -59,8 +60,13 @@ class Pipeline:
         on_held: Callable[[Settled], None],
         on_lost: Callable[[Lost], None],
         send_full_text: bool = False,
+        claims: Claims | None = None,
+        on_session: Callable[[Session], None] = lambda session: None,
     ) -> None:
-        """``on_change``: a statement may have changed the catalog."""
+        """``on_change``: a statement may have changed the catalog. ``claims`` reads who a
+        statement's comment names. ``on_session``: what is known of a session has changed."""
+        self._claims = claims
+        self._on_session = on_session
         self._tracker = tracker
         self._parser = parser
         self._judge = judge
@@ -108,6 +114,10 @@ class Pipeline:
         """The program ends: what has ended is recorded without waiting for its other half."""
         self._record(self._tracker.flush(), now_us)
 
+    def refresh(self, now_us: int) -> None:
+        """What sessions are enriched with has changed."""
+        self._record(self._tracker.refresh(), now_us)
+
     def add_snapshot(self, snapshot: Snapshot) -> None:
         self._builder.add_snapshot(snapshot)
 
@@ -154,6 +164,7 @@ class Pipeline:
         statements = []
         for each in known:
             if isinstance(each, Session):
+                self._on_session(each)
                 self._builder.add_session(each, now_us)
             else:
                 statements.append(each)
@@ -162,7 +173,17 @@ class Pipeline:
         texts = [statement.text for statement in statements]
         shapes = self._parser.shapes(texts, [statement.text_bytes for statement in statements])
         for statement, shape in zip(statements, shapes, strict=True):
-            self._record_statement(statement, shape)
+            self._record_statement(self._claimed(statement), shape)
+
+    def _claimed(self, statement: Statement) -> Statement:
+        """With who sent it, and its trace, as its comment says."""
+        if self._claims is None:
+            return statement
+        _, trace = self._claims.of(statement.text)
+        session = self._claims.session(statement.session, statement.text)
+        if session is statement.session and not trace:
+            return statement
+        return replace(statement, session=session, trace_parent=trace)
 
     def _record_statement(self, statement: Statement, shape: Shape) -> None:
         self._on_statement(statement, shape)

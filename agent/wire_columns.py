@@ -10,9 +10,9 @@ from model.session import Session
 from model.statement import Shape, Statement
 from protos.pgwarden.v1 import uplink_pb2 as pb
 
-ROW_BYTES = 170
-"""The most that the numbers of one row of StatementColumns take: 25 varints."""
-SESSION_ROW_BYTES = 90
+ROW_BYTES = 175
+"""The most that the numbers of one row of StatementColumns take: 26 varints."""
+SESSION_ROW_BYTES = 95
 
 _STATEMENT_NAMES = (
     "cluster_s",
@@ -30,6 +30,7 @@ _STATEMENT_NAMES = (
     "audit_class_s",
     "audit_objects_s",
     "rule_s",
+    "trace_parent_s",
 )
 _STATEMENT_NUMBERS = (
     "id",
@@ -52,6 +53,7 @@ _SESSION_NAMES = (
     "identity_kind_s",
     "identity_name_s",
     "identity_evidence_s",
+    "origin_s",
 )
 _SESSION_NUMBERS = (
     "pid",
@@ -188,6 +190,7 @@ def statement_names(statement: Statement, error_message: str, rule: str) -> tupl
         audit.audit_class if audit else "",
         ",".join(audit.objects) if audit else "",
         rule,
+        statement.trace_parent,
     )
 
 
@@ -201,6 +204,7 @@ def session_names(session: Session) -> tuple[str, ...]:
         session.identity.kind,
         session.identity.name,
         "; ".join(session.identity.evidence),
+        str(session.origin),
     )
 
 

@@ -62,7 +62,7 @@ def sessions(json: JsonOption = False, config: ConfigOption = None) -> None:
     columns = {
         "pid": "pid", "identity": "identity_name", "kind": "identity_kind", "user": "user_name",
         "database": "database", "application": "application_name", "from": "client_address",
-        "cluster": "cluster", "agent": "agent",
+        "cluster": "cluster", "agent": "agent", "sure": "identity_confidence", "origin": "origin",
     }  # fmt: skip
     table = Table(*columns, box=None, header_style="bold")
     for row in rows:

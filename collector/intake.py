@@ -101,6 +101,7 @@ def _statements(batch: pb.Batch, agent: str) -> pl.DataFrame | None:
         "audit_class": text(columns.audit_class_s),
         "audit_objects": text(columns.audit_objects_s),
         "rule": text(columns.rule_s),
+        "trace_parent": text(_later(columns.trace_parent_s, rows)),
     }
     return pl.DataFrame({**known, **shaped.to_dict()}).select(list(schema.STATEMENTS.dtypes))
 
@@ -128,6 +129,7 @@ def _sessions(batch: pb.Batch, agent: str) -> pl.DataFrame | None:
         "identity_evidence": text(columns.identity_evidence_s),
         "ended_at": ended.set(ended.cast(pl.Int64) == 0, None),
         "seen_at": _time(columns.seen_at_us, "seen_at_us"),
+        "origin": text(_later(columns.origin_s, rows)),
     }
     return pl.DataFrame(known)
 
@@ -180,9 +182,18 @@ _SPLIT = pl.col(_LISTS).str.split(_SEPARATOR).fill_null(pl.lit([], dtype=schema.
 def _length(columns: "pb.StatementColumns | pb.SessionColumns") -> int:
     """Rows; every column must have as many."""
     lengths = {field.name: len(getattr(columns, field.name)) for field in columns.DESCRIPTOR.fields}
+    lengths = {name: n for name, n in lengths.items() if n or name not in _LATER}
     if len(set(lengths.values())) > 1:
         raise PoisonError(f"columns of different lengths: {lengths}")
     return next(iter(lengths.values()))
+
+
+_LATER = frozenset(("trace_parent_s", "origin_s"))
+"""Columns that older agents, and batches that waited in a spool, do not have."""
+
+
+def _later(values: Sequence[int], rows: int) -> Sequence[int]:
+    return values or [0] * rows
 
 
 def _interned(strings: Sequence[str]) -> Callable[[Sequence[int]], pl.Series]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from model.session import BackendKey
+from model.session import BackendKey, Peer
 
 
 class Protocol(StrEnum):
@@ -33,6 +33,15 @@ class ApplicationNamed:
     at_ns: int
     backend: BackendKey
     application_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionExplained:
+    """The other end of a connection was looked at; what is empty in ``peer`` says nothing."""
+
+    at_ns: int
+    backend: BackendKey
+    peer: Peer
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +141,7 @@ class Lost:
 Event = (
     SessionSeen
     | ApplicationNamed
+    | SessionExplained
     | SessionEnded
     | StatementStarted
     | ResponseSent

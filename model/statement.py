@@ -104,3 +104,5 @@ class Statement:
     protocol: Protocol = Protocol.QUERY
     parent_id: int = 0
     audit: Audit | None = None
+    trace_parent: str = ""
+    """W3C Trace Context of the request that sent it, if its comment names one."""
