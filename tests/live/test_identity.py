@@ -152,6 +152,26 @@ def test_psycopg_over_tcp_loopback_is_found_with_its_script(running, tmp_path):
         end(client)
 
 
+def test_psql_under_an_ai_assistant_is_the_assistants(running, tmp_path):
+    assistant = tmp_path / "claude"
+    shutil.copy("/bin/bash", assistant)
+    psql = running.cluster.binary.parent / "psql"
+    client = start(
+        [assistant, "-c", f"{psql} -XAt; exit"],
+        env=os.environ
+        | {"PGHOST": str(running.cluster.sockets), "PGPORT": str(running.cluster.port)}
+        | {"PGUSER": "app", "PGDATABASE": "postgres"},
+    )
+    try:
+        client.stdin.write("SELECT pg_backend_pid();\n")
+        client.stdin.flush()
+        row = session(running, int(client.stdout.readline()))
+        assert (row["identity_kind"], row["identity_name"]) == ("ai_agent", "claude")
+        assert "was started under 'claude', an AI assistant" in row["identity_evidence"]
+    finally:
+        end(client)
+
+
 def test_a_client_certificate_names_its_owner(running, certificates):
     files = certificates.issue("billing")
     files.key.chmod(0o600)
@@ -235,6 +255,23 @@ def test_behind_a_pooler_the_pooler_is_the_origin_and_comments_say_who(running, 
     )
     told = {row["trace_parent"]: (row["identity_kind"], row["identity_name"]) for row in rows}
     assert told == {TRACE: ("service", "billing"), OTHER_TRACE: ("ai_agent", "my-langchain")}
+
+
+def test_without_ebpf_the_log_is_enough_to_find_the_process(cluster):
+    with (
+        Running(cluster, {"agent": {"capture": {"ebpf": False}}}) as up,
+        cluster.connect(user="app", sslmode="disable") as connection,
+    ):
+
+        def found():
+            connection.execute("SELECT 1")
+            return up.sql(
+                "SELECT * FROM sessions WHERE origin LIKE 'process%' "
+                f"AND pid = {connection.info.backend_pid}"
+            )
+
+        (row,) = up.wait(found, "the session has an origin")
+    assert f"pid {os.getpid()} " in row["origin"]
 
 
 def test_an_address_map_that_changes_is_in_force_for_open_sessions(running, addresses):
