@@ -179,10 +179,10 @@ class Pipeline:
         """With who sent it, and its trace, as its comment says."""
         if self._claims is None:
             return statement
-        _, trace = self._claims.of(statement.text)
-        session = self._claims.session(statement.session, statement.text)
-        if session is statement.session and not trace:
+        clue, trace = self._claims.of(statement.text)
+        if clue is None and not trace:
             return statement
+        session = self._claims.applied(statement.session, clue)
         return replace(statement, session=session, trace_parent=trace)
 
     def _record_statement(self, statement: Statement, shape: Shape) -> None:

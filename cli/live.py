@@ -60,12 +60,15 @@ def sessions(json: JsonOption = False, config: ConfigOption = None) -> None:
             typer.echo(orjson.dumps(row).decode())
         return
     columns = {
-        "pid": "pid", "identity": "identity_name", "kind": "identity_kind", "user": "user_name",
+        "pid": "pid", "identity": "identity_name", "kind": "identity_kind",
+        "sure": "identity_confidence", "user": "user_name",
         "database": "database", "application": "application_name", "from": "client_address",
-        "cluster": "cluster", "agent": "agent", "sure": "identity_confidence", "origin": "origin",
+        "cluster": "cluster", "agent": "agent", "origin": "origin",
     }  # fmt: skip
     table = Table(*columns, box=None, header_style="bold")
     for row in rows:
+        sure = row.get("identity_confidence")
+        row["identity_confidence"] = f"{sure:.2f}" if sure else ""
         table.add_row(*(printable(str(row.get(name) or "")) for name in columns.values()))
     out.print(table)
 

@@ -40,13 +40,22 @@ class Claims:
     def __init__(self, keys: Mapping[str, IdentityKind] = DEFAULT_KEYS) -> None:
         self._keys = tuple(keys.items())
         self._claim = lru_cache(CACHED_COMMENTS)(self._read)
+        self._last: tuple[Session, Clue | None, Session] | None = None
 
     def session(self, session: Session, text: bytes) -> Session:
         """``session`` with the identity of whoever sends this statement."""
-        clue, _ = self.of(text)
+        return self.applied(session, self.of(text)[0])
+
+    def applied(self, session: Session, clue: Clue | None) -> Session:
         if clue is None:
             return session
-        return replace(session, identity=claimed(session, clue))
+        # A client mostly repeats itself, and a new Session costs more than all the rest.
+        last = self._last
+        if last is not None and last[0] is session and last[1] == clue:
+            return last[2]
+        told = replace(session, identity=claimed(session, clue))
+        self._last = (session, clue, told)
+        return told
 
     def of(self, text: bytes) -> Claim:
         comment = comment_of(text)

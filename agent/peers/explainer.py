@@ -30,8 +30,9 @@ WAIT_SECONDS = 0.5
 RETRY_SECONDS = 0.3
 TLS_ATTEMPTS = 3
 """A session is seen a moment before the server shows it in its views."""
+ROUND_SECONDS = 0.3
 REST_SHARE = 4
-"""After work it rests so many times as long, at most a second: a fifth of a core at most."""
+"""After a round it rests so many times as long: it takes a fifth of a core at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,8 @@ class Explainer:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            self._wake.wait(RETRY_SECONDS if self._unanswered else WAIT_SECONDS)
+            if not self._waiting:
+                self._wake.wait(RETRY_SECONDS if self._unanswered else WAIT_SECONDS)
             self._wake.clear()
             began = time.monotonic()
             try:
@@ -98,17 +100,18 @@ class Explainer:
                 self._count("process", f"error_{type(error).__name__}")
                 where = "".join(traceback.format_tb(error.__traceback__)[-3:])
                 log.error("explainer.failed", error=type(error).__name__, where=where)
-            self._stop.wait(min(1.0, (time.monotonic() - began) * REST_SHARE))
+            self._stop.wait((time.monotonic() - began) * REST_SHARE)
         if self._certificates is not None:
             self._certificates.close()
 
     def work(self) -> None:
-        """One round over what waits."""
-        while self._waiting and not self._stop.is_set():
-            batch = [self._waiting.popleft() for _ in range(min(BATCH, len(self._waiting)))]
-            for question in batch:
-                self._find_process(question)
-            self._ask_servers([(1, question) for question in batch])
+        """One round over what waits, or a part of it."""
+        batch: list[Question] = []
+        until = time.monotonic() + ROUND_SECONDS
+        while self._waiting and len(batch) < BATCH and time.monotonic() < until:
+            batch.append(self._waiting.popleft())
+            self._find_process(batch[-1])
+        self._ask_servers([(1, question) for question in batch])
         now = time.monotonic()
         due = []
         while self._unanswered and self._unanswered[0][0] <= now:

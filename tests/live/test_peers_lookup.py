@@ -83,6 +83,28 @@ def test_a_pid_that_belongs_to_another_process_by_now_finds_nobody(connected):
     assert reason(BackendKey(2**22, key.started_at_us), local) is Missing.GONE
 
 
+def test_a_client_in_a_network_namespace_of_its_own_is_found_through_a_unix_socket(cluster):
+    psql = cluster.binary.parent / "psql"
+    dsn = cluster.dsn(host=str(cluster.sockets))
+    client = subprocess.Popen(
+        ["unshare", "--net", psql, "-XAt", dsn],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        client.stdin.write(
+            "SELECT pid, (extract(epoch FROM backend_start) * 1000000)::bigint"
+            " FROM pg_stat_activity WHERE pid = pg_backend_pid();\n"
+        )
+        client.stdin.flush()
+        key = BackendKey(*map(int, client.stdout.readline().split("|")))
+        found = Lookup().find(key, local=True)
+        assert (found.pid, found.command) == (client.pid, "psql …")
+    finally:
+        client.stdin.close()
+        client.stdout.close()
+        client.wait(10)
+
+
 def test_an_account_without_rights_is_denied_and_says_so(connected):
     key, _ = connected
     done = subprocess.run(
