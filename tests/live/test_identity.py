@@ -127,8 +127,8 @@ def test_psql_on_a_unix_socket_is_found_with_its_account_and_its_process(running
         assert f"process {psql.pid} of {account} runs psql" in row["identity_evidence"]
         assert uid > 0
         assert "hunter2" not in json.dumps(row)
-        shown = running.pgwarden("sessions").stdout
-        assert f"process pid {psql.pid}" in shown
+        shown = running.pgwarden("sessions", "--why").stdout
+        assert f"    process {psql.pid} of {account} runs psql" in shown
     finally:
         end(psql)
 
