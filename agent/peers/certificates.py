@@ -23,16 +23,21 @@ class CertificatesUnknownError(Exception):
     """The server could not be asked; the message is a label of a metric."""
 
 
+IDLE_SECONDS = 10.0
+"""A connection that stays would hold up a server that is told to stop once its clients are gone."""
+
+
 @dataclass(slots=True)
 class _Server:
     connection: psycopg.Connection[Any] | None = None
+    used_at: float = 0.0
     silent_until: float = 0.0
     reason: str = ""
 
 
 class Certificates:
-    """One connection for each server, kept: to make one for each session would make sessions of
-    our own without end. Not for use by several threads."""
+    """One connection for each server, kept while there are questions: one for each question would
+    itself be a new session to ask about. Not for use by several threads."""
 
     def __init__(self, connect: Connect) -> None:
         """``connect(cluster)`` gives an autocommit connection. Raises psycopg.Error."""
@@ -54,6 +59,13 @@ class Certificates:
             self._rest(server, "no_login")
             raise CertificatesUnknownError("no_login") from None
 
+    def close_idle(self) -> None:
+        for server in self._servers.values():
+            idle = time.monotonic() - server.used_at > IDLE_SECONDS
+            if server.connection is not None and idle:
+                server.connection.close()
+                server.connection = None
+
     def close(self) -> None:
         for server in self._servers.values():
             if server.connection is not None:
@@ -67,6 +79,7 @@ class Certificates:
                 server.connection.execute("SET idle_session_timeout = 0")
             server.connection.execute("SET statement_timeout = '2s'")
             server.connection.execute("SET lock_timeout = '500ms'")
+        server.used_at = time.monotonic()
         return server.connection
 
     def _read(

@@ -5,6 +5,7 @@ Nobody waits for it: ``ask`` never blocks, and what it finds comes back as an ev
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 import traceback
@@ -109,8 +110,9 @@ class Explainer:
         batch: list[Question] = []
         until = time.monotonic() + ROUND_SECONDS
         while self._waiting and len(batch) < BATCH and time.monotonic() < until:
-            batch.append(self._waiting.popleft())
-            self._find_process(batch[-1])
+            question = self._waiting.popleft()
+            if not self._find_process(question):
+                batch.append(question)
         self._ask_servers([(1, question) for question in batch])
         now = time.monotonic()
         due = []
@@ -120,11 +122,14 @@ class Explainer:
         self._ask_servers(due)
         while len(self._known) > KNOWN:
             self._known.popitem(last=False)
+        if self._certificates is not None:
+            self._certificates.close_idle()
         self._idle()
 
-    def _find_process(self, question: Question) -> None:
+    def _find_process(self, question: Question) -> bool:
+        """True when it is ourselves: of those no server needs to be asked."""
         if self._lookup is None:
-            return
+            return False
         try:
             local = question.client_address == LOCAL
             peer = Peer(process=self._lookup.find(question.backend, local=local))
@@ -133,6 +138,7 @@ class Explainer:
             self._count("process", missing.reason.value)
             peer = Peer(missing=str(missing))
         self._explain(question, peer)
+        return peer.process is not None and peer.process.pid == os.getpid()
 
     def _ask_servers(self, questions: list[tuple[int, Question]]) -> None:
         """All of one server at once."""

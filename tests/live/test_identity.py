@@ -290,6 +290,18 @@ def test_an_address_map_that_changes_is_in_force_for_open_sessions(running, addr
         assert "the address map of before is in force" in agents
 
 
+def test_the_agent_keeps_no_connection_of_its_own_open(running):
+    def own():
+        # Not by TCP: of a new TCP session the agent would ask the server.
+        with running.cluster.connect(host=str(running.cluster.sockets)) as connection:
+            return connection.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'pgwarden'"
+                " AND backend_start < now() - interval '12 seconds'"
+            ).fetchone()[0]
+
+    running.wait(lambda: own() == 0, "no old connection of the agent", timeout=30)
+
+
 def test_what_was_looked_at_is_counted(running):
     metrics = running.metrics(running.agent_port)
     found = 'pgwarden_agent_origins_total{result="found",subject="process"}'
