@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from agent.identity.clues import UNKNOWN, Clue
-from agent.identity.signatures import SIGNATURES, USER_SIGNATURES
+from agent.identity.signatures import USER_SIGNATURES
 from model.session import Session
 
 CONFIDENCE = 0.95
@@ -25,10 +25,8 @@ def certificate_clues(session: Session) -> Iterator[Clue]:
     evidence = f"TLS client certificate of {subject!r}, verified by the server"
     if len(subject.encode("utf-8", "replace")) >= SUBJECT_BYTES:
         name, evidence = subject, f"{evidence}, cut by it to {SUBJECT_BYTES} bytes"
-    kind = next(
-        (each.kind for each in (*SIGNATURES, *USER_SIGNATURES) if each.pattern.search(name)),
-        UNKNOWN,
-    )
+    # By the words for logins: a person may have the name of a product.
+    kind = next((each.kind for each in USER_SIGNATURES if each.pattern.search(name)), UNKNOWN)
     yield Clue(kind, name, CONFIDENCE, evidence, proven=True)
 
 

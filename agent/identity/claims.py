@@ -91,6 +91,8 @@ def claimed(session: Session, clue: Clue) -> Identity:
 
 
 def _kind(kind: IdentityKind, value: str) -> IdentityKind:
-    """An application that calls itself an AI tool is taken at its word."""
+    """An application that calls itself an AI tool is taken at its word; people may be called so."""
+    if kind is not IdentityKind.SERVICE:
+        return kind
     named_ai = any(each.kind is AI and each.pattern.search(value) for each in SIGNATURES)
     return AI if named_ai else kind

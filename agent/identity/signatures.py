@@ -89,7 +89,7 @@ SIGNATURES = (
 """By application_name; the first of its kind counts."""
 
 USER_SIGNATURES = (
-    _word("ai|llm|ai_?agent|copilot|assistant", AI, "an AI agent's login", 0.4),
+    _word("ai|llm|mcp|ai_?agent|copilot|assistant", AI, "an AI agent's login", 0.4),
     _word("svc|service|app|application|etl|job|worker|cron|bot", SERVICE, "a service's login", 0.3),
 )
 """By the name of the login."""

@@ -48,6 +48,7 @@ def test_the_first_configured_key_that_is_there_counts():
 def test_an_application_that_calls_itself_an_ai_tool_is_taken_at_its_word():
     assert told(session(), application="shop-mcp-server").kind is AI
     assert told(session(user="alice", application_name="psql"), agent="helper").kind is AI
+    assert told(session(), user="claude").kind is HUMAN, "people are called so as well"
 
 
 def test_a_comment_never_raises_the_confidence_in_a_session():

@@ -57,6 +57,7 @@ def test_a_certificate_proves_a_name_and_its_kind_comes_from_elsewhere():
     with_psql = certified("/CN=alice", user="x", application_name="psql")
     assert (with_psql.kind, with_psql.name) == (HUMAN, "alice")
     assert certified("/CN=shop-mcp-server").kind is AI
+    assert certified("/CN=claude.monet").kind is UNKNOWN, "people are called so as well"
 
 
 def test_a_subject_that_postgresql_has_cut_gives_no_common_name():
