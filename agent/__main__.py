@@ -12,21 +12,19 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
-from dataclasses import replace
 
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 import structlog
 
 from agent.channel import AddressError, check_address
-from agent.identity import IdentityError, IdentityMap, IdentityRule
+from agent.identities import identities
+from agent.identity import IdentityError
 from agent.program import Agent, MetricsPortError
 from agent.spool import SpoolError
 from config import AgentConfig
 from config.program import start_program
 from config.systemd import notify
-from model.session import Session
 from rules import DEFAULT_PACKS, Judge, RuleError, RuleSet
 
 log = structlog.get_logger(__name__)
@@ -46,7 +44,7 @@ def run(config: AgentConfig) -> int:
     try:
         rules = RuleSet.load(config.rules.packs or [DEFAULT_PACKS], config.rules.vars)
         judge = Judge(rules, JUDGED_TEXTS)
-        identify = identifier(config)
+        who = identities(config)
         check_address(config.collector, config.tls)
     except (RuleError, IdentityError, AddressError) as error:
         log.error("configuration.bad", problem=str(error))
@@ -56,7 +54,7 @@ def run(config: AgentConfig) -> int:
         signal.signal(number, lambda *_: stop.set())
     try:
         config.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        agent = Agent(config, judge, identify)
+        agent = Agent(config, judge, who)
     except (SpoolError, OSError) as error:
         log.error("agent.cannot_start", problem=str(error))
         return BROKEN
@@ -71,14 +69,6 @@ def run(config: AgentConfig) -> int:
         notify(stopping=True)
         agent.stop()
     return 0 if good else BROKEN
-
-
-def identifier(config: AgentConfig) -> Callable[[Session], Session]:
-    """Raises IdentityError for a pattern that cannot be used."""
-    known = IdentityMap(
-        tuple(IdentityRule(**entry.model_dump(exclude_none=True)) for entry in config.identities)
-    )
-    return lambda session: replace(session, identity=known.identify(session))
 
 
 def keep_heap_small() -> None:

@@ -23,6 +23,7 @@ from model.event import (
     Lost,
     ResponseSent,
     SessionEnded,
+    SessionSeen,
     StatementsExecuted,
     StatementStarted,
 )
@@ -135,11 +136,14 @@ class Capture:
         watchdog: WatchdogLink | None,
         allowances: Allowances | None = None,
         shape_of: Callable[[StatementStarted], Shape | None] = lambda _: None,
+        on_sessions: Callable[[list[SessionSeen]], None] = lambda seen: None,
     ) -> None:
         """``allowances``: what need not be held again is told there; ``shape_of`` answers from
-        memory what a statement is that has just been judged."""
+        memory what a statement is that has just been judged. ``on_sessions`` must not wait: it is
+        called while backends may be held."""
         self._allowances = allowances
         self._shape_of = shape_of
+        self._on_sessions = on_sessions
         self._source = source
         self._inbox = inbox
         self._directory = directory
@@ -206,6 +210,9 @@ class Capture:
                         self._allowances.forget(event.backend)
             out.append(event)
         self._inbox.offer(out)
+        # After the offer: what is found out about a session must not overtake it.
+        if seen := [event for event in events if isinstance(event, SessionSeen)]:
+            self._on_sessions(seen)
         fill = self._inbox.fill
         if fill >= PRESSED or fill <= RELIEVED:
             self._source.press(fill >= PRESSED)

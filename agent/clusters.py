@@ -255,6 +255,13 @@ class Clusters:
             words["dbname"] = database
         return psycopg.connect(conninfo(base, words), autocommit=True)
 
+    def connect_to(self, name: str) -> psycopg.Connection[tuple[object, ...]]:
+        """By the cluster's name. Raises psycopg.Error."""
+        for watched in self.all():
+            if watched.cluster.name == name:
+                return self.connect(watched.cluster)
+        raise psycopg.OperationalError(f"{name} is not watched any more")
+
     def _follow_log(self, watched: Watched) -> None:
         if self._source is not None:
             watched.attached.wait(ATTACH_SECONDS)

@@ -7,8 +7,17 @@ from dataclasses import replace
 from typing import Protocol
 
 from agent.guard.hold import ALLOW, Decision, DecisionKind
-from model.event import ApplicationNamed, Event, SessionEnded, SessionSeen, StatementStarted
-from model.session import BackendKey, Session
+from agent.identity import Claims
+from agent.sessions.known import explained
+from model.event import (
+    ApplicationNamed,
+    Event,
+    SessionEnded,
+    SessionExplained,
+    SessionSeen,
+    StatementStarted,
+)
+from model.session import BackendKey, Peer, Session
 from model.statement import Shape
 from model.verdict import RuleAction
 from rules import Judge, Match, View, decide
@@ -49,12 +58,16 @@ class Directory:
                         application_name=name,
                         client_address=event.client_address,
                         client_port=event.client_port,
+                        peer=known.peer if known else Peer(),
                     ),
                     event.naming,
                 )
             case ApplicationNamed():
                 session = self._sessions.get(event.backend) or Session(key=event.backend)
                 self._keep(replace(session, application_name=event.application_name), event.naming)
+            case SessionExplained():
+                if known := self._sessions.get(event.backend):
+                    self._keep(explained(known, event.peer), self._namings[event.backend])
             case SessionEnded():
                 self._sessions.pop(event.backend, None)
                 self._namings.pop(event.backend, None)
@@ -77,9 +90,17 @@ class Directory:
 class GuardJudge:
     """Answers the guard's question about one held statement."""
 
-    def __init__(self, directory: Directory, parser: Parser, judge: Callable[[], Judge]) -> None:
-        """``judge`` is asked each time: rules may be exchanged while we run."""
+    def __init__(
+        self,
+        directory: Directory,
+        parser: Parser,
+        judge: Callable[[], Judge],
+        claims: Claims | None = None,
+    ) -> None:
+        """``judge`` is asked each time: rules may be exchanged while we run. ``claims`` reads who
+        a statement's comment names; None: comments name nobody."""
         self._directory = directory
+        self._claims = claims
         self._parser = parser
         self._judge = judge
 
@@ -99,6 +120,8 @@ class GuardJudge:
 
     def _view(self, event: StatementStarted, shape: Shape) -> View:
         session = self._directory.session(event.backend)
+        if self._claims is not None:
+            session = self._claims.session(session, event.text)
         return View(shape, session, event.text_bytes, event.protocol)
 
 

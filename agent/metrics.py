@@ -53,6 +53,9 @@ class AgentMetrics:
             registry=self.registry,
         )
         self._canary = self._gauge("probe_canary_ok", "1: the canary passed this probe", "probe")
+        self._origins = self._counter(
+            "origins", "Looks at the other end of a connection", "subject", "result"
+        )
         self._capture = self._gauge("capture_up", "1: this source delivers", "source")
         self._restarts.inc(0)
         for source in (Source.EBPF, Source.PGAUDIT, Source.BOTH):
@@ -86,6 +89,10 @@ class AgentMetrics:
     def held(self, seconds: float) -> None:
         """A hold that ended; most end with no rule matched and so without a verdict."""
         self._hold.observe(seconds)
+
+    def origin(self, subject: str, result: str) -> None:
+        """``subject`` is process or certificate; ``result`` found, or why not."""
+        self._origins.labels(subject, self._reason(result)).inc()
 
     def canary(self, probe: str, *, ok: bool) -> None:
         self._canary.labels(self._probe(probe)).set(ok)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from agent.guard.hold import Settled
+from agent.identity import Claims
 from agent.judge import STOPPING, Enrich, Parser
 from agent.sessions import SessionTracker
 from agent.sessions.limits import DEFAULT_LIMITS
@@ -31,6 +32,7 @@ BEFORE_EXECUTION = ("0A", "22", "25", "26", "34", "3D", "3F", "42")
 REFUSED_BY_SERVER = "the server itself refused it"
 
 
+Told = TypeVar("Told", Statement, StatementRun)
 _HoldKey: TypeAlias = tuple[BackendKey, bytes, int]
 
 
@@ -60,8 +62,13 @@ class Pipeline:
         on_held: Callable[[Settled], None],
         on_lost: Callable[[Lost], None],
         send_full_text: bool = False,
+        claims: Claims | None = None,
+        on_session: Callable[[Session], None] = lambda session: None,
     ) -> None:
-        """``on_change``: a statement may have changed the catalog."""
+        """``on_change``: a statement may have changed the catalog. ``claims`` reads who a
+        statement's comment names. ``on_session``: what is known of a session has changed."""
+        self._claims = claims
+        self._on_session = on_session
         self._tracker = tracker
         self._parser = parser
         self._judge = judge
@@ -110,6 +117,10 @@ class Pipeline:
         """The program ends: what has ended is recorded without waiting for its other half."""
         self._record(self._tracker.flush(), now_us)
 
+    def refresh(self, now_us: int) -> None:
+        """What sessions are enriched with has changed."""
+        self._record(self._tracker.refresh(), now_us)
+
     def add_snapshot(self, snapshot: Snapshot) -> None:
         self._builder.add_snapshot(snapshot)
 
@@ -156,6 +167,7 @@ class Pipeline:
         statements: list[Statement | StatementRun] = []
         for each in known:
             if isinstance(each, Session):
+                self._on_session(each)
                 self._builder.add_session(each, now_us)
             else:
                 statements.append(each)
@@ -165,9 +177,9 @@ class Pipeline:
         shapes = self._parser.shapes(texts, [_text_bytes(statement) for statement in statements])
         for statement, shape in zip(statements, shapes, strict=True):
             if isinstance(statement, StatementRun):
-                self._record_run(statement, shape)
+                self._record_run(self._claimed(statement), shape)
             else:
-                self._record_statement(statement, shape)
+                self._record_statement(self._claimed(statement), shape)
 
     def _record_run(self, run: StatementRun, shape: Shape) -> None:
         """What is the same for all is done once; where a rule matches, each has its own verdict."""
@@ -190,6 +202,16 @@ class Pipeline:
         if not self._send_full_text:
             return shape
         return replace(shape, redacted_text=text.decode("utf-8", "backslashreplace"))
+
+    def _claimed(self, statement: Told) -> Told:
+        """With who sent it, and its trace, as its comment says."""
+        if self._claims is None:
+            return statement
+        clue, trace = self._claims.of(statement.text)
+        if clue is None and not trace:
+            return statement
+        session = self._claims.applied(statement.session, clue)
+        return replace(statement, session=session, trace_parent=trace)
 
     def _record_statement(self, statement: Statement, shape: Shape) -> None:
         self._on_statement(statement, shape)

@@ -17,10 +17,13 @@ import structlog
 from agent.canary import Canary
 from agent.capture import Capture, Inbox
 from agent.clusters import APPLICATION_NAME, Clusters
+from agent.explaining import Explaining
 from agent.guard.actions import Actions
 from agent.guard.allowances import Allowances
 from agent.guard.hold import Guard, OnTimeout
 from agent.guard.watchdog_link import WatchdogError, WatchdogLink
+from agent.identities import Identities
+from agent.identity import Claims
 from agent.judge import Directory, Enrich, GuardJudge
 from agent.metrics import AgentMetrics
 from agent.pipeline import Pipeline, enricher
@@ -61,9 +64,7 @@ class MetricsPortError(Exception):
 
 
 class Agent:
-    def __init__(
-        self, config: AgentConfig, judge: Judge, identify: Callable[[Session], Session]
-    ) -> None:
+    def __init__(self, config: AgentConfig, judge: Judge, who: Identities) -> None:
         self._config = config
         self._mode = config.guard.mode
         self._degraded: list[str] = []
@@ -84,13 +85,16 @@ class Agent:
             self._degraded.append("nothing is held: a rule can only refuse what eBPF captures")
         self._inbox = Inbox()
         self._clusters = Clusters(config, self._inbox, self._snapshot, source, self._watchdog)
-        enrich: Enrich = enricher(identify, self._clusters.superusers)
+        enrich: Enrich = enricher(who.map.session, self._clusters.superusers)
         allowances = Allowances(source, _interchangeable(cache, judge)) if source else None
         self._directory = directory = Directory(
             enrich, allowances.know if allowances else lambda *_: None
         )
-        self._guard = self._make_guard(source, directory, lambda: judge)
+        self._guard = self._make_guard(source, directory, lambda: judge, who.claims)
         self._source = source
+        self._explaining = explaining = Explaining(
+            config, who, self._clusters, self._inbox, directory, self._metrics.origin
+        )
         self._capture = (
             Capture(
                 source,
@@ -100,6 +104,7 @@ class Agent:
                 self._watchdog,
                 allowances,
                 lambda event: cache.get(event.text),
+                explaining.seen,
             )
             if source
             else None
@@ -118,6 +123,8 @@ class Agent:
             on_held=lambda settled: self._metrics.held(settled.held_us / 1e6),
             on_lost=self._count_lost,
             send_full_text=config.send_full_text,
+            claims=who.claims,
+            on_session=explaining.session,
         )
         self._spool = Spool(
             config.state_dir / "spool.db",
@@ -157,6 +164,7 @@ class Agent:
         self._uplink.start()
         if self._capture is not None:
             self._capture.start()
+        self._explaining.start(self._capture, self._recorder, self._pipeline)
         self._clusters.rescan(self._capture)
         self._look_after_parts()
 
@@ -230,6 +238,7 @@ class Agent:
     def stop(self) -> None:
         """Probes first, so that nothing is held; then what was seen is made durable and sent."""
         self._clusters.stop_catalogs()
+        self._explaining.stop()
         if self._capture is not None and self._capture.alive:
             self._capture.stop()
         if self._source is not None:
@@ -302,12 +311,16 @@ class Agent:
             return None
 
     def _make_guard(
-        self, source: EbpfSource | None, directory: Directory, judge: Callable[[], Judge]
+        self,
+        source: EbpfSource | None,
+        directory: Directory,
+        judge: Callable[[], Judge],
+        claims: Claims,
     ) -> Guard | None:
         if source is None or self._guard_parser is None or self._watchdog is None:
             return None
         guard = self._config.guard
-        guard_judge = GuardJudge(directory, self._guard_parser, judge)
+        guard_judge = GuardJudge(directory, self._guard_parser, judge, claims)
         return Guard(
             guard_judge,
             self._clusters.servers,
@@ -364,6 +377,7 @@ class Agent:
     def _lacks(self) -> list[str]:
         """What does not work, one sentence each."""
         guard = [self._capture.problem] if self._capture and self._capture.problem else []
+        guard += self._explaining.problems()
         return [*self._degraded, *guard, *self._clusters.problems(), *sorted(self._silent)]
 
     def _ebpf_up(self) -> bool:

@@ -10,9 +10,9 @@ from model.session import Session
 from model.statement import Shape, Statement, StatementRun
 from protos.pgwarden.v1 import uplink_pb2 as pb
 
-ROW_BYTES = 195
-"""The most that the numbers of one row of StatementColumns take: 29 varints."""
-SESSION_ROW_BYTES = 90
+ROW_BYTES = 200
+"""The most that the numbers of one row of StatementColumns take: 30 varints."""
+SESSION_ROW_BYTES = 95
 
 _STATEMENT_NAMES = (
     "cluster_s",
@@ -32,6 +32,7 @@ _STATEMENT_NAMES = (
     "rule_s",
     "transaction_s",
     "durations_s",
+    "trace_parent_s",
 )
 _STATEMENT_NUMBERS = (
     "id",
@@ -56,6 +57,7 @@ _SESSION_NAMES = (
     "identity_kind_s",
     "identity_name_s",
     "identity_evidence_s",
+    "origin_s",
 )
 _SESSION_NUMBERS = (
     "pid",
@@ -233,6 +235,7 @@ def statement_names(
         rule,
         statement.transaction,
         ",".join(map(str, statement.durations)),
+        statement.trace_parent,
     )
 
 
@@ -246,6 +249,7 @@ def session_names(session: Session) -> tuple[str, ...]:
         session.identity.kind,
         session.identity.name,
         "; ".join(session.identity.evidence),
+        str(session.origin),
     )
 
 

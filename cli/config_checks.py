@@ -7,9 +7,9 @@ from functools import partial
 
 import psycopg
 
-from agent.__main__ import identifier
 from agent.channel import AddressError, check_address, unreadable
 from agent.clusters import conninfo
+from agent.identities import identities
 from agent.identity import IdentityError
 from collector import server
 from collector.alerts import alert_problems
@@ -27,7 +27,7 @@ def _of_agent(config: AgentConfig) -> Iterator[str]:
         RuleSet.load(config.rules.packs or [DEFAULT_PACKS], config.rules.vars)
     except RuleError as error:
         yield from (f"agent.rules: {problem}" for problem in error.problems)
-    yield from _refusal("agent.identities", partial(identifier, config), IdentityError)
+    yield from _refusal("agent.identities", partial(identities, config), IdentityError)
     yield from _refusal(
         "agent.collector", partial(check_address, config.collector, config.tls), AddressError
     )

@@ -8,6 +8,7 @@ from typing import Annotated
 import orjson
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from cli.context import ConfigOption, Exit, JsonOption, err, fail, out, printable, read_config
 from cli.lines import line
@@ -50,7 +51,11 @@ def tail(
                 return
 
 
-def sessions(json: JsonOption = False, config: ConfigOption = None) -> None:
+def sessions(
+    why: Annotated[bool, typer.Option("--why", help="With the evidence of each identity.")] = False,
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
     """Who is connected now."""
     with operator(read_config(config)) as stub:
         reply = stub.Sessions(operator_pb2.SessionsRequest(), timeout=DEADLINE_SECONDS)
@@ -60,14 +65,24 @@ def sessions(json: JsonOption = False, config: ConfigOption = None) -> None:
             typer.echo(orjson.dumps(row).decode())
         return
     columns = {
-        "pid": "pid", "identity": "identity_name", "kind": "identity_kind", "user": "user_name",
-        "database": "database", "application": "application_name", "from": "client_address",
-        "cluster": "cluster", "agent": "agent",
+        "pid": "pid", "identity": "identity_name", "kind": "identity_kind",
+        "sure": "identity_confidence", "user": "user_name", "database": "database",
+        "application": "application_name", "from": "client_address", "cluster": "cluster",
+        "agent": "agent", "origin": "origin",
     }  # fmt: skip
     table = Table(*columns, box=None, header_style="bold")
     for row in rows:
-        table.add_row(*(printable(str(row.get(name) or "")) for name in columns.values()))
+        # Not plain strings: rich would read markup in what a client wrote.
+        table.add_row(*(Text(_cell(row.get(name))) for name in columns.values()))
     out.print(table)
+    for row in rows if why else ():
+        out.print(f"\n{row['pid']} {_cell(row.get('identity_name'))}", style="bold", markup=False)
+        for sentence in str(row.get("identity_evidence") or "nothing is known").split("; "):
+            out.print(f"    {printable(sentence)}", markup=False, soft_wrap=True)
+
+
+def _cell(value: object) -> str:
+    return f"{value:.2f}" if isinstance(value, float) else printable(str(value or ""))
 
 
 def kill(

@@ -101,10 +101,11 @@ def _statements(batch: pb.Batch, agent: str) -> pl.DataFrame | None:
         "audit_class": text(columns.audit_class_s),
         "audit_objects": text(columns.audit_objects_s),
         "rule": text(columns.rule_s),
-        "preparation_us": _number(columns.preparation_us),
-        "transaction": text(columns.transaction_s),
-        "executions": _u64(columns.executions),
-        "durations": text(columns.durations_s),
+        "preparation_us": _number(_later(columns.preparation_us, rows, -1)),
+        "transaction": text(_later(columns.transaction_s, rows)),
+        "executions": _u64(_later(columns.executions, rows, 1)),
+        "durations": text(_later(columns.durations_s, rows)),
+        "trace_parent": text(_later(columns.trace_parent_s, rows)),
     }
     return pl.DataFrame({**known, **shaped.to_dict()}).select(list(schema.STATEMENTS.dtypes))
 
@@ -132,6 +133,7 @@ def _sessions(batch: pb.Batch, agent: str) -> pl.DataFrame | None:
         "identity_evidence": text(columns.identity_evidence_s),
         "ended_at": ended.set(ended.cast(pl.Int64) == 0, None),
         "seen_at": _time(columns.seen_at_us, "seen_at_us"),
+        "origin": text(_later(columns.origin_s, rows)),
     }
     return pl.DataFrame(known)
 
@@ -184,9 +186,27 @@ _SPLIT = pl.col(_LISTS).str.split(_SEPARATOR).fill_null(pl.lit([], dtype=schema.
 def _length(columns: "pb.StatementColumns | pb.SessionColumns") -> int:
     """Rows; every column must have as many."""
     lengths = {field.name: len(getattr(columns, field.name)) for field in columns.DESCRIPTOR.fields}
+    lengths = {name: n for name, n in lengths.items() if n or name not in _LATER}
     if len(set(lengths.values())) > 1:
         raise PoisonError(f"columns of different lengths: {lengths}")
     return next(iter(lengths.values()))
+
+
+_LATER = frozenset(
+    (
+        "trace_parent_s",
+        "origin_s",
+        "preparation_us",
+        "transaction_s",
+        "executions",
+        "durations_s",
+    )
+)
+"""Columns that older agents, and batches that waited in a spool, do not have."""
+
+
+def _later(values: Sequence[int], rows: int, absent: int = 0) -> Sequence[int]:
+    return values or [absent] * rows
 
 
 def _interned(strings: Sequence[str]) -> Callable[[Sequence[int]], pl.Series]:

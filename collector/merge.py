@@ -5,6 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
+from collector import schema
 from collector.ledger import MERGED, Ledger, SealedFile, damage_of, fsync_folder
 from collector.segments import FOLDER, write_segment
 
@@ -24,7 +25,7 @@ def merge_small_segments(data_dir: Path, ledger: Ledger, table: str) -> list[Pat
     if len(run) < FEWEST or any(damage_of(data_dir, file) for file in run):
         return []
     paths = [data_dir / file.path for file in run]
-    frame = pl.concat([pl.read_parquet(path, glob=False) for path in paths])
+    frame = pl.concat([schema.aligned(table, pl.read_parquet(path, glob=False)) for path in paths])
     # Sorts after the last file it replaces and before the next: views rely on the names' order.
     last = Path(run[-1].path).name.split("-")[0].removesuffix(".parquet")
     target = Path(FOLDER) / table / f"{last}-{ledger.seq + 1:012d}.parquet"

@@ -101,7 +101,7 @@ STATEMENTS = _table(
     " identity_kind identity_name source protocol tag sqlstate error_message audit_class"
     " audit_objects rule parse_status digest text operation summary verbs:l objects:l reads:l"
     " writes:l columns_used:l functions:l settings:l roles:l flags:l fingerprint preparation_us:i"
-    " transaction executions:u durations",
+    " transaction executions:u durations trace_parent",
     {
         "id": "Unique within the agent: seconds in the high 32 bits, a counter in the low 32.",
         "parent_id": "The statement that ran this one inside it; 0 for what a client sent.",
@@ -136,6 +136,7 @@ STATEMENTS = _table(
         "transaction": "Status before and after: `II` autocommit, `IT` begins one, `TI` ends it.",
         "executions": "More than 1: counted together by an agent under load; numbers are sums.",
         "durations": "Of those: how many took less than 1, 2, 4, 8 ... microseconds.",
+        "trace_parent": "W3C `traceparent` from its comment; a prepared statement keeps its first.",
     },
 )
 
@@ -145,13 +146,14 @@ SESSIONS = _table(
     "seen_at",
     "agent pid:p backend_started_at:t cluster database user_name application_name client_address"
     " client_port:p identity_kind identity_name identity_confidence:f identity_evidence"
-    " ended_at:t seen_at:t",
+    " ended_at:t seen_at:t origin",
     {
         "client_port": "The client's port; 0 for a unix socket.",
         "identity_confidence": "How sure, 0 to 1.",
         "identity_evidence": "Why, semicolon-separated.",
         "ended_at": "When it ended; NULL while it lives.",
         "seen_at": "When the agent learned this.",
+        "origin": "What connects: `pooler ...`, `container ...`, `process ...`, `address ...`.",
     },
     latest_by="agent pid backend_started_at",
 )
@@ -271,3 +273,10 @@ TABLES: dict[str, Table] = {
 
 def empty(name: str) -> pl.DataFrame:
     return pl.DataFrame(schema=TABLES[name].dtypes)
+
+
+def aligned(name: str, frame: pl.DataFrame) -> pl.DataFrame:
+    """Rows of an older segment with the columns of today, NULL where it had none."""
+    dtypes = TABLES[name].dtypes
+    missing = [pl.lit(None, dtype).alias(c) for c, dtype in dtypes.items() if c not in frame.schema]
+    return frame.with_columns(missing).select(list(dtypes)) if missing else frame

@@ -97,7 +97,7 @@ class Store:
             yield Committed(
                 entry.seq,
                 {
-                    table: pl.read_parquet(path, glob=False)
+                    table: schema.aligned(table, pl.read_parquet(path, glob=False))
                     for table, path in paths.items()
                     if path.exists()
                 },

@@ -59,17 +59,24 @@ def lock_down(connection: duckdb.DuckDBPyConnection, data_dir: Path) -> None:
 
 def view_sql(table: Table, data_dir: Path, files: Iterable[SealedFile]) -> str:
     columns = ", ".join(f'"{column.name}"' for column in table.columns)
+    nulls = ", ".join(f'NULL::{c.duckdb_type} AS "{c.name}"' for c in table.columns)
+    files = list(files)
     paths = [str(data_dir / file.path).replace("'", "''") for file in files]
     if not paths:
-        nulls = ", ".join(f'NULL::{c.duckdb_type} AS "{c.name}"' for c in table.columns)
         return f'CREATE OR REPLACE VIEW "{table.name}" AS SELECT {nulls} WHERE false'
     listed = ", ".join(f"'{path}'" for path in paths)
+    # Segments of an older schema lack columns; only where there are some, as it costs a look at
+    # each file before the query.
+    older = any(file.schema != schema.VERSION for file in files)
+    options = ", union_by_name = true" if older else ""
+    typed = f"(SELECT {nulls} WHERE false) UNION ALL BY NAME " if older else ""
     if not table.latest_by:
-        source = f"read_parquet([{listed}])"
+        source = f"({typed}FROM read_parquet([{listed}]{options}))"
         return f'CREATE OR REPLACE VIEW "{table.name}" AS SELECT {columns} FROM {source}'
     # File names ascend with the ledger, rows within a file with their arrival.
     keys = ", ".join(f'"{key}"' for key in table.latest_by)
-    source = f"read_parquet([{listed}], filename = true, file_row_number = true)"
+    places = ", filename = true, file_row_number = true"
+    source = f"({typed}FROM read_parquet([{listed}]{places}{options}))"
     return (
         f'CREATE OR REPLACE VIEW "{table.name}" AS SELECT {columns} FROM {source}'
         f" QUALIFY row_number() OVER (PARTITION BY {keys}"

@@ -69,16 +69,48 @@ class Rules(Section):
     vars: dict[str, list[str] | str | int | float | bool] = {}
 
 
-class IdentityEntry(Section):
+class IdentityPatterns(Section):
     """All given patterns must match; ``*`` and ``?`` are wildcards, addresses may be CIDR."""
 
-    kind: IdentityKind
-    name: str
-    confidence: float = Field(default=0.9, ge=0, le=1)
     user: str | None = None
     database: str | None = None
     application_name: str | None = None
     client_address: str | None = None
+    certificate: str | None = None
+    account: str | None = None
+    program: str | None = None
+    unit: str | None = None
+    container: str | None = None
+
+
+class IdentityEntry(IdentityPatterns):
+    kind: IdentityKind
+    name: str
+    confidence: float = Field(default=0.9, ge=0, le=1)
+
+
+class PoolerEntry(IdentityPatterns):
+    """Sessions of a pooler: comments in their statements may say who sends them."""
+
+    name: str = "pooler"
+
+
+class IdentitySettings(Section):
+    """What is looked at beside names; docs/identity.md says how sure each is."""
+
+    processes: bool = True
+    """Find the process of a client on this host."""
+    certificates: bool = True
+    """Ask pg_stat_ssl, through the catalog login, for the client's certificate."""
+    address_map: Path | None = None
+    poolers: list[PoolerEntry] = []
+    comment_keys: dict[str, IdentityKind] = {
+        "agent": IdentityKind.AI_AGENT,
+        "user": IdentityKind.HUMAN,
+        "service": IdentityKind.SERVICE,
+        "application": IdentityKind.SERVICE,
+    }
+    """Keys of sqlcommenter comments that name somebody, the first that is there; {}: none."""
 
 
 class ClusterAccess(Section):
@@ -112,6 +144,7 @@ class AgentConfig(Section):
     guard: Guard = Guard()
     rules: Rules = Rules()
     identities: list[IdentityEntry] = []
+    identity: IdentitySettings = IdentitySettings()
     clusters: list[ClusterAccess] = []
     only_configured_clusters: bool = False
     """True: ignore discovered servers that ``clusters`` does not name."""

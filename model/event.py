@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from model.session import BackendKey
+from model.session import BackendKey, Peer
 
 
 class Protocol(StrEnum):
@@ -37,6 +37,15 @@ class ApplicationNamed:
     backend: BackendKey
     application_name: str
     naming: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class SessionExplained:
+    """The other end of a connection was looked at; what is empty in ``peer`` says nothing."""
+
+    at_ns: int
+    backend: BackendKey
+    peer: Peer
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +198,7 @@ class Lost:
 Event = (
     SessionSeen
     | ApplicationNamed
+    | SessionExplained
     | SessionEnded
     | StatementStarted
     | ResponseSent

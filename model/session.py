@@ -32,6 +32,66 @@ class Identity:
     name: str = ""
     confidence: float = 0.0
     evidence: tuple[str, ...] = ()
+    proven: bool = False
+    """By a configured rule or a client certificate: what a client says of itself changes nothing.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class PeerProcess:
+    """The client's process on this host, without arguments that may be secret."""
+
+    pid: int
+    uid: int = -1
+    """-1 when it could not be read."""
+    account: str = ""
+    """Name of ``uid``; empty where this host has none."""
+    name: str = ""
+    """The kernel's short name (comm): a process may change it."""
+    executable: str = ""
+    command: str = ""
+    """Program and, for an interpreter, its script: ``node server.js …``."""
+    unit: str = ""
+    """Unit of systemd, ``billing.service`` or ``session-4.scope``."""
+    container: str = ""
+    """``docker 0123456789ab``."""
+    terminal: bool = False
+    ancestors: tuple[str, ...] = ()
+    """Names of the processes that started it, parent first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """What was found out about the other end of a connection, from outside it."""
+
+    process: PeerProcess | None = None
+    missing: str = ""
+    """Why a local process was not found; empty while nobody has looked."""
+    tls: bool | None = None
+    """None: unknown."""
+    certificate: str = ""
+    """Subject of the client's certificate, which the server has verified."""
+
+
+class OriginKind(StrEnum):
+    UNKNOWN = ""
+    ADDRESS = "address"
+    PROCESS = "process"
+    CONTAINER = "container"
+    POOLER = "pooler"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a connection comes from: behind a pooler that is not who is behind the statement."""
+
+    kind: OriginKind = OriginKind.UNKNOWN
+    what: str = ""
+    sure: bool = False
+    """False where only the client's own word says so."""
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.what}".strip()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +109,8 @@ class Session:
     superuser: bool | None = None
     """None when the catalog has not been read."""
     identity: Identity = field(default_factory=Identity)
+    peer: Peer = field(default_factory=Peer)
+    origin: Origin = field(default_factory=Origin)
     ended_at_us: int = 0
     """Unix microseconds; 0 while the session lives."""
 

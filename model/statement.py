@@ -113,6 +113,8 @@ class Statement:
     """More than one: the kernel counted them together, and the numbers above are sums."""
     durations: tuple[int, ...] = ()
     """Of counted executions: how many took less than 2**index microseconds."""
+    trace_parent: str = ""
+    """W3C Trace Context of the request that sent it, if its comment names one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,7 @@ class StatementRun:
     tag: str
     transaction: str
     executions: list[Executed]
+    trace_parent: str = ""
 
     def statement(self, index: int) -> Statement:
         one = self.executions[index]
@@ -145,4 +148,5 @@ class StatementRun:
             sqlstate="00000",
             preparation_us=one.preparation_us,
             transaction=self.transaction,
+            trace_parent=self.trace_parent,
         )

@@ -6,13 +6,20 @@ starts, and an error is about the last that started or about something that neve
 
 from collections import deque
 from collections.abc import Callable
+from typing import TypeAlias
 
 from agent.sessions.audits import AuditGroup
 from agent.sessions.execution import Execution
 from model.event import ErrorReport, ResponseSent, StatementStarted
-from model.session import Session
+from model.session import BackendKey, Session
 
 SUCCESS = "00000"
+Slot: TypeAlias = tuple[int, int]
+"""Pid and start second: all that the log tells of a backend."""
+
+
+def slot_of(key: BackendKey) -> Slot:
+    return key.pid, key.started_at_us // 1_000_000
 
 
 class Backend:

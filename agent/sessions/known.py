@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from model.event import AuditLogged, SessionSeen
-from model.session import Session
+from model.session import Peer, Session
 
 
 def seen(before: Session, event: SessionSeen) -> Session:
@@ -32,4 +32,19 @@ def logged(before: Session, record: AuditLogged) -> Session:
         database=before.database or record.database,
         application_name=before.application_name or record.application_name,
         client_address=before.client_address or record.client_address,
+    )
+
+
+def explained(before: Session, found: Peer) -> Session:
+    """Process and certificate are looked up at different times: neither takes the other away."""
+    known = before.peer
+    process = found.process or known.process
+    return replace(
+        before,
+        peer=Peer(
+            process=process,
+            missing="" if process else found.missing or known.missing,
+            tls=known.tls if found.tls is None else found.tls,
+            certificate=found.certificate or known.certificate,
+        ),
     )

@@ -16,9 +16,9 @@ from agent.sessions.audits import (
     owner,
     within,
 )
-from agent.sessions.backend import Backend
+from agent.sessions.backend import Backend, Slot, slot_of
 from agent.sessions.execution import Execution, counted, executed
-from agent.sessions.known import logged, seen
+from agent.sessions.known import explained, logged, seen
 from agent.sessions.limits import DEFAULT_LIMITS, Limits
 from agent.sessions.waiting import WaitingRoom
 from model.event import (
@@ -28,6 +28,7 @@ from model.event import (
     Lost,
     ResponseSent,
     SessionEnded,
+    SessionExplained,
     SessionSeen,
     StatementsCounted,
     StatementsExecuted,
@@ -47,7 +48,6 @@ with one that ran nearly then: the right one may not have come from the probe ye
 """
 _LINGER_US = 30 * _SECOND_US
 """How long an ended backend is remembered for log lines that come late."""
-_Slot: TypeAlias = tuple[int, int]
 _Waiting: TypeAlias = tuple[Backend, Execution | AuditGroup]
 
 
@@ -70,7 +70,7 @@ class SessionTracker:
         self._window_us = merge_window_us
         self._enrich = enrich
         self._limits = limits
-        self._backends: dict[_Slot, Backend] = {}
+        self._backends: dict[Slot, Backend] = {}
         """By pid and start second: all that the log tells of a backend."""
         self._by_pid: dict[int, Backend] = {}
         self._text_bytes = 0
@@ -79,7 +79,7 @@ class SessionTracker:
         self._settling: WaitingRoom[tuple[Backend, Execution]] = WaitingRoom(_SETTLE_US)
         near_us = min(_NEARING_US, merge_window_us // 2)
         self._nearing: WaitingRoom[tuple[Backend, AuditGroup]] = WaitingRoom(near_us)
-        self._departed: WaitingRoom[tuple[_Slot, Backend]] = WaitingRoom(_LINGER_US)
+        self._departed: WaitingRoom[tuple[Slot, Backend]] = WaitingRoom(_LINGER_US)
 
     def observe(self, event: Event) -> list[Output]:
         out: list[Output] = []
@@ -98,6 +98,10 @@ class SessionTracker:
                 backend = self._backend(event.backend, event.at_ns, out)
                 name = event.application_name
                 self._update(backend, replace(backend.session, application_name=name), out)
+            case SessionExplained():
+                # A look-up that comes late must not bring a forgotten session back.
+                if known := self._backends.get(slot_of(event.backend)):
+                    self._update(known, explained(known.session, event.peer), out)
             case SessionEnded():
                 self._end(self._backend(event.backend, event.at_ns, out), event.at_ns // 1000, out)
             case StatementsCounted():
@@ -133,6 +137,13 @@ class SessionTracker:
         """Sessions that live, as far as is known."""
         return [backend.session for backend in self._backends.values() if backend.alive]
 
+    def refresh(self) -> list[Output]:
+        """What sessions are enriched with has changed."""
+        out: list[Output] = []
+        for backend in [each for each in self._backends.values() if each.alive]:
+            self._update(backend, self._enrich(backend.session), out)
+        return out
+
     def losses(self) -> dict[str, int]:
         """What was left out since the last call, by reason."""
         lost, self._lost = self._lost, Counter()
@@ -141,7 +152,7 @@ class SessionTracker:
     # -- sessions
 
     def _backend(self, key: BackendKey, at_ns: int, out: list[Output]) -> Backend:
-        slot = _slot(key)
+        slot = slot_of(key)
         backend = self._backends.get(slot)
         if backend is not None:
             if backend.imprecise and key.started_at_us != backend.session.key.started_at_us:
@@ -153,11 +164,11 @@ class SessionTracker:
     def _new_backend(
         self, session: Session, at_ns: int, imprecise: bool, out: list[Output]
     ) -> Backend:
-        slot = _slot(session.key)
+        slot = slot_of(session.key)
         former = self._by_pid.get(slot[0])
         if former is not None and former.alive:
             if former.imprecise and former.session.key.started_at_us == 0:
-                self._backends.pop(_slot(former.session.key), None)
+                self._backends.pop(slot_of(former.session.key), None)
                 self._backends[slot] = former
                 former.imprecise = imprecise
                 self._update(former, replace(former.session, key=session.key), out)
@@ -178,7 +189,7 @@ class SessionTracker:
         out.append(backend.session)
 
     def _seen(self, event: SessionSeen, out: list[Output]) -> None:
-        known = self._backends.get(_slot(event.backend))
+        known = self._backends.get(slot_of(event.backend))
         before = known.session if known is not None else Session(event.backend)
         session = seen(before, event)
         if known is None:
@@ -198,9 +209,9 @@ class SessionTracker:
         backend.end_all(at_us, "", ended)
         self._ended(backend, ended, out)
         self._update(backend, replace(backend.session, ended_at_us=at_us), out)
-        self._departed.add((_slot(backend.session.key), backend))
+        self._departed.add((slot_of(backend.session.key), backend))
 
-    def _forget(self, key: _Slot, backend: Backend, at_us: int, out: list[Output]) -> None:
+    def _forget(self, key: Slot, backend: Backend, at_us: int, out: list[Output]) -> None:
         ended: list[Execution] = []
         backend.end_all(at_us, "", ended)
         self._ended(backend, ended, out)
@@ -329,7 +340,7 @@ class SessionTracker:
 
     def _audited_backend(self, record: AuditLogged, out: list[Output]) -> Backend:
         key = record.backend
-        backend = self._backends.get(_slot(key))
+        backend = self._backends.get(slot_of(key))
         if backend is None and key.started_at_us == 0:
             backend = self._by_pid.get(key.pid)
         if backend is None:
@@ -416,7 +427,3 @@ class SessionTracker:
             backend.loose.remove(item)
             execution = only_audited(self._id(), backend.session, item.records)
             self._leave(backend, execution, out)
-
-
-def _slot(key: BackendKey) -> _Slot:
-    return key.pid, key.started_at_us // _SECOND_US

@@ -101,10 +101,10 @@ def check_rules(config: Config) -> list[Check]:
 
 
 def check_identities(config: Config) -> list[Check]:
-    from agent.__main__ import identifier
+    from agent.identities import identities
 
     try:
-        identifier(config.agent)
+        identities(config.agent)
     except IdentityError as error:
         return [bad("identities", one_line(str(error)), "pgwarden config show  # identities")]
     count = len(config.agent.identities)

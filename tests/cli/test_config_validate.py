@@ -17,6 +17,14 @@ REFUSED_BY_AGENT = {
         {"identities": [{"kind": "service", "name": "x"}]},
         "identity rule 1: give at least one of",
     ),
+    "a pooler without a pattern": (
+        {"identity": {"poolers": [{"name": "p"}]}},
+        "pooler 1: give at least one of",
+    ),
+    "an address map that is not there": (
+        {"identity": {"address_map": "/nowhere.yaml"}},
+        "/nowhere.yaml: cannot be read",
+    ),
     "a collector on the network without TLS": (
         {"collector": "10.0.0.1:5000"},
         "set agent.tls with certificate, key and ca",

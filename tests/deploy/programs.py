@@ -51,6 +51,7 @@ def feed(agent: AgentMetrics, collector: CollectorMetrics) -> None:
     agent.parsed("parsed", 30)
     agent.verdict("deny", "prevented")
     agent.held(0.0001)
+    agent.origin("process", "found")
     agent.canary("PortalRun", ok=True)
     agent.capture("ebpf", up=True)
     agent.capture("pgaudit", up=True)

@@ -65,6 +65,9 @@ def test_with_the_rights_of_the_unit_statements_are_seen_in_both_sources_and_ref
         )
 
     running.wait(both, "a statement that both sources saw")
+    found = 'pgwarden_agent_origins_total{result="found",subject="process"}'
+    clients = running.wait(lambda: running.metrics(running.agent_port).get(found, 0), "a client")
+    assert clients > 0
 
 
 def test_without_sys_admin_the_kernel_refuses_the_probes_and_the_log_remains(cluster, agent_of):

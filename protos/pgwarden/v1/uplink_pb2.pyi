@@ -165,7 +165,7 @@ class Shape(_message.Message):
     def __init__(self, status: _Optional[str] = ..., digest: _Optional[str] = ..., redacted_text: _Optional[str] = ..., operation: _Optional[str] = ..., summary: _Optional[str] = ..., verbs: _Optional[_Iterable[str]] = ..., objects: _Optional[_Iterable[str]] = ..., reads: _Optional[_Iterable[str]] = ..., writes: _Optional[_Iterable[str]] = ..., columns: _Optional[_Iterable[str]] = ..., functions: _Optional[_Iterable[str]] = ..., settings: _Optional[_Iterable[str]] = ..., roles: _Optional[_Iterable[str]] = ..., flags: _Optional[_Iterable[str]] = ..., fingerprint: _Optional[str] = ..., statements: _Optional[int] = ...) -> None: ...
 
 class StatementColumns(_message.Message):
-    __slots__ = ("id", "parent_id", "shape", "started_at_us", "duration_us", "rows", "bytes_sent", "text_bytes", "pid", "backend_started_at_us", "cluster_s", "database_s", "user_s", "application_name_s", "client_address_s", "identity_kind_s", "identity_name_s", "source_s", "protocol_s", "tag_s", "sqlstate_s", "error_message_s", "audit_class_s", "audit_objects_s", "rule_s", "preparation_us", "transaction_s", "executions", "durations_s")
+    __slots__ = ("id", "parent_id", "shape", "started_at_us", "duration_us", "rows", "bytes_sent", "text_bytes", "pid", "backend_started_at_us", "cluster_s", "database_s", "user_s", "application_name_s", "client_address_s", "identity_kind_s", "identity_name_s", "source_s", "protocol_s", "tag_s", "sqlstate_s", "error_message_s", "audit_class_s", "audit_objects_s", "rule_s", "preparation_us", "transaction_s", "executions", "durations_s", "trace_parent_s")
     ID_FIELD_NUMBER: _ClassVar[int]
     PARENT_ID_FIELD_NUMBER: _ClassVar[int]
     SHAPE_FIELD_NUMBER: _ClassVar[int]
@@ -195,6 +195,7 @@ class StatementColumns(_message.Message):
     TRANSACTION_S_FIELD_NUMBER: _ClassVar[int]
     EXECUTIONS_FIELD_NUMBER: _ClassVar[int]
     DURATIONS_S_FIELD_NUMBER: _ClassVar[int]
+    TRACE_PARENT_S_FIELD_NUMBER: _ClassVar[int]
     id: _containers.RepeatedScalarFieldContainer[int]
     parent_id: _containers.RepeatedScalarFieldContainer[int]
     shape: _containers.RepeatedScalarFieldContainer[int]
@@ -224,10 +225,11 @@ class StatementColumns(_message.Message):
     transaction_s: _containers.RepeatedScalarFieldContainer[int]
     executions: _containers.RepeatedScalarFieldContainer[int]
     durations_s: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, id: _Optional[_Iterable[int]] = ..., parent_id: _Optional[_Iterable[int]] = ..., shape: _Optional[_Iterable[int]] = ..., started_at_us: _Optional[_Iterable[int]] = ..., duration_us: _Optional[_Iterable[int]] = ..., rows: _Optional[_Iterable[int]] = ..., bytes_sent: _Optional[_Iterable[int]] = ..., text_bytes: _Optional[_Iterable[int]] = ..., pid: _Optional[_Iterable[int]] = ..., backend_started_at_us: _Optional[_Iterable[int]] = ..., cluster_s: _Optional[_Iterable[int]] = ..., database_s: _Optional[_Iterable[int]] = ..., user_s: _Optional[_Iterable[int]] = ..., application_name_s: _Optional[_Iterable[int]] = ..., client_address_s: _Optional[_Iterable[int]] = ..., identity_kind_s: _Optional[_Iterable[int]] = ..., identity_name_s: _Optional[_Iterable[int]] = ..., source_s: _Optional[_Iterable[int]] = ..., protocol_s: _Optional[_Iterable[int]] = ..., tag_s: _Optional[_Iterable[int]] = ..., sqlstate_s: _Optional[_Iterable[int]] = ..., error_message_s: _Optional[_Iterable[int]] = ..., audit_class_s: _Optional[_Iterable[int]] = ..., audit_objects_s: _Optional[_Iterable[int]] = ..., rule_s: _Optional[_Iterable[int]] = ..., preparation_us: _Optional[_Iterable[int]] = ..., transaction_s: _Optional[_Iterable[int]] = ..., executions: _Optional[_Iterable[int]] = ..., durations_s: _Optional[_Iterable[int]] = ...) -> None: ...
+    trace_parent_s: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, id: _Optional[_Iterable[int]] = ..., parent_id: _Optional[_Iterable[int]] = ..., shape: _Optional[_Iterable[int]] = ..., started_at_us: _Optional[_Iterable[int]] = ..., duration_us: _Optional[_Iterable[int]] = ..., rows: _Optional[_Iterable[int]] = ..., bytes_sent: _Optional[_Iterable[int]] = ..., text_bytes: _Optional[_Iterable[int]] = ..., pid: _Optional[_Iterable[int]] = ..., backend_started_at_us: _Optional[_Iterable[int]] = ..., cluster_s: _Optional[_Iterable[int]] = ..., database_s: _Optional[_Iterable[int]] = ..., user_s: _Optional[_Iterable[int]] = ..., application_name_s: _Optional[_Iterable[int]] = ..., client_address_s: _Optional[_Iterable[int]] = ..., identity_kind_s: _Optional[_Iterable[int]] = ..., identity_name_s: _Optional[_Iterable[int]] = ..., source_s: _Optional[_Iterable[int]] = ..., protocol_s: _Optional[_Iterable[int]] = ..., tag_s: _Optional[_Iterable[int]] = ..., sqlstate_s: _Optional[_Iterable[int]] = ..., error_message_s: _Optional[_Iterable[int]] = ..., audit_class_s: _Optional[_Iterable[int]] = ..., audit_objects_s: _Optional[_Iterable[int]] = ..., rule_s: _Optional[_Iterable[int]] = ..., preparation_us: _Optional[_Iterable[int]] = ..., transaction_s: _Optional[_Iterable[int]] = ..., executions: _Optional[_Iterable[int]] = ..., durations_s: _Optional[_Iterable[int]] = ..., trace_parent_s: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class SessionColumns(_message.Message):
-    __slots__ = ("pid", "backend_started_at_us", "cluster_s", "database_s", "user_s", "application_name_s", "client_address_s", "client_port", "identity_kind_s", "identity_name_s", "identity_confidence", "identity_evidence_s", "ended_at_us", "seen_at_us")
+    __slots__ = ("pid", "backend_started_at_us", "cluster_s", "database_s", "user_s", "application_name_s", "client_address_s", "client_port", "identity_kind_s", "identity_name_s", "identity_confidence", "identity_evidence_s", "ended_at_us", "seen_at_us", "origin_s")
     PID_FIELD_NUMBER: _ClassVar[int]
     BACKEND_STARTED_AT_US_FIELD_NUMBER: _ClassVar[int]
     CLUSTER_S_FIELD_NUMBER: _ClassVar[int]
@@ -242,6 +244,7 @@ class SessionColumns(_message.Message):
     IDENTITY_EVIDENCE_S_FIELD_NUMBER: _ClassVar[int]
     ENDED_AT_US_FIELD_NUMBER: _ClassVar[int]
     SEEN_AT_US_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_S_FIELD_NUMBER: _ClassVar[int]
     pid: _containers.RepeatedScalarFieldContainer[int]
     backend_started_at_us: _containers.RepeatedScalarFieldContainer[int]
     cluster_s: _containers.RepeatedScalarFieldContainer[int]
@@ -256,7 +259,8 @@ class SessionColumns(_message.Message):
     identity_evidence_s: _containers.RepeatedScalarFieldContainer[int]
     ended_at_us: _containers.RepeatedScalarFieldContainer[int]
     seen_at_us: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, pid: _Optional[_Iterable[int]] = ..., backend_started_at_us: _Optional[_Iterable[int]] = ..., cluster_s: _Optional[_Iterable[int]] = ..., database_s: _Optional[_Iterable[int]] = ..., user_s: _Optional[_Iterable[int]] = ..., application_name_s: _Optional[_Iterable[int]] = ..., client_address_s: _Optional[_Iterable[int]] = ..., client_port: _Optional[_Iterable[int]] = ..., identity_kind_s: _Optional[_Iterable[int]] = ..., identity_name_s: _Optional[_Iterable[int]] = ..., identity_confidence: _Optional[_Iterable[float]] = ..., identity_evidence_s: _Optional[_Iterable[int]] = ..., ended_at_us: _Optional[_Iterable[int]] = ..., seen_at_us: _Optional[_Iterable[int]] = ...) -> None: ...
+    origin_s: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, pid: _Optional[_Iterable[int]] = ..., backend_started_at_us: _Optional[_Iterable[int]] = ..., cluster_s: _Optional[_Iterable[int]] = ..., database_s: _Optional[_Iterable[int]] = ..., user_s: _Optional[_Iterable[int]] = ..., application_name_s: _Optional[_Iterable[int]] = ..., client_address_s: _Optional[_Iterable[int]] = ..., client_port: _Optional[_Iterable[int]] = ..., identity_kind_s: _Optional[_Iterable[int]] = ..., identity_name_s: _Optional[_Iterable[int]] = ..., identity_confidence: _Optional[_Iterable[float]] = ..., identity_evidence_s: _Optional[_Iterable[int]] = ..., ended_at_us: _Optional[_Iterable[int]] = ..., seen_at_us: _Optional[_Iterable[int]] = ..., origin_s: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class Verdict(_message.Message):
     __slots__ = ("at_us", "pid", "backend_started_at_us", "statement_id", "rule_id", "title", "severity", "action", "mode", "outcome", "reason", "digest", "held_us", "cluster", "database", "user", "application_name", "identity_kind", "identity_name", "redacted_text")
