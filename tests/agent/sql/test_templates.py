@@ -183,6 +183,11 @@ def test_templates_are_bounded():
         templates.learn(skeleton_of(text), text, shape, (number % 2,) if number % 3 else ())
     assert len(templates) <= 100
     assert templates.size_bytes <= 100_000
+    for number in range(100):
+        text = b"SELECT '%s%d'" % (b"x" * 10_000, number)
+        templates.learn(skeleton_of(text), text, shape, (0,))
+        assert templates.size_bytes <= 100_000
+        assert templates.shape(skeleton_of(text), text) is not None
     assert templates.shape(skeleton_of(b"SELECT a999, 'y', 7"), b"SELECT a999, 'y', 7") is not None
 
 
