@@ -83,6 +83,7 @@ def test_noise_in_and_around_literals_is_never_taken_for_a_literal(
         ("SELECT a FROM t WHERE b = 'x'", "SELECT a FROM t WHERE b = 'ü'"),
         ("SELECT a FROM t WHERE 1 = 1 AND b = 5", "SELECT a FROM t WHERE 1 = 1 AND b = 6"),
         ("BEGIN /* 1 */", "BEGIN /* 2 */"),
+        ("INSERT INTO t VALUES ('{}')", r"INSERT INTO t VALUES ('{" "a" ": " "x\n" "}')"),
         ("SELECT a FROM t WHERE b LIKE 'x%'", "SELECT a FROM t WHERE b LIKE '%y%'"),
     ],
 )
