@@ -5,8 +5,8 @@ comments of the kinds below. PostgreSQL's scanner works from left to right witho
 when each literal of *one* such text is a token of its own (``blind.py`` asks the scanner), it is in
 all of them. That is the proof; what this pattern misreads costs time, never truth.
 
-It runs in the agent on bytes that strangers wrote: no backslash, no NUL, and every repetition is
-possessive or counted, so its time is linear.
+It runs in the agent on bytes that strangers wrote: every repetition is possessive or counted, so
+its time is linear.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _LITERAL = re.compile(
       )
     | (?<=')(?<![\w$&'"\x80-\xff]')(?:    # not E'', U&'', B'', X'', N''
           (%++')                            # LIKE '%' is no condition: it stays
-        | [^'\\]*+(?:''[^'\\]*+)*+'()
+        | [^']*+(?:''[^']*+)*+'()
       )
     | (?<=/)\*[^*/]*+(?:/(?!\*)[^*/]*+)*+\*/()                  # a comment without a star inside
     | (?<=["])([^"]*+"(?:[^'"0-9/-]*+"[^"]*+")*+)               # quoted names are no literals
@@ -60,8 +60,8 @@ def skeleton_of(text: bytes) -> Skeleton | None:
 
 
 def has_skeleton(text: bytes) -> bool:
-    """Not if it is too long, has a backslash, or is not UTF-8."""
-    return len(text) <= MAX_BYTES and b"\\" not in text and b"\0" not in text and _is_utf8(text)
+    r"""Not if it is too long, is not UTF-8, or has ``\'``, which ends a string for some servers."""
+    return len(text) <= MAX_BYTES and b"\\'" not in text and b"\0" not in text and _is_utf8(text)
 
 
 def literals_in(text: bytes) -> Iterator[Literal]:

@@ -43,7 +43,7 @@ class Templates:
             max_skeletons, max_bytes // 2, _weigh
         )
         self._by_values: Generations[Key, Template] = Generations(
-            max_skeletons, max_bytes // 2, lambda key, template: _weigh(key[0], template)
+            max_skeletons, max_bytes // 2, _weigh_with_values
         )
 
     def shape(self, skeleton: Skeleton, text: bytes) -> Shape | None:
@@ -106,3 +106,7 @@ def _weigh(skeleton: Skeleton, template: Template | Decisive) -> int:
     if isinstance(redacted, int):
         return size
     return size + len(redacted) + NAME_BYTES * sum(map(len, names)) + ENTRY_BYTES
+
+
+def _weigh_with_values(key: Key, template: Template) -> int:
+    return _weigh(key[0], template) + sum(map(len, key[2]))

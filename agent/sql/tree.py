@@ -168,15 +168,15 @@ def _comparison(fields: Node) -> bool | None:
     """``1 = 1``, ``1 < 2``, ``id = id``: the last is true for every row that is not null."""
     kind = fields.get("kind")
     left, right = fields.get("lexpr"), fields.get("rexpr")
-    if kind == "AEXPR_IN":
+    if kind == "AEXPR_IN" and dotted(fields.get("name")) == "=":  # NOT IN is "<>"
         items = unwrap(right)[1].get("items", [])
-        return True if any(_bare(item) == _bare(left) for item in items) else None
+        return True if any(_same(item, left) for item in items) else None
     if kind in ("AEXPR_LIKE", "AEXPR_ILIKE"):
         return True if _matches_all(right) else None
     sign = "" if kind == "AEXPR_NOT_DISTINCT" else dotted(fields.get("name"))
     if kind not in ("AEXPR_OP", "AEXPR_NOT_DISTINCT") or left is None or sign not in _COMPARE:
         return None
-    if not _volatile(left) and _bare(left) == _bare(right):
+    if not _volatile(left) and _same(left, right):
         return sign in ("", "=", "<=", ">=")
     kinds = _constant_kind(left), _constant_kind(right)
     if kinds == ("number", "number"):
@@ -240,6 +240,11 @@ def _number(value: Any) -> float | None:
         return float(fields["fval"].get("fval", "")) if "fval" in fields else None
     except ValueError:
         return None
+
+
+def _same(left: Any, right: Any) -> bool:
+    """Most comparisons are of a column with a value: two kinds of node are never the same."""
+    return unwrap(left)[0] == unwrap(right)[0] and bool(_bare(left) == _bare(right))
 
 
 def _bare(value: Any) -> Any:

@@ -55,7 +55,7 @@ def test_a_condition_that_is_true_for_every_row_is_trivial(shape_of, where):
     "where",
     ["id = 1", "false", "id = 5 AND true", "id = other", "1 = 2", "NOT true", "name LIKE 'a%'",
      "random() = random()", "id IN (SELECT id FROM x)", "EXISTS (SELECT 1 FROM x WHERE x.a = t.b)",
-     "$1 = id", "CURRENT OF c"],
+     "$1 = id", "CURRENT OF c", "1 NOT IN (1)", "id NOT IN (id)"],
 )  # fmt: skip
 def test_a_condition_that_depends_on_the_row_is_not_trivial(shape_of, where):
     assert "trivial_where" not in shape_of(f"UPDATE t SET a = 1 WHERE {where}").flags

@@ -83,6 +83,7 @@ def test_noise_in_and_around_literals_is_never_taken_for_a_literal(
         ("SELECT a FROM t WHERE b = 'x'", "SELECT a FROM t WHERE b = 'ü'"),
         ("SELECT a FROM t WHERE 1 = 1 AND b = 5", "SELECT a FROM t WHERE 1 = 1 AND b = 6"),
         ("BEGIN /* 1 */", "BEGIN /* 2 */"),
+        ("INSERT INTO t VALUES ('{}')", r"INSERT INTO t VALUES ('{" "a" ": " "x\n" "}')"),
         ("SELECT a FROM t WHERE b LIKE 'x%'", "SELECT a FROM t WHERE b LIKE '%y%'"),
     ],
 )
@@ -183,6 +184,11 @@ def test_templates_are_bounded():
         templates.learn(skeleton_of(text), text, shape, (number % 2,) if number % 3 else ())
     assert len(templates) <= 100
     assert templates.size_bytes <= 100_000
+    for number in range(100):
+        text = b"SELECT '%s%d'" % (b"x" * 10_000, number)
+        templates.learn(skeleton_of(text), text, shape, (0,))
+        assert templates.size_bytes <= 100_000
+        assert templates.shape(skeleton_of(text), text) is not None
     assert templates.shape(skeleton_of(b"SELECT a999, 'y', 7"), b"SELECT a999, 'y', 7") is not None
 
 
