@@ -62,6 +62,13 @@ PARAMETERS = (
 REPEATED = tuple(step("SELECT generate_series(1, $1::int)", n, n) for n in (1, 5, 3, 0, 400, 2))
 """One Parse where statements are named."""
 
+ENCODING = (
+    step("SET client_encoding = 'LATIN1'"),
+    step("SELECT 'café'", 1),
+    step("SELECT café", error="42703"),
+)
+"""Sent in the client's encoding, recorded in the server's."""
+
 ADD = step("INSERT INTO items VALUES ($1::int, $2::text)", 1, 300, "many")
 
 COPY_ROWS = 500

@@ -118,7 +118,7 @@ class Diary:
                 database=DATABASE,
                 application_name=name,
                 client_address=self.place.client_address,
-                at_least_us=int(one.at_least_seconds * 1e6),
+                at_least_us=max(int(one.at_least_seconds * 1e6) - CLOCK_SLACK_US, 0),
                 at_most_us=wall_us + CLOCK_SLACK_US,
                 protocol=protocol,
             )

@@ -3,7 +3,8 @@
 import re
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 from cli.sql import ask, open_session
@@ -39,14 +40,18 @@ class VersionRun:
     seconds: float
 
 
-def play_version(major: int, scenarios: Iterable[Scenario]) -> VersionRun:
+def play_version(major: int, scenarios: Sequence[Scenario]) -> VersionRun:
     began = time.monotonic()
     expected: dict[str, list[Expected]] = {}
     errors: dict[str, str] = {}
-    with Stage(major) as stage, Running(stage.server, _configuration()) as running:
+    with ExitStack() as stack:
+        stage = stack.enter_context(Stage(major))
+        places = {one: stage.place(one.name, one.transport) for one in scenarios}
+        opened = {one: [one.opened(places[one])] for one in scenarios if one.opened}
+        running = stack.enter_context(Running(stage.server, _configuration()))
         for one in scenarios:
             try:
-                diary = one.play(stage.place(one.name, one.transport))
+                diary = one.play(places[one], *opened.get(one, []))
             except Exception as error:  # noqa: BLE001 - one scenario must not end the run
                 errors[one.name] = f"{type(error).__name__}: {error}"
             else:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conformance.expected import Comparison
-from tests.conformance.gaps import KNOWN_GAPS, gaps_of
+from tests.conformance.gaps import KNOWN_GAPS, gaps_of, is_known
 from tests.conformance.play import VersionRun
 from tests.conformance.scenarios import SCENARIOS, Scenario
 
@@ -75,7 +75,7 @@ def lines(run: VersionRun) -> Iterator[str]:
     )
     for name, one in run.results.items():
         if not one.conforms:
-            known = " (known)" if gaps_of(run.major, _BY_NAME[name]) else ""
+            known = " (known)" if is_known(run.major, _BY_NAME[name], one) else ""
             yield f"  ✗ {name}{known}: expected {one.expected}, captured {one.captured}"
             yield from (f"      {example}" for example in _examples(one))
     yield from (f"  ! {name} could not be played: {why}" for name, why in run.errors.items())

@@ -7,6 +7,7 @@ from functools import partial
 from tests.conformance import paths
 from tests.conformance.clients import (
     asynchronous,
+    early,
     endings,
     node,
     pgbench,
@@ -22,7 +23,9 @@ class Scenario:
     path: str
     transport: str
     client: str
-    play: Callable[[Place], Diary]
+    play: Callable[..., Diary]
+    opened: Callable[[Place], object] | None = None
+    """What is to be done before pgwarden starts; ``play`` takes what it returns."""
 
     @property
     def name(self) -> str:
@@ -92,7 +95,9 @@ _ROWS: tuple[tuple[str, tuple[str, ...], str, Callable], ...] = (
     ("simple", ALL, "pgbench", partial(pgbench.play, mode="simple")),
     ("extended-unnamed", ALL, "pgbench", partial(pgbench.play, mode="extended")),
     ("extended-named", DIRECT, "pgbench", partial(pgbench.play, mode="prepared")),
-    ("load", TCP, "pgbench", partial(pgbench.play, mode="prepared", clients=4, repeats=150)),
+    ("load", TCP, "pgbench", partial(pgbench.play, mode="prepared", clients=4, repeats=50)),
+    ("client-cursor", ALL, "psycopg", psycopg3.client_cursor),
+    ("encoding", DIRECT, "psycopg", _plays(paths.ENCODING)),
     ("application-name", DIRECT, "psycopg", psycopg3.renamed),
     ("notified", TCP, "psycopg", psycopg3.notified),
     ("copy-refused", TCP, "psycopg", psycopg3.copy_refused),
@@ -111,12 +116,20 @@ _ROWS: tuple[tuple[str, tuple[str, ...], str, Callable], ...] = (
     ("vanished", TCP, "psycopg", endings.vanished),
     ("replication", DIRECT, "psycopg", endings.replication),
 )  # fmt: skip
+_EARLY = tuple(
+    Scenario("open-before", transport, client, play, opened)
+    for client, transports, play, opened in (
+        ("psycopg", DIRECT, early.play, early.connect),
+        ("by-hand", ("tcp", "socket"), early.play_by_hand, early.connect_by_hand),
+    )
+    for transport in transports
+)
 _LAST = (("killed", TCP, "psycopg", endings.killed),)
 """The server restarts all backends after it."""
 _BY_HAND = tuple(
     (path, ("tcp", "socket"), "by-hand", play) for path, play in wire_plays.PLAYS.items()
 )
-SCENARIOS = tuple(
+SCENARIOS = _EARLY + tuple(
     Scenario(path, transport, client, play)
     for path, transports, client, play in (*_ROWS, *_BY_HAND, *_LAST)
     for transport in transports

@@ -166,3 +166,20 @@ def pipeline_fails(place: Place) -> Diary:
         with diary.doing(step("SELECT 1", 1)):
             connection.execute("SELECT 1")
     return diary
+
+
+def client_cursor(place: Place) -> Diary:
+    """Values are written into the text, which goes as a simple query."""
+    diary = Diary(place)
+    with connect(place) as connection:
+        cursor = psycopg.ClientCursor(connection)
+        for text, values, sent, rows in (
+            ("SELECT generate_series(1, %s)", (4,), "SELECT generate_series(1, 4)", 4),
+            ("INSERT INTO items VALUES (%s, %s)", (5, "it's"),
+             "INSERT INTO items VALUES (5, 'it''s')", 1),
+        ):  # fmt: skip
+            one = step(sent, rows)
+            with diary.doing(one):
+                cursor.execute(text, values)
+            agree(one, rows, cursor.rowcount)
+    return diary

@@ -45,7 +45,7 @@ def named(place: Place) -> Diary:
     return diary
 
 
-def pipeline(place: Place) -> Diary:
+def pipeline_fails(place: Place) -> Diary:
     """Different statements under one Sync, one of which fails: those behind it do not run."""
     diary = Diary(place)
     with Wire(place) as wire:
@@ -54,6 +54,13 @@ def pipeline(place: Place) -> Diary:
         wire.sync()
         steps = (step(ADD, 1), step(SERIES, 4), step("SELECT 1/$1::int", error="22012"))
         _exchange(diary, wire, steps, ["INSERT 0 1", "SELECT 4", "22012"])
+    return diary
+
+
+def pipeline(place: Place) -> Diary:
+    """Different statements under one Sync."""
+    diary = Diary(place)
+    with Wire(place) as wire:
         for text, value in ((ADD, "1"), (SERIES, "2000"), (ADD, "2")):
             wire.parse(text).bind(value).execute()
         wire.sync()
@@ -214,6 +221,7 @@ PLAYS: dict[str, Callable[[Place], Diary]] = {
     "extended-unnamed": unnamed,
     "extended-named": named,
     "pipeline": pipeline,
+    "pipeline-fails": pipeline_fails,
     "pipeline-of-syncs": pipeline_of_syncs,
     "errors-bind": bind_errors,
     "row-limit": row_limit,
