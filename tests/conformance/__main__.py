@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -24,6 +25,8 @@ def main() -> int:
         parser.error(f"no such path; there are: {', '.join({one.path: 0 for one in SCENARIOS})}")
     if options.docs and (options.path or options.version != list(MAJORS)):
         parser.error("--docs tells of all versions and paths")
+    # Servers and pgwarden are stopped on the way out; the default action would leave them behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     fetch()
     runs = []
     for major in options.version:

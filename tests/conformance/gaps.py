@@ -44,6 +44,12 @@ KNOWN_GAPS = (
         frozenset({"unexpected", "duplicated", "protocol", "rows", "duration_us"}),
     ),
     Gap(
+        "A replication command has begun, by the record, when the one before it did.",
+        ("replication-stream",),
+        frozenset({"duration_us"}),
+        versions=(14, 15, 16, 17, 18),
+    ),
+    Gap(
         "On PostgreSQL 12 and 13 an error in a pipeline, before execution, is recorded with the "
         "text of the statement before it.",
         ("pipeline-fails",),
@@ -55,16 +61,16 @@ KNOWN_GAPS = (
         "known: a statement that fails before it executes has no duration.",
         (
             "multi-statement", "transaction", "errors", "errors-extended", "errors-named",
-            "errors-bind", "lock-timeout",
+            "errors-bind", "lock-timeout", "encoding",
         ),
         frozenset({"duration_us"}),
         versions=(12, 13),
     ),
 )  # fmt: skip
 
-KNOWN_LOSSES = {12: frozenset({"statement_start_unseen"})}
-"""Version 12 answers DROP_REPLICATION_SLOT with two CommandComplete messages; the second is counted
-as the end of a statement that nobody saw begin.
+KNOWN_LOSSES = frozenset({"statement_start_unseen"})
+"""The end of a replication stream, and DROP_REPLICATION_SLOT on 12, are answered with two
+CommandComplete messages; the second is counted as the end of a statement that nobody saw begin.
 """
 
 

@@ -152,11 +152,13 @@ TIMEOUTS = (
     step("SET statement_timeout = 0"),
 )  # fmt: skip
 
-PARALLEL = (
+WORKERS = (
     step("SET max_parallel_workers_per_gather = 2"),
     step("SET parallel_setup_cost = 0"),
     step("SET parallel_tuple_cost = 0"),
     step("SET min_parallel_table_scan_size = 0"),
+)
+PARALLEL = (
     step("SELECT kind, count(*) FROM wide WHERE note LIKE '%7%' GROUP BY kind", 7),
     step("SELECT id FROM wide WHERE note LIKE '%77%'", 560),
 )

@@ -11,7 +11,7 @@ from cli.sql import ask, open_session
 from config.schema import Capture
 from tests.conformance.compare import compare
 from tests.conformance.expected import Captured, Comparison, Expected
-from tests.conformance.place import SECOND_NAME, USER
+from tests.conformance.place import SECOND_NAME, USER, Place
 from tests.conformance.scenarios import Scenario
 from tests.conformance.stage import Stage
 from tests.live.running import Running
@@ -42,24 +42,15 @@ class VersionRun:
 
 def play_version(major: int, scenarios: Sequence[Scenario]) -> VersionRun:
     began = time.monotonic()
-    expected: dict[str, list[Expected]] = {}
-    errors: dict[str, str] = {}
     with ExitStack() as stack:
         stage = stack.enter_context(Stage(major))
         places = {one: stage.place(one.name, one.transport) for one in scenarios}
         opened = {one: [one.opened(places[one])] for one in scenarios if one.opened}
         running = stack.enter_context(Running(stage.server, _configuration()))
-        for one in scenarios:
-            try:
-                diary = one.play(places[one], *opened.get(one, []))
-            except Exception as error:  # noqa: BLE001 - one scenario must not end the run
-                errors[one.name] = f"{type(error).__name__}: {error}"
-            else:
-                expected[one.name] = diary.entries
-        with stage.server.connect() as connection:
-            server = connection.execute("SHOW server_version").fetchone()[0].split()[0]
+        expected, errors = _play_all(places, opened)
         rows = _settled(running, sum(len(entries) for entries in expected.values()))
         losses = running.sql("SELECT reason, sum(count) AS n FROM losses GROUP BY ALL")
+        server = stage.server_version()
     by_name = defaultdict(list)
     for row in rows:
         by_name[row.application_name.split(SECOND_NAME)[0]].append(row)
@@ -73,6 +64,20 @@ def play_version(major: int, scenarios: Sequence[Scenario]) -> VersionRun:
         losses={row["reason"]: int(row["n"]) for row in losses},
         seconds=round(time.monotonic() - began, 1),
     )
+
+
+def _play_all(
+    places: Mapping[Scenario, Place], opened: Mapping[Scenario, list[object]]
+) -> tuple[dict[str, list[Expected]], dict[str, str]]:
+    """What was done, and why scenarios could not be played, by their names."""
+    expected: dict[str, list[Expected]] = {}
+    errors: dict[str, str] = {}
+    for one, place in places.items():
+        try:
+            expected[one.name] = one.play(place, *opened.get(one, [])).entries
+        except Exception as error:  # noqa: BLE001 - one scenario must not end the run
+            errors[one.name] = f"{type(error).__name__}: {error}"
+    return expected, errors
 
 
 def _configuration() -> dict:

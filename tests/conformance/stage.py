@@ -54,6 +54,10 @@ class Stage:
             self._pooler.wait(10)
         self.server.remove()
 
+    def server_version(self) -> str:
+        with self.server.connect() as connection:
+            return connection.execute("SHOW server_version").fetchone()[0].split()[0]
+
     def place(self, application_name: str, transport: str) -> Place:
         through_socket = transport == "socket"
         folder = self.server.folder / "scenarios" / application_name.replace("/", "-")

@@ -183,3 +183,19 @@ def client_cursor(place: Place) -> Diary:
                 cursor.execute(text, values)
             agree(one, rows, cursor.rowcount)
     return diary
+
+
+def parallel(place: Place, settings: tuple[Step, ...], queries: tuple[Step, ...]) -> Diary:
+    """Workers take part, says EXPLAIN ANALYZE; they are not clients."""
+    diary = Diary(place)
+    with connect(place) as connection:
+        for one in (*settings, *queries):
+            with diary.doing(one):
+                _execute(connection, one, None, None)
+        for one in queries:
+            explain = step(f"EXPLAIN ANALYZE {one.sql}")
+            with diary.doing(explain):
+                lines = connection.execute(explain.sql).fetchall()
+            launched = [line for (line,) in lines if "Workers Launched: " in line]
+            agree(explain, True, bool(launched) and not launched[0].endswith(" 0"))
+    return diary

@@ -1,12 +1,14 @@
 """Scenarios on the wire protocol by hand."""
 
 import struct
+import time
 from collections.abc import Callable
 
 from tests.conformance.clients.wire import Wire, endings
 from tests.conformance.expected import Outcome
 from tests.conformance.place import Diary, Place, Step, agree, step
 
+PAUSE_SECONDS = 0.05
 SERIES = "SELECT generate_series(1, $1::int)"
 ADD = "INSERT INTO items VALUES ($1::int, 'wire')"
 
@@ -217,6 +219,22 @@ def copy_fails(place: Place) -> Diary:
     return diary
 
 
+def replication_stream(place: Place) -> Diary:
+    """A logical stream that its client ends. ``COPY 0`` is its tag."""
+    diary = Diary(place)
+    slot = step('CREATE_REPLICATION_SLOT "stream" TEMPORARY LOGICAL test_decoding')
+    start = step('START_REPLICATION SLOT "stream" LOGICAL 0/0', 0)
+    with Wire(place, replication="database") as wire:
+        with diary.doing(slot, protocol="replication"):
+            wire.query(slot.sql).send().until(b"Z")
+        time.sleep(PAUSE_SECONDS)  # what comes next did not begin before it
+        with diary.doing(start, protocol="replication"):
+            wire.query(start.sql).send().until(b"W")
+            seen = endings(wire.add(b"c").send().until(b"Z"))
+        agree(start, "COPY 0", seen[0])
+    return diary
+
+
 PLAYS: dict[str, Callable[[Place], Diary]] = {
     "extended-unnamed": unnamed,
     "extended-named": named,
@@ -232,4 +250,5 @@ PLAYS: dict[str, Callable[[Place], Diary]] = {
     "empty": empty,
     "never-executed": never_executed,
     "copy-fails": copy_fails,
+    "replication-stream": replication_stream,
 }
