@@ -67,7 +67,11 @@ class Running:
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "Running":
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

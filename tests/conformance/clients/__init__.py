@@ -1,0 +1,1 @@
+"""Each client plays Steps and writes into a Diary what it did."""

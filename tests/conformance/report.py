@@ -1,0 +1,166 @@
+"""The run's result as JSON, as lines for a terminal, and as docs/conformance.md."""
+
+import datetime
+import os
+import platform
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.conformance.expected import Comparison
+from tests.conformance.gaps import KNOWN_GAPS, gaps_of, is_known
+from tests.conformance.play import VersionRun
+from tests.conformance.scenarios import SCENARIOS, Scenario
+
+PAGE = Path(__file__).parents[2] / "docs" / "conformance.md"
+EXAMPLES = 5
+_BY_NAME = {one.name: one for one in SCENARIOS}
+
+
+def machine() -> str:
+    return f"{platform.system()} {platform.release()}, {os.cpu_count()} CPUs"
+
+
+def as_json(runs: Sequence[VersionRun]) -> dict[str, Any]:
+    return {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "machine": machine(),
+        "versions": {str(run.major): _version(run) for run in runs},
+    }
+
+
+def _version(run: VersionRun) -> dict[str, Any]:
+    return {
+        "server": run.server,
+        "seconds": run.seconds,
+        "losses": dict(run.losses),
+        "strays": list(run.strays),
+        "errors": dict(run.errors),
+        "scenarios": [_scenario(run, name, one) for name, one in run.results.items()],
+    }
+
+
+def _scenario(run: VersionRun, name: str, one: Comparison) -> dict[str, Any]:
+    scenario = _BY_NAME[name]
+    return {
+        "path": scenario.path,
+        "transport": scenario.transport,
+        "client": scenario.client,
+        "expected": one.expected,
+        "captured": one.captured,
+        "missing": len(one.missing),
+        "duplicated": len(one.duplicated),
+        "unexpected": len(one.unexpected),
+        "wrong": one.wrong_by_field,
+        "known_gaps": [] if one.conforms else [gap.reason for gap in gaps_of(run.major, scenario)],
+        "examples": list(_examples(one)),
+    }
+
+
+def _examples(one: Comparison) -> Iterator[str]:
+    for kind in ("missing", "duplicated", "unexpected"):
+        for text in getattr(one, kind)[:EXAMPLES]:
+            yield f"{kind}: {text[:200]}"
+    for wrong in one.wrong[:EXAMPLES]:
+        values = f"expected {wrong.expected[:200]}, recorded {wrong.captured[:200]}"
+        yield f"{wrong.field}: {values}: {wrong.text[:200]}"
+
+
+def lines(run: VersionRun) -> Iterator[str]:
+    conforming = sum(one.conforms for one in run.results.values())
+    yield (
+        f"PostgreSQL {run.server}: {conforming} of {len(run.results)} scenarios conform "
+        f"({run.seconds} s)"
+    )
+    for name, one in run.results.items():
+        if not one.conforms:
+            known = " (known)" if is_known(run.major, _BY_NAME[name], one) else ""
+            yield f"  ✗ {name}{known}: expected {one.expected}, captured {one.captured}"
+            yield from (f"      {example}" for example in _examples(one))
+    yield from (f"  ! {name} could not be played: {why}" for name, why in run.errors.items())
+    yield from (f"  ? under no scenario's name: {text[:200]}" for text in run.strays[:EXAMPLES])
+    if run.losses:
+        yield f"  losses: {dict(run.losses)}"
+
+
+def page(runs: Sequence[VersionRun]) -> str:
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    return "\n".join(
+        [
+            "# Conformance",
+            "",
+            "What pgwarden records (eBPF alone, without pgaudit) against what clients did,",
+            "statement by statement: text, login, database, application_name, client address,",
+            "protocol, duration, rows and SQLSTATE. Made by `./run conformance --docs`. A client",
+            "that sees another result than its scenario says fails the run, so what is expected",
+            "does not rest on pgwarden.",
+            "",
+            f"Measured on {today}, {machine()}.",
+            "",
+            "## By version",
+            "",
+            "| PostgreSQL | scenarios | expected | captured | missing | duplicated | unexpected |"
+            " wrong fields | seconds |",
+            "|---|---|---|---|---|---|---|---|---|",
+            *(_version_row(run) for run in runs),
+            "",
+            "## By path",
+            "",
+            "Statements expected, over all clients and transports that play the path; `✗` counts",
+            "scenarios that do not conform, and says in what.",
+            "",
+            "| path | clients | transports | " + " | ".join(str(run.major) for run in runs) + " |",
+            "|---|---|---|" + "---|" * len(runs),
+            *_path_rows(runs),
+            "",
+            "## Known gaps",
+            "",
+            *_gap_lines(runs),
+            "",
+        ]
+    )
+
+
+def _version_row(run: VersionRun) -> str:
+    results = run.results.values()
+    cells = (
+        run.server,
+        len(results),
+        sum(one.expected for one in results),
+        sum(one.captured for one in results),
+        *(sum(len(getattr(one, kind)) for one in results)
+          for kind in ("missing", "duplicated", "unexpected", "wrong")),
+        run.seconds,
+    )  # fmt: skip
+    return "| " + " | ".join(str(cell) for cell in cells) + " |"
+
+
+def _path_rows(runs: Sequence[VersionRun]) -> Iterator[str]:
+    by_path: dict[str, list[Scenario]] = defaultdict(list)
+    for scenario in SCENARIOS:
+        by_path[scenario.path].append(scenario)
+    for path, scenarios in by_path.items():
+        clients = ", ".join(dict.fromkeys(one.client for one in scenarios))
+        transports = ", ".join(dict.fromkeys(one.transport for one in scenarios))
+        cells = (_cell([run.results[o.name] for o in scenarios if o.name in run.results])
+                 for run in runs)  # fmt: skip
+        yield f"| {path} | {clients} | {transports} | " + " | ".join(cells) + " |"
+
+
+def _cell(results: list[Comparison]) -> str:
+    if not results:
+        return "not played"
+    expected = sum(one.expected for one in results)
+    failing = [one for one in results if not one.conforms]
+    if not failing:
+        return str(expected)
+    kinds = Counter(kind for one in failing for kind in one.kinds)
+    return f"{expected} ✗ {len(failing)} ({', '.join(sorted(kinds))})"
+
+
+def _gap_lines(runs: Sequence[VersionRun]) -> Iterator[str]:
+    for gap in KNOWN_GAPS:
+        versions = [str(run.major) for run in runs if run.major in gap.versions]
+        if versions:
+            yield f"- {gap.reason} Paths: {', '.join(gap.paths)}; versions {', '.join(versions)}."
