@@ -178,7 +178,7 @@ def _finding(side: str, missed: Sequence[Minute]) -> Finding:
     one = len(missed) == 1
     return Finding(
         id=finding_id(
-            at_us, NAME, side, first.agent, first.cluster,
+            at_us, NAME, side, "lossy" if lost >= missing else "", first.agent, first.cluster,
             *((str(first.pid), str(first.backend_second)) if one else ("many",)),
         ),
         kind=FindingKind.ANOMALY,
