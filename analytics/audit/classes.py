@@ -19,15 +19,18 @@ WORDS = {
     "ddl": DDL, "misc": MISC | MISC_SET, "misc_set": MISC_SET,
 }  # fmt: skip
 
-# By command tag, which the server itself gave: of several statements in one text it alone says
-# which one this was. Several bits: any of them may be the one, so all are needed to be sure.
+# By command tag, which the server itself gave. Several bits: any of them may be the one, so all
+# must be switched on before a record is demanded.
 TAGS = {
     "SELECT": READ, "DECLARE CURSOR": READ, "PREPARE": READ | WRITE,
-    "INSERT": WRITE, "UPDATE": WRITE, "DELETE": WRITE, "MERGE": WRITE, "TRUNCATE TABLE": WRITE,
+    "INSERT": WRITE, "UPDATE": WRITE, "DELETE": WRITE, "TRUNCATE TABLE": WRITE,
     "COPY": READ | WRITE,
+    # To this pgaudit the statement itself is of class MISC, what it does to rows of others.
+    "MERGE": READ | WRITE | MISC,
     "DO": FUNCTION,
     "GRANT": ROLE, "REVOKE": ROLE, "GRANT ROLE": ROLE, "REVOKE ROLE": ROLE,
     "CREATE ROLE": ROLE, "ALTER ROLE": ROLE, "DROP ROLE": ROLE,
+    "ALTER DEFAULT PRIVILEGES": ROLE,
     "SET": MISC_SET, "RESET": MISC_SET,
     **dict.fromkeys((
         "BEGIN", "START TRANSACTION", "COMMIT", "SAVEPOINT", "RELEASE", "PREPARE TRANSACTION",
@@ -38,7 +41,7 @@ TAGS = {
     ), MISC),
     **dict.fromkeys((
         "CLUSTER", "COMMENT", "REFRESH MATERIALIZED VIEW", "SECURITY LABEL",
-        "IMPORT FOREIGN SCHEMA", "DROP OWNED",
+        "IMPORT FOREIGN SCHEMA", "DROP OWNED", "REASSIGN OWNED",
     ), DDL),
 }  # fmt: skip
 # Tags that begin so and stand not above.

@@ -31,9 +31,12 @@ _FAILED_CHANGE = pl.col("sqlstate").str.starts_with(INTEGRITY) & pl.col("operati
     list(classes.FAILED_CHANGE)
 )
 _NAMED = pl.col("reads").list.concat("writes")
-_ONLY_CATALOG = (_NAMED.list.len() > 0) & _NAMED.list.eval(
-    pl.element().str.contains(r"^(pg_catalog\.|pg_)")
-).list.all()
+_SEVERAL = pl.col("flags").list.contains("multi")
+_OF_CATALOG = _NAMED.list.eval(pl.element().str.contains(r"^(pg_catalog\.|pg_)"))
+# Of several statements in one text, nobody knows which one reads the catalog.
+_ONLY_CATALOG = (_NAMED.list.len() > 0) & pl.when(_SEVERAL).then(_OF_CATALOG.list.any()).otherwise(
+    _OF_CATALOG.list.all()
+)
 
 EXEMPTIONS = (
     Exemption(
@@ -84,7 +87,19 @@ EXEMPTIONS = (
     ),
 )
 
+MAY_BE_SWAPPED = ("failed", "aborted_transaction", "catalog_only", "class_off")
+"""Log times are cut to milliseconds: where a text ran twice at once and only one run has a record,
+the agent may have given it to the other. A record of a statement that is exempt for such a reason
+can stand for one of the same text that lacks its own.
+"""
+
 PROBE_EXEMPTIONS = (
+    Exemption(
+        "nested",
+        pl.col("parent_id") != 0,
+        "Ran inside a statement that eBPF saw and pgaudit did not log (pgaudit.log without "
+        "function or misc): what DO, CALL, a trigger or a function runs.",
+    ),
     Exemption(
         "no_client",
         pl.col("client_address") == "",
@@ -96,12 +111,18 @@ PROBE_EXEMPTIONS = (
 """Of what only pgaudit told: why eBPF by design lacks it."""
 
 NOT_HEARD = {
-    "ebpf": "ebpf_not_heard",
-    "pgaudit": "pgaudit_not_heard",
+    "pgaudit_not_heard": (
+        "pgaudit",
+        "Its log had told nothing of this server before the minute began: pgwarden has just begun, "
+        "or runs on eBPF alone there.",
+    ),
+    "ebpf_not_heard": (
+        "eBPF",
+        "No probe had told of this server before the minute began: pgwarden has just begun, or "
+        "runs on pgaudit alone there.",
+    ),
 }
-"""Reasons for a source that has not told of this server before the minute began: pgwarden runs on
-one source alone there, or has just begun.
-"""
+"""Reasons that follow from time, not from the statement (``minutes.py``)."""
 
 
 def wanted() -> pl.Expr:
@@ -109,17 +130,15 @@ def wanted() -> pl.Expr:
     tag, operation = pl.col("tag"), pl.col("operation")
     by_tag = tag.replace_strict(classes.TAGS, default=None, return_dtype=pl.Int64)
     defines = pl.any_horizontal(tag.str.starts_with(word) for word in classes.DEFINITIONS)
-    several = pl.col("flags").list.contains("multi")
-    executes = pl.col("verbs").list.contains("execute")
     return (
-        pl.when(~_PARSED)
+        # Records of several statements in one text carry that text alike: the agent cannot tell
+        # which of them a record is about, so they are judged only where all are logged.
+        pl.when(~_PARSED | _SEVERAL)
         .then(pl.lit(classes.ALL))
         .when(_FAILED_CHANGE)
         .then(operation.replace_strict(classes.FAILED_CHANGE, default=classes.ALL))
-        .when((operation == "execute") & ~several)
+        .when(operation == "execute")
         .then(pl.lit(classes.EXECUTE))
-        .when(several & executes)
-        .then(pl.lit(classes.ALL))
         .when((tag == "SELECT") & (pl.col("writes").list.len() > 0))
         .then(pl.lit(classes.SELECT_THAT_WRITES))
         .when(by_tag.is_not_null())

@@ -20,6 +20,7 @@ from analytics.audit.statements import (
     ONLY_EBPF,
     ONLY_PGAUDIT,
     SERVER,
+    SPARE,
 )
 
 SIDES = ("pgaudit", "ebpf")
@@ -108,7 +109,7 @@ def added(server: pl.DataFrame, statements: pl.DataFrame) -> pl.DataFrame:
     )  # fmt: skip
     sources = rows.filter(pl.col("outcome") != EXEMPT).select("outcome", "first_us", "last_us")
     heard = [
-        sources.filter(pl.col("outcome").is_in([MATCHED, only])).select(
+        sources.filter(pl.col("outcome").is_in([MATCHED, SPARE, only])).select(
             pl.lit(HEARD).alias("kind"),
             *(pl.lit(statements[name][0]).alias(name) for name in SERVER),
             pl.lit(side).alias("reason"),
@@ -177,7 +178,7 @@ def _minute(
         **{name: rows[0][name] for name in BACKEND},
         from_us=number * clock.window_us,
         until_us=(number + 1) * clock.window_us,
-        matched=_count(rows, MATCHED),
+        matched=_count(rows, MATCHED) + _count(rows, SPARE),
         lost=_losses(losses, number),
     )
     for row in rows:

@@ -7,13 +7,22 @@ from typing import Any
 import polars as pl
 
 from analytics.audit import classes
-from analytics.audit.exemptions import EXEMPTIONS, PROBE_EXEMPTIONS, exemption, wanted
+from analytics.audit.exemptions import (
+    EXEMPTIONS,
+    MAY_BE_SWAPPED,
+    PROBE_EXEMPTIONS,
+    exemption,
+    wanted,
+)
 from analytics.frames import FrameError
 
 MATCHED, ONLY_EBPF, ONLY_PGAUDIT, EXEMPT = "matched", "only_ebpf", "only_pgaudit", "exempt"
+SPARE = "spare"
+"""Matched, although no record was demanded: it may be that of another run of the same text."""
 SERVER = ("agent", "cluster")
 BACKEND = ("agent", "cluster", "database", "user_name", "identity", "pid", "backend_second")
 TEXT_CHARACTERS = 160
+_HALVES = (ONLY_EBPF, ONLY_PGAUDIT)
 _SECOND_US = 1_000_000
 
 COLUMNS: dict[str, Any] = {
@@ -21,7 +30,7 @@ COLUMNS: dict[str, Any] = {
         ("agent", "cluster", "database", "user_name", "identity_name", "client_address", "source",
          "protocol", "tag", "sqlstate", "parse_status", "operation", "digest", "text"), pl.String,
     ),
-    **dict.fromkeys(("reads", "writes", "verbs", "flags"), pl.List(pl.String)),
+    **dict.fromkeys(("reads", "writes", "flags"), pl.List(pl.String)),
     "id": pl.UInt64, "parent_id": pl.UInt64, "pid": pl.Int64, "duration_us": pl.Int64,
     "started_at": pl.Datetime("us"), "backend_started_at": pl.Datetime("us"),
 }  # fmt: skip
@@ -59,9 +68,9 @@ def judged(batch: pl.DataFrame) -> pl.DataFrame:
         .with_columns(outcome=_outcome())
         .select(
             "row", *BACKEND, "id", "at_us", "end_us", "outcome", "reason",
-            # Only what lacks its other half is told apart by its text.
-            *(pl.when(_lacks_half()).then(name).otherwise(pl.lit("")).alias(name)
-              for name in ("digest", "text")),
+            # Only what lacks its other half, or might give it, is told apart by its text.
+            *(pl.when(pl.col("outcome").is_in(outcomes)).then(name).otherwise(pl.lit("")).alias(name)
+              for name, outcomes in (("digest", (*_HALVES, SPARE)), ("text", _HALVES))),
         )
         .with_columns(text=_one_line(pl.col("text")))
     )  # fmt: skip
@@ -76,10 +85,10 @@ def _filled(column: pl.Expr, kind: Any) -> pl.Expr:
 
 
 def _reason() -> pl.Expr:
-    source = pl.col("source")
+    source, excused = pl.col("source"), exemption(EXEMPTIONS)
     return (
-        pl.when(source == "ebpf")
-        .then(exemption(EXEMPTIONS))
+        pl.when((source == "ebpf") | ((source == "both") & excused.is_in(MAY_BE_SWAPPED)))
+        .then(excused)
         .when(source == "pgaudit")
         .then(exemption(PROBE_EXEMPTIONS))
         .when(source == "both")
@@ -91,11 +100,13 @@ def _reason() -> pl.Expr:
 def _outcome() -> pl.Expr:
     words = {"both": MATCHED, "ebpf": ONLY_EBPF, "pgaudit": ONLY_PGAUDIT}
     named = pl.col("source").replace_strict(words, default=EXEMPT)
-    return pl.when(pl.col("reason") == "").then(named).otherwise(pl.lit(EXEMPT))
-
-
-def _lacks_half() -> pl.Expr:
-    return pl.col("outcome").is_in([ONLY_EBPF, ONLY_PGAUDIT])
+    return (
+        pl.when(pl.col("reason") == "")
+        .then(named)
+        .when(pl.col("source") == "both")
+        .then(pl.lit(SPARE))
+        .otherwise(pl.lit(EXEMPT))
+    )
 
 
 def _one_line(text: pl.Expr) -> pl.Expr:
