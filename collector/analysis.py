@@ -17,8 +17,11 @@ from pathlib import Path
 
 import polars as pl
 
+from analytics.audit.minutes import Minute
+from analytics.audit.policy import AuditPolicy, with_mask
 from analytics.budget import Budget
 from analytics.detector import Detector
+from analytics.detectors.audit_coverage import AuditCoverage, AuditCoverageSettings
 from analytics.detectors.error_burst import ErrorBurst, ErrorBurstSettings
 from analytics.detectors.first_seen import FirstSeen, FirstSeenSettings
 from analytics.detectors.new_shape import NewShape, NewShapeSettings
@@ -31,6 +34,8 @@ from model.finding import Finding
 SEQUENCE_KEY = "ledger_sequence"
 BUDGET_FILE = "budget.json"
 SAVE_EVERY_COMMITS = 60
+Policies = Mapping[tuple[str, str], AuditPolicy]
+"""By agent and cluster."""
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +46,7 @@ class AnalysisSettings:
     volume: VolumeSettings = field(default_factory=VolumeSettings)
     error_burst: ErrorBurstSettings = field(default_factory=ErrorBurstSettings)
     new_shape: NewShapeSettings = field(default_factory=NewShapeSettings)
+    audit_coverage: AuditCoverageSettings = field(default_factory=AuditCoverageSettings)
     findings_per_day: int = 20
     save_every_commits: int = SAVE_EVERY_COMMITS
 
@@ -50,6 +56,7 @@ class AnalysisSettings:
             Volume(self.volume),
             ErrorBurst(self.error_burst),
             NewShape(self.new_shape),
+            AuditCoverage(self.audit_coverage),
         )
 
 
@@ -90,20 +97,25 @@ class Analysis:
         self._watches = [self._load(detector) for detector in chosen]
         self._budget = _load_budget(self._folder / BUDGET_FILE, self._settings.findings_per_day)
         self._commits_since_save = 0
+        self._minutes: list[Minute] = []
 
     def resume_from(self) -> int:
         """The first ledger sequence that some detector's saved state does not contain."""
         return min((watch.saved_seq for watch in self._watches), default=0) + 1
 
-    def on_commit(self, frames: Mapping[str, pl.DataFrame], seq: int) -> list[Finding]:
+    def on_commit(
+        self, frames: Mapping[str, pl.DataFrame], seq: int, policies: Policies | None = None
+    ) -> list[Finding]:
         """Findings of this commit, within the budget. A replay gives the same ids again."""
         found: list[Finding] = []
         statements = frames.get("statements")
         for watch in self._watches:
             if seq <= watch.seq:
                 continue
+            if isinstance(watch.detector, AuditCoverage) and "losses" in frames:
+                watch.state = watch.detector.lost(watch.state, frames["losses"])
             if statements is not None and not statements.is_empty():
-                found += self._observe(watch, statements)
+                found += self._observe(watch, statements, policies or {})
             watch.seq = seq
         self._budget, passed = self._budget.admit(found)
         # What a rule says is no guess: verdicts have no budget, one finding a day each is little.
@@ -112,6 +124,21 @@ class Analysis:
         if passed or self._commits_since_save >= self._settings.save_every_commits:
             self.save()
         return passed + judged
+
+    def tick(self, now_us: int) -> list[Finding]:
+        """What only the passing of time shows, within the budget."""
+        found: list[Finding] = []
+        for watch in self._watches:
+            if isinstance(watch.detector, AuditCoverage):
+                watch.state, done = watch.detector.settle(watch.state, now_us)
+                found += self._measured(watch.detector, done)
+        self._budget, passed = self._budget.admit(found)
+        return passed
+
+    def take_minutes(self) -> list[Minute]:
+        """Audit coverage of the minutes that were completed since the last call."""
+        taken, self._minutes = self._minutes, []
+        return taken
 
     def suppressed(self) -> dict[str, int]:
         """Findings of today beyond the budget, by detector."""
@@ -128,18 +155,29 @@ class Analysis:
         fsync_folder(self._folder)
         self._commits_since_save = 0
 
-    def _observe(self, watch: _Watch, statements: pl.DataFrame) -> list[Finding]:
+    def _observe(
+        self, watch: _Watch, statements: pl.DataFrame, policies: Policies
+    ) -> list[Finding]:
         """A detector that fails keeps its state and loses this batch, counted."""
         name, counters = watch.detector.name, self.counters
         begun = self._stopwatch()
         try:
-            watch.state, found = watch.detector.observe(watch.state, statements)
+            if isinstance(watch.detector, AuditCoverage):
+                masked = with_mask(statements, policies)
+                watch.state, done = watch.detector.measure(watch.state, masked)
+                found = self._measured(watch.detector, done)
+            else:
+                watch.state, found = watch.detector.observe(watch.state, statements)
         except (pl.exceptions.PolarsError, FrameError) as error:
             counters.failures[name] = counters.failures.get(name, 0) + 1
             _log.error("detector %s failed on a batch: %s", name, error)
             return []
         counters.seconds[name] = counters.seconds.get(name, 0.0) + self._stopwatch() - begun
         return found
+
+    def _measured(self, detector: AuditCoverage, done: list[Minute]) -> list[Finding]:
+        self._minutes += done
+        return detector.findings(done)
 
     def _load(self, detector: Detector) -> _Watch:
         path = self._folder / f"{detector.name}.parquet"

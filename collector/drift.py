@@ -17,7 +17,7 @@ from collector import drift_findings, drift_risk
 from collector.attribution import Change, Changes, Lookup, cause, changes_of
 from collector.baseline import Difference, Facts, Known, Scope, differences, scopes, snapshots_of
 from collector.drift_state import Key, OpenDrift, State, load, save
-from model.catalog import Attribution, Snapshot
+from model.catalog import Attribution, CatalogKind, Snapshot
 from model.finding import Finding
 
 LOOKUP_US = 30 * 86_400_000_000
@@ -146,6 +146,15 @@ class Drift:
                     for drift in self._state.open.values()
                 )
             )
+
+    def accepted_settings(self) -> dict[tuple[str, str], Facts]:
+        """The accepted settings of each server, by (agent, cluster)."""
+        with self._lock:
+            return {
+                (scope.agent, scope.cluster): known.accepted
+                for scope, known in self._state.known.items()
+                if scope.kind is CatalogKind.SETTING and known.accepted is not None
+            }
 
     def _observe(self, agent: str, snapshot: Snapshot, now_us: int) -> None:
         first: list[Known] = []

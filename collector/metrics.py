@@ -1,12 +1,14 @@
 """What the collector tells Prometheus. Names and meanings: docs/operations.md."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import product
 from typing import Protocol
 
 import polars as pl
 from prometheus_client import CollectorRegistry, Counter, Histogram, Info, ProcessCollector
 
+from analytics.audit.minutes import Minute
+from collector.metrics_coverage import CoverageMetrics
 from collector.metrics_statements import StatementMetrics
 from config.telemetry import Bounded, Check, MetricsServer, Samples, Watched
 from model.alert import AlertStatus
@@ -74,6 +76,7 @@ class CollectorMetrics:
             _LAG_BUCKETS_SECONDS,
         )
         self._statements = StatementMetrics(self.registry)
+        self._coverage = CoverageMetrics(self.registry)
         self._reason = Bounded(64)
         self._rule = Bounded(100)
         # From agents, so not trusted to be one of the words they should be.
@@ -107,6 +110,10 @@ class CollectorMetrics:
     def statements(self, rows: pl.DataFrame) -> None:
         """Rows of the table ``statements``, a commit at a time."""
         self._statements.observe(rows)
+
+    def coverage(self, minutes: Iterable[Minute]) -> None:
+        """Minutes of backends that are complete."""
+        self._coverage.observe(minutes)
 
     def lost(self, source: str, reason: str, count: int) -> None:
         self._lost.labels(self._reason(source), self._reason(reason)).inc(count)

@@ -265,9 +265,45 @@ DRIFT = _table(
     latest_by="agent cluster kind database name occurred_at",
 )
 
+AUDIT_COVERAGE = _table(
+    "audit_coverage",
+    "One row for each backend and minute: did eBPF and pgaudit see the same? See docs/coverage.md.",
+    "minute",
+    "minute:t seconds:f agent cluster database user_name identity pid:p backend_started_at:t"
+    " matched:u only_ebpf:u only_pgaudit:u exempt:u pgaudit_ratio:f ebpf_ratio:f"
+    " only_ebpf_examples:l only_pgaudit_examples:l exempt_reasons lost",
+    {
+        "minute": "When the minute began. A statement belongs to the minute in which it ended.",
+        "seconds": "Length of the minute, `analytics.audit_coverage.window_seconds`.",
+        "identity": "Who, by identity or login.",
+        "backend_started_at": "When that process started, cut to the second.",
+        "matched": "Statements that both saw.",
+        "only_ebpf": "Statements that eBPF saw and pgaudit should have logged, but did not.",
+        "only_pgaudit": "Statements that pgaudit logged and eBPF did not see.",
+        "exempt": "Statements that one of them by design does not see.",
+        "pgaudit_ratio": "`matched / (matched + only_ebpf)`; NULL where nothing is expected.",
+        "ebpf_ratio": "`matched / (matched + only_pgaudit)`; NULL where nothing is expected.",
+        "only_ebpf_examples": "Up to three of those texts, redacted.",
+        "only_pgaudit_examples": "Up to three of those texts, redacted.",
+        "exempt_reasons": "JSON object: how many for each reason.",
+        "lost": "JSON object: facts that the agent counted as lost then, by source and reason.",
+    },
+    latest_by="agent cluster pid backend_started_at user_name identity database minute",
+)
+
 TABLES: dict[str, Table] = {
     table.name: table
-    for table in (STATEMENTS, SESSIONS, VERDICTS, LOSSES, CATALOG, FINDINGS, ALERTS, DRIFT)
+    for table in (
+        STATEMENTS,
+        SESSIONS,
+        VERDICTS,
+        LOSSES,
+        CATALOG,
+        FINDINGS,
+        ALERTS,
+        DRIFT,
+        AUDIT_COVERAGE,
+    )
 }
 
 

@@ -15,12 +15,14 @@ from functools import partial
 import polars as pl
 import structlog
 
+from analytics.detectors.audit_coverage import AuditCoverageSettings
 from analytics.detectors.error_burst import ErrorBurstSettings
 from analytics.detectors.first_seen import FirstSeenSettings
 from analytics.detectors.new_shape import NewShapeSettings
 from analytics.detectors.volume import VolumeSettings
 from collector.alerts import Alerts
 from collector.analysis import Analysis, AnalysisSettings
+from collector.coverage import Policies, coverage_rows
 from collector.drift import Drift, DriftNews
 from collector.metrics import CollectorMetrics
 from collector.rows import finding_rows
@@ -34,7 +36,7 @@ log = structlog.get_logger(__name__)
 
 QUEUE_COMMITS = 256
 TICK_SECONDS = 0.5
-OWN_TABLES = frozenset(("findings", "alerts", "drift"))
+OWN_TABLES = frozenset(("findings", "alerts", "drift", "audit_coverage"))
 
 
 def analysis_settings(config: Analytics) -> AnalysisSettings:
@@ -43,6 +45,7 @@ def analysis_settings(config: Analytics) -> AnalysisSettings:
         VolumeSettings(**config.volume.model_dump()),
         ErrorBurstSettings(**config.error_burst.model_dump()),
         NewShapeSettings(**config.new_shape.model_dump()),
+        AuditCoverageSettings(**config.audit_coverage.model_dump()),
         config.findings_per_day,
     )
 
@@ -73,6 +76,7 @@ class Thinking:
             if config.analytics.enabled
             else None
         )
+        self._policies = Policies()
         self._commits: queue.Queue[Committed | None] = queue.Queue(QUEUE_COMMITS)
         self._behind = False
         self._thread = threading.Thread(target=self._run, name="thinking", daemon=True)
@@ -140,12 +144,23 @@ class Thinking:
         )
         self._publish_drift(news)
         if self._analysis is not None:
-            self._publish(self._analysis.on_commit(committed.frames, committed.seq))
+            # After drift: settings that were accepted just now count for this commit.
+            policies = self._policies.of(self.drift.accepted_settings())
+            self._publish(self._analysis.on_commit(committed.frames, committed.seq, policies))
+            self._publish_coverage(self._analysis)
 
     def _tick(self) -> None:
         now_us = self._now_us()
         self._publish_drift(self.drift.tick(now_us))
+        if self._analysis is not None:
+            self._publish(self._analysis.tick(now_us))
+            self._publish_coverage(self._analysis)
         self._alerts.tick(now_us)
+
+    def _publish_coverage(self, analysis: Analysis) -> None:
+        if minutes := analysis.take_minutes():
+            self._store.append("audit_coverage", coverage_rows(minutes))
+            self._metrics.coverage(minutes)
 
     def _publish_drift(self, news: DriftNews) -> None:
         self._store.append("drift", news.rows)

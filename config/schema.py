@@ -176,12 +176,22 @@ class NewShapeSettings(Section):
     learn_statements: int = Field(default=200, ge=0)
 
 
+class AuditCoverageSettings(Section):
+    window_seconds: float = Field(default=60, gt=0)
+    grace_seconds: float = Field(default=10, ge=0)
+    idle_seconds: float = Field(default=20, ge=0)
+    forget_seconds: float = Field(default=86_400, gt=0)
+    min_missing: int = Field(default=1, ge=1)
+    many_backends: int = Field(default=3, ge=1)
+
+
 class Analytics(Section):
     enabled: bool = True
     first_seen: FirstSeenSettings = FirstSeenSettings()
     volume: VolumeSettings = VolumeSettings()
     error_burst: ErrorBurstSettings = ErrorBurstSettings()
     new_shape: NewShapeSettings = NewShapeSettings()
+    audit_coverage: AuditCoverageSettings = AuditCoverageSettings()
     findings_per_day: int = Field(default=20, ge=1)
     """Alert budget of each detector; what exceeds it is counted."""
 

@@ -43,7 +43,7 @@ Found: TypeAlias = tuple[AuditGroup, Execution, AuditLogged]
 def find(candidates: Iterable[Execution], record: AuditLogged) -> Execution | None:
     """The first statement with this text that ran when the record was written."""
     for execution in candidates:
-        if _free(execution, record) and _ran_at(execution, record.at_ns, 0):
+        if _free(execution, record) and ran_at(execution, record.at_ns, 0):
             return execution
     return None
 
@@ -54,9 +54,9 @@ def nearly(candidates: Iterable[Execution], record: AuditLogged) -> Execution | 
     for execution in candidates:
         if not _free(execution, record):
             continue
-        if _ran_at(execution, record.at_ns, 0):
+        if ran_at(execution, record.at_ns, 0):
             return execution
-        if near is None and _ran_at(execution, record.at_ns, _CLOCK_SLACK_NS):
+        if near is None and ran_at(execution, record.at_ns, _CLOCK_SLACK_NS):
             near = execution
     return near
 
@@ -120,7 +120,7 @@ def _may_be(execution: Execution, record: AuditLogged) -> bool:
     return same_text(record.text, execution.text, in_full)
 
 
-def _ran_at(execution: Execution, at_ns: int, slack_ns: int) -> bool:
+def ran_at(execution: Execution, at_ns: int, slack_ns: int) -> bool:
     if _cut_ns(at_ns) + slack_ns < execution.started_at_us * 1000:
         return False
     ended_at_us = execution.ended_at_us
@@ -136,10 +136,12 @@ def _written_before_ns(group: AuditGroup) -> int:
     return _cut_ns(group.records[-1].at_ns)
 
 
-def only_audited(id: int, session: Session, records: list[AuditLogged]) -> Execution:
-    """A statement that no probe saw."""
-    outer = next((record for record in records if record.command in _OUTER_COMMANDS), records[0])
-    text = outer.text.encode("utf-8", "surrogateescape")
+def only_audited(
+    id: int, session: Session, records: list[AuditLogged], outer: Execution | None
+) -> Execution:
+    """A statement that no probe saw; ``outer``: the one that it ran inside of."""
+    told = next((record for record in records if record.command in _OUTER_COMMANDS), records[0])
+    text = told.text.encode("utf-8", "surrogateescape")
     return Execution(
         id=id,
         session=session,
@@ -147,6 +149,7 @@ def only_audited(id: int, session: Session, records: list[AuditLogged]) -> Execu
         text_bytes=len(text),
         started_at_us=records[0].at_ns // 1000,
         source=Source.PGAUDIT,
-        tag=outer.command,
+        tag=told.command,
         audits=records,
+        parent=outer,
     )

@@ -8,12 +8,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeAlias
 
-from agent.sessions.audits import AuditGroup
+from agent.sessions.audits import AuditGroup, ran_at
 from agent.sessions.execution import Execution
-from model.event import ErrorReport, ResponseSent, StatementStarted
+from model.event import AuditLogged, ErrorReport, ResponseSent, StatementStarted
 from model.session import BackendKey, Session
 
 SUCCESS = "00000"
+_SILENT = 100
 Slot: TypeAlias = tuple[int, int]
 """Pid and start second: all that the log tells of a backend."""
 
@@ -31,6 +32,7 @@ class Backend:
         "loose",
         "pending",
         "session",
+        "silent",
         "unmatched",
     )
 
@@ -47,6 +49,10 @@ class Backend:
         """The records of the statement that pgaudit wrote of last."""
         self.loose: deque[AuditGroup] = deque()
         """Records whose statement has not been seen."""
+        self.silent: deque[Execution] = deque(maxlen=_SILENT)
+        """Those that left without a record, without their texts: pgaudit may yet tell of what ran
+        inside them.
+        """
         self.last_requested_at_us = 0
 
     def start(self, event: StatementStarted, id: int, text: bytes) -> Execution:
@@ -112,6 +118,25 @@ class Backend:
         for execution in ended:
             execution.transaction = transaction
         return ended, strangers
+
+    def outer(self, record: AuditLogged) -> Execution | None:
+        """The statement without a record of its own that ran when this record was written."""
+        for execution in (*self.pending, *reversed(self.silent)):
+            if not execution.audits and ran_at(execution, record.at_ns, 0):
+                return execution
+        return None
+
+    def fell_silent(self, execution: Execution) -> None:
+        self.silent.append(
+            Execution(
+                execution.id,
+                execution.session,
+                b"",
+                0,
+                execution.started_at_us,
+                ended_at_us=execution.ended_at_us,
+            )
+        )
 
     def _fail(
         self,

@@ -313,6 +313,8 @@ class SessionTracker:
         execution.left = True
         if execution.source is Source.EBPF and not execution.failed_early:
             self._text_bytes -= len(execution.text)
+            if not execution.audits and execution.parent is None:
+                backend.fell_silent(execution)
         out.append(execution.statement(backend.session))
         while backend.unmatched and (backend.unmatched[0].left or backend.unmatched[0].audits):
             backend.unmatched.popleft()
@@ -425,5 +427,6 @@ class SessionTracker:
         if item.root is None and not item.left:
             item.left = True
             backend.loose.remove(item)
-            execution = only_audited(self._id(), backend.session, item.records)
+            outer = backend.outer(item.records[0])
+            execution = only_audited(self._id(), backend.session, item.records, outer)
             self._leave(backend, execution, out)

@@ -56,6 +56,21 @@ def audited(runs, skew_us=0):
     return events
 
 
+def test_what_runs_inside_a_statement_without_a_record_is_told_as_a_part_of_it():
+    outer = Run("DO $$ ... $$", gap_us=10_000, lasts_us=20_000, logged=False)
+    inner = record((T0_US + 20_000) * 1000, 1, "SELECT count(*) FROM t")
+    later = record((T0_US + 90_000) * 1000, 2, "SELECT 'not inside'")
+    tracker = SessionTracker(1)
+    events = [*(event for _, event in probed([outer])), inner, later]
+    out = [item for event in events for item in tracker.observe(event)]
+    for step in range(40):
+        out += tracker.expire(T0_US + 100_000 + step * 100_000)
+    said = {s.text: s for s in out if isinstance(s, Statement)}
+    assert said[b"SELECT count(*) FROM t"].parent_id == said[b"DO $$ ... $$"].id
+    assert said[b"SELECT count(*) FROM t"].source is Source.PGAUDIT
+    assert said[b"SELECT 'not inside'"].parent_id == 0
+
+
 def record(at_ns, number, text):
     return AuditLogged(
         at_ns, KEY, "main", "ann", "shop", "psql", "local", "SESSION", number, 1, "READ",

@@ -40,6 +40,13 @@ SCHEMA: dict[str, Any] = {
     "flags": pl.List(pl.String),
     "fingerprint": pl.String,
     "text": pl.String,
+    "pid": pl.UInt32,
+    "backend_started_at": pl.Datetime("us"),
+    "source": pl.String,
+    "protocol": pl.String,
+    "tag": pl.String,
+    "parse_status": pl.String,
+    "digest": pl.String,
 }
 DEFAULTS: dict[str, Any] = {
     "agent": "host-a", "parent_id": 0, "duration_us": 900, "rows": 10, "bytes_sent": 900,
@@ -47,7 +54,9 @@ DEFAULTS: dict[str, Any] = {
     "application_name": "app", "client_address": "10.0.0.4", "identity_kind": "service",
     "identity_name": "", "sqlstate": "00000", "error_message": "", "operation": "select",
     "summary": "", "verbs": [], "objects": [], "reads": [], "writes": [], "settings": [],
-    "roles": [], "flags": [], "fingerprint": "", "text": "",
+    "roles": [], "flags": [], "fingerprint": "", "text": "", "pid": 4711,
+    "backend_started_at": START_US, "source": "both", "protocol": "query", "tag": "SELECT",
+    "parse_status": "parsed", "digest": "",
 }  # fmt: skip
 
 ROLES = {
@@ -71,10 +80,11 @@ def statement(second: float, **words: Any) -> dict[str, Any]:
 def frame(rows: Iterable[dict[str, Any]], first_id: int = 1) -> pl.DataFrame:
     """Rows in the order given, with ids that count up."""
     numbered = [{"id": first_id + n} | row for n, row in enumerate(rows)]
-    raw = SCHEMA | {"started_at": pl.Int64}
+    times = ("started_at", "backend_started_at")
+    raw = SCHEMA | dict.fromkeys(times, pl.Int64)
     return (
         pl.DataFrame(numbered, schema=raw)
-        .with_columns(pl.col("started_at").cast(pl.Datetime("us")))
+        .with_columns(pl.col(times).cast(pl.Datetime("us")))
     )  # fmt: skip
 
 

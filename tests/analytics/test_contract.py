@@ -10,7 +10,9 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from analytics.audit import statements as audited
 from analytics.detector import Detector
+from analytics.detectors.audit_coverage import AuditCoverage, AuditCoverageSettings
 from analytics.detectors.error_burst import ErrorBurst, ErrorBurstSettings
 from analytics.detectors.first_seen import FirstSeen, FirstSeenSettings
 from analytics.detectors.new_shape import NewShape, NewShapeSettings
@@ -25,6 +27,7 @@ DETECTORS: list[Detector] = [
     Volume(VolumeSettings(window_seconds=60, floor_rows=1000)),
     ErrorBurst(ErrorBurstSettings()),
     NewShape(NewShapeSettings(learn_seconds=300, learn_statements=20)),
+    AuditCoverage(AuditCoverageSettings(window_seconds=2, grace_seconds=1)),
 ]
 SIZES = (1, 97, 1000, 2500, 6000)
 
@@ -34,11 +37,11 @@ def every(function):
 
 
 def campaign(second: float) -> list[dict]:
-    """An AI agent that reads salaries in bulk, then tries doors that are shut."""
+    """An AI agent that reads salaries in bulk, past pgaudit, then tries doors that are shut."""
     agent = {"user_name": "assistant", "identity_name": "assistant", "identity_kind": "ai_agent"}
     read = statement(
         second, **agent, reads=["hr.salaries"], fingerprint="new", summary="SELECT hr.salaries",
-        rows=50_000, bytes_sent=60_000_000,
+        rows=50_000, bytes_sent=60_000_000, source="ebpf", digest="read",
     )  # fmt: skip
     tries = [statement(second + 1 + n / 10, **agent, sqlstate="42501") for n in range(40)]
     return [read, *tries]
@@ -212,7 +215,7 @@ def test_the_state_is_bounded_and_keeps_what_was_used_last(detector):
 
 
 def test_detectors_read_only_documented_columns():
-    assert set(COLUMNS) <= set(SCHEMA)
+    assert {*COLUMNS, *audited.COLUMNS} <= set(SCHEMA)
 
 
 @every

@@ -133,6 +133,7 @@ def test_every_setting_is_read_by_a_program():
         schema.VolumeSettings,
         schema.ErrorBurstSettings,
         schema.NewShapeSettings,
+        schema.AuditCoverageSettings,
     }
     """Unpacked into a class of the program, which has the same names."""
     unread = {

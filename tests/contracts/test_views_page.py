@@ -49,6 +49,16 @@ DRIFT = [
     {"occurred_at": NOON, "agent": "h", "kind": "role", "name": "x", "statement_id": 0},
 ]
 
+COVERAGE = [
+    {"minute": NOON + n * MINUTE, "agent": "h", "pid": 4711, "matched": 9, "only_pgaudit": 0, **row}
+    for n, row in enumerate(
+        (
+            {"only_ebpf": 0, "pgaudit_ratio": 1.0},
+            {"only_ebpf": 1, "pgaudit_ratio": 0.9, "only_ebpf_examples": ["SELECT t"]},
+        )
+    )
+]
+
 
 @pytest.fixture(scope="module")
 def ask(tmp_path_factory):
@@ -59,6 +69,7 @@ def ask(tmp_path_factory):
         ("verdicts", VERDICTS),
         ("findings", [FINDING]),
         ("drift", DRIFT),
+        ("audit_coverage", COVERAGE),
     ):
         store.append(table, rows)
     assert store.segments.flush()
@@ -76,8 +87,8 @@ def test_the_reference_is_what_the_schema_says():
     assert updated(PAGE) == PAGE, "run python -m collector.schema_page"
 
 
-def test_there_are_five_investigations():
-    assert len(INVESTIGATIONS) == 5
+def test_there_are_six_investigations():
+    assert len(INVESTIGATIONS) == 6
 
 
 def test_who_read_a_table(ask):
@@ -114,4 +125,11 @@ def test_which_relations_ai_agents_read_most(ask):
         ("staff", 1, 600),
         ("salary", 1, 500),
         ("old", 1, 1),
+    ]
+
+
+def test_did_both_sources_see_everything(ask):
+    rows = ask("Did both sources see everything?")
+    assert [(row["pid"], row["only_ebpf"], row["only_ebpf_examples"]) for row in rows] == [
+        (4711, 1, ["SELECT t"])
     ]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from agent.metrics import AgentMetrics
+from analytics.audit.minutes import Minute
 from collector.metrics import CollectorMetrics
 
 
@@ -64,6 +65,15 @@ def feed(agent: AgentMetrics, collector: CollectorMetrics) -> None:
     collector.verdict("no-drop", "deny", "prevented")
     collector.finding("drift", "high", "drift.setting")
     collector.tail_dropped()
+    collector.coverage([minute()])
+
+
+def minute() -> Minute:
+    """A backend of which each side missed a little."""
+    return Minute(
+        "db1", "5432", "shop", "app", "shop", 4711, 1_790_000_000, 1_790_000_040_000_000,
+        1_790_000_100_000_000, matched=95, missed={"pgaudit": 4, "ebpf": 1}, exempt={"failed": 2},
+    )  # fmt: skip
 
 
 def statements() -> pl.DataFrame:

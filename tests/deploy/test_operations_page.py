@@ -56,7 +56,7 @@ def test_the_example_of_alerts_is_a_valid_configuration():
 
 def test_names_follow_prometheus_conventions():
     for name in served():
-        assert name.startswith(("pgwarden_agent_", "pgwarden_collector_")), name
+        assert name.startswith(("pgwarden_agent_", "pgwarden_collector_", "pgwarden_audit_")), name
         assert not re.search(r"_(ms|us|ns|kb|mb|percent)(_|$)", name), name
 
 
