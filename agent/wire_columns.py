@@ -1,17 +1,21 @@
 """Rows of one Batch in the making: columns of numbers, strings and shapes interned."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import fields
+from itertools import islice
+from operator import attrgetter
+from typing import Any, TypeAlias
 
 from google.protobuf.message import Message
 
 from agent.wire_messages import escape_name, shape_to_wire, string_bytes
+from model.event import Protocol
 from model.session import Session
-from model.statement import Shape, Statement, StatementRun
+from model.statement import Shape, Source, Statement, StatementRun
 from protos.pgwarden.v1 import uplink_pb2 as pb
 
-ROW_BYTES = 200
-"""The most that the numbers of one row of StatementColumns take: 30 varints."""
+ROW_BYTES = 240
+"""The most that the numbers of one row of StatementColumns take: 31 varints, and a digest."""
 SESSION_ROW_BYTES = 95
 
 _STATEMENT_NAMES = (
@@ -47,7 +51,10 @@ _STATEMENT_NUMBERS = (
     "backend_started_at_us",
     "preparation_us",
     "executions",
+    "digest_d",
 )
+_STATEMENT_COLUMNS = _STATEMENT_NUMBERS + _STATEMENT_NAMES
+_ShapeKey: TypeAlias = tuple[object, ...]
 _SESSION_NAMES = (
     "cluster_s",
     "database_s",
@@ -75,60 +82,70 @@ class BulkRows:
     def __init__(self) -> None:
         self.bytes = 64
         self._strings: dict[str, int] = {"": 0}
-        self._shapes: dict[tuple[str, str, str], int] = {}
+        self._names: dict[tuple[str, ...], tuple[int, ...]] = {}
+        self._shapes: dict[_ShapeKey, int] = {}
         self._shape_messages: list[pb.Shape] = []
-        self._statements: list[list[int]] = [
-            [] for _ in range(len(_STATEMENT_NUMBERS) + len(_STATEMENT_NAMES))
-        ]
+        self._next_shape: tuple[_ShapeKey, pb.Shape] | None = None
+        self._digests: dict[str, int] = {"": 0}
+        self._singles: list[tuple[int, ...]] = []
+        self._runs: list[list[int]] = [[] for _ in _STATEMENT_COLUMNS]
         self._sessions: list[tuple[float, ...]] = []
 
     @property
     def rows(self) -> int:
-        return len(self._statements[0]) + len(self._sessions)
+        return len(self._singles) + len(self._runs[0]) + len(self._sessions)
 
-    def fits(self, row: int, names: Iterable[str], shape: Shape | None, limit: int) -> bool:
-        """Whether ``row`` bytes more stay within ``limit``; the first row always does."""
+    def fits(self, row_bytes: int, names: tuple[str, ...], shape: Shape | None, limit: int) -> bool:
+        """Whether so many bytes more stay within ``limit``; the first row always does."""
         if not self.rows:
             return True
-        size = self.bytes + row
-        size += sum(string_bytes(escape_name(n)) for n in names if n not in self._strings)
-        if shape is not None and _shape_key(shape) not in self._shapes:
-            size += shape_to_wire(shape).ByteSize() + 6
+        size = self.bytes + row_bytes
+        if names not in self._names:
+            size += sum(string_bytes(escape_name(n)) for n in names if n not in self._strings)
+        if shape is not None:
+            key = _shape_key(shape)
+            if key not in self._shapes:
+                self._next_shape = key, shape_to_wire(shape)
+                size += self._next_shape[1].ByteSize() + 6
         return size <= limit
 
     def add_statement(self, statement: Statement, shape: Shape, names: tuple[str, ...]) -> None:
         self.bytes += ROW_BYTES
         key = statement.session.key
-        values = (
-            statement.id,
-            statement.parent_id,
-            self._intern_shape(shape),
-            statement.started_at_us,
-            statement.duration_us,
-            statement.rows,
-            statement.bytes_sent,
-            statement.text_bytes,
-            key.pid,
-            key.started_at_us,
-            statement.preparation_us,
-            statement.executions,
-            *map(self._intern, names),
+        self._singles.append(
+            (
+                statement.id,
+                statement.parent_id,
+                self._intern_shape(shape),
+                statement.started_at_us,
+                statement.duration_us,
+                statement.rows,
+                statement.bytes_sent,
+                statement.text_bytes,
+                key.pid,
+                key.started_at_us,
+                statement.preparation_us,
+                statement.executions,
+                self._intern_digest(shape.digest),
+                *self._intern_names(names),
+            )
         )
-        for column, value in zip(self._statements, values, strict=True):
-            column.append(value)
 
     def add_run(
         self, run: StatementRun, first: int, count: int, shape: Shape, names: tuple[str, ...]
     ) -> None:
         """``count`` executions from ``first`` on: a column at a time, most of it one value."""
+        if count == 1:
+            self.add_statement(run.statement(first), shape, names)
+            return
         self.bytes += ROW_BYTES * count
         started, duration, preparation, rows, sent = zip(
             *run.executions[first : first + count], strict=True
         )
-        first_id, key, same = run.first_id + first, run.session.key, [0]
+        first_id, key = run.first_id + first, run.session.key
         columns = (
             range(first_id, first_id + count),
-            same * count,
+            [0] * count,
             [self._intern_shape(shape)] * count,
             started,
             duration,
@@ -139,9 +156,10 @@ class BulkRows:
             [key.started_at_us] * count,
             preparation,
             [1] * count,
-            *([self._intern(name)] * count for name in names),
+            [self._intern_digest(shape.digest)] * count,
+            *([index] * count for index in self._intern_names(names)),
         )
-        for column, values in zip(self._statements, columns, strict=True):
+        for column, values in zip(self._runs, columns, strict=True):
             column.extend(values)
 
     def add_session(self, session: Session, seen_at_us: int, names: tuple[str, ...]) -> None:
@@ -159,12 +177,27 @@ class BulkRows:
     def seal(self) -> tuple[bytes, dict[str, int]]:
         """The serialized Batch, and its rows by kind."""
         # Different names may escape to the same text: indices follow the raw ones.
-        batch = pb.Batch(strings=map(escape_name, self._strings), shapes=self._shape_messages)
-        _fill(batch.statements, _STATEMENT_NUMBERS + _STATEMENT_NAMES, self._statements)
+        batch = pb.Batch(
+            strings=map(escape_name, self._strings),
+            shapes=self._shape_messages,
+            digests=map(bytes.fromhex, islice(self._digests, 1, None)),
+        )
+        _fill(batch.statements, _STATEMENT_COLUMNS, self._runs)
+        _fill(batch.statements, _STATEMENT_COLUMNS, list(zip(*self._singles, strict=True)))
         sessions = list(zip(*self._sessions, strict=True))
         _fill(batch.sessions, _SESSION_NUMBERS + _SESSION_NAMES, sessions)
-        counts = {"statements": len(self._statements[0]), "sessions": len(self._sessions)}
+        counts = {
+            "statements": len(self._singles) + len(self._runs[0]),
+            "sessions": len(self._sessions),
+        }
         return batch.SerializeToString(), {kind: n for kind, n in counts.items() if n}
+
+    def _intern_names(self, names: tuple[str, ...]) -> tuple[int, ...]:
+        """The same names come again and again, all at once."""
+        indices = self._names.get(names)
+        if indices is None:
+            indices = self._names[names] = tuple(map(self._intern, names))
+        return indices
 
     def _intern(self, name: str) -> int:
         index = self._strings.get(name)
@@ -173,12 +206,16 @@ class BulkRows:
             self.bytes += string_bytes(escape_name(name))
         return index
 
+    def _intern_digest(self, digest: str) -> int:
+        return self._digests.setdefault(digest, len(self._digests))
+
     def _intern_shape(self, shape: Shape) -> int:
         key = _shape_key(shape)
         index = self._shapes.get(key)
         if index is None:
             index = self._shapes[key] = len(self._shapes)
-            message = shape_to_wire(shape)
+            known = self._next_shape
+            message = known[1] if known and known[0] == key else shape_to_wire(shape)
             self._shape_messages.append(message)
             self.bytes += message.ByteSize() + 6
         return index
@@ -214,9 +251,13 @@ def _fill(columns: Message, names: tuple[str, ...], values: Sequence[Sequence[An
 def statement_names(
     statement: Statement | StatementRun, error_message: str = "", rule: str = ""
 ) -> tuple[str, ...]:
-    if isinstance(statement, StatementRun):
-        statement = statement.statement(0)
-    session, audit = statement.session, statement.audit
+    session = statement.session
+    audit, sqlstate, durations = None, "00000", ""
+    source, protocol = Source.EBPF, Protocol.QUERY
+    if isinstance(statement, Statement):
+        audit, sqlstate = statement.audit, statement.sqlstate
+        source, protocol = statement.source, statement.protocol
+        durations = ",".join(map(str, statement.durations))
     return (
         session.cluster,
         session.database,
@@ -225,16 +266,16 @@ def statement_names(
         session.client_address,
         session.identity.kind,
         session.identity.name,
-        statement.source,
-        statement.protocol,
+        source,
+        protocol,
         statement.tag,
-        statement.sqlstate,
+        sqlstate,
         error_message,
         audit.audit_class if audit else "",
         ",".join(audit.objects) if audit else "",
         rule,
         statement.transaction,
-        ",".join(map(str, statement.durations)),
+        durations,
         statement.trace_parent,
     )
 
@@ -253,5 +294,5 @@ def session_names(session: Session) -> tuple[str, ...]:
     )
 
 
-def _shape_key(shape: Shape) -> tuple[str, str, str]:
-    return shape.digest, shape.status, shape.redacted_text
+_shape_key = attrgetter(*(field.name for field in fields(Shape) if field.name != "digest"))
+"""Texts that differ in nothing but literals share a Shape on the wire."""

@@ -13,6 +13,7 @@ from collector import schema
 from model.catalog import CatalogItem, CatalogKind, Snapshot
 from protos.pgwarden.v1 import uplink_pb2 as pb
 
+DIGEST_BYTES = 32
 LATEST_US = 4_102_444_800_000_000
 """The year 2100: a later time is nonsense, and some would not fit a timestamp."""
 
@@ -74,7 +75,7 @@ def _statements(batch: pb.Batch, agent: str) -> pl.DataFrame | None:
     text = _interned(batch.strings)
     shapes = _shapes(batch.shapes)
     shape = _index(columns.shape, shapes.height, "shape")
-    shaped = shapes[shape]
+    shaped = shapes[shape].with_columns(_digests(batch, rows))
     known = {
         "agent": pl.repeat(agent, rows, dtype=pl.String, eager=True),
         "id": _u64(columns.id),
@@ -108,6 +109,17 @@ def _statements(batch: pb.Batch, agent: str) -> pl.DataFrame | None:
         "trace_parent": text(_later(columns.trace_parent_s, rows)),
     }
     return pl.DataFrame({**known, **shaped.to_dict()}).select(list(schema.STATEMENTS.dtypes))
+
+
+def _digests(batch: pb.Batch, rows: int) -> list[pl.Series]:
+    """A digest for each row; the shape's own where an older agent sent no other."""
+    if not batch.statements.digest_d:
+        return []
+    raw = [b"", *batch.digests]
+    if any(len(each) != DIGEST_BYTES for each in batch.digests):
+        raise PoisonError("a digest that is no SHA-256")
+    table = pl.Series("digest", raw, dtype=pl.Binary).bin.encode("hex")
+    return [table[_index(batch.statements.digest_d, table.len(), "digest")]]
 
 
 def _sessions(batch: pb.Batch, agent: str) -> pl.DataFrame | None:
@@ -200,6 +212,7 @@ _LATER = frozenset(
         "transaction_s",
         "executions",
         "durations_s",
+        "digest_d",
     )
 )
 """Columns that older agents, and batches that waited in a spool, do not have."""

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from operator import attrgetter
 from threading import Lock
 
-from model.statement import ParseStatus
+from model.statement import ParseStatus, Shape
 from rules.ruleset import Judgement, Match, RuleSet
 from rules.view import View, key_attributes
 
 DEFAULT_CAPACITY = 16_384
+NOT_JUDGED = frozenset(("digest", "redacted_text", "fingerprint", "statements"))
+SHAPE_ATTRIBUTES = tuple(
+    f"shape.{field.name}" for field in fields(Shape) if field.name not in NOT_JUDGED
+)
+"""``FIELDS`` of the view reads these and no others; tests/rules/test_judge.py proves it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,14 +33,15 @@ class JudgeCounts:
 class Judge:
     """Rules with a bounded cache, least recently used out first; safe to share between threads.
 
-    The key is the statement's digest and just those attributes of session and identity that some
-    rule looks at: rules that ask for no address do not judge again for every client.
+    The key is what rules can see of the statement (not its text: those that differ in literals only
+    are judged once) and just those attributes of session and identity that some rule looks at:
+    rules that ask for no address do not judge again for every client.
     """
 
     def __init__(self, rules: RuleSet, capacity: int = DEFAULT_CAPACITY) -> None:
         self.rules = rules
         self._capacity = capacity
-        self._key_of = attrgetter("shape.digest", "shape.status", *key_attributes(rules.fields))
+        self._key_of = attrgetter(*SHAPE_ATTRIBUTES, *key_attributes(rules.fields))
         self._known: OrderedDict[Hashable, Judgement] = OrderedDict()
         self._lock = Lock()
         self._judged = 0

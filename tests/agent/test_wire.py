@@ -1,6 +1,8 @@
 """What leaves the host: columns of redacted, escaped, bounded values."""
 
+import hashlib
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -9,14 +11,20 @@ from hypothesis import strategies as st
 from agent.wire import MAX_PAYLOAD_BYTES, BatchBuilder, to_wire
 from agent.wire_messages import escape_name, escape_text
 from model.catalog import CatalogItem, CatalogKind, Snapshot
-from model.event import Lost
+from model.event import Executed, Lost
 from model.session import BackendKey, Session
-from model.statement import Audit, ParseStatus, Shape, Source, Statement
+from model.statement import Audit, ParseStatus, Shape, Source, Statement, StatementRun
 from model.verdict import Mode, Outcome, RuleAction, Severity, Verdict
 from protos.pgwarden.v1 import uplink_pb2 as pb
 
 SESSION = Session(BackendKey(7, 1_000_000), "5432", "alice", "shop", "psql", "local", -1)
-SHAPE = Shape(ParseStatus.PARSED, "d", "SELECT $1", operation="select", verbs=("select",))
+
+
+def sha(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+SHAPE = Shape(ParseStatus.PARSED, sha("d"), "SELECT $1", operation="select", verbs=("select",))
 VERDICT = Verdict(
     5, SESSION.key, 1, "drop-table", "No drops", Severity.HIGH, RuleAction.DENY, Mode.ENFORCE,
     Outcome.PREVENTED, "protected", "d", 120,
@@ -50,6 +58,43 @@ def test_a_row_comes_back_as_it_went_in_with_strings_and_shapes_interned():
     assert sorted(set(names)) == sorted(names)
 
 
+def test_texts_that_differ_in_literals_alone_share_a_shape_and_keep_their_digests():
+    builder = BatchBuilder()
+    for number in (1, 2, 1):
+        builder.add(statement(number), replace(SHAPE, digest=sha(str(number))))
+    (batch,) = batches(builder)
+    assert list(batch.statements.shape) == [0, 0, 0]
+    digests = [batch.digests[index - 1].hex() for index in batch.statements.digest_d]
+    assert digests == [sha("1"), sha("2"), sha("1")]
+    assert len(batch.digests) == 2
+
+
+def test_a_run_is_as_many_rows_as_statements_one_by_one():
+    executions = [Executed(1_000 + n, n, n // 2, n * 3, n * 5) for n in range(10_000)]
+    run = StatementRun(7, SESSION, b"SELECT 1", "SELECT", "II", executions, "trace")
+    together, singly = BatchBuilder(), BatchBuilder()
+    together.add_run(run, SHAPE)
+    for index in range(len(executions)):
+        singly.add(run.statement(index), SHAPE)
+
+    def rows(builder):
+        return [
+            tuple(
+                batch.strings[value] if field.name.endswith("_s") else value
+                for field, value in zip(batch.statements.DESCRIPTOR.fields, row, strict=True)
+            )
+            for batch in batches(builder)
+            for row in zip(
+                *(getattr(batch.statements, f.name) for f in batch.statements.DESCRIPTOR.fields),
+                strict=True,
+            )
+        ]
+
+    told = rows(together)
+    assert told == rows(singly)
+    assert len(told) == 10_000
+
+
 def test_the_text_of_a_statement_never_enters_a_batch():
     builder = BatchBuilder()
     builder.add(statement(error_message="near 's3cret'"), SHAPE, "near $1")
@@ -76,7 +121,7 @@ def test_batches_are_split_before_they_pass_the_limit_and_no_row_is_lost():
     builder, dice = BatchBuilder(limit_bytes=20_000), random.Random(1)
     for number in range(500):
         text = "x" * dice.randrange(2000)
-        builder.add(statement(number), Shape(ParseStatus.PARSED, str(number), text))
+        builder.add(statement(number), Shape(ParseStatus.PARSED, sha(str(number)), text))
     payloads = builder.take()
     assert len(payloads) > 20
     assert all(len(payload.body) <= 20_000 for payload in payloads)
@@ -88,7 +133,7 @@ def test_the_largest_possible_row_fits_one_message():
     huge = "\udcff" * 3_000_000
     names = tuple(f"{number}{huge[:200_000]}" for number in range(2000))
     shape = Shape(
-        ParseStatus.CUT, huge, huge, huge, huge, names, names, names, names, names, names, names,
+        ParseStatus.CUT, sha(""), huge, huge, huge, names, names, names, names, names, names, names,
         names, names, huge,
     )  # fmt: skip
     session = Session(BackendKey(1, 1), huge, huge + "1", huge + "2", huge + "3", huge + "4", 1)

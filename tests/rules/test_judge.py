@@ -8,6 +8,8 @@ from model.session import IdentityKind
 from model.statement import MAX_NAMES, ParseStatus
 from model.verdict import RuleAction
 from rules import Judge, View, decide
+from rules.judge import SHAPE_ATTRIBUTES
+from rules.view import FIELDS
 from tests.rules.rule_files import GOOD, load, rule, shape, view
 
 SALARIES = {"reads": ("hr.salaries",)}
@@ -161,9 +163,33 @@ def test_a_statement_whose_parser_died_is_judged_again(tmp_path):
 
 def test_the_memory_is_bounded(tmp_path):
     judge = Judge(load(tmp_path, GOOD), capacity=2)
-    for digest in ("a", "b", "a", "c", "a", "b"):
-        judge.judge(view(shape(digest=digest)))
+    for table in ("a", "b", "a", "c", "a", "b"):
+        judge.judge(view(shape(reads=(table,))))
     assert judge.counts().cached == 2  # both of "a", which stayed in use; "b" had gone
+
+
+def test_texts_that_differ_in_literals_alone_are_judged_once(tmp_path):
+    judge = Judge(load(tmp_path, GOOD))
+    for digest in ("a", "b", "c"):
+        judge.judge(view(shape(digest=digest)))
+    assert judge.counts().cached == 2
+
+
+@pytest.mark.parametrize("field", [name for name in FIELDS if name.startswith("statement.")])
+def test_what_a_rule_may_read_of_a_statement_is_part_of_what_the_judge_remembers(field):
+    class Watched:
+        """A Shape that tells which of its attributes were read."""
+
+        def __init__(self):
+            self.read = set()
+
+        def __getattr__(self, name):
+            self.read.add(name)
+            return getattr(shape(), name)
+
+    watched = Watched()
+    FIELDS[field].read(view(watched))
+    assert {f"shape.{name}" for name in watched.read} <= set(SHAPE_ATTRIBUTES)
 
 
 def test_threads_may_share_a_judge(tmp_path):

@@ -107,7 +107,7 @@ class CommandResult(_message.Message):
     def __init__(self, id: _Optional[str] = ..., outcome: _Optional[str] = ..., message: _Optional[str] = ..., at_us: _Optional[int] = ...) -> None: ...
 
 class Batch(_message.Message):
-    __slots__ = ("epoch", "sequence", "strings", "shapes", "statements", "sessions", "verdicts", "losses", "snapshots")
+    __slots__ = ("epoch", "sequence", "strings", "shapes", "statements", "sessions", "verdicts", "losses", "snapshots", "digests")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     STRINGS_FIELD_NUMBER: _ClassVar[int]
@@ -117,6 +117,7 @@ class Batch(_message.Message):
     VERDICTS_FIELD_NUMBER: _ClassVar[int]
     LOSSES_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOTS_FIELD_NUMBER: _ClassVar[int]
+    DIGESTS_FIELD_NUMBER: _ClassVar[int]
     epoch: int
     sequence: int
     strings: _containers.RepeatedScalarFieldContainer[str]
@@ -126,7 +127,8 @@ class Batch(_message.Message):
     verdicts: _containers.RepeatedCompositeFieldContainer[Verdict]
     losses: _containers.RepeatedCompositeFieldContainer[Loss]
     snapshots: _containers.RepeatedCompositeFieldContainer[Snapshot]
-    def __init__(self, epoch: _Optional[int] = ..., sequence: _Optional[int] = ..., strings: _Optional[_Iterable[str]] = ..., shapes: _Optional[_Iterable[_Union[Shape, _Mapping]]] = ..., statements: _Optional[_Union[StatementColumns, _Mapping]] = ..., sessions: _Optional[_Union[SessionColumns, _Mapping]] = ..., verdicts: _Optional[_Iterable[_Union[Verdict, _Mapping]]] = ..., losses: _Optional[_Iterable[_Union[Loss, _Mapping]]] = ..., snapshots: _Optional[_Iterable[_Union[Snapshot, _Mapping]]] = ...) -> None: ...
+    digests: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, epoch: _Optional[int] = ..., sequence: _Optional[int] = ..., strings: _Optional[_Iterable[str]] = ..., shapes: _Optional[_Iterable[_Union[Shape, _Mapping]]] = ..., statements: _Optional[_Union[StatementColumns, _Mapping]] = ..., sessions: _Optional[_Union[SessionColumns, _Mapping]] = ..., verdicts: _Optional[_Iterable[_Union[Verdict, _Mapping]]] = ..., losses: _Optional[_Iterable[_Union[Loss, _Mapping]]] = ..., snapshots: _Optional[_Iterable[_Union[Snapshot, _Mapping]]] = ..., digests: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class Shape(_message.Message):
     __slots__ = ("status", "digest", "redacted_text", "operation", "summary", "verbs", "objects", "reads", "writes", "columns", "functions", "settings", "roles", "flags", "fingerprint", "statements")
@@ -165,7 +167,7 @@ class Shape(_message.Message):
     def __init__(self, status: _Optional[str] = ..., digest: _Optional[str] = ..., redacted_text: _Optional[str] = ..., operation: _Optional[str] = ..., summary: _Optional[str] = ..., verbs: _Optional[_Iterable[str]] = ..., objects: _Optional[_Iterable[str]] = ..., reads: _Optional[_Iterable[str]] = ..., writes: _Optional[_Iterable[str]] = ..., columns: _Optional[_Iterable[str]] = ..., functions: _Optional[_Iterable[str]] = ..., settings: _Optional[_Iterable[str]] = ..., roles: _Optional[_Iterable[str]] = ..., flags: _Optional[_Iterable[str]] = ..., fingerprint: _Optional[str] = ..., statements: _Optional[int] = ...) -> None: ...
 
 class StatementColumns(_message.Message):
-    __slots__ = ("id", "parent_id", "shape", "started_at_us", "duration_us", "rows", "bytes_sent", "text_bytes", "pid", "backend_started_at_us", "cluster_s", "database_s", "user_s", "application_name_s", "client_address_s", "identity_kind_s", "identity_name_s", "source_s", "protocol_s", "tag_s", "sqlstate_s", "error_message_s", "audit_class_s", "audit_objects_s", "rule_s", "preparation_us", "transaction_s", "executions", "durations_s", "trace_parent_s")
+    __slots__ = ("id", "parent_id", "shape", "started_at_us", "duration_us", "rows", "bytes_sent", "text_bytes", "pid", "backend_started_at_us", "cluster_s", "database_s", "user_s", "application_name_s", "client_address_s", "identity_kind_s", "identity_name_s", "source_s", "protocol_s", "tag_s", "sqlstate_s", "error_message_s", "audit_class_s", "audit_objects_s", "rule_s", "preparation_us", "transaction_s", "executions", "durations_s", "trace_parent_s", "digest_d")
     ID_FIELD_NUMBER: _ClassVar[int]
     PARENT_ID_FIELD_NUMBER: _ClassVar[int]
     SHAPE_FIELD_NUMBER: _ClassVar[int]
@@ -196,6 +198,7 @@ class StatementColumns(_message.Message):
     EXECUTIONS_FIELD_NUMBER: _ClassVar[int]
     DURATIONS_S_FIELD_NUMBER: _ClassVar[int]
     TRACE_PARENT_S_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_D_FIELD_NUMBER: _ClassVar[int]
     id: _containers.RepeatedScalarFieldContainer[int]
     parent_id: _containers.RepeatedScalarFieldContainer[int]
     shape: _containers.RepeatedScalarFieldContainer[int]
@@ -226,7 +229,8 @@ class StatementColumns(_message.Message):
     executions: _containers.RepeatedScalarFieldContainer[int]
     durations_s: _containers.RepeatedScalarFieldContainer[int]
     trace_parent_s: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, id: _Optional[_Iterable[int]] = ..., parent_id: _Optional[_Iterable[int]] = ..., shape: _Optional[_Iterable[int]] = ..., started_at_us: _Optional[_Iterable[int]] = ..., duration_us: _Optional[_Iterable[int]] = ..., rows: _Optional[_Iterable[int]] = ..., bytes_sent: _Optional[_Iterable[int]] = ..., text_bytes: _Optional[_Iterable[int]] = ..., pid: _Optional[_Iterable[int]] = ..., backend_started_at_us: _Optional[_Iterable[int]] = ..., cluster_s: _Optional[_Iterable[int]] = ..., database_s: _Optional[_Iterable[int]] = ..., user_s: _Optional[_Iterable[int]] = ..., application_name_s: _Optional[_Iterable[int]] = ..., client_address_s: _Optional[_Iterable[int]] = ..., identity_kind_s: _Optional[_Iterable[int]] = ..., identity_name_s: _Optional[_Iterable[int]] = ..., source_s: _Optional[_Iterable[int]] = ..., protocol_s: _Optional[_Iterable[int]] = ..., tag_s: _Optional[_Iterable[int]] = ..., sqlstate_s: _Optional[_Iterable[int]] = ..., error_message_s: _Optional[_Iterable[int]] = ..., audit_class_s: _Optional[_Iterable[int]] = ..., audit_objects_s: _Optional[_Iterable[int]] = ..., rule_s: _Optional[_Iterable[int]] = ..., preparation_us: _Optional[_Iterable[int]] = ..., transaction_s: _Optional[_Iterable[int]] = ..., executions: _Optional[_Iterable[int]] = ..., durations_s: _Optional[_Iterable[int]] = ..., trace_parent_s: _Optional[_Iterable[int]] = ...) -> None: ...
+    digest_d: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, id: _Optional[_Iterable[int]] = ..., parent_id: _Optional[_Iterable[int]] = ..., shape: _Optional[_Iterable[int]] = ..., started_at_us: _Optional[_Iterable[int]] = ..., duration_us: _Optional[_Iterable[int]] = ..., rows: _Optional[_Iterable[int]] = ..., bytes_sent: _Optional[_Iterable[int]] = ..., text_bytes: _Optional[_Iterable[int]] = ..., pid: _Optional[_Iterable[int]] = ..., backend_started_at_us: _Optional[_Iterable[int]] = ..., cluster_s: _Optional[_Iterable[int]] = ..., database_s: _Optional[_Iterable[int]] = ..., user_s: _Optional[_Iterable[int]] = ..., application_name_s: _Optional[_Iterable[int]] = ..., client_address_s: _Optional[_Iterable[int]] = ..., identity_kind_s: _Optional[_Iterable[int]] = ..., identity_name_s: _Optional[_Iterable[int]] = ..., source_s: _Optional[_Iterable[int]] = ..., protocol_s: _Optional[_Iterable[int]] = ..., tag_s: _Optional[_Iterable[int]] = ..., sqlstate_s: _Optional[_Iterable[int]] = ..., error_message_s: _Optional[_Iterable[int]] = ..., audit_class_s: _Optional[_Iterable[int]] = ..., audit_objects_s: _Optional[_Iterable[int]] = ..., rule_s: _Optional[_Iterable[int]] = ..., preparation_us: _Optional[_Iterable[int]] = ..., transaction_s: _Optional[_Iterable[int]] = ..., executions: _Optional[_Iterable[int]] = ..., durations_s: _Optional[_Iterable[int]] = ..., trace_parent_s: _Optional[_Iterable[int]] = ..., digest_d: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class SessionColumns(_message.Message):
     __slots__ = ("pid", "backend_started_at_us", "cluster_s", "database_s", "user_s", "application_name_s", "client_address_s", "client_port", "identity_kind_s", "identity_name_s", "identity_confidence", "identity_evidence_s", "ended_at_us", "seen_at_us", "origin_s")
