@@ -81,7 +81,9 @@ class Clusters:
             self._watched[_key(watched.cluster)] = watched
         if capture is not None and self._source is not None:
             wanted = [watched.cluster for watched in self._watched.values()]
+            source = self._source
             capture.run_soon(lambda: self._attach(wanted, new))
+            capture.run_soon(lambda: source.tell_singly(self.audited))
         for watched in new:
             self._start(watched)
         self._hidden = hidden_servers()
@@ -99,6 +101,16 @@ class Clusters:
             if watched.cluster.name == cluster:
                 return watched.superusers
         return None
+
+    def audited(self, cluster: str) -> bool:
+        """Whether records of pgaudit may come for its statements: yes, until it turns out that none
+        can be read."""
+        if not self._config.capture.pgaudit:
+            return False
+        for watched in list(self._watched.values()):
+            if watched.cluster.name == cluster:
+                return watched.audit is not None or "pgaudit" not in watched.problems
+        return True
 
     def poke(self) -> None:
         """A statement may have changed a catalog: look now."""

@@ -111,7 +111,12 @@ class Agent:
         )
         window_seconds = config.capture.merge_window_seconds if config.capture.pgaudit else 0.0
         self._pipeline = Pipeline(
-            tracker=SessionTracker(int(time.time()), int(window_seconds * 1e6), enrich),
+            tracker=SessionTracker(
+                int(time.time()),
+                int(window_seconds * 1e6),
+                enrich,
+                audited=self._clusters.audited,
+            ),
             parser=self._parser,
             judge=lambda: judge,
             mode=self._mode,

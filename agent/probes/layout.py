@@ -263,6 +263,9 @@ def pack(name: str, **values: int) -> bytes:
 HELD_AT = Struct("<Q")
 HELD_AT_OFFSET = Struct("<qqQQQQQ").size
 """Of ``held_at_ns`` in ``session_state``."""
+AGGREGATE_FIELD = Struct("<I")
+AGGREGATE_OFFSET = Struct("<15Q9I").size
+"""Of ``aggregate`` in ``config``."""
 RECORD_HEAD = layout_of("record_head")
 SESSION = layout_of("session_record")
 STATEMENT = layout_of("statement_record")

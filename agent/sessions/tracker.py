@@ -53,8 +53,9 @@ _Waiting: TypeAlias = tuple[Backend, Execution | AuditGroup]
 
 class SessionTracker:
     """``epoch_seconds`` makes statement ids unique across restarts. ``merge_window_us``: how long
-    one source waits for the other, 0 where a cluster has no pgaudit source. ``enrich`` fills in
-    identity and superuser; it is called when what is known of a session changes.
+    one source waits for the other; statements of clusters that are not ``audited`` do not wait.
+    ``enrich`` fills in identity and superuser; it is called when what is known of a session
+    changes.
 
     Call ``expire`` several times a second: it is the only clock.
     """
@@ -65,11 +66,13 @@ class SessionTracker:
         merge_window_us: int = 1_500_000,
         enrich: Callable[[Session], Session] = lambda session: session,
         limits: Limits = DEFAULT_LIMITS,
+        audited: Callable[[str], bool] = lambda cluster: True,
     ) -> None:
         self._next_id = epoch_seconds << 32
         self._window_us = merge_window_us
         self._enrich = enrich
         self._limits = limits
+        self._audited = audited
         self._backends: dict[Slot, Backend] = {}
         """By pid and start second: all that the log tells of a backend."""
         self._by_pid: dict[int, Backend] = {}
@@ -257,7 +260,7 @@ class SessionTracker:
 
     def _executed(self, event: StatementsExecuted, out: list[Output]) -> None:
         backend = self._backend(event.backend, event.executions[0].started_at_us * 1000, out)
-        if self._window_us == 0:
+        if not self._waits(backend):
             first_id = self._next_id + 1
             self._next_id += len(event.executions)
             out.append(
@@ -286,9 +289,13 @@ class SessionTracker:
             self._lost["statement_start_unseen"] += strangers
         self._ended(backend, ended, out)
 
+    def _waits(self, backend: Backend) -> bool:
+        return self._window_us > 0 and self._audited(backend.session.cluster)
+
     def _ended(self, backend: Backend, ended: list[Execution], out: list[Output]) -> None:
+        waits = self._waits(backend)
         for execution in ended:
-            if self._window_us == 0 or execution.failed_early:
+            if not waits or execution.failed_early:
                 self._leave(backend, execution, out)
             elif not execution.audits:
                 self._await(backend, execution, out)

@@ -18,6 +18,8 @@ from agent.discovery import Cluster, cluster_at, parent_of
 from agent.probes.errors import CaptureUnavailable
 from agent.probes.kernel import KernelMap, attach_raw_tracepoint, attach_uprobe, possible_cpus
 from agent.probes.layout import (
+    AGGREGATE_FIELD,
+    AGGREGATE_OFFSET,
     ALLOWANCE,
     CLUSTER,
     HELD_AT,
@@ -85,6 +87,9 @@ class _Instance:
     ring: Ring
     urgent: Ring
     decoder: Decoder
+    config: bytes
+    singly: bool
+    """Each statement is told, in order: another source is matched with it."""
     order: Order = field(default_factory=Order)
     descriptors: list[int] = field(default_factory=list)
     watched: list[_Watched] = field(default_factory=list)
@@ -128,7 +133,7 @@ class EbpfSource:
         grouped: bool = True,
     ) -> None:
         """``aggregate``: when repeated statements are counted by the kernel instead of told.
-        ``grouped``: see Decoder. ``adopt`` is asked about the postmaster of a backend that belongs
+        ``grouped``: see Decoder, and ``tell_singly``. ``adopt`` is asked about the postmaster of a backend that belongs
         to no watched cluster; without it only a restarted cluster (same data directory) is taken up
         again.
 
@@ -141,7 +146,7 @@ class EbpfSource:
         self._window_ns = hold_window_ms * 1_000_000
         self._adopt = adopt
         self._aggregate = aggregate
-        self._grouped = grouped
+        self._singly = not grouped
         self._hold = False
         self._pressed = False
         self._epoch = 0
@@ -296,6 +301,16 @@ class EbpfSource:
                 return bool(HELD_AT.unpack_from(state, HELD_AT_OFFSET)[0] == event.hold_id)
         return False
 
+    def tell_singly(self, wanted: Callable[[str], bool]) -> None:
+        """Whether every statement of a cluster is told by itself and in order, because pgaudit's
+        records are matched with them: nothing is grouped or counted by the kernel then."""
+        for instance in self._instances.values():
+            singly = any(wanted(watched.cluster.name) for watched in instance.watched)
+            if singly is not instance.singly:
+                instance.singly = singly
+                instance.decoder.grouped = not singly
+                self._configure(instance)
+
     def hand_back(self, events: list[Event]) -> None:
         """Events that a canary took but did not cause: the next poll returns them."""
         self._waiting = events + self._waiting
@@ -327,11 +342,13 @@ class EbpfSource:
             decoder=Decoder(
                 lambda number: self._names.get(number, ""),
                 lambda numbered: _enter(texts, numbered),
-                grouped=self._grouped,
+                grouped=not self._singly,
             ),
+            config=binary.config(self._aggregate),
+            singly=self._singly,
         )
         try:
-            instance.map("configs").update(ZERO, binary.config(self._aggregate))
+            self._configure(instance)
             instance.map("judges").update(ZERO, self._pulse())
             exit_program = loaded.programs[EXIT_PROGRAM]
             instance.descriptors.append(attach_raw_tracepoint(exit_program, "sched_process_exit"))
@@ -349,6 +366,12 @@ class EbpfSource:
         for ring in ("records", "urgents"):
             self._epoll.register(loaded.maps[ring], select.EPOLLIN | select.EPOLLET)
         return instance
+
+    def _configure(self, instance: _Instance) -> None:
+        config = bytearray(instance.config)
+        if instance.singly:
+            AGGREGATE_FIELD.pack_into(config, AGGREGATE_OFFSET, Aggregation.NEVER)
+        instance.map("configs").update(ZERO, bytes(config))
 
     def _watch(self, instance: _Instance, watched: _Watched, started_us: int) -> None:
         watched.started_us = started_us

@@ -89,7 +89,7 @@ class Decoder:
     ) -> None:
         self._cluster_name = cluster_name
         self._on_numbered = on_numbered
-        self._grouped = grouped
+        self.grouped = grouped
         self._backends: dict[int, _Backend] = {}
         self._open: dict[int, dict[tuple[object, ...], list[Executed]]] = {}
         """By pid: the groups of this batch that may still grow."""
@@ -156,7 +156,7 @@ class Decoder:
         if rows is not None:
             rows.append(one)
             return
-        if not self._grouped:
+        if not self.grouped:
             groups.clear()
         if text_id:
             text = self.text(text_id)
