@@ -133,9 +133,9 @@ class EbpfSource:
         grouped: bool = True,
     ) -> None:
         """``aggregate``: when repeated statements are counted by the kernel instead of told.
-        ``grouped``: see Decoder, and ``tell_singly``. ``adopt`` is asked about the postmaster of a backend that belongs
-        to no watched cluster; without it only a restarted cluster (same data directory) is taken up
-        again.
+        ``grouped``: see Decoder, and ``tell_singly``. ``adopt`` is asked about the postmaster of a
+        backend that belongs to no watched cluster; without it only a restarted cluster (same data
+        directory) is taken up again.
 
         Raises CaptureUnavailable when the host cannot run probes at all.
         """
