@@ -58,10 +58,13 @@ class AgentMetrics:
         )
         self._capture = self._gauge("capture_up", "1: this source delivers", "source")
         self._restarts.inc(0)
-        for source in (Source.EBPF, Source.PGAUDIT, Source.BOTH):
-            self._statements.labels(source.value)
-        for status in ParseStatus:
-            self._parsed.labels(status.value)
+        # Looked up once: labels() costs more than counting, and these are counted for each text.
+        self._statements_by_source = {
+            source.value: self._statements.labels(source.value) for source in Source
+        }
+        self._parsed_by_status = {
+            status.value: self._parsed.labels(status.value) for status in ParseStatus
+        }
         for source_and_reason in _LOSSES:
             self._lost.labels(*source_and_reason)
         for outcome in Outcome:
@@ -71,14 +74,14 @@ class AgentMetrics:
 
     def statements(self, source: str, count: int = 1) -> None:
         """``source`` is ebpf, pgaudit or both."""
-        self._statements.labels(source).inc(count)
+        self._statements_by_source[source].inc(count)
 
     def lost(self, source: str, reason: str, count: int) -> None:
         self._lost.labels(source, self._reason(reason)).inc(count)
 
     def parsed(self, status: str, count: int = 1) -> None:
         """``status`` is a ParseStatus."""
-        self._parsed.labels(status).inc(count)
+        self._parsed_by_status[status].inc(count)
 
     def parser_restarted(self) -> None:
         self._restarts.inc()

@@ -211,6 +211,8 @@ class Pipeline:
         if clue is None and not trace:
             return statement
         session = self._claims.applied(statement.session, clue)
+        if isinstance(statement, StatementRun):
+            return statement._replace(session=session, trace_parent=trace)
         return replace(statement, session=session, trace_parent=trace)
 
     def _record_statement(self, statement: Statement, shape: Shape) -> None:

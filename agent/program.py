@@ -45,7 +45,7 @@ from model.action import Action, ActionKind, ActionOutcome
 from model.catalog import CatalogKind, Snapshot
 from model.event import Lost
 from model.session import BackendKey, Session
-from model.statement import Shape, Source, Statement, StatementRun
+from model.statement import Shape, Statement, StatementRun
 from model.verdict import Mode, Verdict
 from model.version import __version__
 from protos.pgwarden.v1 import uplink_pb2 as pb
@@ -348,8 +348,8 @@ class Agent:
 
     def _run(self, run: StatementRun, shape: Shape) -> None:
         count = len(run.executions)
-        self._metrics.statements(Source.EBPF.value, count)
-        self._metrics.parsed(shape.status.value, count)
+        self._metrics.statements("ebpf", count)
+        self._metrics.parsed(shape.status, count)
         if run.session.application_name == APPLICATION_NAME:
             self._canary.observe(run.statement(count - 1))
 

@@ -135,10 +135,10 @@ class BulkRows:
         self, run: StatementRun, first: int, count: int, shape: Shape, names: tuple[str, ...]
     ) -> None:
         """``count`` executions from ``first`` on: a column at a time, most of it one value."""
-        if count == 1:
-            self.add_statement(run.statement(first), shape, names)
-            return
         self.bytes += ROW_BYTES * count
+        if count == 1:
+            self._add_single(run, first, shape, names)
+            return
         started, duration, preparation, rows, sent = zip(
             *run.executions[first : first + count], strict=True
         )
@@ -161,6 +161,30 @@ class BulkRows:
         )
         for column, values in zip(self._runs, columns, strict=True):
             column.extend(values)
+
+    def _add_single(
+        self, run: StatementRun, index: int, shape: Shape, names: tuple[str, ...]
+    ) -> None:
+        started, duration, preparation, rows, sent = run.executions[index]
+        key = run.session.key
+        self._singles.append(
+            (
+                run.first_id + index,
+                0,
+                self._intern_shape(shape),
+                started,
+                duration,
+                rows,
+                sent,
+                len(run.text),
+                key.pid,
+                key.started_at_us,
+                preparation,
+                1,
+                self._intern_digest(shape.digest),
+                *self._intern_names(names),
+            )
+        )
 
     def add_session(self, session: Session, seen_at_us: int, names: tuple[str, ...]) -> None:
         self.bytes += SESSION_ROW_BYTES

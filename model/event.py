@@ -132,10 +132,9 @@ class Executed(NamedTuple):
     bytes_sent: int
 
 
-@dataclass(frozen=True, slots=True)
-class StatementsExecuted:
+class StatementsExecuted(NamedTuple):
     """Executions of one text by one backend, oldest first; each was alone in its round trip and
-    succeeded."""
+    succeeded. A NamedTuple as well: where no text repeats there is one for each of them."""
 
     backend: BackendKey
     text: bytes

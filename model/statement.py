@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from model.event import Executed, Protocol
 from model.session import Session
@@ -117,16 +118,17 @@ class Statement:
     """W3C Trace Context of the request that sent it, if its comment names one."""
 
 
-@dataclass(frozen=True, slots=True)
-class StatementRun:
+class StatementRun(NamedTuple):
     """Successful executions of one text in one session, which differ in nothing but numbers.
 
-    The Statement of ``executions[i]`` has the id ``first_id + i``.
+    The Statement of ``executions[i]`` has the id ``first_id + i``. A NamedTuple: where no text
+    repeats there is one for each of them.
     """
 
     first_id: int
     session: Session
-    text: bytes = field(repr=False)
+    text: bytes
+    """As captured; stays on the host."""
     tag: str
     transaction: str
     executions: list[Executed]

@@ -44,9 +44,8 @@ def test_where_pgaudit_logs_each_waits_for_its_record():
         (AT_US + 1020) * 1000, BACKEND, "5432", "alice", "shop", "psql", "local", "SESSION", 2, 1,
         "READ", "SELECT", "TABLE", "public.t", "SELECT 1", "",
     )  # fmt: skip
-    observed(tracker, record)
-    tracker.expire(AT_US)
-    statements = [s for s in tracker.expire(AT_US + 5_000_000) if isinstance(s, Statement)]
+    told = observed(tracker, record) + tracker.expire(AT_US) + tracker.expire(AT_US + 5_000_000)
+    statements = [each for each in told if isinstance(each, Statement)]
     assert {(s.started_at_us, s.source) for s in statements} == {
         (AT_US, Source.EBPF),
         (AT_US + 1000, Source.BOTH),
