@@ -86,7 +86,7 @@ class Agent:
         self._inbox = Inbox()
         self._clusters = Clusters(config, self._inbox, self._snapshot, source, self._watchdog)
         enrich: Enrich = enricher(who.map.session, self._clusters.superusers)
-        allowances = Allowances(source, _interchangeable(cache, judge)) if source else None
+        allowances = Allowances(source, interchangeable(cache, judge)) if source else None
         self._directory = directory = Directory(
             enrich, allowances.know if allowances else lambda *_: None
         )
@@ -430,7 +430,7 @@ class Agent:
         self._metrics.watch_catalog(self._clusters.taken_at_seconds)
 
 
-def _interchangeable(cache: ShapeCache, judge: Judge) -> Callable[[bytes], bool]:
+def interchangeable(cache: ShapeCache, judge: Judge) -> Callable[[bytes], bool]:
     """Rules that ask how long a text is can tell texts apart that differ in their numbers."""
     if "statement.text_bytes" in judge.rules.fields:
         return lambda _: False

@@ -1,0 +1,205 @@
+"""A text that was judged costs a look-up, and nothing forbidden slips through that door."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from agent.capture import Capture, Inbox
+from agent.discovery import cluster_at
+from agent.guard.allowances import Allowances
+from agent.guard.hold import Guard
+from agent.guard.server import Server
+from agent.judge import Directory, GuardJudge
+from agent.pipeline import Held
+from agent.program import interchangeable
+from agent.sources.ebpf import EbpfSource
+from agent.sql.cache import ShapeCache
+from agent.sql.client import ParserClient
+from rules import Judge
+from rules.ruleset import RuleSet
+from tests.kernel.guard_stage import wait_until
+from tests.live.postgres import PostgresCluster
+
+pytestmark = [pytest.mark.kernel, pytest.mark.live]
+
+RULES = """
+rules:
+  - id: no-delete-of-all
+    title: DELETE needs a condition
+    severity: high
+    when: "'delete' in statement.verbs && statement.flags.exists(f, f in ['missing_where', 'trivial_where'])"
+    action: deny
+    message: say which rows
+    examples: {match: ["DELETE FROM t"], no_match: ["DELETE FROM t WHERE id = 1"]}
+  - id: no-salaries-for-reports
+    title: Reports read no salaries
+    severity: high
+    when: session.application_name == 'report' && 'salary' in statement.reads
+    action: deny
+    message: not for reports
+    examples:
+      match: [{sql: "SELECT * FROM salary", session: {application_name: report}}]
+      no_match: ["SELECT * FROM salary"]
+"""  # noqa: E501
+
+
+class Agent:
+    """Capture and guard as the program wires them, without a recorder behind."""
+
+    def __init__(self, cluster: PostgresCluster, rules: RuleSet) -> None:
+        judge, cache = Judge(rules), ShapeCache()
+        self._parser = ParserClient(cache)
+        self._source = EbpfSource()
+        allowances = Allowances(self._source, interchangeable(cache, judge))
+        directory = Directory(lambda session: session, allowances.know)
+        guard_judge = GuardJudge(directory, self._parser, lambda: judge)
+        server = Server.running(cluster.postmaster_pid, cluster.major)
+        self._guard = Guard(
+            guard_judge,
+            lambda: [server],
+            known=guard_judge.known,
+            is_held=self._source.is_held,
+            deadline_ms=2000,
+        )
+        self._inbox = Inbox()
+        self._capture = Capture(
+            self._source,
+            self._inbox,
+            directory,
+            self._guard,
+            None,
+            allowances,
+            lambda event: cache.get(event.text),
+        )
+        found = cluster_at(cluster.postmaster_pid)
+        assert found is not None
+        self._source.add(found)
+        self._capture.start()
+        self.events: list[object] = []
+
+    def close(self) -> None:
+        self._capture.stop()
+        self._source.close()
+        self._guard.close()
+        self._parser.close()
+
+    def held(self, text: str) -> int:
+        """How often statements with exactly this text were held so far."""
+        while (polled := self._inbox.take(0)) is not None:
+            self.events += polled.events
+        return sum(isinstance(e, Held) and e.event.text == text.encode() for e in self.events)
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[PostgresCluster]:
+    with PostgresCluster() as running:
+        running.psql("CREATE TABLE t (id int, name text); CREATE TABLE salary (id int)")
+        running.psql("INSERT INTO t SELECT n, 'n' || n FROM generate_series(1, 100) n")
+        yield running
+
+
+@pytest.fixture
+def agent(cluster, compiled_probes, tmp_path) -> Iterator[Agent]:
+    (tmp_path / "rules.yaml").write_text(RULES)
+    running = Agent(cluster, RuleSet.load([tmp_path / "rules.yaml"]))
+    yield running
+    running.close()
+
+
+@pytest.fixture
+def client(cluster, agent) -> Iterator[psycopg.Connection]:
+    with cluster.connect() as connection:
+        yield connection
+
+
+def held_once(agent: Agent, run, text: str, times: int = 20) -> None:
+    """The first execution is held; soon none is any more."""
+    run(text)
+    wait_until(lambda: agent.held(text) >= 1, 5, "the first one is held")
+    run(text)
+    before = agent.held(text)
+    for _ in range(times):
+        run(text)
+    assert agent.held(text) == before
+
+
+@pytest.mark.parametrize("prepare", [False, True], ids=["simple", "prepared"])
+def test_a_text_that_was_allowed_is_not_held_again(agent, client, prepare):
+    held_once(agent, lambda text: client.execute(text, prepare=prepare), "SELECT id FROM t")
+
+
+def test_a_text_that_differs_in_numbers_alone_is_not_held_either(agent, client):
+    client.execute("SELECT name FROM t WHERE id = 1")
+    wait_until(lambda: agent.held("SELECT name FROM t WHERE id = 1") == 1, 5, "it is held")
+    client.execute("SELECT 1")
+    for number in (7, 42, 123456789):
+        client.execute(f"SELECT name FROM t WHERE id = {number}")
+        assert agent.held(f"SELECT name FROM t WHERE id = {number}") == 0
+
+
+def test_a_refused_statement_is_held_and_refused_every_time(agent, client, cluster):
+    for _ in range(20):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            client.execute("DELETE FROM t")
+    assert agent.held("DELETE FROM t") == 20
+    assert cluster.psql("SELECT count(*) FROM t").stdout.strip() == "100"
+
+
+@pytest.mark.parametrize(
+    ("harmless", "harmful"),
+    [
+        ("DELETE FROM t WHERE id = 1000", "DELETE FROM t WHERE 1 = 1"),
+        ("DELETE FROM t WHERE 1 = 2", "DELETE FROM t WHERE 1 = 1"),
+        ("DELETE FROM t WHERE 0 = 1 OR id = 1000", "DELETE FROM t WHERE 0 = 0 OR id = 1000"),
+        ("DELETE FROM t WHERE id < 0", "DELETE FROM t"),
+        ("DELETE FROM t WHERE name = 'x1'", "DELETE FROM t WHERE name = '' OR 1 = 1"),
+    ],
+)
+def test_a_number_that_decides_is_asked_about(agent, client, cluster, harmless, harmful):
+    for _ in range(3):
+        client.execute(harmless)
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        client.execute(harmful)
+    assert cluster.psql("SELECT count(*) FROM t").stdout.strip() == "100"
+
+
+def test_another_application_name_is_asked_about_again_at_once(agent, client):
+    for _ in range(5):
+        client.execute("SELECT * FROM salary")
+    for _ in range(20):
+        client.execute("SET application_name = 'report'")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            client.execute("SELECT * FROM salary")
+        client.execute("SET application_name = 'ledger'")
+        client.execute("SELECT * FROM salary")
+
+
+def test_another_session_with_other_facts_is_asked_about(agent, client, cluster):
+    for _ in range(5):
+        client.execute("SELECT * FROM salary")
+    with (
+        cluster.connect(application_name="report") as other,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
+        other.execute("SELECT * FROM salary")
+
+
+def test_a_statement_of_a_string_whose_other_part_is_known_is_held(agent, client, cluster):
+    for _ in range(5):
+        client.execute("SELECT id FROM t")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        client.execute("SELECT id FROM t; DELETE FROM t")
+    assert cluster.psql("SELECT count(*) FROM t").stdout.strip() == "100"
+
+
+def test_what_execute_runs_is_asked_about_by_its_own_text(agent, client, cluster):
+    client.execute("PREPARE purge AS DELETE FROM t WHERE id = $1 OR $1 IS NULL")
+    for _ in range(5):
+        client.execute("EXECUTE purge(1000)")
+    client.execute("DEALLOCATE purge")
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        client.execute("PREPARE purge AS DELETE FROM t")
+    assert cluster.psql("SELECT count(*) FROM t").stdout.strip() == "100"
