@@ -27,6 +27,9 @@ log = structlog.get_logger(__name__)
 
 AUDIT_POLL_SECONDS = 0.5
 CONNECT_SECONDS = 5
+PATIENCE = 3
+"""Looks for a server's log, one and two seconds apart, before its statements wait no longer for
+pgaudit's records: it may just be starting."""
 SUPERUSER = "superuser=true"
 ATTACH_SECONDS = 10.0
 DEFAULT_SOCKET_FOLDER = "/tmp"
@@ -47,6 +50,8 @@ class Watched:
     catalog: SnapshotWatcher | None = None
     attached: threading.Event = field(default_factory=threading.Event)
     """The probes were tried; ``problems`` says where they failed."""
+    log_not_found: int = 0
+    """How often its log was looked for in vain."""
     superusers: frozenset[str] | None = None
     problems: dict[str, str] = field(default_factory=dict)
     """By part (probes, pgaudit, catalog): one sentence on what is missing."""
@@ -109,7 +114,7 @@ class Clusters:
             return False
         for watched in list(self._watched.values()):
             if watched.cluster.name == cluster:
-                return watched.audit is not None or "pgaudit" not in watched.problems
+                return watched.audit is not None or watched.log_not_found < PATIENCE
         return True
 
     def poke(self) -> None:
@@ -298,6 +303,7 @@ class Clusters:
     def _audit_source(self, watched: Watched) -> PgauditSource | None:
         """Asks the server where its log is, again and again until it tells or has gone."""
         wait_seconds = 1.0
+        watched.log_not_found = 0
         while not watched.stop.is_set():
             location = self._locate(watched)
             if location is not None:
@@ -311,6 +317,7 @@ class Clusters:
                     location.prefix,
                     location.zone,
                 )
+            watched.log_not_found += 1
             watched.stop.wait(wait_seconds)
             wait_seconds = min(60.0, wait_seconds * 2)
         return None
