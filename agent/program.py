@@ -7,7 +7,6 @@ import socket
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
@@ -20,24 +19,18 @@ from agent.clusters import APPLICATION_NAME, Clusters
 from agent.explaining import Explaining
 from agent.guard.actions import Actions
 from agent.guard.allowances import Allowances
-from agent.guard.hold import Guard, OnTimeout
-from agent.guard.watchdog_link import WatchdogError, WatchdogLink
+from agent.guard.hold import Guard
 from agent.identities import Identities
-from agent.identity import Claims
 from agent.judge import Directory, Enrich, GuardJudge
 from agent.metrics import AgentMetrics
+from agent.parts import interchangeable, make_guard, open_source, parser_of_guard, start_watchdog
 from agent.pipeline import Pipeline, enricher
-from agent.probes.errors import CaptureUnavailable
-from agent.probes.layout import Aggregation
-from agent.probes.loader import open_loader
 from agent.recorder import Recorder
 from agent.sessions import SessionTracker
-from agent.sources.ebpf import EbpfSource
 from agent.spool import Spool
 from agent.sql.cache import ShapeCache
 from agent.sql.client import ParserClient
 from agent.sql.messages import redact_message
-from agent.sql.skeleton import only_numbers_vary
 from agent.uplink import Greeting, Uplink
 from config import AgentConfig
 from config.systemd import notify, watchdog_seconds
@@ -54,8 +47,6 @@ from rules import Judge
 log = structlog.get_logger(__name__)
 
 DRAIN_SECONDS = 3.0
-TRIAL_RING_BYTES = 1 << 16
-TRIAL_SESSIONS = 16
 LOOP_SECONDS = 0.25
 
 
@@ -78,9 +69,9 @@ class Agent:
         # Worker processes first: nothing may be started by fork once gRPC runs.
         cache = ShapeCache()
         self._parser = ParserClient(cache)
-        self._guard_parser = self._parser_of_guard(cache)
-        self._watchdog = self._start_watchdog()
-        source = self._open_source()
+        self._guard_parser = parser_of_guard(config.guard, cache)
+        self._watchdog = start_watchdog(config.guard, self._degraded)
+        source = open_source(config.capture, self._degraded)
         if source is None and self._mode is Mode.ENFORCE:
             self._degraded.append("nothing is held: a rule can only refuse what eBPF captures")
         self._inbox = Inbox()
@@ -90,7 +81,10 @@ class Agent:
         self._directory = directory = Directory(
             enrich, allowances.know if allowances else lambda *_: None
         )
-        self._guard = self._make_guard(source, directory, lambda: judge, who.claims)
+        self._guard: Guard | None = None
+        if source is not None and self._guard_parser is not None and self._watchdog is not None:
+            guard_judge = GuardJudge(directory, self._guard_parser, lambda: judge, who.claims)
+            self._guard = make_guard(config.guard, source, guard_judge, self._clusters.servers)
         self._source = source
         self._explaining = explaining = Explaining(
             config, who, self._clusters, self._inbox, directory, self._metrics.origin
@@ -276,66 +270,6 @@ class Agent:
             problems.append("the probes are being attached")
         return problems
 
-    def _parser_of_guard(self, cache: ShapeCache) -> ParserClient | None:
-        """A quarter of the deadline, so that there is time to act on a text that takes too long,
-        and for the sessions that wait behind it."""
-        if self._mode is not Mode.ENFORCE:
-            return None
-        return ParserClient(cache, self._config.guard.deadline_ms / 4000)
-
-    def _start_watchdog(self) -> WatchdogLink | None:
-        if self._mode is not Mode.ENFORCE:
-            return None
-        try:
-            return WatchdogLink(
-                self._config.guard.deadline_ms,
-                cancel_stale=self._config.guard.on_timeout == "deny",
-            )
-        except WatchdogError as error:
-            self._degraded.append(f"nothing is held: {error}")
-            return None
-
-    def _open_source(self) -> EbpfSource | None:
-        if not self._config.capture.ebpf:
-            self._degraded.append("no eBPF capture: agent.capture.ebpf is off")
-            return None
-        try:
-            loader = open_loader(self._config.capture.loader.value)
-            # What the kernel refuses stands in the log at once, not when a server was found.
-            loader.unload(loader.load(TRIAL_RING_BYTES, TRIAL_SESSIONS))
-            capture = self._config.capture
-            return EbpfSource(
-                capture.ring_bytes,
-                loader,
-                aggregate=Aggregation[capture.aggregate.name],
-                # pgaudit's records are matched in the order of the backend's work.
-                grouped=not capture.pgaudit,
-            )
-        except CaptureUnavailable as error:
-            self._degraded.append(f"no eBPF capture, the pgaudit log alone: {error}")
-            return None
-
-    def _make_guard(
-        self,
-        source: EbpfSource | None,
-        directory: Directory,
-        judge: Callable[[], Judge],
-        claims: Claims,
-    ) -> Guard | None:
-        if source is None or self._guard_parser is None or self._watchdog is None:
-            return None
-        guard = self._config.guard
-        guard_judge = GuardJudge(directory, self._guard_parser, judge, claims)
-        return Guard(
-            guard_judge,
-            self._clusters.servers,
-            known=guard_judge.known,
-            is_held=source.is_held,
-            deadline_ms=guard.deadline_ms,
-            on_timeout=OnTimeout(guard.on_timeout),
-            contact=guard.contact,
-        )
-
     def _snapshot(self, snapshot: Snapshot) -> None:
         if self._capture is not None and CatalogKind.ROLE in snapshot.kinds:
             self._capture.run_soon(self._directory.refresh)
@@ -428,13 +362,6 @@ class Agent:
             lambda: self._uplink.connected, lambda: spool.last_sequence - spool.depth
         )
         self._metrics.watch_catalog(self._clusters.taken_at_seconds)
-
-
-def interchangeable(cache: ShapeCache, judge: Judge) -> Callable[[bytes], bool]:
-    """Rules that ask how long a text is can tell texts apart that differ in their numbers."""
-    if "statement.text_bytes" in judge.rules.fields:
-        return lambda _: False
-    return lambda text: only_numbers_vary(text) and cache.is_free(text)
 
 
 def boot_id() -> str:

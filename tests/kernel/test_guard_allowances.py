@@ -13,8 +13,8 @@ from agent.guard.allowances import Allowances
 from agent.guard.hold import Guard
 from agent.guard.server import Server
 from agent.judge import Directory, GuardJudge
+from agent.parts import interchangeable
 from agent.pipeline import Held
-from agent.program import interchangeable
 from agent.sources.ebpf import EbpfSource
 from agent.sql.cache import ShapeCache
 from agent.sql.client import ParserClient
