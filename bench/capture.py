@@ -1,7 +1,8 @@
 """What capture costs PostgreSQL, beside what pgaudit and an empty probe cost it.
 
-Server and pgbench share one CPU, agent and collector have the other (``--unpinned``: the scheduler
-decides). One cluster, one data set; a round runs every variant once.
+Server and pgbench share one CPU, agent and collector have the other, as on a host with a core to
+spare; then the same once more where the scheduler decides (``--unpinned-rounds``). One cluster, one
+data set; a round runs every variant once.
 """
 
 from __future__ import annotations
@@ -31,35 +32,63 @@ WORKLOADS = {
     "select_simple": ("--select-only", "--protocol=simple"),
     "select_prepared": ("--select-only", "--protocol=prepared"),
     "tpcb_simple": ("--protocol=simple",),
+    "tpcb_durable": ("--protocol=simple",),
 }
-STATEMENTS_PER_TRANSACTION = {"select_simple": 1, "select_prepared": 1, "tpcb_simple": 7}
+"""``select_simple``: every text is another; ``select_prepared``: one text. TPC-B-like without and
+with a wait for the disk at each commit, which is PostgreSQL's default."""
+DURABLE = frozenset(("tpcb_durable",))
+STATEMENTS_PER_TRANSACTION = {"tpcb_simple": 7, "tpcb_durable": 7}
+AGENT = "agent_"
 VARIANTS = ("none", "noop_uprobe", "observe", "enforce", "pgaudit")
 
 
 def main(argv: list[str] | None = None) -> int:
-    arguments = rounds.parser(__doc__ or "", rounds=5)
+    arguments = rounds.parser(__doc__ or "", rounds=7)
     arguments.add_argument("--seconds", type=int, default=5, help="of each pgbench run")
-    arguments.add_argument("--unpinned", action="store_true")
+    arguments.add_argument("--unpinned-rounds", type=int, default=1)
     arguments.add_argument("--workload", choices=WORKLOADS, action="append")
     options = arguments.parse_args(argv)
     chosen = options.workload or list(WORKLOADS)
-    report: dict[str, object] = {"machine": rounds.machine(), "pinned": not options.unpinned}
-    with ExitStack() as stack:
-        bench = stack.enter_context(_Bench.prepared(not options.unpinned, options.seconds))
-        for workload in chosen:
-            print(workload)
-            results = rounds.interleaved(
-                {name: bench.variant(name, workload) for name in VARIANTS}, options.rounds
+    report: dict[str, object] = {
+        "machine": rounds.machine(), "seconds": options.seconds, "clients": CLIENTS
+    }  # fmt: skip
+    for pinned, count in ((True, options.rounds), (False, options.unpinned_rounds)):
+        if count:
+            report["pinned" if pinned else "unpinned"] = _measure(
+                pinned, count, options.seconds, chosen
             )
-            middle = rounds.medians(results)
-            baseline = middle["none"]["tps"]
-            for name, figures in middle.items():
-                figures["tps_ratio"] = figures["tps"] / baseline
-                figures["added_us"] = figures["latency_us"] - middle["none"]["latency_us"]
-                print(f"  {name:14} tps {figures['tps']:9,.0f}  ratio {figures['tps_ratio']:.3f}")
-            report[workload] = {"median": middle, "rounds": results}
     rounds.write(options.json, report)
     return 0
+
+
+def _measure(pinned: bool, count: int, seconds: int, chosen: list[str]) -> dict[str, object]:
+    """By workload, then by variant: ``tps``, ``latency_us``, ``tps_ratio`` (to ``none``) and, where
+    an agent ran, ``agent``: ``cpu_us_per_statement``, ``rss_mb``, ``lost``."""
+    found: dict[str, object] = {"rounds": count}
+    with ExitStack() as stack:
+        bench = stack.enter_context(_Bench.prepared(pinned, seconds))
+        for workload in chosen:
+            print(f"{workload} ({'pinned' if pinned else 'unpinned'})")
+            results = rounds.interleaved(
+                {name: bench.variant(name, workload) for name in VARIANTS}, count
+            )
+            middle = rounds.medians(results)
+            found[workload] = {name: _told(figures, middle) for name, figures in middle.items()}
+            for name, figures in middle.items():
+                ratio = figures["tps"] / middle["none"]["tps"]
+                print(f"  {name:14} tps {figures['tps']:9,.0f}  ratio {ratio:.3f}")
+            found[f"{workload}_rounds"] = results
+    return found
+
+
+def _told(figures: dict[str, float], middle: dict[str, dict[str, float]]) -> dict[str, object]:
+    own = {name.removeprefix(AGENT): value for name, value in figures.items() if AGENT in name}
+    told: dict[str, object] = {
+        "tps": figures["tps"],
+        "latency_us": figures["latency_us"],
+        "tps_ratio": figures["tps"] / middle["none"]["tps"],
+    }
+    return told | {"agent": own} if own else told
 
 
 @dataclass(frozen=True)
@@ -142,6 +171,7 @@ class _Bench:
 
     def _pgbench(self, workload: str, agent: _Agent | None) -> dict[str, float]:
         pin = ["taskset", "-c", SERVER_CPU] if self._pinned else []
+        commit = "on" if workload in DURABLE else "off"
         before = _cpu_seconds(agent.pid) if agent else 0.0
         done = subprocess.run(
             [
@@ -149,6 +179,7 @@ class _Bench:
                 *WORKLOADS[workload], *_address(self._cluster),
             ],
             check=True, capture_output=True, text=True,
+            env={**os.environ, "PGOPTIONS": f"-c synchronous_commit={commit}"},
         )  # fmt: skip
         figures = {
             "tps": float(_find(r"tps = ([\d.]+)", done.stdout)),
@@ -157,11 +188,11 @@ class _Bench:
         if agent:
             time.sleep(0.5)  # what the agent has taken but not yet worked off
             transactions = float(_find(r"actually processed: (\d+)", done.stdout))
-            statements = transactions * STATEMENTS_PER_TRANSACTION[workload]
+            statements = transactions * STATEMENTS_PER_TRANSACTION.get(workload, 1)
             spent = _cpu_seconds(agent.pid) - before
             figures["agent_cpu_us_per_statement"] = 1e6 * spent / statements
             figures["agent_rss_mb"] = _rss_bytes(agent.pid) / 2**20
-            figures["lost"] = _lost(agent.port)
+            figures["agent_lost"] = _lost(agent.port)
         return figures
 
 
