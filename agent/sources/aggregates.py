@@ -17,6 +17,7 @@ from model.session import BackendKey
 
 ENTRIES = 16384
 """``AGGREGATES`` of the kernel program."""
+FEW = 128
 DURATIONS = Struct(f"<{DURATION_CLASSES}I")
 
 
@@ -32,11 +33,19 @@ def collect(
     ``all_epochs`` everything. ``offset_ns``: Unix time minus the kernel's monotonic clock."""
     found = [
         (key, value)
-        for key, value in aggregates.entries(AGGREGATE_KEY.size, AGGREGATE.size, ENTRIES)
+        for key, value in _entries(aggregates)
         if all_epochs or AGGREGATE_KEY.unpack(key)[3] != now_epoch
     ]
     aggregates.delete_all([key for key, _ in found])
     return [_counted(key, value, text, offset_ns) for key, value in found]
+
+
+def _entries(aggregates: KernelMap) -> list[tuple[bytes, bytes]]:
+    """Room for all of them is made only if there are many: mostly there is none."""
+    few = aggregates.entries(AGGREGATE_KEY.size, AGGREGATE.size, FEW)
+    if len(few) < FEW:
+        return few
+    return aggregates.entries(AGGREGATE_KEY.size, AGGREGATE.size, ENTRIES)
 
 
 def _counted(
