@@ -297,12 +297,13 @@ class Agent:
         try:
             loader = open_loader(self._config.capture.loader.value)
             # What the kernel refuses stands in the log at once, not when a server was found.
-            loader.unload(loader.load(TRIAL_RING_BYTES, TRIAL_SESSIONS))
             capture = self._config.capture
+            loader.unload(loader.load(TRIAL_RING_BYTES, TRIAL_SESSIONS, nested=capture.nested))
             return EbpfSource(
                 capture.ring_bytes,
                 loader,
                 aggregate=Aggregation[capture.aggregate.name],
+                nested=capture.nested,
                 # pgaudit's records are matched in the order of the backend's work.
                 grouped=not capture.pgaudit,
             )

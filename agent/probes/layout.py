@@ -32,6 +32,7 @@ class RecordKind(IntEnum):
     EXIT = 6
     STRANGER = 7
     EXECUTION = 8
+    NESTED = 9
 
 
 class TextState(IntEnum):
@@ -139,13 +140,15 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "application_record": (HEAD + "II64s", ("head", "naming", "padding", "application")),
     "stranger_record": (HEAD + "q", ("head", "started_us")),
     "config": (
-        "15Q10I256s",
+        "19Q12I256s",
         (
             "entry_portal_run",
             "entry_secure_write",
             "entry_report_appname",
             "entry_fastpath",
             "entry_replication",
+            "entry_executor_start",
+            "entry_process_utility",
             "my_proc_port",
             "statement_start",
             "my_start_timestamp",
@@ -154,6 +157,8 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "debug_query_string",
             "am_walsender",
             "client_auth_in_progress",
+            "active_portal",
+            "error_context",
             "hash_key_high",
             "hash_key_low",
             "port_raddr",
@@ -165,12 +170,14 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "planned_utility",
             "command_utility",
             "aggregate",
+            "nested",
+            "context_third",
             "padding",
             "byte_classes",
         ),
     ),
     "occasion": (
-        "qQQ16sIIIBBBBBBB5s",
+        "qQQ16sIIIIBBBBBBBB",
         (
             "requested_us",
             "portal",
@@ -179,6 +186,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "kind",
             "row_limit",
             "class",
+            "limit",
             "protocol",
             "depth",
             "text_state",
@@ -189,6 +197,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "padding",
         ),
     ),
+    "level": ("QQQII", ("frame", "text", "stack", "end", "padding")),
     "judge": (
         "QQIIII",
         ("beat_ns", "window_ns", "hold", "pressed", "epoch", "padding"),
@@ -203,7 +212,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "cluster": ("II", ("number", "watched")),
     "session_state": (
-        "qqQQQQQQQ16sIIIIIIHHHBBBBBBBBBB64s48s256s2048s",
+        "qqQQQQQQQ16sIIIIIIHHHBBBBBBBBBB64s256s48s256s2048s",
         (
             "session_us",
             "requested_us",
@@ -233,8 +242,9 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "urgent",
             "transaction",
             "protocol",
-            "padding",
+            "level",
             "occasion",
+            "levels",
             "tail",
             "carry",
             "kept",
