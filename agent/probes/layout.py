@@ -197,7 +197,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "padding",
         ),
     ),
-    "level": ("QQQII", ("frame", "text", "stack", "end", "padding")),
+    "level": ("QQQII", ("frame", "text", "stack", "end", "fetched")),
     "judge": (
         "QQIIII",
         ("beat_ns", "window_ns", "hold", "pressed", "epoch", "padding"),

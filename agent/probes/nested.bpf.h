@@ -38,15 +38,18 @@ SEPARATE int same_string(__u64 one, __u64 other)
 	return 1;
 }
 
-/* The client's own statement: it runs in a portal with just this text. Portals that SPI and SQL
+INLINE int runs_in_portal(struct config *config, __u64 base, __u64 text)
+{
+	__u64 portal = read_u64(base + config->active_portal);
+	return portal && read_u64(portal + config->portal_source_text) == text;
+}
+
+/* The client's own statement, if it runs in a portal with just this text. Portals that SPI and SQL
  * EXECUTE open have other texts; DECLARE copies its own. The portal of Bind is started by another
  * message than the statement that ran last. */
 INLINE int is_outermost(struct config *config, __u64 base, struct session_state *session,
 			struct occasion *what)
 {
-	__u64 portal = read_u64(base + config->active_portal);
-	if (!portal || read_u64(portal + config->portal_source_text) != what->text)
-		return 0;
 	__u64 asked = read_u64(base + config->debug_query_string);
 	return what->text == asked || what->requested_us != session->requested_us ||
 	       same_string(what->text, asked);
@@ -63,7 +66,8 @@ SEPARATE int end_levels(struct session_state *session, __u64 chain)
 		__u32 level = session->level;
 		if (!level)
 			break;
-		__u64 frame = session->levels[(level - 1) & (LEVELS - 1)].frame;
+		struct level *last = &session->levels[(level - 1) & (LEVELS - 1)];
+		__u64 frame = last->fetched ? 0 : last->frame;
 		if (chain && chain < frame)
 			chain = read_u64(chain); /* ErrorContextCallback.previous */
 		else if (chain && chain == frame)
@@ -131,7 +135,8 @@ INLINE void start_nested(struct config *config, __u64 base, struct session_state
 {
 	struct occasion *what = new_occasion(config, base, session);
 	what->text = text;
-	if (is_outermost(config, base, session, what))
+	int in_portal = runs_in_portal(config, base, text);
+	if (in_portal && is_outermost(config, base, session, what))
 		return;
 	__s32 place[2] = {}; /* of the statement in the text: its start and length */
 	bpf_probe_read_user(place, sizeof(place), (void *)(planned + config->planned_utility + 8));
@@ -148,6 +153,7 @@ INLINE void start_nested(struct config *config, __u64 base, struct session_state
 		now->frame = frame;
 		now->text = text;
 		now->stack = stack;
+		now->fetched = utility && in_portal;
 		now->end = utility ? bytes ? start + bytes : ~0U : 0;
 		session->level = level + 1;
 	}

@@ -67,6 +67,7 @@ int on_report_appname(struct pt_regs *ctx)
 	struct session_state *session = find_session();
 	if (!session)
 		return 0;
+	tell_pending(session); /* it began under the former name */
 	session->naming += 1; /* what was allowed to the former name is judged anew */
 	if (!session->announced)
 		return 0; /* the session record will bring it */

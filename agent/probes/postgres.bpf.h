@@ -294,7 +294,7 @@ struct level {
 	__u64 text;
 	__u64 stack;
 	__u32 end; /* of a utility statement in its text, 0: a query */
-	__u32 padding;
+	__u32 fetched; /* a utility statement behind a cursor: `frame` is its function's */
 };
 
 struct session_state {
