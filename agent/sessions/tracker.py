@@ -255,9 +255,13 @@ class SessionTracker:
             return
         execution = backend.start(event, self._id(), text)
         self._adopt(backend, execution, out)
-        # The log may have been faster than the probe.
-        if execution.parent and execution.parent.audits:
-            hand_down(execution.parent, execution)
+        self._catch_up(backend, execution, out)
+
+    def _catch_up(self, backend: Backend, execution: Execution, out: list[Output]) -> None:
+        """The log may have been faster than the probe."""
+        root = execution.root
+        if root is not execution and root.audits:
+            hand_down(root, execution)
         elif backend.loose and (found := claimed(backend.loose, execution)):
             self._take(backend, found, out)
 
@@ -274,6 +278,7 @@ class SessionTracker:
             if len(siblings) > self._limits.nested_per_statement:
                 siblings.pop(0)
             backend.unmatched.append(execution)
+            self._catch_up(backend, execution, out)
             self._await(backend, execution, out)
 
     def _adopt(self, backend: Backend, outer: Execution | None, out: list[Output]) -> None:

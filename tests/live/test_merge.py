@@ -18,7 +18,7 @@ from agent.probes.loader import Loader, open_loader
 from agent.sessions import SessionTracker
 from agent.sources.ebpf import EbpfSource
 from agent.sources.pgaudit import LogFormat, PgauditSource, locate
-from model.event import AuditLogged, Event, SessionEnded
+from model.event import AuditLogged, Event, SessionEnded, StatementsExecuted
 from model.statement import Source, Statement
 from tests.kernel.conftest import compiled_probes
 from tests.live.postgres import PostgresCluster, server_folder
@@ -161,14 +161,20 @@ class Told:
             "as polled": self.as_polled,
             "probe first": self.probe + self.log,
             "log first": self.log + self.probe,
-            "by time": sorted(self.probe + self.log, key=lambda event: event.at_ns),
+            "by time": sorted(self.probe + self.log, key=happened_ns),
         }
+
+
+def happened_ns(event: Event) -> int:
+    if isinstance(event, StatementsExecuted):
+        return max(one.started_at_us + one.duration_us for one in event.executions) * 1000
+    return event.at_ns
 
 
 def merged(events: list[Event]) -> list[Statement]:
     tracker = SessionTracker(1)
     out = [item for event in events for item in tracker.observe(event)]
-    end_us = max(event.at_ns for event in events) // 1000
+    end_us = max(map(happened_ns, events)) // 1000
     for step in range(40):
         out += tracker.expire(end_us + step * 100_000)
     # A record that came too late to be told would count here.
@@ -260,7 +266,7 @@ def told(cluster, loader, tmp_path_factory) -> Told:
     told = Told()
     with (
         log_of(cluster, tmp_path_factory.mktemp("log")) as log,
-        EbpfSource(loader=loader) as probe,
+        EbpfSource(loader=loader, grouped=False) as probe,
     ):
         probe.add(cluster_at(cluster.postmaster_pid))
         worker = threading.Thread(target=work, args=(cluster,))
@@ -325,7 +331,7 @@ def test_a_session_that_ran_before_the_probes_came_is_told_without_a_gap_or_a_do
 
     with (
         log_of(cluster, tmp_path) as log,
-        EbpfSource(loader=loader) as probe,
+        EbpfSource(loader=loader, grouped=False) as probe,
         cluster.connect() as busy,
         cluster.connect() as asleep,
     ):
