@@ -282,3 +282,69 @@ def test_commands_that_change_the_schema_inside_a_function_have_reserved_room(ne
     texts = b" ".join(record for record in urgent if record[4:8] == pid.to_bytes(4, "little"))
     assert b"create temp table kept" in texts
     assert b"drop table kept" in texts
+
+
+def test_a_check_inside_a_function_lies_under_the_statement_that_causes_it(nested, client):
+    block = "do $$ begin insert into child values (2); end $$"
+    (_, inner, check) = told(nested, client, block)
+    assert inner == (1, "insert into child values (2)")
+    assert check[0] == 2
+
+
+def test_deferred_triggers_are_parts_of_what_commits(nested, client):
+    client.execute(
+        "create table late(a int); create constraint trigger late after insert on late "
+        "deferrable initially deferred for each row execute function early()"
+    )
+    own = (1, "insert into noted values ('row')")
+    insert = "insert into late values (1)"
+    assert told(nested, client, insert) == [(0, insert), own]
+    assert told(nested, client, "begin", insert, "commit") == [
+        (0, "begin"),
+        (0, insert),
+        (0, "commit"),
+        own,
+    ]
+
+
+def test_a_rule_that_adds_a_query_shows_its_statement_once_more(nested, client):
+    client.execute(
+        "create table ruled(a int); "
+        "create rule more as on insert to ruled do also insert into noted values ('rule')"
+    )
+    insert = "insert into ruled values (1)"
+    assert told(nested, client, insert) == [(0, insert)]
+    block = f"do $$ begin {insert}; end $$"
+    assert told(nested, client, block) == [(0, block), (1, insert), (1, insert)]
+
+
+def test_the_script_of_an_extension_is_told_statement_by_statement(nested, client):
+    starts = told(nested, client, "create extension seg", "drop extension seg")
+    inside = [text for depth, text in starts if depth == 1]
+    assert len([text for text in inside if "CREATE OPERATOR < (" in text]) == 1
+    assert len([text for text in inside if "COMMENT ON TYPE seg IS" in text]) == 1
+
+
+def test_a_script_with_many_commands_in_one_string_tells_what_each_runs(nested, client):
+    text = "select 1; select leaf(1); do 'begin perform 2; end'; select 3"
+    assert told(nested, client, text) == [
+        (0, text),
+        (0, text),
+        (1, "insert into noted values ($1::text)"),
+        (1, "select count(*)::int from noted"),
+        (0, text),
+        (1, "SELECT 2"),
+        (0, text),
+    ]
+
+
+def test_a_trigger_for_many_rows_loses_nothing_and_is_told_by_number(nested, client):
+    client.execute("create table many(a int)")
+    client.execute(
+        "create trigger early before insert on many for each row execute function early()"
+    )
+    insert = "insert into many select generate_series(1, 5000)"
+    starts = told(nested, client, insert, insert)
+    assert [text for depth, text in starts if depth == 1] == 10_000 * [
+        "insert into noted values ('row')"
+    ]
