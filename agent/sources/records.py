@@ -219,6 +219,7 @@ class Decoder:
         elif state == TextState.KNOWN:
             text = self.text(text_id)
             full = len(text)
+            self._texts.used(key)
         else:
             text = record[STATEMENT.size : STATEMENT.size + copied]
             if state == TextState.UNREADABLE and protocol == 0:
