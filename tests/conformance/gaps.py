@@ -26,6 +26,9 @@ def gaps_of(major: int, scenario: Scenario) -> tuple[Gap, ...]:
     return tuple(gap for gap in KNOWN_GAPS if gap.covers(major, scenario))
 
 
-def is_known(major: int, scenario: Scenario, result: Comparison) -> bool:
+def is_known(
+    major: int, scenario: Scenario, result: Comparison, gaps: tuple[Gap, ...] = KNOWN_GAPS
+) -> bool:
     """Whether it differs in nothing but what gaps explain."""
-    return result.kinds <= frozenset().union(*(gap.kinds for gap in gaps_of(major, scenario)))
+    covering = [gap.kinds for gap in gaps if gap.covers(major, scenario)]
+    return result.kinds <= frozenset().union(*covering)
