@@ -30,11 +30,12 @@ def open_source(capture: schema.Capture, degraded: list[str]) -> EbpfSource | No
     try:
         loader = open_loader(capture.loader.value)
         # What the kernel refuses stands in the log at once, not when a server was found.
-        loader.unload(loader.load(TRIAL_RING_BYTES, TRIAL_SESSIONS))
+        loader.unload(loader.load(TRIAL_RING_BYTES, TRIAL_SESSIONS, nested=capture.nested))
         return EbpfSource(
             capture.ring_bytes,
             loader,
             aggregate=Aggregation[capture.aggregate.name],
+            nested=capture.nested,
             # pgaudit's records are matched in the order of the backend's work.
             grouped=not capture.pgaudit,
         )

@@ -51,6 +51,8 @@ class Capture(Section):
     aggregate: Aggregate = Aggregate.OVERLOAD
     """When repeated statements of a session become one row with their count: while the agent cannot
     keep up, always, or never (then what exceeds it is lost, and counted)."""
+    nested: bool = False
+    """What runs inside statements (functions, procedures, triggers, DO) is captured as well."""
     merge_window_seconds: float = Field(default=1.5, ge=0, le=60)
     rescan_seconds: float = Field(default=5, ge=0.2)
 

@@ -67,7 +67,7 @@ class StatementStarted:
     requested_at_us: int = 0
     """When the client's message arrived (``st_activity_start_timestamp``), 0 if unknown."""
     depth: int = 0
-    """0 for what the client sent, 1 for what SQL EXECUTE runs inside it."""
+    """0 for what the client sent; 1 for what runs inside it, 2 for what runs inside that."""
     protocol: Protocol = Protocol.QUERY
     held: bool = False
     """The backend is stopped and waits for a verdict."""
@@ -82,6 +82,9 @@ class StatementStarted:
     (a long text)."""
     skeleton: bytes = b""
     """The same of the text with every number that stands alone made equal; only when ``held``."""
+    nested: bool = False
+    """Found by the probes for nested statements: nobody tells how it ends. What SQL EXECUTE runs
+    ends, without them, as the outer one does."""
 
 
 @dataclass(frozen=True, slots=True)

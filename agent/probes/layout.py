@@ -6,6 +6,7 @@ building a ctypes object for each would cost more than the probe does.
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum
 from struct import Struct
 
@@ -32,6 +33,7 @@ class RecordKind(IntEnum):
     EXIT = 6
     STRANGER = 7
     EXECUTION = 8
+    NESTED = 9
 
 
 class TextState(IntEnum):
@@ -139,13 +141,15 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "application_record": (HEAD + "II64s", ("head", "naming", "padding", "application")),
     "stranger_record": (HEAD + "q", ("head", "started_us")),
     "config": (
-        "15Q10I256s",
+        "19Q12I256s",
         (
             "entry_portal_run",
             "entry_secure_write",
             "entry_report_appname",
             "entry_fastpath",
             "entry_replication",
+            "entry_executor_start",
+            "entry_process_utility",
             "my_proc_port",
             "statement_start",
             "my_start_timestamp",
@@ -154,6 +158,8 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "debug_query_string",
             "am_walsender",
             "client_auth_in_progress",
+            "active_portal",
+            "error_context",
             "hash_key_high",
             "hash_key_low",
             "port_raddr",
@@ -165,12 +171,14 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "planned_utility",
             "command_utility",
             "aggregate",
+            "nested",
+            "context_third",
             "padding",
             "byte_classes",
         ),
     ),
     "occasion": (
-        "qQQ16sIIIBBBBBBB5s",
+        "qQQ16sIIIIBBBBBBBB",
         (
             "requested_us",
             "portal",
@@ -179,6 +187,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "kind",
             "row_limit",
             "class",
+            "limit",
             "protocol",
             "depth",
             "text_state",
@@ -189,6 +198,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "padding",
         ),
     ),
+    "level": ("QQQII", ("frame", "text", "stack", "end", "fetched")),
     "judge": (
         "QQIIII",
         ("beat_ns", "window_ns", "hold", "pressed", "epoch", "padding"),
@@ -203,7 +213,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "cluster": ("II", ("number", "watched")),
     "session_state": (
-        "qqQQQQQQQ16sIIIIIIHHHBBBBBBBBBB64s48s256s2048s",
+        "qqQQQQQQQ16sIIIIIIHHHBBBBBBBBBB64s256s48s256s2048s",
         (
             "session_us",
             "requested_us",
@@ -233,8 +243,9 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "urgent",
             "transaction",
             "protocol",
-            "padding",
+            "level",
             "occasion",
+            "levels",
             "tail",
             "carry",
             "kept",
@@ -260,12 +271,21 @@ def pack(name: str, **values: int) -> bytes:
     return layout_of(name).pack(*(blank | values).values())
 
 
+def offset_of(name: str, field: str) -> int:
+    """Where a member of a struct without a head begins, in bytes."""
+    members, fields = FIELDS[name]
+    codes = [
+        code
+        for count, kind in re.findall(r"(\d*)([a-zA-Z])", members)
+        for code in ([count + kind] if kind == "s" else [kind] * int(count or 1))
+    ]
+    return Struct("<" + "".join(codes[: fields.index(field)])).size
+
+
 HELD_AT = Struct("<Q")
-HELD_AT_OFFSET = Struct("<qqQQQQQ").size
-"""Of ``held_at_ns`` in ``session_state``."""
+HELD_AT_OFFSET = offset_of("session_state", "held_at_ns")
 AGGREGATE_FIELD = Struct("<I")
-AGGREGATE_OFFSET = Struct("<15Q9I").size
-"""Of ``aggregate`` in ``config``."""
+AGGREGATE_OFFSET = offset_of("config", "aggregate")
 RECORD_HEAD = layout_of("record_head")
 SESSION = layout_of("session_record")
 STATEMENT = layout_of("statement_record")

@@ -29,16 +29,19 @@ class Layout:
     """``PlannedStmt.utilityStmt``; the statement's place in the text follows it."""
     command_utility: int = 6
     """``CMD_UTILITY``; 5 before PostgreSQL 15 brought MERGE."""
+    context_third: bool = False
+    """``ProcessUtility`` takes its context as third argument, before PostgreSQL 14."""
 
 
 LAYOUTS = {
     12: Layout(
         port_database_name=328, port_user_name=336, portal_source_text=48,
         portal_statements=64, list_cells=8, planned_utility=112, command_utility=5,
+        context_third=True,
     ),
     13: Layout(
         port_database_name=328, port_user_name=336, portal_source_text=48,
-        portal_statements=80, command_utility=5,
+        portal_statements=80, command_utility=5, context_third=True,
     ),
     14: Layout(
         port_database_name=328, port_user_name=336, portal_source_text=48,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.probes.errors import CaptureUnavailable, kernel_refusal
-from agent.probes.loader import MAPS, PROGRAMS, Loaded
+from agent.probes.loader import MAPS, NESTED_PROGRAMS, PROGRAMS, Loaded
 
 LIBRARY = "libbpf.so.1"
 LOG_LINE_BYTES = 4096
@@ -37,7 +37,7 @@ class LibbpfLoader:
         self._log: list[str] = []
         self._declare()
 
-    def load(self, ring_bytes: int, sessions: int) -> Loaded:
+    def load(self, ring_bytes: int, sessions: int, *, nested: bool = False) -> Loaded:
         library = self._library
         self._log.clear()
         handle = library.bpf_object__open_file(str(self._path).encode(), None)
@@ -50,11 +50,18 @@ class LibbpfLoader:
             for name, entries in (("records", ring_bytes), ("sessions", sessions)):
                 map_handle = library.bpf_object__find_map_by_name(handle, name.encode())
                 library.bpf_map__set_max_entries(map_handle, entries)
+            if not nested:
+                for program in NESTED_PROGRAMS:
+                    library.bpf_program__set_autoload(self._program(handle, program), False)
             result = library.bpf_object__load(handle)
             if result < 0:
                 refusal = kernel_refusal("load the probes", -result)
                 raise CaptureUnavailable(f"{refusal.reason} ({self._complaint()})", refusal.remedy)
-            return Loaded(self._programs(handle), self._maps(handle), handle)
+            wanted = (*PROGRAMS, *NESTED_PROGRAMS) if nested else PROGRAMS
+            programs = {
+                name: library.bpf_program__fd(self._program(handle, name)) for name in wanted
+            }
+            return Loaded(programs, self._maps(handle), handle)
         except CaptureUnavailable:
             library.bpf_object__close(handle)
             raise
@@ -62,14 +69,9 @@ class LibbpfLoader:
     def unload(self, loaded: Loaded) -> None:
         self._library.bpf_object__close(loaded.owner)
 
-    def _programs(self, handle: int) -> dict[str, int]:
-        library = self._library
-        return {
-            name: library.bpf_program__fd(
-                library.bpf_object__find_program_by_name(handle, name.encode())
-            )
-            for name in PROGRAMS
-        }
+    def _program(self, handle: int, name: str) -> int:
+        program: int = self._library.bpf_object__find_program_by_name(handle, name.encode())
+        return program
 
     def _maps(self, handle: int) -> dict[str, int]:
         library = self._library
@@ -87,6 +89,7 @@ class LibbpfLoader:
             "bpf_object__load": (ctypes.c_int, [pointer]),
             "bpf_object__find_program_by_name": (pointer, [pointer, text]),
             "bpf_program__fd": (ctypes.c_int, [pointer]),
+            "bpf_program__set_autoload": (ctypes.c_int, [pointer, ctypes.c_bool]),
             "bpf_map__fd": (ctypes.c_int, [pointer]),
             "bpf_object__close": (None, [pointer]),
             "libbpf_set_print": (pointer, [_PRINT]),

@@ -9,10 +9,11 @@ from typing import Literal, Protocol
 
 from agent.probes.build import OBJECT, SOURCE
 from agent.probes.errors import CaptureUnavailable
-from agent.probes.symbols import PROBES
+from agent.probes.symbols import NESTED_PROBES, PROBES
 
 EXIT_PROGRAM = "on_exit"
 PROGRAMS = (*PROBES, EXIT_PROGRAM)
+NESTED_PROGRAMS = tuple(NESTED_PROBES)
 MAPS = (
     "records",
     "urgents",
@@ -44,8 +45,9 @@ class Loader(Protocol):
 
     name: str
 
-    def load(self, ring_bytes: int, sessions: int) -> Loaded:
-        """A fresh instance of the program. Raises CaptureUnavailable."""
+    def load(self, ring_bytes: int, sessions: int, *, nested: bool = False) -> Loaded:
+        """A fresh instance of the program, with NESTED_PROGRAMS where asked. Raises
+        CaptureUnavailable."""
         ...
 
     def unload(self, loaded: Loaded) -> None: ...

@@ -7,6 +7,7 @@
  * distance from the probed function.
  */
 #include "executions.bpf.h"
+#include "nested.bpf.h"
 
 PROBE("uprobe")
 int on_portal_run(struct pt_regs *ctx)
@@ -66,6 +67,7 @@ int on_report_appname(struct pt_regs *ctx)
 	struct session_state *session = find_session();
 	if (!session)
 		return 0;
+	tell_pending(session); /* it began under the former name */
 	session->naming += 1; /* what was allowed to the former name is judged anew */
 	if (!session->announced)
 		return 0; /* the session record will bring it */
@@ -162,6 +164,47 @@ int on_secure_write(struct pt_regs *ctx)
 		keep_carry(session, &write);
 	return 0;
 }
+
+#if !defined(PGWARDEN_BCC) || defined(PGWARDEN_NESTED) /* bcc compiles it on each start */
+
+PROBE("uprobe")
+int on_executor_start(struct pt_regs *ctx)
+{
+	struct config *config = find_config();
+	if (!config || PT_REGS_PARM2(ctx) & EXPLAIN_ONLY)
+		return 0;
+	__u64 base = PT_REGS_IP(ctx) - config->entry_executor_start;
+	struct session_state *session = enter(config, base);
+	if (!session)
+		return 0;
+	__u64 query = PT_REGS_PARM1(ctx);
+	start_nested(config, base, session, PT_REGS_SP(ctx), read_u64(query + QUERY_PLANNED),
+		     read_u64(query + QUERY_TEXT), 0);
+	return 0;
+}
+
+PROBE("uprobe")
+int on_process_utility(struct pt_regs *ctx)
+{
+	struct config *config = find_config();
+	if (!config)
+		return 0;
+	__u32 third = PT_REGS_PARM3(ctx), fourth = PT_REGS_PARM4(ctx);
+	HIDE(third); /* or one load would get an address that the verifier does not take */
+	HIDE(fourth);
+	__u32 context = config->context_third ? third : fourth;
+	if (context == UTILITY_TOPLEVEL || context == UTILITY_SUBCOMMAND)
+		return 0;
+	__u64 base = PT_REGS_IP(ctx) - config->entry_process_utility;
+	struct session_state *session = enter(config, base);
+	if (!session)
+		return 0;
+	start_nested(config, base, session, PT_REGS_SP(ctx), PT_REGS_PARM1(ctx),
+		     PT_REGS_PARM2(ctx), 1);
+	return 0;
+}
+
+#endif
 
 PROBE("raw_tp/sched_process_exit")
 int on_exit(void *ctx)

@@ -19,6 +19,7 @@
 #define EXECUTION_SMALL 128
 #define EXECUTION_MEDIUM 512
 #define TAIL_BYTES 48 /* the longest CommandComplete and a ReadyForQuery */
+#define LEVELS 8 /* of nested statements; what lies deeper is told as part of the last */
 #define DURATION_CLASSES 24 /* powers of two of microseconds */
 
 #define RESPONSE_SMALL 192
@@ -40,6 +41,7 @@ enum record_kind {
 	RECORD_EXIT = 6,
 	RECORD_STRANGER = 7,
 	RECORD_EXECUTION = 8,
+	RECORD_NESTED = 9, /* a statement_record */
 };
 
 enum protocol {
@@ -173,6 +175,8 @@ struct config {
 	__u64 entry_report_appname;
 	__u64 entry_fastpath;
 	__u64 entry_replication;
+	__u64 entry_executor_start;
+	__u64 entry_process_utility;
 	__u64 my_proc_port;
 	__u64 statement_start; /* stmtStartTimestamp */
 	__u64 my_start_timestamp;
@@ -181,6 +185,8 @@ struct config {
 	__u64 debug_query_string;
 	__u64 am_walsender;
 	__u64 client_auth_in_progress;
+	__u64 active_portal;
+	__u64 error_context; /* error_context_stack */
 	__u64 hash_key_high; /* random for each instance */
 	__u64 hash_key_low;
 	__u32 port_raddr;
@@ -192,6 +198,8 @@ struct config {
 	__u32 planned_utility;     /* PlannedStmt.utilityStmt, behind it the place in the text */
 	__u32 command_utility;     /* CMD_UTILITY */
 	__u32 aggregate;           /* enum aggregation */
+	__u32 nested;              /* what runs inside statements is told as well */
+	__u32 context_third;       /* ProcessUtility's context is its third argument, not the fourth */
 	__u32 padding;
 	__u8 byte_classes[256];    /* of a text: BYTE_DIGIT, BYTE_JOINS */
 };
@@ -269,6 +277,7 @@ struct occasion {
 	__u32 kind;
 	__u32 row_limit;
 	__u32 class; /* of the session, 0: none that holds */
+	__u32 limit; /* of the text: a part of a longer one, 0: up to its end */
 	__u8 protocol;
 	__u8 depth;
 	__u8 text_state;
@@ -276,7 +285,16 @@ struct occasion {
 	__u8 hold;
 	__u8 kept; /* the text lies in the session's state */
 	__u8 told; /* what was pending before it has been told */
-	__u8 padding[5];
+	__u8 padding;
+};
+
+/* A nested statement that runs, and may have others inside it. */
+struct level {
+	__u64 frame; /* the innermost error context when it started */
+	__u64 text;
+	__u64 stack;
+	__u32 end; /* of a utility statement in its text, 0: a query */
+	__u32 fetched; /* a utility statement behind a cursor: `frame` is its function's */
 };
 
 struct session_state {
@@ -308,8 +326,9 @@ struct session_state {
 	__u8 urgent;  /* what this round trip tells has reserved room */
 	__u8 transaction; /* status in the last ReadyForQuery */
 	__u8 protocol;    /* of the statement that waits */
-	__u8 padding;
+	__u8 level;       /* how many of `levels` there are */
 	struct occasion occasion;
+	struct level levels[LEVELS];
 	__u8 tail[TAIL_BYTES];
 	__u8 carry[CARRY_BYTES];
 	__u8 kept[TEXT_KEPT];

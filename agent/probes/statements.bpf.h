@@ -17,6 +17,7 @@ INLINE struct occasion *new_occasion(struct config *config, __u64 base,
 	what->kind = what->row_limit = 0;
 	what->protocol = what->depth = what->text_state = what->urgent = 0;
 	what->hold = what->kept = what->told = 0;
+	what->limit = 0;
 	what->requested_us = read_requested(config, base);
 	return what;
 }
@@ -84,6 +85,10 @@ INLINE void finish_text(struct session_state *session, struct occasion *what,
 			struct statement_record *record, long got, __u32 full)
 {
 	__u32 copied = got > 0 ? got - 1 : 0;
+	if (what->limit && copied > what->limit)
+		copied = what->limit;
+	if (what->limit && full > what->limit)
+		full = what->limit;
 	record->text_bytes = copied;
 	record->full_bytes = full ? full : copied;
 	record->text_state = got <= 0 ? TEXT_UNREADABLE : full ? TEXT_CUT : TEXT_WHOLE;
@@ -251,6 +256,8 @@ INLINE void start_statement(struct config *config, __u64 base, struct session_st
 	what->told = tell_pending(session);
 	what->kind = RECORD_STATEMENT;
 	what->depth = session->outer_stack && stack < session->outer_stack;
+	if (what->depth && config->nested)
+		return; /* the start of its query tells it */
 	if (!what->told)
 		session->text = 0;
 	if (!what->depth && what->text && what->requested_us && what->text == session->text &&
@@ -272,6 +279,7 @@ INLINE void start_statement(struct config *config, __u64 base, struct session_st
 		return;
 	}
 	session->outer_stack = stack;
+	session->level = 0;
 	session->requested_us = what->requested_us;
 	session->row_limit = what->row_limit;
 	session->starts += 1;

@@ -28,7 +28,12 @@ PROBES = {
     "on_replication": "exec_replication_command",
 }
 """Program in the BPF object, and the function whose entry it watches."""
-
+NESTED_PROBES = {
+    "on_executor_start": "standard_ExecutorStart",
+    "on_process_utility": "standard_ProcessUtility",
+}
+"""Attached only where what runs inside statements is asked for."""
+ALL_PROBES = PROBES | NESTED_PROBES
 GLOBALS = (
     "MyProcPort",
     "MyStartTimestamp",
@@ -37,6 +42,8 @@ GLOBALS = (
     "debug_query_string",
     "am_walsender",
     "ClientAuthInProgress",
+    "ActivePortal",
+    "error_context_stack",
 )
 
 
@@ -89,12 +96,14 @@ class ServerBinary:
     def address(self, name: str) -> int:
         return dict(self.addresses)[name]
 
-    def config(self, aggregate: Aggregation = Aggregation.OVERLOAD) -> bytes:
+    def config(
+        self, aggregate: Aggregation = Aggregation.OVERLOAD, *, nested: bool = False
+    ) -> bytes:
         """``struct config`` of the BPF object, with a new secret key for texts."""
         layout = layout_for(self.version)
         entries = dict(self.entries)
         return CONFIG.pack(
-            *(entries[program].address for program in PROBES),
+            *(entries[program].address for program in ALL_PROBES),
             *self._globals(),
             secrets.randbits(64),
             secrets.randbits(64),
@@ -107,6 +116,8 @@ class ServerBinary:
             layout.planned_utility,
             layout.command_utility,
             aggregate,
+            nested,
+            layout.context_third,
             0,
             BYTE_CLASSES,
         )
@@ -138,7 +149,7 @@ class ServerBinary:
                     version=version,
                     entries=tuple(
                         (program, _entry(elf, symbols[function]))
-                        for program, function in PROBES.items()
+                        for program, function in ALL_PROBES.items()
                     ),
                     addresses=tuple((name, symbols[name]) for name in GLOBALS),
                     statement_start=_returned(elf, symbols[STATEMENT_START], path),
@@ -155,7 +166,7 @@ def _exported(elf: Any, path: Path) -> dict[str, int]:
     table = elf.get_section_by_name(".gnu.hash") or elf.get_section_by_name(".hash")
     if not isinstance(table, GNUHashTable | ELFHashTable):
         raise CaptureUnavailable(f"{path} has no table of exported symbols")
-    wanted = (*PROBES.values(), *GLOBALS, STATEMENT_START)
+    wanted = (*ALL_PROBES.values(), *GLOBALS, STATEMENT_START)
     found = {name: symbol for name in wanted if (symbol := table.get_symbol(name))}
     missing = [name for name in wanted if name not in found]
     if missing:

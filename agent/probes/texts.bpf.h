@@ -74,9 +74,13 @@ SEPARATE int keep_text(struct config *config, struct session_state *session, __u
 	if (!text)
 		return 0;
 	long got = bpf_probe_read_user_str(session->kept, TEXT_KEPT, (void *)text);
-	if (got <= 1 || got >= HASHED_BYTES)
+	if (got <= 1)
 		return 0;
-	__u32 bytes = got - 1;
+	__u32 bytes = got - 1, limit = session->occasion.limit;
+	if (limit && bytes > limit)
+		bytes = limit;
+	if (bytes >= HASHED_BYTES - 1)
+		return 0;
 	struct sip s;
 	sip_begin(&s, config);
 #pragma clang loop unroll(disable)

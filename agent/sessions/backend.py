@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from agent.sessions.audits import AuditGroup, ran_at
 from agent.sessions.execution import Execution
-from model.event import AuditLogged, ErrorReport, ResponseSent, StatementStarted
+from model.event import AuditLogged, ErrorReport, Protocol, ResponseSent, StatementStarted
 from model.session import BackendKey, Session
 
 SUCCESS = "00000"
@@ -26,14 +26,17 @@ def slot_of(key: BackendKey) -> Slot:
 class Backend:
     __slots__ = (
         "alive",
+        "early",
         "group",
         "imprecise",
         "last_requested_at_us",
+        "levels",
         "loose",
         "pending",
         "session",
         "silent",
         "unmatched",
+        "walsender",
     )
 
     def __init__(self, session: Session, imprecise: bool) -> None:
@@ -43,6 +46,11 @@ class Backend:
         self.alive = True
         self.pending: deque[Execution] = deque()
         """Top-level statements that have not ended, oldest first."""
+        self.levels: list[Execution] = []
+        """Nested statements that the last one may be inside of, by depth."""
+        self.early: deque[Execution] = deque()
+        """Nested ones that ran before their outer one began: planning calls functions."""
+        self.walsender = False
         self.unmatched: deque[Execution] = deque()
         """Statements without an audit record, nested ones too, in the order of their start."""
         self.group: AuditGroup | None = None
@@ -69,11 +77,30 @@ class Backend:
         )
         if execution.started_at_us == event.requested_at_us:
             execution.preparation_us = event.at_ns // 1000 - execution.started_at_us
+        if event.protocol is Protocol.REPLICATION:
+            self.walsender = True
         if parent is None:
+            self.levels.clear()
             self.pending.append(execution)
         else:
             parent.children.append(execution)
         self.unmatched.append(execution)
+        return execution
+
+    def start_nested(self, event: StatementStarted, id: int, text: bytes) -> Execution:
+        """Has no parent if that one has not begun."""
+        del self.levels[event.depth - 1 :]
+        root = self.pending[-1] if self.pending else None
+        execution = Execution(
+            id=id,
+            session=self.session,
+            text=text,
+            text_bytes=event.text_bytes,
+            started_at_us=event.at_ns // 1000,
+            parent=self.levels[-1] if self.levels else root,
+            nested=True,
+        )
+        self.levels.append(execution)
         return execution
 
     def _started_at_us(self, event: StatementStarted, parent: Execution | None) -> int:
@@ -103,7 +130,8 @@ class Backend:
             running.bytes_sent = max(running.bytes_sent, 0) + event.bytes_sent
         for completion in event.completions:
             if not self.pending:
-                strangers += 1
+                # The end of a stream, and DROP_REPLICATION_SLOT on 12, are told twice.
+                strangers += not self.walsender
                 continue
             execution = self.pending.popleft()
             execution.tag, execution.rows = completion.tag, completion.rows
@@ -165,6 +193,11 @@ class Backend:
                 failed_early=True,
             )
             self._end(failed, at_us, error.sqlstate, error.message, ended)
+        elif ended and not self.pending:
+            # It was complete, and then its transaction could not be committed.
+            last = next(each for each in reversed(ended) if each.parent is None)
+            last.tag, last.rows = "", -1
+            last.end(at_us, error.sqlstate, error.message)
 
     def end_all(self, at_us: int, sqlstate: str, ended: list[Execution]) -> None:
         while self.pending:
@@ -176,6 +209,9 @@ class Backend:
         execution.end(at_us, sqlstate, message)
         ended.append(execution)
         for child in execution.children:
+            if child.nested:
+                child.ended_at_us = at_us  # not later
+                continue
             # What SQL EXECUTE ran has no completion of its own.
             child.tag, child.rows = execution.tag, execution.rows
             child.end(at_us, sqlstate, message)

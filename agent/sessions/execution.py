@@ -35,10 +35,15 @@ class Execution:
     failed_early: bool = False
     """It failed before it started, so pgaudit had nothing to write."""
     left: bool = False
+    nested: bool = False
+    """Found as such by the probes: how and when it ended nobody tells."""
 
     @property
     def root(self) -> "Execution":
-        return self.parent or self
+        root = self
+        while root.parent is not None:
+            root = root.parent
+        return root
 
     def end(self, at_us: int, sqlstate: str = "", message: str = "") -> None:
         self.ended_at_us = at_us
@@ -49,7 +54,7 @@ class Execution:
         source = self.source
         if self.audits and source is Source.EBPF:
             source = Source.BOTH
-        known_end = self.source is Source.EBPF and self.ended_at_us
+        known_end = self.source is Source.EBPF and self.ended_at_us and not self.nested
         return Statement(
             id=self.id,
             # A session met in the middle of its life is known better by now.

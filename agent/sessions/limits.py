@@ -13,6 +13,8 @@ class Limits:
     """Over this, new statements keep a prefix only."""
     short_text_bytes: int = 1024
     records_per_statement: int = 1_000
+    nested_per_statement: int = 1_000
+    """Of a running statement that wait for their audit records."""
 
 
 DEFAULT_LIMITS = Limits()

@@ -210,6 +210,7 @@ class SessionTracker:
         ended: list[Execution] = []
         # How they ended nobody said: the process is gone.
         backend.end_all(at_us, "", ended)
+        self._adopt(backend, None, out)
         self._ended(backend, ended, out)
         self._update(backend, replace(backend.session, ended_at_us=at_us), out)
         self._departed.add((slot_of(backend.session.key), backend))
@@ -217,6 +218,7 @@ class SessionTracker:
     def _forget(self, key: Slot, backend: Backend, at_us: int, out: list[Output]) -> None:
         ended: list[Execution] = []
         backend.end_all(at_us, "", ended)
+        self._adopt(backend, None, out)
         self._ended(backend, ended, out)
         if self._backends.get(key) is backend:
             del self._backends[key]
@@ -251,18 +253,55 @@ class SessionTracker:
             self._lost["text_cut_for_memory"] += len(text) > self._limits.short_text_bytes
             text = text[: self._limits.short_text_bytes]
         self._text_bytes += len(text)
+        if event.nested:
+            self._nest(backend, backend.start_nested(event, self._id(), text), out)
+            return
         execution = backend.start(event, self._id(), text)
-        # The log may have been faster than the probe.
-        if execution.parent and execution.parent.audits:
-            hand_down(execution.parent, execution)
+        self._adopt(backend, execution, out)
+        self._catch_up(backend, execution, out)
+
+    def _catch_up(self, backend: Backend, execution: Execution, out: list[Output]) -> None:
+        """The log may have been faster than the probe."""
+        root = execution.root
+        if root is not execution and root.audits:
+            hand_down(root, execution)
         elif backend.loose and (found := claimed(backend.loose, execution)):
             self._take(backend, found, out)
+
+    def _nest(self, backend: Backend, execution: Execution, out: list[Output]) -> None:
+        if execution.parent is None:
+            backend.early.append(execution)
+            if len(backend.early) > self._limits.nested_per_statement:
+                self._leave(backend, backend.early.popleft(), out)
+        elif self._window_us == 0:
+            self._leave(backend, execution, out)
+        else:
+            siblings = execution.root.children
+            siblings.append(execution)
+            if len(siblings) > self._limits.nested_per_statement:
+                siblings.pop(0)
+            backend.unmatched.append(execution)
+            self._catch_up(backend, execution, out)
+            self._await(backend, execution, out)
+
+    def _adopt(self, backend: Backend, outer: Execution | None, out: list[Output]) -> None:
+        """What ran while a statement was planned belongs to it."""
+        while backend.early:
+            execution = backend.early.popleft()
+            execution.parent = outer
+            if outer is None:
+                self._leave(backend, execution, out)
+            else:
+                self._nest(backend, execution, out)
 
     def _executed(self, event: StatementsExecuted, out: list[Output]) -> None:
         backend = self._backend(event.backend, event.executions[0].started_at_us * 1000, out)
         if not self._waits(backend):
             first_id = self._next_id + 1
             self._next_id += len(event.executions)
+            if backend.early:
+                first = executed(first_id, backend.session, event, event.executions[0])
+                self._adopt(backend, first, out)
             out.append(
                 StatementRun(
                     first_id,
@@ -278,6 +317,7 @@ class SessionTracker:
             self._text_bytes += len(event.text)
             execution = executed(self._id(), backend.session, event, one)
             backend.unmatched.append(execution)
+            self._adopt(backend, execution, out)
             if backend.loose and (found := claimed(backend.loose, execution)):
                 self._take(backend, found, out)
             self._ended(backend, [execution], out)
@@ -287,6 +327,8 @@ class SessionTracker:
         ended, strangers = backend.answer(event, self._id)
         if strangers:
             self._lost["statement_start_unseen"] += strangers
+        if backend.early and event.ready:
+            self._adopt(backend, ended[-1].root if ended else None, out)
         self._ended(backend, ended, out)
 
     def _waits(self, backend: Backend) -> bool:

@@ -34,7 +34,7 @@ from agent.probes.layout import (
 )
 from agent.probes.loader import EXIT_PROGRAM, Loaded, Loader, open_loader
 from agent.probes.ring import Ring, ring_size
-from agent.probes.symbols import PROBES, ServerBinary
+from agent.probes.symbols import NESTED_PROBES, PROBES, ServerBinary
 from agent.sources.aggregates import collect
 from agent.sources.order import Order, at_ns
 from agent.sources.records import POSTGRES_EPOCH_US, Decoder, Stranger
@@ -131,11 +131,13 @@ class EbpfSource:
         adopt: Adopt | None = None,
         aggregate: Aggregation = Aggregation.NEVER,
         grouped: bool = True,
+        nested: bool = False,
     ) -> None:
         """``aggregate``: when repeated statements are counted by the kernel instead of told.
-        ``grouped``: see Decoder, and ``tell_singly``. ``adopt`` is asked about the postmaster of a
-        backend that belongs to no watched cluster; without it only a restarted cluster (same data
-        directory) is taken up again.
+        ``nested``: what runs inside statements is told as well. ``grouped``: see Decoder, and
+        ``tell_singly``. ``adopt`` is asked about the postmaster of a backend that belongs to no
+        watched cluster; without it only a restarted cluster (same data directory) is taken up
+        again.
 
         Raises CaptureUnavailable when the host cannot run probes at all.
         """
@@ -147,6 +149,7 @@ class EbpfSource:
         self._adopt = adopt
         self._aggregate = aggregate
         self._singly = not grouped
+        self._nested = nested
         self._hold = False
         self._pressed = False
         self._epoch = 0
@@ -331,7 +334,7 @@ class EbpfSource:
 
     def _attach(self, cluster: Cluster) -> _Instance:
         binary = ServerBinary.read(cluster.binary, cluster.version)
-        loaded = self._loader.load(self._ring_bytes, self._sessions)
+        loaded = self._loader.load(self._ring_bytes, self._sessions, nested=self._nested)
         texts = KernelMap(loaded.maps["texts"])
         instance = _Instance(
             binary=binary,
@@ -344,7 +347,7 @@ class EbpfSource:
                 lambda numbered: _enter(texts, numbered),
                 grouped=not self._singly,
             ),
-            config=binary.config(self._aggregate),
+            config=binary.config(self._aggregate, nested=self._nested),
             singly=self._singly,
         )
         try:
@@ -352,7 +355,7 @@ class EbpfSource:
             instance.map("judges").update(ZERO, self._pulse())
             exit_program = loaded.programs[EXIT_PROGRAM]
             instance.descriptors.append(attach_raw_tracepoint(exit_program, "sched_process_exit"))
-            for program in PROBES:
+            for program in (*PROBES, *NESTED_PROBES) if self._nested else PROBES:
                 entry = binary.entry(program)
                 instance.descriptors.append(
                     attach_uprobe(loaded.programs[program], binary.path, entry.file_offset)

@@ -45,6 +45,8 @@ LARGE_PLACE = RESPONSE.size + CARRY_BYTES
 MEDIUM_RECORD_BYTES = LARGE_PLACE + RESPONSE_MEDIUM
 NO_KEY = bytes(16)
 LOST_TEXT = b"<text not known>"
+NO_TEXT = b"<text not kept by the server>"
+"""Of statements in functions whose body is SQL itself (BEGIN ATOMIC, RETURN), not a string."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +69,7 @@ class _Backend:
     failed_requested_us: int = 0
     starts: int = 0
     endings: int = 0
+    bound: bool = False
     bytes_sent: int = 0
     """Of writes that said nothing; the next event carries them."""
     reader: ResponseReader = field(default_factory=ResponseReader)
@@ -98,6 +101,7 @@ class Decoder:
         self._readers: dict[int, Callable[[bytes], Event | Stranger | None]] = {
             RecordKind.SESSION: self._session,
             RecordKind.STATEMENT: self._statement,
+            RecordKind.NESTED: self._statement,
             RecordKind.FAILED: self._failed,
             RecordKind.RESPONSE: self._response,
             RecordKind.APPLICATION: self._application,
@@ -206,7 +210,7 @@ class Decoder:
 
     def _statement(self, record: bytes) -> Event:
         (
-            _, pid, at_ns, session_us, requested_us, key, skeleton, copied, full, text_id,
+            kind, pid, at_ns, session_us, requested_us, key, skeleton, copied, full, text_id,
             row_limit, naming, protocol, depth, held, state,
         ) = STATEMENT.unpack_from(record)  # fmt: skip
         backend = self._backend(pid, session_us)
@@ -215,11 +219,17 @@ class Decoder:
         elif state == TextState.KNOWN:
             text = self.text(text_id)
             full = len(text)
+            self._texts.used(key)
         else:
             text = record[STATEMENT.size : STATEMENT.size + copied]
             if state == TextState.UNREADABLE and protocol == 0:
                 full = max(full, 1)
-        if not depth:
+        nested = kind == RecordKind.NESTED
+        if nested:
+            if state == TextState.WHOLE and key != NO_KEY:
+                self._learn(key, text)
+            text, full = _piece(text, full)
+        elif not depth:
             backend.text, backend.full_bytes = text, full
             backend.starts += 1
         return StatementStarted(
@@ -236,6 +246,7 @@ class Decoder:
             naming,
             key if key != NO_KEY else b"",
             skeleton if held and skeleton != NO_KEY else b"",
+            nested,
         )
 
     def _failed(self, record: bytes) -> None:
@@ -279,10 +290,13 @@ class Decoder:
         )
         failed, backend.failed = backend.failed, None
         backend.endings += reading.endings
+        backend.bound |= reading.bound
+        # What was complete and then fails could not be committed.
+        uncommitted = backend.bound and bool(reading.completions)
         backend.bytes_sent += sent
         if reading.error is not None and failed is None and 0 < backend.starts <= backend.endings:
             # A later statement of the same string, which failed before its own execution began.
-            failed = backend.text
+            failed = None if uncommitted else backend.text
         elif reading.error is None:
             failed = None
         elif failed is not None and backend.failed_requested_us:
@@ -292,6 +306,7 @@ class Decoder:
         bytes_sent, backend.bytes_sent = backend.bytes_sent, 0
         if ready:
             backend.starts = backend.endings = 0
+            backend.bound = False
         return ResponseSent(
             at_ns + self._offset_ns,
             backend.key,
@@ -320,6 +335,14 @@ class Decoder:
     def _stranger(self, record: bytes) -> Stranger:
         _, pid, _, _, started_us = STRANGER.unpack_from(record)
         return Stranger(pid, started_us)
+
+
+def _piece(text: bytes, full_bytes: int) -> tuple[bytes, int]:
+    """A statement as it stands in a longer text, without the space around it."""
+    if not text:
+        return NO_TEXT, len(NO_TEXT)
+    stripped = text.strip()
+    return stripped, full_bytes - len(text) + len(stripped)
 
 
 def _last_byte(place: int, head_bytes: int, tail_bytes: int) -> int:

@@ -18,6 +18,7 @@ READY_BYTES = 6
 PARTIAL_BYTES = 16384
 """A cut CommandComplete or ErrorResponse is kept up to here; nothing else is."""
 COMMAND_COMPLETE, ERROR_RESPONSE, PORTAL_SUSPENDED = ord("C"), ord("E"), ord("s")
+BIND_COMPLETE = ord("2")
 SUSPENDED = Completion("", -1)
 """The portal has more rows than were asked for: there is no tag yet."""
 SUSPENDED_MESSAGE = b"s\0\0\0\4"
@@ -56,6 +57,8 @@ class Reading:
     completions: list[Completion] = field(default_factory=list)
     error: ErrorReport | None = None
     endings: int = 0
+    bound: bool = False
+    """BindComplete: the extended protocol."""
 
 
 @dataclass(slots=True)
@@ -102,6 +105,8 @@ class ResponseReader:
                     )
                 elif tag == PORTAL_SUSPENDED:
                     reading.completions.append(SUSPENDED)
+            elif tag == BIND_COMPLETE:
+                reading.bound = True
             elif tag == ERROR_RESPONSE:
                 reading.error = error_report(data[position + MESSAGE_BYTES : following])
             position = following

@@ -12,7 +12,7 @@ import psycopg
 from agent.discovery import Cluster
 from agent.probes.errors import CaptureUnavailable
 from agent.probes.loader import open_loader
-from agent.probes.symbols import PROBES
+from agent.probes.symbols import ALL_PROBES, PROBES
 from agent.sources.canary import Proof, prove
 from agent.sources.ebpf import EbpfSource
 from cli.doctor.check import Check, bad, good, one_line, skipped, warn
@@ -39,9 +39,10 @@ def check_probes(config: Config, cluster: Cluster, login: Connection | None) -> 
         return
     try:
         loader = open_loader(capture.loader.value)
-        with EbpfSource(capture.ring_bytes, loader) as source:
+        with EbpfSource(capture.ring_bytes, loader, nested=capture.nested) as source:
             source.add(cluster)
-            yield good("probes", f"{len(PROBES)} attached with {source.loader}, and detached again")
+            count = len(ALL_PROBES if capture.nested else PROBES)
+            yield good("probes", f"{count} attached with {source.loader}, and detached again")
             if login is None:
                 yield skipped("probe", "login")
                 return

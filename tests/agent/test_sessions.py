@@ -9,6 +9,7 @@ from model.event import (
     Completion,
     ErrorReport,
     Lost,
+    Protocol,
     ResponseSent,
     SessionEnded,
     SessionSeen,
@@ -280,3 +281,76 @@ def test_over_the_limit_of_waiting_statements_the_oldest_leave_unmerged():
     for at in range(5):
         talk.start(at, str(at)).answer(at + 0.5)
     assert [s.text for s in talk.statements()] == [b"0", b"1"]
+
+
+def test_what_runs_inside_a_statement_is_told_at_once_under_its_parent():
+    d = Dialogue()
+    d.start(0, "SELECT f()").start(1, "INSERT 1", depth=1, nested=True)
+    d.start(2, "SELECT g()", depth=1, nested=True).start(3, "INSERT 2", depth=2, nested=True)
+    d.start(4, "INSERT 3", depth=1, nested=True)
+    first, second, deep, third = d.statements()
+    (outer,) = d.answer(5, ("SELECT", 1)).statements()
+    assert [s.parent_id for s in (outer, first, second, deep, third)] == [
+        0, outer.id, outer.id, second.id, outer.id,
+    ]  # fmt: skip
+    assert {(s.duration_us, s.rows, s.sqlstate) for s in (first, second, deep, third)} == {
+        (-1, -1, "")
+    }
+
+
+def test_levels_of_one_statement_are_nothing_to_the_next():
+    d = Dialogue()
+    d.start(0, "SELECT f()").start(1, "INSERT 1", depth=1, nested=True).answer(2, ("SELECT", 1))
+    d.said()
+    (inner,) = d.start(3, "SELECT g()").start(4, "INSERT 2", depth=2, nested=True).statements()
+    (outer,) = d.answer(5, ("SELECT", 1)).statements()
+    assert inner.parent_id == outer.id
+
+
+def test_what_runs_while_a_statement_is_planned_waits_for_it():
+    d = Dialogue()
+    assert d.start(0, "SELECT 1", depth=1, nested=True).statements() == []
+    (inner,) = d.start(1, "SELECT immutable()").statements()
+    (outer,) = d.answer(2, ("SELECT", 1)).statements()
+    assert (inner.text, inner.parent_id) == (b"SELECT 1", outer.id)
+
+
+def test_what_runs_in_planning_belongs_to_a_statement_that_fails_there():
+    d = Dialogue().start(0, "SELECT 1", depth=1, nested=True)
+    error = ErrorReport("ERROR", "22012", "division by zero")
+    inner, outer = d.answer(1, error=error, failed_text=b"SELECT immutable()").statements()
+    assert (outer.text, outer.sqlstate) == (b"SELECT immutable()", "22012")
+    assert (inner.text, inner.parent_id) == (b"SELECT 1", outer.id)
+
+
+def test_a_nested_statement_whose_outer_one_nobody_saw_is_told_alone():
+    d = Dialogue().start(0, "SELECT 1", depth=1, nested=True)
+    (inner,) = d.hear(SessionEnded(ns(1), KEY)).statements()
+    assert inner.parent_id == 0
+
+
+def test_nested_statements_of_a_long_one_do_not_heap_up():
+    limits = Limits(nested_per_statement=3)
+    d = Dialogue(tracker=SessionTracker(EPOCH, 1_000_000, limits=limits)).start(0, "INSERT")
+    for at in range(1, 8):
+        d.start(at, "INSERT INTO journal", depth=1, nested=True)
+    d.answer(9, ("INSERT", 7)).wait(10).wait(5000)
+    told = d.statements()
+    (outer,) = [s for s in told if not s.parent_id]
+    assert [s.parent_id for s in told if s.parent_id] == [outer.id] * 7
+
+
+def test_a_commit_that_fails_after_all_was_complete_fails_the_last_statement():
+    error = ErrorReport("ERROR", "23505", "duplicate key")
+    d = Dialogue().start(0, "INSERT 1").start(1, "INSERT 2")
+    first, last = d.answer(2, ("INSERT", 1), ("INSERT", 1), error=error).statements()
+    assert (first.sqlstate, first.rows) == ("00000", 1)
+    assert (last.sqlstate, last.error_message, last.rows, last.tag) == (
+        "23505", "duplicate key", -1, "",
+    )  # fmt: skip
+
+
+def test_a_walsender_may_answer_one_command_twice():
+    d = Dialogue().start(0, "START_REPLICATION", protocol=Protocol.REPLICATION)
+    d.answer(1, ("COPY", 0), ready=False).answer(2, ("START_REPLICATION", -1))
+    assert d.tracker.losses() == {}

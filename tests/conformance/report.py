@@ -160,6 +160,8 @@ def _cell(results: list[Comparison]) -> str:
 
 
 def _gap_lines(runs: Sequence[VersionRun]) -> Iterator[str]:
+    if not KNOWN_GAPS:
+        yield "None."
     for gap in KNOWN_GAPS:
         versions = [str(run.major) for run in runs if run.major in gap.versions]
         if versions:

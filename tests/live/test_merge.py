@@ -161,21 +161,20 @@ class Told:
             "as polled": self.as_polled,
             "probe first": self.probe + self.log,
             "log first": self.log + self.probe,
-            "by time": sorted(self.probe + self.log, key=told_at_ns),
+            "by time": sorted(self.probe + self.log, key=happened_ns),
         }
 
 
-def told_at_ns(event: Event) -> int:
+def happened_ns(event: Event) -> int:
     if isinstance(event, StatementsExecuted):
-        last = event.executions[-1]
-        return (last.started_at_us + last.duration_us) * 1000
+        return max(one.started_at_us + one.duration_us for one in event.executions) * 1000
     return event.at_ns
 
 
 def merged(events: list[Event]) -> list[Statement]:
     tracker = SessionTracker(1)
     out = [item for event in events for item in tracker.observe(event)]
-    end_us = max(map(told_at_ns, events)) // 1000
+    end_us = max(map(happened_ns, events)) // 1000
     for step in range(40):
         out += tracker.expire(end_us + step * 100_000)
     # A record that came too late to be told would count here.
