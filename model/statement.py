@@ -111,8 +111,8 @@ class Statement:
     """Status before and after as in ReadyForQuery: ``II`` autocommit, ``IT`` begins a transaction,
     ``TT`` within one, ``TI`` ends it, ``TE`` fails it; ``?`` for what is not known."""
     executions: int = 1
-    """More than one: the kernel counted them together, and the numbers above are sums; durations are
-    those of execution alone, without preparation."""
+    """More than one: the kernel counted them together, and the numbers above are sums; their
+    durations are those of execution alone, without preparation."""
     durations: tuple[int, ...] = ()
     """Of counted executions: how many took less than 2**index microseconds."""
     trace_parent: str = ""
