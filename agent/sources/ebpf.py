@@ -34,7 +34,7 @@ from agent.probes.loader import EXIT_PROGRAM, Loaded, Loader, open_loader
 from agent.probes.ring import Ring, ring_size
 from agent.probes.symbols import PROBES, ServerBinary
 from agent.sources.aggregates import collect
-from agent.sources.order import Order, at_ns
+from agent.sources.order import Order
 from agent.sources.records import POSTGRES_EPOCH_US, Decoder, Stranger
 from agent.sources.running import UnreadableError, open_sessions, postmaster_started_us
 from agent.sources.texts import Numbered
@@ -43,7 +43,7 @@ from model.session import BackendKey
 
 SOURCE = "ebpf"
 RING_BYTES = 8 << 20
-URGENT_BYTES = 1 << 20
+URGENT_BYTES = 4 << 20
 """Room of its own for DDL, roles, and what is held."""
 SESSIONS = 8192
 """Concurrent client backends per binary; more are counted as lost (``table_full``)."""
@@ -221,14 +221,14 @@ class EbpfSource:
         deadline = time.monotonic() + timeout_ms / 1000
         while True:
             now = time.monotonic()
-            behind = any(one.order.waiting for one in self._instances.values())
+            behind = any(one.order.ready for one in self._instances.values())
             pause = 0 if self._waiting or behind else DRAIN_SECONDS
             self._wait(min(deadline, self._drained_at + pause) - now)
             events, self._waiting = self._waiting, []
             stalled = False
             for instance in list(self._instances.values()):
                 events += self._drain(instance)
-                stalled |= instance.ring.stalled or instance.urgent.stalled
+                stalled |= instance.ring.stalled or instance.urgent.stalled or instance.order.early
             self._drained_at = time.monotonic()
             if self._aggregate is not Aggregation.NEVER and self._drained_at >= self._collect_at:
                 events += self._collect()
@@ -374,6 +374,7 @@ class EbpfSource:
                 cluster=watched.number,
                 walsender=found.walsender,
                 announced=1,
+                known=1,
             )
             if not states.update(key, state, only_new=True):
                 continue  # it was faster and has announced itself
@@ -398,18 +399,17 @@ class EbpfSource:
             self._epoll.poll(seconds)
 
     def _drain(self, instance: _Instance) -> list[Event]:
-        cutoff_ns = time.monotonic_ns()
-        bulk = instance.ring.drain()
-        if instance.ring.stalled:
-            # What the record in the making says is unknown, also when it was written.
-            cutoff_ns = at_ns(bulk[-1]) if bulk else 0
-        instance.order.add(bulk, instance.urgent.drain(), cutoff_ns)
-        records = instance.order.take(CHUNK_RECORDS)
+        ring, urgent, order = instance.ring, instance.urgent, instance.order
+        order.mark(time.monotonic_ns(), lambda: (ring.end, urgent.end))
+        drained = ring.drain(), urgent.drain()
+        order.add(*drained, (ring.at, urgent.at), urgent_unread=urgent.unread)
+        records = order.take(CHUNK_RECORDS)
         return self._decode(instance, records) if records else []
 
     def _decode(self, instance: _Instance, records: list[bytes]) -> list[Event]:
         events: list[Event] = []
-        for event in instance.decoder.decode(records, _unix_minus_monotonic_ns()):
+        now_ns = time.monotonic_ns()
+        for event in instance.decoder.decode(records, _unix_minus_monotonic_ns(), now_ns):
             if isinstance(event, Stranger):
                 self._meet(instance, event)
             else:
@@ -476,7 +476,7 @@ class EbpfSource:
 
 def _enter(texts: KernelMap, numbered: Numbered) -> None:
     with contextlib.suppress(OSError):  # full: the text comes in full again
-        texts.update(numbered.key, KNOWN_TEXT.pack(numbered.number, 0))
+        texts.update(numbered.key, KNOWN_TEXT.pack(numbered.number, numbered.urgent))
     if numbered.forget is not None:
         texts.delete(numbered.forget)
 

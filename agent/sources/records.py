@@ -61,12 +61,15 @@ class _Backend:
 
     key: BackendKey
     session_us: int
-    text: bytes = b""
+    text: bytes = LOST_TEXT
     full_bytes: int = 0
-    failed: bytes | None = None
-    failed_requested_us: int = 0
-    starts: int = 0
+    requested_us: int = 0
+    """Of the statement with this text."""
+    failed: bytes = LOST_TEXT
+    """Text of a statement that failed before it began; the response is about to say how."""
+    round: int = 0
     endings: int = 0
+    """Of executions in this round trip."""
     bytes_sent: int = 0
     """Of writes that said nothing; the next event carries them."""
     reader: ResponseReader = field(default_factory=ResponseReader)
@@ -94,7 +97,7 @@ class Decoder:
         self._open: dict[int, dict[tuple[object, ...], list[Executed]]] = {}
         """By pid: the groups of this batch that may still grow."""
         self._texts = KnownTexts()
-        self._offset_ns = 0
+        self._offset_ns = self._now_ns = 0
         self._readers: dict[int, Callable[[bytes], Event | Stranger | None]] = {
             RecordKind.SESSION: self._session,
             RecordKind.STATEMENT: self._statement,
@@ -105,9 +108,9 @@ class Decoder:
             RecordKind.STRANGER: self._stranger,
         }
 
-    def decode(self, records: list[bytes], offset_ns: int) -> list[Event | Stranger]:
-        """``offset_ns``: Unix time minus the kernel's monotonic clock."""
-        self._offset_ns = offset_ns
+    def decode(self, records: list[bytes], offset_ns: int, now_ns: int) -> list[Event | Stranger]:
+        """``offset_ns``: Unix time minus the kernel's monotonic clock, which is at ``now_ns``."""
+        self._offset_ns, self._now_ns = offset_ns, now_ns
         self._open.clear()
         readers, execution = self._readers, self._execution
         events: list[Event | Stranger] = []
@@ -130,7 +133,7 @@ class Decoder:
     def _execution(self, record: bytes, events: list[Event | Stranger]) -> None:
         (
             _, pid, at_ns, session_us, started_ns, requested_us, sent, key, text_bytes, text_id,
-            row_limit, tail_bytes, before, _, tail,
+            row_limit, tail_bytes, before, urgent, tail,
         ) = EXECUTION.unpack_from(record)  # fmt: skip
         done = last_completion(tail[TAIL_BYTES - tail_bytes : -READY_BYTES])
         offset_ns = self._offset_ns
@@ -163,15 +166,15 @@ class Decoder:
             self._texts.used(key)
         else:
             text = record[EXECUTION.size : EXECUTION.size + text_bytes]
-            self._learn(key, text)
+            self._learn(key, text, at_ns, urgent != 0)
         rows = groups[group] = [one]
         backend = self._backend(pid, session_us)
         events.append(
             StatementsExecuted(backend.key, text, tag, _transaction(before, status), rows)
         )
 
-    def _learn(self, key: bytes, text: bytes) -> None:
-        numbered = self._texts.meet(key, text, self._offset_ns / 1e9)
+    def _learn(self, key: bytes, text: bytes, at_ns: int, urgent: bool) -> None:
+        numbered = self._texts.meet(key, text, at_ns, self._now_ns, urgent)
         if numbered is not None:
             self._on_numbered(numbered)
 
@@ -221,7 +224,7 @@ class Decoder:
                 full = max(full, 1)
         if not depth:
             backend.text, backend.full_bytes = text, full
-            backend.starts += 1
+            backend.requested_us = requested_us
         return StatementStarted(
             at_ns + self._offset_ns,
             backend.key,
@@ -240,10 +243,8 @@ class Decoder:
 
     def _failed(self, record: bytes) -> None:
         """The text belongs to the error in the response that follows."""
-        _, pid, _, session_us, requested_us, _, _, copied, *_rest = STATEMENT.unpack_from(record)
-        backend = self._backend(pid, session_us)
-        backend.failed = record[STATEMENT.size : STATEMENT.size + copied]
-        backend.failed_requested_us = requested_us
+        _, pid, _, session_us, _, _, _, copied, *_rest = STATEMENT.unpack_from(record)
+        self._backend(pid, session_us).failed = record[STATEMENT.size : STATEMENT.size + copied]
 
     def _response(self, record: bytes) -> Event | None:
         (
@@ -253,6 +254,8 @@ class Decoder:
             session_us,
             sent,
             requested_us,
+            starts,
+            round,
             write_bytes,
             carry_bytes,
             head_bytes,
@@ -261,7 +264,7 @@ class Decoder:
             aligned,
             ready,
             before,
-            _,
+            failing,
         ) = RESPONSE.unpack_from(record)
         backend = self._backend(pid, session_us)
         place = RESPONSE.size if len(record) == SMALL_RECORD_BYTES else LARGE_PLACE
@@ -277,21 +280,21 @@ class Decoder:
                 ready=ready == 1,
             )
         )
-        failed, backend.failed = backend.failed, None
+        # Of a text that came without its response the kernel counts the statement as lost.
+        failed = backend.failed if failing else None
+        backend.failed = LOST_TEXT
+        if round != backend.round:
+            backend.round, backend.endings = round, 0
         backend.endings += reading.endings
         backend.bytes_sent += sent
-        if reading.error is not None and failed is None and 0 < backend.starts <= backend.endings:
-            # A later statement of the same string, which failed before its own execution began.
-            failed = backend.text
-        elif reading.error is None:
+        if reading.error is None:
             failed = None
-        elif failed is not None and backend.failed_requested_us:
-            requested_us = backend.failed_requested_us
+        elif failed is None and 0 < starts <= backend.endings:
+            # A later statement of the same string, which failed before its own execution began.
+            failed = backend.text if requested_us == backend.requested_us else LOST_TEXT
         if not (ready or reading.completions or reading.error):
             return None
         bytes_sent, backend.bytes_sent = backend.bytes_sent, 0
-        if ready:
-            backend.starts = backend.endings = 0
         return ResponseSent(
             at_ns + self._offset_ns,
             backend.key,
