@@ -111,10 +111,13 @@ def _runs_postgres(process: Path) -> bool:
 
 
 def _seen_from_host(process: Path, path: Path) -> Path:
-    """A path inside the process's own root, through ``/proc/PID/root`` where that is not ours."""
-    if (process / "root").samefile("/"):
-        return path
-    return process / "root" / path.relative_to("/")
+    """A path inside the process's own root and mounts, through ``/proc/PID/root`` where it leads to
+    something else, or nowhere, from here."""
+    seen = process / "root" / path.relative_to("/")
+    try:
+        return path if path.samefile(seen) else seen
+    except FileNotFoundError:
+        return seen
 
 
 def _innermost_pid(process: Path) -> int:

@@ -69,7 +69,7 @@ class Agent:
         self._mode = config.guard.mode
         self._degraded: list[str] = []
         self._metrics = AgentMetrics(__version__, ready=self.problems)
-        self._canary = Canary(APPLICATION_NAME)
+        self._canary = Canary(APPLICATION_NAME, config.capture.canary_seconds)
         self._silent: set[str] = set()
         self._told: set[str] = set()
         self._judge = judge

@@ -53,6 +53,8 @@ class Capture(Section):
     keep up, always, or never (then what exceeds it is lost, and counted)."""
     merge_window_seconds: float = Field(default=1.5, ge=0, le=60)
     rescan_seconds: float = Field(default=5, ge=0.2)
+    canary_seconds: float = Field(default=10, ge=1)
+    """From our own catalog query to the moment at which both probes must have told of it."""
 
 
 class Guard(Section):

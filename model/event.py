@@ -82,6 +82,8 @@ class StatementStarted:
     (a long text)."""
     skeleton: bytes = b""
     """The same of the text with every number that stands alone made equal; only when ``held``."""
+    urgent: bool = False
+    """DDL, roles, what is held: the last thing to be left out when there is no room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,8 @@ class StatementsExecuted:
     transaction: str
     """Status before and after as in ReadyForQuery, two letters; ``?`` for what is not known."""
     executions: list[Executed]
+    urgent: bool = False
+    """As of a StatementStarted."""
 
 
 @dataclass(frozen=True, slots=True)

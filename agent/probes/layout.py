@@ -42,6 +42,10 @@ class TextState(IntEnum):
     KNOWN = 4
 
 
+TEXT_URGENT = 128
+"""Beside the state."""
+
+
 class FailedText(IntEnum):
     NONE = 0
     TOLD = 1

@@ -55,6 +55,7 @@ enum text_state {
 	TEXT_SAME = 3, /* as the last record of depth 0: the next statement of one string */
 	TEXT_KNOWN = 4, /* the text that user space gave the number text_id */
 };
+#define TEXT_URGENT 128 /* beside the state: the record has reserved room */
 
 /* Whether a response says how a statement ended that failed before it began, and its text. */
 enum failed_text {
@@ -123,7 +124,7 @@ struct statement_record {
 	__u8 protocol;
 	__u8 depth;
 	__u8 held;
-	__u8 text_state;
+	__u8 text_state; /* enum text_state, and TEXT_URGENT */
 	/* text follows */
 };
 

@@ -75,6 +75,8 @@ INLINE void finish_statement(struct session_state *session, struct occasion *wha
 	record->naming = session->naming;
 	record->protocol = what->protocol;
 	record->depth = what->depth;
+	if (what->urgent)
+		record->text_state |= TEXT_URGENT;
 	record->held = what->hold ? hold() : 0;
 	if (record->held)
 		session->held_at_ns = record->head.at_ns;
@@ -173,7 +175,7 @@ SEPARATE int tell_pending(struct session_state *session)
 	record->protocol = session->protocol;
 	record->depth = 0;
 	record->held = 0;
-	record->text_state = known ? TEXT_KNOWN : TEXT_WHOLE;
+	record->text_state = (known ? TEXT_KNOWN : TEXT_WHOLE) | (urgent ? TEXT_URGENT : 0);
 	if (!known)
 		bpf_probe_read_kernel(record + 1, TEXT_KEPT, session->kept);
 	SUBMIT(records, record, wakeup());

@@ -104,10 +104,14 @@ class _Instance:
             )
         return totals
 
-    def close(self) -> None:
+    def detach(self) -> None:
+        """Takes the probes away; what they have told so far stays."""
         for descriptor in self.descriptors:
             os.close(descriptor)
         self.descriptors.clear()
+
+    def close(self) -> None:
+        self.detach()
         self.ring.close()
         self.urgent.close()
         self.loader.unload(self.loaded)
@@ -200,17 +204,17 @@ class EbpfSource:
                 instance.close()
                 del self._instances[key]
 
-    def rescan(self, clusters: Iterable[Cluster]) -> list[CaptureUnavailable]:
+    def rescan(self, clusters: Iterable[Cluster]) -> dict[Cluster, CaptureUnavailable]:
         """Watch exactly these; returns why some of them cannot be."""
         wanted = list(clusters)
         for gone in [cluster for cluster in self.clusters if cluster not in wanted]:
             self.remove(gone)
-        refusals = []
+        refusals = {}
         for cluster in wanted:
             try:
                 self.add(cluster)
             except CaptureUnavailable as refusal:
-                refusals.append(refusal)
+                refusals[cluster] = refusal
         return refusals
 
     def poll(self, timeout_ms: int) -> list[Event]:
@@ -299,6 +303,13 @@ class EbpfSource:
     def hand_back(self, events: list[Event]) -> None:
         """Events that a canary took but did not cause: the next poll returns them."""
         self._waiting = events + self._waiting
+
+    def finish(self) -> list[Event]:
+        """Takes all probes away; everything that they told, counted or lost until then."""
+        events, self._waiting = self._waiting, []
+        for instance in self._instances.values():
+            events += self._last_of(instance)
+        return events
 
     def close(self) -> None:
         """Take all probes away. Nothing stays held by us: the judge ends with us."""
@@ -433,8 +444,9 @@ class EbpfSource:
 
     def _last_of(self, instance: _Instance) -> list[Event]:
         """Everything that the instance still has, before it goes."""
+        instance.detach()
         events = self._drain(instance)
-        while records := instance.order.flush():
+        if records := instance.order.flush():
             events += self._decode(instance, records)
         events += self._collect_from(instance, all_epochs=True)
         return events + self._losses_of(instance)

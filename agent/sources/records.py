@@ -19,6 +19,7 @@ from agent.probes.layout import (
     STATEMENT,
     STRANGER,
     TAIL_BYTES,
+    TEXT_URGENT,
     RecordKind,
     TextState,
 )
@@ -170,7 +171,9 @@ class Decoder:
         rows = groups[group] = [one]
         backend = self._backend(pid, session_us)
         events.append(
-            StatementsExecuted(backend.key, text, tag, _transaction(before, status), rows)
+            StatementsExecuted(
+                backend.key, text, tag, _transaction(before, status), rows, urgent != 0
+            )
         )
 
     def _learn(self, key: bytes, text: bytes, at_ns: int, urgent: bool) -> None:
@@ -213,6 +216,7 @@ class Decoder:
             row_limit, naming, protocol, depth, held, state,
         ) = STATEMENT.unpack_from(record)  # fmt: skip
         backend = self._backend(pid, session_us)
+        urgent, state = state >= TEXT_URGENT, state & ~TEXT_URGENT
         if state == TextState.SAME:
             text, full = backend.text, backend.full_bytes
         elif state == TextState.KNOWN:
@@ -239,6 +243,7 @@ class Decoder:
             naming,
             key if key != NO_KEY else b"",
             skeleton if held and skeleton != NO_KEY else b"",
+            urgent,
         )
 
     def _failed(self, record: bytes) -> None:
