@@ -14,6 +14,8 @@ DELETED = " (deleted)"
 CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
 START_TICKS_FIELD = 19
 PARENT_FIELD = 1
+STATUS_LINE = 7
+"""Of ``postmaster.pid``, the last one: all others stand by then."""
 """Places in ``/proc/PID/stat`` behind the name, which may hold any character."""
 
 
@@ -60,6 +62,8 @@ def cluster_at(pid: int, proc: Path = PROC) -> Cluster | None:
         # A backend shares program and folder with its postmaster: only the latter's pid is there.
         if int(lines[0]) != _innermost_pid(process):
             return None
+        if not lines[STATUS_LINE].strip():
+            return None  # it is starting, and will write down its sockets in a moment
         status = (process / "exe").stat()
         port = int(lines[3])
         return Cluster(

@@ -14,7 +14,7 @@ from agent.sources.ebpf import EbpfSource
 from tests.kernel.capture import Capture
 from tests.kernel.test_capture_losses import loaded
 from tests.live.postgres import PostgresCluster, free_port
-from tests.live.private_server import bypass, copy_programs, hide, upgrade_in_place
+from tests.live.private_server import bypass, copy_programs, hide, open_folder, upgrade_in_place
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.kernel, pytest.mark.live]
@@ -23,8 +23,14 @@ NEVER_CALLED = "pg_rusage_init"
 
 
 @pytest.fixture
-def programs(tmp_path_factory):
-    return copy_programs(tmp_path_factory.mktemp("server") / "bin")
+def folder():
+    with open_folder() as path:
+        yield path
+
+
+@pytest.fixture
+def programs(folder):
+    return copy_programs(folder / "programs")
 
 
 def test_a_probe_that_is_attached_but_never_fires_fails_its_proof_alone(libbpf, programs):
@@ -38,7 +44,7 @@ def test_a_probe_that_is_attached_but_never_fires_fails_its_proof_alone(libbpf, 
 def test_a_server_without_a_needed_symbol_is_refused_by_name_and_the_others_go_on(
     libbpf, programs, cluster, postgres
 ):
-    hide(programs / "postgres", "secure_write")
+    hide(programs / "postgres", "secure_write", NEVER_CALLED)
     with PostgresCluster(programs=programs) as server, EbpfSource(loader=libbpf) as source:
         odd = cluster_at(server.postmaster_pid)
         refusals = source.rescan([odd, cluster])
@@ -66,20 +72,19 @@ def test_after_an_upgrade_in_place_and_a_restart_the_new_program_has_the_probes(
             capture.run(connection, "SELECT 'the new one'")
 
 
-def test_a_server_in_a_mount_namespace_of_its_own_is_found_and_captured(libbpf, tmp_path):
+def test_a_server_in_a_mount_namespace_of_its_own_is_found_and_captured(libbpf, folder):
     """Its program, data and sockets lie on a file system that nobody else sees."""
-    place, port = tmp_path / "private", free_port()
+    place, port = folder / "private", free_port()
     place.mkdir()
-    tmp_path.chmod(0o755)
     script = f"""
-        mount -t tmpfs none {place} && mkdir {place}/bin && chown -R postgres {place}
-        cp /usr/lib/postgresql/15/bin/{{initdb,pg_ctl,postgres}} {place}/bin
+        mount -t tmpfs none {place} && mkdir {place}/programs && chown -R postgres {place}
+        cp /usr/lib/postgresql/15/bin/{{initdb,pg_ctl,postgres}} {place}/programs
         as="setpriv --reuid=postgres --regid=postgres --clear-groups"
         cd {place}
-        $as {place}/bin/initdb -D {place}/data -U postgres --auth trust --no-sync >/dev/null
-        exec $as {place}/bin/postgres -D {place}/data -p {port} -k {place} -c fsync=off
+        $as {place}/programs/initdb -D {place}/data -U postgres --auth trust --no-sync >/dev/null
+        exec $as {place}/programs/postgres -D {place}/data -p {port} -k {place} -c fsync=off
     """
-    log = (tmp_path / "log").open("wb")
+    log = (folder / "log").open("wb")
     server = subprocess.Popen(
         ["unshare", "--mount", "bash", "-ec", script],
         stdout=log,
@@ -91,16 +96,16 @@ def test_a_server_in_a_mount_namespace_of_its_own_is_found_and_captured(libbpf, 
         return [one for one in discover() if one.port == port]
 
     try:
-        wait_until(mine, 20, (tmp_path / "log").read_text())
+        wait_until(mine, 20)
         (found,) = mine()
         assert not (place / "data").exists()
         assert str(found.data_directory).startswith(f"/proc/{found.postmaster_pid}/root/")
-        (folder,) = found.socket_directories
-        client = PostgresCluster(port=port, keep_folder=tmp_path)
+        (sockets,) = found.socket_directories
+        client = PostgresCluster(port=port, keep_folder=folder)
         with EbpfSource(loader=libbpf) as source:
             source.add(found)
-            wait_until(lambda: (folder / f".s.PGSQL.{port}").exists(), 10)
-            with client.connect(host=str(folder)) as connection:
+            wait_until(lambda: (sockets / f".s.PGSQL.{port}").exists(), 10)
+            with client.connect(host=str(sockets)) as connection:
                 Capture(source, client).run(connection, "SELECT 'unseen from here'")
     finally:
         server.send_signal(signal.SIGINT)

@@ -2,6 +2,9 @@
 
 import os
 import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from elftools.elf.elffile import ELFFile
@@ -9,19 +12,26 @@ from elftools.elf.elffile import ELFFile
 from tests.live.postgres import server_folder
 
 PROGRAMS = ("initdb", "pg_ctl", "postgres")
-VALUE_OFFSET = 8
-"""Of ``st_value`` in an Elf64_Sym."""
+NAME_OFFSET, VALUE_OFFSET = 0, 8
+"""Of ``st_name`` and ``st_value`` in an Elf64_Sym."""
 
 
 def copy_programs(folder: Path) -> Path:
-    """Debian's programs; the server finds its libraries where Debian put them."""
+    """Debian's programs into a new folder, which must not be called bin: the server would look for
+    its libraries beside it."""
     folder.mkdir(parents=True)
     for name in PROGRAMS:
         shutil.copy2(server_folder() / "bin" / name, folder / name)
-    for each in (folder, *folder.parents):
-        if each.stat().st_uid == os.geteuid() and str(each).startswith("/tmp/"):
-            each.chmod(each.stat().st_mode | 0o055)
     return folder
+
+
+@contextmanager
+def open_folder() -> Iterator[Path]:
+    """One that the server's account may enter, which pytest's own it may not."""
+    with tempfile.TemporaryDirectory(prefix="pgwarden-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
 
 
 def upgrade_in_place(program: Path) -> None:
@@ -34,17 +44,20 @@ def upgrade_in_place(program: Path) -> None:
 def bypass(program: Path, function: str, instead: str) -> None:
     """Let the exported ``function`` lead to ``instead``, which never runs, as on a build that calls
     an inlined copy: the server itself works as before."""
+    _overwrite(program, function, instead, VALUE_OFFSET, "st_value", 8)
+
+
+def hide(program: Path, function: str, behind: str) -> None:
+    """Let nothing be called ``function``."""
+    _overwrite(program, function, behind, NAME_OFFSET, "st_name", 4)
+
+
+def _overwrite(
+    program: Path, function: str, source: str, offset: int, member: str, size: int
+) -> None:
     with program.open("r+b") as file:
         symbols = ELFFile(file).get_section_by_name(".dynsym")
         index = {symbol.name: number for number, symbol in enumerate(symbols.iter_symbols())}
-        target = symbols.get_symbol(index[instead])["st_value"]
-        file.seek(symbols["sh_offset"] + index[function] * symbols["sh_entsize"] + VALUE_OFFSET)
-        file.write(target.to_bytes(8, "little"))
-
-
-def hide(program: Path, function: str) -> None:
-    """Take the symbol's name away."""
-    data = program.read_bytes()
-    name = b"\0" + function.encode() + b"\0"
-    assert data.count(name) == 1
-    program.write_bytes(data.replace(name, b"\0" + b"_" * len(function) + b"\0"))
+        value = symbols.get_symbol(index[source])[member]
+        file.seek(symbols["sh_offset"] + index[function] * symbols["sh_entsize"] + offset)
+        file.write(value.to_bytes(size, "little"))
