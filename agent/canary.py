@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from model.statement import Source, Statement
 
-GRACE_SECONDS = 10.0
-"""From a query to the recorded statement, the merge window included."""
 PROBES = ("PortalRun", "secure_write")
 
 
 class Canary:
     """``observe`` statements of ``application_name``; ``judge`` against the last round's time."""
 
-    def __init__(self, application_name: str) -> None:
+    def __init__(self, application_name: str, grace_seconds: float) -> None:
+        """``grace_seconds``: from a query to the recorded statement, the merge window included."""
+        self._grace_seconds = grace_seconds
         self._application_name = application_name
         self._seen_at: dict[tuple[str, str], float] = {}
         self._round_at: dict[str, float] = {}
@@ -38,9 +38,9 @@ class Canary:
             return {}
         # Rounds may follow each other faster than anybody can tell about one: one at a time.
         round_at = self._round_at.setdefault(cluster, queried_at_seconds)
-        if now_seconds - round_at < GRACE_SECONDS:
+        if now_seconds - round_at < self._grace_seconds:
             return {}
         self._round_at[cluster] = queried_at_seconds
         # The round's statements began shortly before it ended.
-        since = round_at - GRACE_SECONDS
+        since = round_at - self._grace_seconds
         return {probe: self._seen_at.get((cluster, probe), 0.0) >= since for probe in PROBES}

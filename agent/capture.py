@@ -24,9 +24,11 @@ from model.event import (
     ResponseSent,
     SessionEnded,
     SessionSeen,
+    StatementsCounted,
     StatementsExecuted,
     StatementStarted,
 )
+from model.session import BackendKey
 from model.statement import Shape
 
 log = structlog.get_logger(__name__)
@@ -36,6 +38,8 @@ HOUSEKEEPING_SECONDS = 0.5
 QUEUE_WEIGHT = 20_000
 """What may wait for the recorder: 1 for an execution and 1 for each KiB of text, so about 20 MiB.
 What exceeds it is counted, the server never waits."""
+RESERVED = 1.25
+"""Up to here the inbox takes what is urgent, and all that says who is connected."""
 PRESSED, RELIEVED = 0.5, 0.1
 """Fill of the inbox from which on the kernel counts what is repeated, until it is down again."""
 
@@ -56,6 +60,8 @@ class Inbox:
         self._polls: deque[tuple[Polled, int]] = deque()
         self._weight = 0
         self._changed = threading.Condition()
+        self._urgent: set[BackendKey] = set()
+        """Backends whose urgent statement has not been answered."""
         self.overflow: deque[Lost] = deque()
 
     def offer(self, events: list[Event | Held]) -> None:
@@ -64,8 +70,34 @@ class Inbox:
             # One poll is taken whole when there is room at all: it may be larger than the limit.
             if self._weight < self._limit:
                 self._append(Polled(events))
+                self._follow(events)
                 return
-        self.overflow.append(Lost(time.time_ns(), "agent", "queue_full", sum(map(_weight, events))))
+            kept = self._follow(events) if self._weight < self._limit * RESERVED else []
+            if kept:
+                self._append(Polled(kept))
+        count = sum(map(_statements, events)) - sum(map(_statements, kept))
+        if count:
+            self.overflow.append(Lost(time.time_ns(), "agent", "queue_full", count))
+
+    def _follow(self, events: list[Event | Held]) -> list[Event | Held]:
+        """What of these is kept when there is little room: what is urgent, with its answers."""
+        kept: list[Event | Held] = []
+        for event in events:
+            if isinstance(event, ResponseSent):
+                if event.backend in self._urgent:
+                    kept.append(event)
+                    if event.ready:
+                        self._urgent.discard(event.backend)
+            elif isinstance(event, Held) or (isinstance(event, StatementStarted) and event.urgent):
+                kept.append(event)
+                started = event.event if isinstance(event, Held) else event
+                self._urgent.add(started.backend)
+            elif isinstance(event, SessionEnded):
+                kept.append(event)
+                self._urgent.discard(event.backend)
+            elif not _is_everyday(event):
+                kept.append(event)
+        return kept
 
     @property
     def fill(self) -> float:
@@ -106,6 +138,22 @@ def _weight(event: Event | Held) -> int:
     return len(event.executions) if isinstance(event, StatementsExecuted) else 1
 
 
+def _is_everyday(event: Event | Held) -> bool:
+    if isinstance(event, StatementsExecuted):
+        return not event.urgent
+    return isinstance(event, StatementStarted | StatementsCounted)
+
+
+def _statements(event: Event | Held) -> int:
+    if isinstance(event, StatementsExecuted):
+        return len(event.executions)
+    if isinstance(event, StatementsCounted):
+        return event.count
+    if isinstance(event, ResponseSent):
+        return event.failed_text is not None
+    return isinstance(event, Held | StatementStarted)
+
+
 def _text_bytes(event: Event | Held) -> int:
     if isinstance(event, Held):
         event = event.event
@@ -119,6 +167,7 @@ def _text_bytes(event: Event | Held) -> int:
 class ProbeSource(Protocol):
     def poll(self, timeout_ms: int) -> list[Event]: ...
     def losses(self) -> list[Lost]: ...
+    def finish(self) -> list[Event]: ...
     def beat(self) -> None: ...
     def set_hold(self, hold: bool) -> None: ...
     def press(self, pressed: bool) -> None: ...
@@ -189,7 +238,7 @@ class Capture:
         finally:
             # From here on nothing new is held; what was held before is let go by a last look.
             self._source.set_hold(False)
-            self._take(self._source.poll(0))
+            self._take(self._source.finish())
 
     def _take(self, events: list[Event]) -> None:
         if not events:
@@ -202,6 +251,9 @@ class Capture:
                     self._allow(event, settled)
                     out.append(Held(event, settled))
                     continue
+            elif isinstance(event, Lost):
+                self._inbox.overflow.append(event)
+                continue
             elif not isinstance(event, ResponseSent | StatementsExecuted):
                 self._directory.observe(event)
                 if isinstance(event, SessionEnded) and self._guard is not None:

@@ -202,13 +202,19 @@ class Clusters:
                 except WatchdogError as error:
                     self._source.set_hold(False)
                     watched.problems["guard"] = f"nothing is held: {error}"
-        for refusal in self._source.rescan(wanted):
-            log.error("probes.refused", reason=str(refusal))
-        attached = {cluster.postmaster_pid for cluster in self._source.clusters}
-        for watched in new:
+        refusals = self._source.rescan(wanted)
+        for watched in self.all():
+            if watched.cluster not in wanted:
+                continue
+            refusal = refusals.get(watched.cluster)
+            if refusal is None:
+                watched.problems.pop("probes", None)
+            else:
+                sentence = f"the probes are not attached: {refusal}"
+                if watched.problems.get("probes") != sentence:
+                    log.error("probes.refused", cluster=watched.cluster.name, reason=str(refusal))
+                watched.problems["probes"] = sentence
             watched.attached.set()
-            if watched.cluster.postmaster_pid not in attached:
-                watched.problems["probes"] = "the probes could not be attached"
 
     def _leave(self, watched: Watched, capture: Capture | None) -> None:
         log.info("cluster.gone", cluster=watched.cluster.name)

@@ -14,6 +14,8 @@ DELETED = " (deleted)"
 CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
 START_TICKS_FIELD = 19
 PARENT_FIELD = 1
+STATUS_LINE = 7
+"""Of ``postmaster.pid``, the last one: all others stand by then."""
 """Places in ``/proc/PID/stat`` behind the name, which may hold any character."""
 
 
@@ -60,6 +62,8 @@ def cluster_at(pid: int, proc: Path = PROC) -> Cluster | None:
         # A backend shares program and folder with its postmaster: only the latter's pid is there.
         if int(lines[0]) != _innermost_pid(process):
             return None
+        if not lines[STATUS_LINE].strip():
+            return None  # it is starting, and will write down its sockets in a moment
         status = (process / "exe").stat()
         port = int(lines[3])
         return Cluster(
@@ -111,10 +115,13 @@ def _runs_postgres(process: Path) -> bool:
 
 
 def _seen_from_host(process: Path, path: Path) -> Path:
-    """A path inside the process's own root, through ``/proc/PID/root`` where that is not ours."""
-    if (process / "root").samefile("/"):
-        return path
-    return process / "root" / path.relative_to("/")
+    """A path inside the process's own root and mounts, through ``/proc/PID/root`` where it leads to
+    something else, or nowhere, from here."""
+    seen = process / "root" / path.relative_to("/")
+    try:
+        return path if path.samefile(seen) else seen
+    except FileNotFoundError:
+        return seen
 
 
 def _innermost_pid(process: Path) -> int:

@@ -60,7 +60,9 @@ class Agent:
         self._mode = config.guard.mode
         self._degraded: list[str] = []
         self._metrics = AgentMetrics(__version__, ready=self.problems)
-        self._canary = Canary(APPLICATION_NAME)
+        self._canary = Canary(APPLICATION_NAME, config.capture.canary_seconds)
+        self._fires: dict[str, dict[str, bool]] = {}
+        """By cluster and probe, as the canary found it last."""
         self._silent: set[str] = set()
         self._told: set[str] = set()
         self._judge = judge
@@ -221,15 +223,21 @@ class Agent:
 
     def _judge_canary(self) -> None:
         taken_at = self._clusters.taken_at_seconds()
-        silent = set()
-        fires: dict[str, bool] = {}
         for cluster, at_seconds in taken_at.items():
-            for probe, ok in self._canary.judge(cluster, at_seconds, time.time()).items():
-                fires[probe] = ok and fires.get(probe, True)
-                if not ok:
-                    silent.add(f"{cluster}: the probe on {probe} does not fire")
-        for probe, ok in fires.items():
+            # Nothing where it is too early to tell: what was found last holds until then.
+            self._fires[cluster] = self._canary.judge(
+                cluster, at_seconds, time.time()
+            ) or self._fires.get(cluster, {})
+        self._fires = {each: self._fires[each] for each in self._fires if each in taken_at}
+        for probe in {probe for fires in self._fires.values() for probe in fires}:
+            ok = all(fires.get(probe, True) for fires in self._fires.values())
             self._metrics.canary(probe, ok=ok)
+        silent = {
+            f"{cluster}: the probe on {probe} does not fire"
+            for cluster, fires in self._fires.items()
+            for probe, ok in fires.items()
+            if not ok
+        }
         for sentence in silent - self._silent:
             log.error("probe.silent", reason=sentence)
         self._silent = silent

@@ -82,6 +82,7 @@ class Recorder:
                 flush_at = now + FLUSH_SECONDS
                 self._flush()
             if stopping and not took:
+                self._tick()  # with what was lost until the last moment
                 self._pipeline.finish(_now_us())
                 self._flush()
                 return

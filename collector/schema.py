@@ -134,7 +134,7 @@ STATEMENTS = _table(
         "fingerprint": "Same for texts that differ in literals only; for grouping.",
         "preparation_us": "Of the duration: before execution began (parsing, planning, waiting).",
         "transaction": "Status before and after: `II` autocommit, `IT` begins one, `TI` ends it.",
-        "executions": "More than 1: counted together under load; numbers are sums, without preparation.",
+        "executions": "More than 1: counted together under load; sums, and without preparation.",
         "durations": "Of those: how many took less than 1, 2, 4, 8 ... microseconds.",
         "trace_parent": "W3C `traceparent` from its comment; a prepared statement keeps its first.",
     },

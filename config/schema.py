@@ -55,6 +55,8 @@ class Capture(Section):
     """What runs inside statements (functions, procedures, triggers, DO) is captured as well."""
     merge_window_seconds: float = Field(default=1.5, ge=0, le=60)
     rescan_seconds: float = Field(default=5, ge=0.2)
+    canary_seconds: float = Field(default=10, ge=1)
+    """From our own catalog query to the moment at which both probes must have told of it."""
 
 
 class Guard(Section):

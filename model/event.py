@@ -85,6 +85,8 @@ class StatementStarted:
     nested: bool = False
     """Found by the probes for nested statements: nobody tells how it ends. What SQL EXECUTE runs
     ends, without them, as the outer one does."""
+    urgent: bool = False
+    """DDL, roles, what is held: the last thing to be left out when there is no room."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +147,8 @@ class StatementsExecuted(NamedTuple):
     transaction: str
     """Status before and after as in ReadyForQuery, two letters; ``?`` for what is not known."""
     executions: list[Executed]
+    urgent: bool = False
+    """As of a StatementStarted."""
 
 
 @dataclass(frozen=True, slots=True)

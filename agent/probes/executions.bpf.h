@@ -11,6 +11,11 @@
 #define TAG_END (TAIL_BYTES - READY_BYTES - 1) /* of the tail: the last byte before ReadyForQuery */
 #define TAG_START_LATEST (TAG_END - 7)	      /* the shortest tag is DO */
 
+INLINE int is_suspended(__u8 *tail)
+{
+	return tail[TAG_END] == 4 && tail[TAG_END - 4] == 's';
+}
+
 /* CommandComplete or PortalSuspended right before ReadyForQuery; in between may lie a parameter's
  * new value or a notification. */
 SEPARATE int ends_with_tag(struct session_state *session, __u64 bytes)
@@ -18,7 +23,7 @@ SEPARATE int ends_with_tag(struct session_state *session, __u64 bytes)
 	if (!session)
 		return 0;
 	__u8 *tail = session->tail;
-	if (tail[TAG_END] == 4 && tail[TAG_END - 4] == 's')
+	if (is_suspended(tail))
 		return 1;
 	for (int i = TAG_START_LATEST; i >= 0; i--) {
 		if (tail[i] == 'C' && !tail[i + 1] && !tail[i + 2] && !tail[i + 3] &&
@@ -112,7 +117,7 @@ INLINE int count_execution(struct judge *judge, struct session_state *session)
 	__u64 duration_ns = now_ns - session->started_ns;
 	__u32 class = duration_class(duration_ns);
 	all->count += 1;
-	all->rows += count_in_tag(session->tail);
+	all->rows += is_suspended(session->tail) ? session->row_limit : count_in_tag(session->tail);
 	all->bytes += session->bytes;
 	all->duration_ns += duration_ns;
 	all->last_ns = now_ns;
@@ -134,7 +139,7 @@ INLINE void fill_execution(struct execution_record *record, struct session_state
 	record->text_id = session->text_id;
 	record->row_limit = session->row_limit;
 	record->before = session->transaction;
-	record->padding = 0;
+	record->urgent = session->urgent;
 	session->bytes = 0;
 	record->tail_bytes = write->bytes < TAIL_BYTES ? write->bytes : TAIL_BYTES;
 	for (int i = 0; i < TAIL_BYTES / 8; i++)

@@ -44,6 +44,16 @@ class TextState(IntEnum):
     KNOWN = 4
 
 
+TEXT_URGENT = 128
+"""Beside the state."""
+
+
+class FailedText(IntEnum):
+    NONE = 0
+    TOLD = 1
+    LOST = 2
+
+
 class Aggregation(IntEnum):
     NEVER = 0
     OVERLOAD = 1
@@ -64,9 +74,11 @@ LOSS_REASONS = (
     "execution",
     "urgent_statement",
     "urgent_response",
-    "aggregate",
 )
 """Names for the indices of ``enum loss``."""
+LOST_STATEMENTS = frozenset(("statement", "execution", "urgent_statement", "table_full"))
+"""Each of these is a statement of which nothing is told: those told and these are all that ran. The
+other reasons count what is missing of statements that are told."""
 
 HEAD = "IIQq"
 FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -117,16 +129,18 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "row_limit",
             "tail_bytes",
             "before",
-            "padding",
+            "urgent",
             "tail",
         ),
     ),
     "response_record": (
-        HEAD + "QqIHHHHBBBB",
+        HEAD + "QqIIIHHHHBBBB",
         (
             "head",
             "bytes_sent",
             "requested_us",
+            "starts",
+            "round",
             "write_bytes",
             "carry_bytes",
             "head_bytes",
@@ -135,7 +149,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "aligned",
             "ready",
             "before",
-            "padding",
+            "failed",
         ),
     ),
     "application_record": (HEAD + "II64s", ("head", "naming", "padding", "application")),
@@ -213,7 +227,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "cluster": ("II", ("number", "watched")),
     "session_state": (
-        "qqQQQQQQQ16sIIIIIIHHHBBBBBBBBBB64s256s48s256s2048s",
+        "qqQQQQQQQ16sIIIIIIIHHHBBBBBBBBBBB3s64s256s48s256s2048s",
         (
             "session_us",
             "requested_us",
@@ -231,6 +245,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "text_id",
             "row_limit",
             "naming",
+            "round",
             "writes",
             "full_copies",
             "carry_bytes",
@@ -244,6 +259,8 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "transaction",
             "protocol",
             "level",
+            "known",
+            "padding",
             "occasion",
             "levels",
             "tail",

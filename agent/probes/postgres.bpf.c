@@ -98,7 +98,7 @@ int on_secure_write(struct pt_regs *ctx)
 	write.bytes = PT_REGS_PARM3(ctx);
 	struct session_state *session = find_session();
 	if (!session) {
-		session = meet(config, base);
+		session = meet(config, base, 0);
 		if (!session)
 			return 0;
 		/* Authentication is over, but BackendKeyData, the cancel key, is yet to come. */
@@ -145,8 +145,9 @@ int on_secure_write(struct pt_regs *ctx)
 		session->writes += 1;
 		return 0;
 	}
+	write.requested_us = session->starts ? session->requested_us : 0;
 	if (!write.ready && flushed && !session->walsender)
-		report_failed(config, base, session);
+		report_failed(config, base, session, &write);
 	int sent;
 	if (write.aligned && write.bytes <= RESPONSE_SMALL)
 		sent = send_small(session, &write);
@@ -155,7 +156,7 @@ int on_secure_write(struct pt_regs *ctx)
 	else
 		sent = send_medium(session, &write);
 	if (!sent)
-		count_loss(session->urgent ? LOSS_URGENT_RESPONSE : LOSS_RESPONSE);
+		count_lost_answer(session, &write);
 	session->writes += 1;
 	if (write.ready) {
 		session->transaction = write.ready;
@@ -217,7 +218,7 @@ int on_exit(void *ctx)
 	if (!session)
 		return 0;
 	tell_pending(session);
-	if (session->announced) {
+	if (session->known) {
 		struct record_head *record = RESERVE(records, sizeof(*record));
 		if (record) {
 			fill_head(record, RECORD_EXIT, session->session_us);
@@ -225,6 +226,8 @@ int on_exit(void *ctx)
 		} else {
 			count_loss(LOSS_EXIT);
 		}
+	} else if (!session->starting) {
+		count_loss(LOSS_SESSION);
 	}
 	DELETE(sessions, &pid);
 	DELETE(classes, &pid);

@@ -57,24 +57,31 @@ enum text_state {
 	TEXT_SAME = 3, /* as the last record of depth 0: the next statement of one string */
 	TEXT_KNOWN = 4, /* the text that user space gave the number text_id */
 };
+#define TEXT_URGENT 128 /* beside the state: the record has reserved room */
+
+/* Whether a response says how a statement ended that failed before it began, and its text. */
+enum failed_text {
+	FAILED_NONE = 0,
+	FAILED_TEXT_TOLD = 1, /* in the record before it */
+	FAILED_TEXT_LOST = 2,
+};
 
 /* Index into the map "losses". */
 enum loss {
-	LOSS_SESSION = 0,
+	LOSS_SESSION = 0, /* one that ended before there was room to tell of it */
 	LOSS_STATEMENT = 1,
-	LOSS_FAILED = 2,
-	LOSS_RESPONSE = 3,
+	LOSS_FAILED = 2, /* the text of a statement that failed before it began */
+	LOSS_RESPONSE = 3, /* how statements ended that are told or counted themselves */
 	LOSS_APPLICATION = 4,
 	LOSS_EXIT = 5,
 	LOSS_STRANGER = 6,
-	LOSS_TABLE_FULL = 7, /* more sessions than the map holds */
+	LOSS_TABLE_FULL = 7, /* a statement: there are more sessions than the map holds */
 	LOSS_SIGNAL = 8,     /* a hold that the kernel refused */
 	LOSS_TEXT_CUT = 9,   /* text cut because the ring had no room for its size class */
 	LOSS_EXECUTION = 10, /* a statement with its answer */
 	LOSS_URGENT_STATEMENT = 11, /* as LOSS_STATEMENT, of the records with reserved room */
 	LOSS_URGENT_RESPONSE = 12,
-	LOSS_AGGREGATE = 13, /* the table of aggregates was full as well */
-	LOSSES = 14,
+	LOSSES = 13,
 };
 
 /* Times named *_us count microseconds since 2000-01-01 as PostgreSQL does; at_ns is the kernel's
@@ -119,7 +126,7 @@ struct statement_record {
 	__u8 protocol;
 	__u8 depth;
 	__u8 held;
-	__u8 text_state;
+	__u8 text_state; /* enum text_state, and TEXT_URGENT */
 	/* text follows */
 };
 
@@ -135,7 +142,7 @@ struct execution_record {
 	__u32 row_limit;
 	__u8 tail_bytes;
 	__u8 before; /* transaction status before it, as in ReadyForQuery; 0 unknown */
-	__u16 padding;
+	__u16 urgent;
 	__u8 tail[TAIL_BYTES]; /* the answer's last bytes; of a shorter one the last tail_bytes */
 	/* text follows */
 };
@@ -144,6 +151,8 @@ struct response_record {
 	struct record_head head;
 	__u64 bytes_sent;
 	__s64 requested_us;
+	__u32 starts;	   /* of statements since the round trip began, those lost too */
+	__u32 round; /* counts the round trips of the session */
 	__u32 write_bytes; /* length of this write */
 	__u16 carry_bytes; /* end of the previous write, when that was not copied */
 	__u16 head_bytes;
@@ -152,7 +161,7 @@ struct response_record {
 	__u8 aligned;     /* the first byte begins a message */
 	__u8 ready;
 	__u8 before; /* transaction status before the round trip */
-	__u8 padding;
+	__u8 failed; /* enum failed_text */
 	/* carry, head and tail follow, each at the fixed place of its size class */
 };
 
@@ -314,6 +323,7 @@ struct session_state {
 	__u32 text_id;    /* of the text in `kept`, 0: not known */
 	__u32 row_limit;
 	__u32 naming; /* counts changes of application_name */
+	__u32 round;  /* counts round trips */
 	__u16 writes;
 	__u16 full_copies;
 	__u16 carry_bytes;
@@ -327,6 +337,8 @@ struct session_state {
 	__u8 transaction; /* status in the last ReadyForQuery */
 	__u8 protocol;    /* of the statement that waits */
 	__u8 level;       /* how many of `levels` there are */
+	__u8 known; /* user space has met the session */
+	__u8 padding[3];
 	struct occasion occasion;
 	struct level levels[LEVELS];
 	__u8 tail[TAIL_BYTES];

@@ -8,8 +8,10 @@
 struct writing {
 	__u64 start;
 	__u64 bytes;
+	__s64 requested_us; /* of the statement that it is about, as far as is known */
 	__u8 ready;
 	__u8 aligned;
+	__u8 failed; /* enum failed_text */
 };
 
 INLINE void fill_response(struct response_record *record, struct session_state *session,
@@ -17,7 +19,9 @@ INLINE void fill_response(struct response_record *record, struct session_state *
 {
 	fill_head(&record->head, RECORD_RESPONSE, session->session_us);
 	record->bytes_sent = session->bytes;
-	record->requested_us = session->starts ? session->requested_us : 0;
+	record->requested_us = write->requested_us;
+	record->starts = session->starts;
+	record->round = session->round;
 	record->write_bytes = write->bytes;
 	record->carry_bytes = 0;
 	record->head_bytes = 0;
@@ -26,7 +30,7 @@ INLINE void fill_response(struct response_record *record, struct session_state *
 	record->aligned = write->aligned;
 	record->ready = write->ready != 0;
 	record->before = session->transaction;
-	record->padding = 0;
+	record->failed = write->failed;
 	session->bytes = 0;
 }
 
@@ -100,6 +104,14 @@ INLINE int send_large(struct session_state *session, struct writing *write)
 	return 1;
 }
 
+/* Of a statement that failed before it began nothing else tells. */
+INLINE void count_lost_answer(struct session_state *session, struct writing *write)
+{
+	count_loss(session->urgent ? LOSS_URGENT_RESPONSE : LOSS_RESPONSE);
+	if (write->failed)
+		count_loss(session->urgent ? LOSS_URGENT_STATEMENT : LOSS_STATEMENT);
+}
+
 /* The end of a write that is not copied, for a message that goes on in the next one. */
 INLINE void keep_carry(struct session_state *session, struct writing *write)
 {
@@ -139,6 +151,7 @@ INLINE __u8 ends_ready(struct session_state *session, struct writing *write)
 
 INLINE void begin_round_trip(struct session_state *session)
 {
+	session->round += 1;
 	session->writes = 0;
 	session->starts = 0;
 	session->full_copies = 0;

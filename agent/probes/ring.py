@@ -39,6 +39,15 @@ class Ring:
         )
         self.stalled = False
         """The last drain stopped at a record that is still being written."""
+        self.at = 0
+        """How far it came, in bytes since the ring was made."""
+        self.unread = False
+        """It left something behind, for whatever reason."""
+
+    @property
+    def end(self) -> int:
+        """How far the ring has been filled."""
+        return int(POSITION.unpack_from(self._data, 0)[0])
 
     def drain(self, limit: int = 65536) -> list[bytes]:
         """All finished records, oldest first, at most ``limit``."""
@@ -60,6 +69,7 @@ class Ring:
             position += (size + HEADER_BYTES + 7) & ~7
         # The kernel may reuse the room from here on: everything above was copied.
         POSITION.pack_into(self._consumer, 0, position)
+        self.at, self.unread = position, position < produced
         return records
 
     def close(self) -> None:

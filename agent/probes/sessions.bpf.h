@@ -12,7 +12,7 @@
 #define SESSIONS 8192
 #endif
 #ifndef URGENT_BYTES
-#define URGENT_BYTES (1 << 20)
+#define URGENT_BYTES (4 << 20)
 #endif
 #define CLUSTERS 256
 #define KNOWN_TEXTS 16384
@@ -39,8 +39,8 @@ DECLARE_PERCPU_ARRAY(losses, __u64, LOSSES);
 INLINE void count_loss(__u32 reason)
 {
 	__u64 *count = LOOKUP(losses, &reason);
-	if (count)
-		*count += 1;
+	if (count) /* atomic: another backend may take the CPU between reading and writing */
+		__sync_fetch_and_add(count, 1);
 }
 
 INLINE struct config *find_config(void)
@@ -56,7 +56,7 @@ INLINE struct judge *find_judge(void)
 }
 
 /* `bytes` must be a constant. Since 6.15 the ring's lock may be given up under contention, where the
- * ring has room: asked again. */
+ * ring has room: asked again. What is urgent has its own room, and may go where there is any. */
 INLINE void *reserve(__u32 urgent, __u64 bytes)
 {
 	for (int i = 0; i < RESERVE_TRIES; i++) {
@@ -64,7 +64,7 @@ INLINE void *reserve(__u32 urgent, __u64 bytes)
 		if (record)
 			return record;
 	}
-	return 0;
+	return urgent ? RESERVE(records, bytes) : 0;
 }
 
 INLINE struct session_state *find_session(void)
@@ -132,8 +132,9 @@ INLINE void report_stranger(__s64 started_us)
 }
 
 /* The state of a client backend at its first hit; NULL for everybody else. Parallel workers,
- * background workers and autovacuum have no Port. */
-INLINE struct session_state *meet(struct config *config, __u64 base)
+ * background workers and autovacuum have no Port. `running`: a statement begins, which is lost where
+ * there is no room for its session. */
+INLINE struct session_state *meet(struct config *config, __u64 base, __u32 running)
 {
 	__u32 zero = 0;
 	__u32 pid = bpf_get_current_pid_tgid() >> 32;
@@ -153,7 +154,8 @@ INLINE struct session_state *meet(struct config *config, __u64 base)
 	INSERT(sessions, &pid, blank);
 	struct session_state *session = LOOKUP(sessions, &pid);
 	if (!session) {
-		count_loss(LOSS_TABLE_FULL);
+		if (running)
+			count_loss(LOSS_TABLE_FULL);
 		return 0;
 	}
 	session->session_us = read_u64(base + config->my_start_timestamp);
@@ -168,10 +170,8 @@ SEPARATE int announce(struct config *config, __u64 base, struct session_state *s
 	if (!config || !session)
 		return 0;
 	struct session_record *record = reserve(urgent, sizeof(*record));
-	if (!record) {
-		count_loss(LOSS_SESSION); /* and try again at the next hit */
-		return 0;
-	}
+	if (!record)
+		return 0; /* the next hit tries again; lost if it ends before */
 	__u64 port = read_u64(base + config->my_proc_port);
 	__u64 raddr = port + config->port_raddr;
 	fill_head(&record->head, RECORD_SESSION, session->session_us);
@@ -190,7 +190,7 @@ SEPARATE int announce(struct config *config, __u64 base, struct session_state *s
 	bpf_probe_read_user_str(record->application, NAME_BYTES,
 				(void *)read_u64(base + config->application_name));
 	SUBMIT(records, record, wakeup());
-	session->announced = 1;
+	session->announced = session->known = 1;
 	return 1;
 }
 
@@ -198,7 +198,7 @@ INLINE struct session_state *enter(struct config *config, __u64 base)
 {
 	struct session_state *session = find_session();
 	if (!session)
-		session = meet(config, base);
+		session = meet(config, base, 1);
 	if (!session)
 		return 0;
 	if (!session->announced)

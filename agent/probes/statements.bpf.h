@@ -2,6 +2,7 @@
 #ifndef PGWARDEN_STATEMENTS_BPF_H
 #define PGWARDEN_STATEMENTS_BPF_H
 
+#include "responses.bpf.h"
 #include "texts.bpf.h"
 #include "urgency.bpf.h"
 
@@ -75,6 +76,8 @@ INLINE void finish_statement(struct session_state *session, struct occasion *wha
 	record->naming = session->naming;
 	record->protocol = what->protocol;
 	record->depth = what->depth;
+	if (what->urgent)
+		record->text_state |= TEXT_URGENT;
 	record->held = what->hold ? hold() : 0;
 	if (record->held)
 		session->held_at_ns = record->head.at_ns;
@@ -102,9 +105,11 @@ INLINE void finish_text(struct session_state *session, struct occasion *what,
 INLINE struct statement_record *grow(struct session_state *session, struct occasion *what,
 				     struct statement_record *record, __u32 bytes, long *got)
 {
-	/* The reserved room is for many, not for one that is huge. */
-	__u32 urgent = bytes <= TEXT_LARGE && what->urgent;
+	/* The reserved room is for many, not for a few that are long, unless somebody must judge them. */
+	__u32 urgent = bytes <= TEXT_MEDIUM && what->urgent;
 	struct statement_record *larger = reserve(urgent, sizeof(*larger) + bytes);
+	if (!larger && what->hold && bytes == TEXT_LARGE)
+		larger = reserve(1, sizeof(*larger) + bytes);
 	if (!larger) {
 		count_loss(LOSS_TEXT_CUT);
 		finish_text(session, what, record, *got, *got);
@@ -123,8 +128,8 @@ INLINE int send_text(struct session_state *session, struct occasion *what)
 {
 	struct statement_record *record = reserve(what->urgent, sizeof(*record) + TEXT_SMALL);
 	if (!record) {
-		count_loss(what->urgent			   ? LOSS_URGENT_STATEMENT
-			   : what->kind == RECORD_FAILED ? LOSS_FAILED
+		count_loss(what->kind == RECORD_FAILED ? LOSS_FAILED
+			   : what->urgent		 ? LOSS_URGENT_STATEMENT
 							 : LOSS_STATEMENT);
 		return 0;
 	}
@@ -175,7 +180,7 @@ SEPARATE int tell_pending(struct session_state *session)
 	record->protocol = session->protocol;
 	record->depth = 0;
 	record->held = 0;
-	record->text_state = known ? TEXT_KNOWN : TEXT_WHOLE;
+	record->text_state = (known ? TEXT_KNOWN : TEXT_WHOLE) | (urgent ? TEXT_URGENT : 0);
 	if (!known)
 		bpf_probe_read_kernel(record + 1, TEXT_KEPT, session->kept);
 	SUBMIT(records, record, wakeup());
@@ -295,7 +300,8 @@ INLINE void start_statement(struct config *config, __u64 base, struct session_st
 
 /* A statement that failed before PortalRun (syntax, names, permissions of parse analysis): its text
  * is still in debug_query_string when the error is flushed. */
-INLINE void report_failed(struct config *config, __u64 base, struct session_state *session)
+INLINE void report_failed(struct config *config, __u64 base, struct session_state *session,
+			  struct writing *write)
 {
 	struct occasion *what = new_occasion(config, base, session);
 	if (what->requested_us ? what->requested_us == session->requested_us : session->starts > 0)
@@ -305,7 +311,8 @@ INLINE void report_failed(struct config *config, __u64 base, struct session_stat
 		return;
 	what->kind = RECORD_FAILED;
 	what->urgent = session->urgent;
-	send_text(session, what);
+	write->requested_us = what->requested_us;
+	write->failed = send_text(session, what) ? FAILED_TEXT_TOLD : FAILED_TEXT_LOST;
 }
 
 #endif

@@ -296,6 +296,11 @@ class SessionTracker:
 
     def _executed(self, event: StatementsExecuted, out: list[Output]) -> None:
         backend = self._backend(event.backend, event.executions[0].started_at_us * 1000, out)
+        if backend.pending:
+            # It was alone in its round trip: the answers to those before it have been lost.
+            ended: list[Execution] = []
+            backend.end_all(event.executions[0].started_at_us, "", ended)
+            self._ended(backend, ended, out)
         if not self._waits(backend):
             first_id = self._next_id + 1
             self._next_id += len(event.executions)

@@ -36,7 +36,7 @@ from agent.probes.loader import EXIT_PROGRAM, Loaded, Loader, open_loader
 from agent.probes.ring import Ring, ring_size
 from agent.probes.symbols import NESTED_PROBES, PROBES, ServerBinary
 from agent.sources.aggregates import collect
-from agent.sources.order import Order, at_ns
+from agent.sources.order import Order
 from agent.sources.records import POSTGRES_EPOCH_US, Decoder, Stranger
 from agent.sources.running import UnreadableError, open_sessions, postmaster_started_us
 from agent.sources.texts import Numbered
@@ -45,7 +45,7 @@ from model.session import BackendKey
 
 SOURCE = "ebpf"
 RING_BYTES = 8 << 20
-URGENT_BYTES = 1 << 20
+URGENT_BYTES = 4 << 20
 """Room of its own for DDL, roles, and what is held."""
 SESSIONS = 8192
 """Concurrent client backends per binary; more are counted as lost (``table_full``)."""
@@ -109,10 +109,14 @@ class _Instance:
             )
         return totals
 
-    def close(self) -> None:
+    def detach(self) -> None:
+        """Takes the probes away; what they have told so far stays."""
         for descriptor in self.descriptors:
             os.close(descriptor)
         self.descriptors.clear()
+
+    def close(self) -> None:
+        self.detach()
         self.ring.close()
         self.urgent.close()
         self.loader.unload(self.loaded)
@@ -208,17 +212,17 @@ class EbpfSource:
                 instance.close()
                 del self._instances[key]
 
-    def rescan(self, clusters: Iterable[Cluster]) -> list[CaptureUnavailable]:
+    def rescan(self, clusters: Iterable[Cluster]) -> dict[Cluster, CaptureUnavailable]:
         """Watch exactly these; returns why some of them cannot be."""
         wanted = list(clusters)
         for gone in [cluster for cluster in self.clusters if cluster not in wanted]:
             self.remove(gone)
-        refusals = []
+        refusals = {}
         for cluster in wanted:
             try:
                 self.add(cluster)
             except CaptureUnavailable as refusal:
-                refusals.append(refusal)
+                refusals[cluster] = refusal
         return refusals
 
     def poll(self, timeout_ms: int) -> list[Event]:
@@ -229,14 +233,14 @@ class EbpfSource:
         deadline = time.monotonic() + timeout_ms / 1000
         while True:
             now = time.monotonic()
-            behind = any(one.order.waiting for one in self._instances.values())
+            behind = any(one.order.ready for one in self._instances.values())
             pause = 0 if self._waiting or behind else DRAIN_SECONDS
             self._wait(min(deadline, self._drained_at + pause) - now)
             events, self._waiting = self._waiting, []
             stalled = False
             for instance in list(self._instances.values()):
                 events += self._drain(instance)
-                stalled |= instance.ring.stalled or instance.urgent.stalled
+                stalled |= instance.ring.stalled or instance.urgent.stalled or instance.order.early
             self._drained_at = time.monotonic()
             if self._aggregate is not Aggregation.NEVER and self._drained_at >= self._collect_at:
                 events += self._collect()
@@ -317,6 +321,13 @@ class EbpfSource:
     def hand_back(self, events: list[Event]) -> None:
         """Events that a canary took but did not cause: the next poll returns them."""
         self._waiting = events + self._waiting
+
+    def finish(self) -> list[Event]:
+        """Takes all probes away; everything that they told, counted or lost until then."""
+        events, self._waiting = self._waiting, []
+        for instance in self._instances.values():
+            events += self._last_of(instance)
+        return events
 
     def close(self) -> None:
         """Take all probes away. Nothing stays held by us: the judge ends with us."""
@@ -400,6 +411,7 @@ class EbpfSource:
                 cluster=watched.number,
                 walsender=found.walsender,
                 announced=1,
+                known=1,
             )
             if not states.update(key, state, only_new=True):
                 continue  # it was faster and has announced itself
@@ -424,18 +436,17 @@ class EbpfSource:
             self._epoll.poll(seconds)
 
     def _drain(self, instance: _Instance) -> list[Event]:
-        cutoff_ns = time.monotonic_ns()
-        bulk = instance.ring.drain()
-        if instance.ring.stalled:
-            # What the record in the making says is unknown, also when it was written.
-            cutoff_ns = at_ns(bulk[-1]) if bulk else 0
-        instance.order.add(bulk, instance.urgent.drain(), cutoff_ns)
-        records = instance.order.take(CHUNK_RECORDS)
+        ring, urgent, order = instance.ring, instance.urgent, instance.order
+        order.mark(time.monotonic_ns(), lambda: (ring.end, urgent.end))
+        drained = ring.drain(), urgent.drain()
+        order.add(*drained, (ring.at, urgent.at), urgent_unread=urgent.unread)
+        records = order.take(CHUNK_RECORDS)
         return self._decode(instance, records) if records else []
 
     def _decode(self, instance: _Instance, records: list[bytes]) -> list[Event]:
         events: list[Event] = []
-        for event in instance.decoder.decode(records, _unix_minus_monotonic_ns()):
+        now_ns = time.monotonic_ns()
+        for event in instance.decoder.decode(records, _unix_minus_monotonic_ns(), now_ns):
             if isinstance(event, Stranger):
                 self._meet(instance, event)
             else:
@@ -459,8 +470,9 @@ class EbpfSource:
 
     def _last_of(self, instance: _Instance) -> list[Event]:
         """Everything that the instance still has, before it goes."""
+        instance.detach()
         events = self._drain(instance)
-        while records := instance.order.flush():
+        if records := instance.order.flush():
             events += self._decode(instance, records)
         events += self._collect_from(instance, all_epochs=True)
         return events + self._losses_of(instance)
@@ -502,7 +514,7 @@ class EbpfSource:
 
 def _enter(texts: KernelMap, numbered: Numbered) -> None:
     with contextlib.suppress(OSError):  # full: the text comes in full again
-        texts.update(numbered.key, KNOWN_TEXT.pack(numbered.number, 0))
+        texts.update(numbered.key, KNOWN_TEXT.pack(numbered.number, numbered.urgent))
     if numbered.forget is not None:
         texts.delete(numbered.forget)
 

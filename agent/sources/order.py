@@ -3,11 +3,14 @@
 What has reserved room comes through a ring of its own, so the records of one backend arrive by two
 ways. Its order is that of their times. The bulk ring is always drained first: whatever is in it has
 then been submitted before what is found in the other one later on.
+
+A record takes its place in the ring before it takes its time, and is finished later still. So a
+moment is past once both rings have been drained up to where they were filled at that moment.
 """
 
 from __future__ import annotations
 
-from heapq import merge
+from collections.abc import Callable
 from struct import Struct
 
 from agent.probes.layout import FIELDS, RecordKind
@@ -27,25 +30,49 @@ class Order:
     def __init__(self) -> None:
         self._ready: list[bytes] = []
         self._early: list[bytes] = []
+        self._mark: tuple[int, int, int] | None = None
+        self._complete_ns = 0
+        """Every record with an earlier time has come."""
 
     @property
-    def waiting(self) -> bool:
-        return bool(self._ready or self._early)
+    def ready(self) -> bool:
+        """There is something to take."""
+        return bool(self._ready)
 
-    def add(self, bulk: list[bytes], urgent: list[bytes], cutoff_ns: int) -> None:
-        """``cutoff_ns``: everything with an earlier time is in ``bulk`` or came before; later
-        urgent records wait, because what they follow may still lie in the bulk ring."""
-        if self._early or urgent:
-            waiting = self._early + urgent
-            now = [record for record in waiting if at_ns(record) <= cutoff_ns]
-            self._early = [record for record in waiting if at_ns(record) > cutoff_ns]
-            if now:
-                now.sort(key=at_ns)
-                bulk.sort(key=at_ns)
-                bulk = list(merge(bulk, now, key=at_ns))
-                self._ready = _held_first(self._ready + bulk)
-                return
-        self._ready = self._ready + bulk if self._ready else bulk
+    @property
+    def early(self) -> bool:
+        """Something waits for what may come before it."""
+        return bool(self._early)
+
+    def mark(self, now_ns: int, ends: Callable[[], tuple[int, int]]) -> None:
+        """Before the rings are drained. ``ends``: how far they have been filled, which has to be
+        read after the clock."""
+        if self._mark is None:
+            self._mark = (now_ns, *ends())
+
+    def add(
+        self,
+        bulk: list[bytes],
+        urgent: list[bytes],
+        drained_to: tuple[int, int],
+        *,
+        urgent_unread: bool,
+    ) -> None:
+        """``urgent_unread``: the urgent ring could not be drained to its end.
+
+        Records that are later than the last moment that is past wait, because what they follow may
+        lie in the other ring. Where nothing urgent is about, they need not: what is urgent from
+        now on is later than all of these.
+        """
+        if self._mark and drained_to[0] >= self._mark[1] and drained_to[1] >= self._mark[2]:
+            self._complete_ns, self._mark = self._mark[0], None
+        if not (urgent or self._early or urgent_unread):
+            self._ready = self._ready + bulk if self._ready else bulk
+            return
+        waiting = self._early + bulk + urgent
+        now = sorted((one for one in waiting if at_ns(one) <= self._complete_ns), key=at_ns)
+        self._early = [one for one in waiting if at_ns(one) > self._complete_ns]
+        self._ready = _held_first(self._ready + now)
 
     def take(self, limit: int) -> list[bytes]:
         """The next records, oldest first for each backend; those of held backends first of all."""

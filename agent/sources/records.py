@@ -19,6 +19,7 @@ from agent.probes.layout import (
     STATEMENT,
     STRANGER,
     TAIL_BYTES,
+    TEXT_URGENT,
     RecordKind,
     TextState,
 )
@@ -63,13 +64,17 @@ class _Backend:
 
     key: BackendKey
     session_us: int
-    text: bytes = b""
+    text: bytes = LOST_TEXT
     full_bytes: int = 0
-    failed: bytes | None = None
-    failed_requested_us: int = 0
-    starts: int = 0
+    requested_us: int = 0
+    """Of the statement with this text."""
+    failed: bytes = LOST_TEXT
+    """Text of a statement that failed before it began; the response is about to say how."""
+    round: int = 0
     endings: int = 0
+    """Of executions in this round trip."""
     bound: bool = False
+    """It is of the extended protocol."""
     bytes_sent: int = 0
     """Of writes that said nothing; the next event carries them."""
     reader: ResponseReader = field(default_factory=ResponseReader)
@@ -97,7 +102,7 @@ class Decoder:
         self._open: dict[int, dict[tuple[object, ...], list[Executed]]] = {}
         """By pid: the groups of this batch that may still grow."""
         self._texts = KnownTexts()
-        self._offset_ns = 0
+        self._offset_ns = self._now_ns = 0
         self._readers: dict[int, Callable[[bytes], Event | Stranger | None]] = {
             RecordKind.SESSION: self._session,
             RecordKind.STATEMENT: self._statement,
@@ -109,9 +114,9 @@ class Decoder:
             RecordKind.STRANGER: self._stranger,
         }
 
-    def decode(self, records: list[bytes], offset_ns: int) -> list[Event | Stranger]:
-        """``offset_ns``: Unix time minus the kernel's monotonic clock."""
-        self._offset_ns = offset_ns
+    def decode(self, records: list[bytes], offset_ns: int, now_ns: int) -> list[Event | Stranger]:
+        """``offset_ns``: Unix time minus the kernel's monotonic clock, which is at ``now_ns``."""
+        self._offset_ns, self._now_ns = offset_ns, now_ns
         self._open.clear()
         readers, execution = self._readers, self._execution
         events: list[Event | Stranger] = []
@@ -134,7 +139,7 @@ class Decoder:
     def _execution(self, record: bytes, events: list[Event | Stranger]) -> None:
         (
             _, pid, at_ns, session_us, started_ns, requested_us, sent, key, text_bytes, text_id,
-            row_limit, tail_bytes, before, _, tail,
+            row_limit, tail_bytes, before, urgent, tail,
         ) = EXECUTION.unpack_from(record)  # fmt: skip
         done = last_completion(tail[TAIL_BYTES - tail_bytes : -READY_BYTES])
         offset_ns = self._offset_ns
@@ -167,15 +172,17 @@ class Decoder:
             self._texts.used(key)
         else:
             text = record[EXECUTION.size : EXECUTION.size + text_bytes]
-            self._learn(key, text)
+            self._learn(key, text, at_ns, urgent != 0)
         rows = groups[group] = [one]
         backend = self._backend(pid, session_us)
         events.append(
-            StatementsExecuted(backend.key, text, tag, _transaction(before, status), rows)
+            StatementsExecuted(
+                backend.key, text, tag, _transaction(before, status), rows, urgent != 0
+            )
         )
 
-    def _learn(self, key: bytes, text: bytes) -> None:
-        numbered = self._texts.meet(key, text, self._offset_ns / 1e9)
+    def _learn(self, key: bytes, text: bytes, at_ns: int, urgent: bool) -> None:
+        numbered = self._texts.meet(key, text, at_ns, self._now_ns, urgent)
         if numbered is not None:
             self._on_numbered(numbered)
 
@@ -214,6 +221,7 @@ class Decoder:
             row_limit, naming, protocol, depth, held, state,
         ) = STATEMENT.unpack_from(record)  # fmt: skip
         backend = self._backend(pid, session_us)
+        urgent, state = state >= TEXT_URGENT, state & ~TEXT_URGENT
         if state == TextState.SAME:
             text, full = backend.text, backend.full_bytes
         elif state == TextState.KNOWN:
@@ -227,11 +235,11 @@ class Decoder:
         nested = kind == RecordKind.NESTED
         if nested:
             if state == TextState.WHOLE and key != NO_KEY:
-                self._learn(key, text)
+                self._learn(key, text, at_ns, urgent)
             text, full = _piece(text, full)
         elif not depth:
             backend.text, backend.full_bytes = text, full
-            backend.starts += 1
+            backend.requested_us = requested_us
         return StatementStarted(
             at_ns + self._offset_ns,
             backend.key,
@@ -247,14 +255,13 @@ class Decoder:
             key if key != NO_KEY else b"",
             skeleton if held and skeleton != NO_KEY else b"",
             nested,
+            urgent,
         )
 
     def _failed(self, record: bytes) -> None:
         """The text belongs to the error in the response that follows."""
-        _, pid, _, session_us, requested_us, _, _, copied, *_rest = STATEMENT.unpack_from(record)
-        backend = self._backend(pid, session_us)
-        backend.failed = record[STATEMENT.size : STATEMENT.size + copied]
-        backend.failed_requested_us = requested_us
+        _, pid, _, session_us, _, _, _, copied, *_rest = STATEMENT.unpack_from(record)
+        self._backend(pid, session_us).failed = record[STATEMENT.size : STATEMENT.size + copied]
 
     def _response(self, record: bytes) -> Event | None:
         (
@@ -264,6 +271,8 @@ class Decoder:
             session_us,
             sent,
             requested_us,
+            starts,
+            round,
             write_bytes,
             carry_bytes,
             head_bytes,
@@ -272,7 +281,7 @@ class Decoder:
             aligned,
             ready,
             before,
-            _,
+            failing,
         ) = RESPONSE.unpack_from(record)
         backend = self._backend(pid, session_us)
         place = RESPONSE.size if len(record) == SMALL_RECORD_BYTES else LARGE_PLACE
@@ -288,25 +297,24 @@ class Decoder:
                 ready=ready == 1,
             )
         )
-        failed, backend.failed = backend.failed, None
+        # Of a text that came without its response the kernel counts the statement as lost.
+        failed = backend.failed if failing else None
+        backend.failed = LOST_TEXT
+        if round != backend.round:
+            backend.round, backend.endings, backend.bound = round, 0, False
         backend.endings += reading.endings
         backend.bound |= reading.bound
         # What was complete and then fails could not be committed.
         uncommitted = backend.bound and bool(reading.completions)
         backend.bytes_sent += sent
-        if reading.error is not None and failed is None and 0 < backend.starts <= backend.endings:
-            # A later statement of the same string, which failed before its own execution began.
-            failed = None if uncommitted else backend.text
-        elif reading.error is None:
+        if reading.error is None:
             failed = None
-        elif failed is not None and backend.failed_requested_us:
-            requested_us = backend.failed_requested_us
+        elif failed is None and 0 < starts <= backend.endings and not uncommitted:
+            # A later statement of the same string, which failed before its own execution began.
+            failed = backend.text if requested_us == backend.requested_us else LOST_TEXT
         if not (ready or reading.completions or reading.error):
             return None
         bytes_sent, backend.bytes_sent = backend.bytes_sent, 0
-        if ready:
-            backend.starts = backend.endings = 0
-            backend.bound = False
         return ResponseSent(
             at_ns + self._offset_ns,
             backend.key,

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 CAPACITY = 8192
 """Half of the kernel's table, so that what is on its way out has room there as well."""
-RETIRED_SECONDS = 10.0
-"""How long a number is still understood after the kernel was told to forget it: records that bear
-it may lie in the ring."""
+RETIRED_NS = 1_000_000_000
+"""A number is understood until records come that are so much younger than the moment at which the
+kernel was told to forget it: until then such that bear it may lie in the ring."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +20,8 @@ class Numbered:
     key: bytes
     number: int
     forget: bytes | None
+    urgent: bool
+    """Its records have reserved room."""
 
 
 class KnownTexts:
@@ -31,7 +33,7 @@ class KnownTexts:
         self._once: OrderedDict[bytes, None] = OrderedDict()
         self._numbers: OrderedDict[bytes, int] = OrderedDict()
         self._texts: dict[int, bytes] = {}
-        self._retired: deque[tuple[float, int]] = deque()
+        self._retired: deque[tuple[int, int]] = deque()
         self._next = 1
 
     def text(self, number: int) -> bytes | None:
@@ -42,8 +44,13 @@ class KnownTexts:
         if key in self._numbers:
             self._numbers.move_to_end(key)
 
-    def meet(self, key: bytes, text: bytes, now_seconds: float) -> Numbered | None:
-        """A text came in full. What is to be told to the kernel, if anything."""
+    def meet(
+        self, key: bytes, text: bytes, at_ns: int, now_ns: int, urgent: bool
+    ) -> Numbered | None:
+        """A text came in full, in a record made ``at_ns``. What is to be told to the kernel, if
+        anything."""
+        while self._retired and self._retired[0][0] <= at_ns:
+            del self._texts[self._retired.popleft()[1]]
         if key in self._numbers:
             return None  # it was on its way before the kernel knew
         if key not in self._once:
@@ -58,7 +65,5 @@ class KnownTexts:
         forget = None
         if len(self._numbers) > self._capacity:
             forget, old = self._numbers.popitem(last=False)
-            self._retired.append((now_seconds + RETIRED_SECONDS, old))
-        while self._retired and self._retired[0][0] <= now_seconds:
-            del self._texts[self._retired.popleft()[1]]
-        return Numbered(key, number, forget)
+            self._retired.append((now_ns + RETIRED_NS, old))
+        return Numbered(key, number, forget, urgent)

@@ -54,6 +54,8 @@ class PostgresCluster:
     initdb: tuple[str, ...] = ()
     major: int = 15
     keep_folder: Path | None = None
+    programs: Path | None = None
+    """Folder of the server's programs, if not Debian's."""
     port: int = 0
     folder: Path = field(init=False)
 
@@ -71,7 +73,11 @@ class PostgresCluster:
 
     @property
     def binary(self) -> Path:
-        return server_folder(self.major) / "bin" / "postgres"
+        return self._programs / "postgres"
+
+    @property
+    def _programs(self) -> Path:
+        return self.programs or server_folder(self.major) / "bin"
 
     @property
     def log_directory(self) -> Path:
@@ -173,7 +179,7 @@ class PostgresCluster:
         return settings | dict(self.settings)
 
     def _server_tool(self, tool: str, *args: str) -> None:
-        command = [*as_server_account(), str(server_folder(self.major) / "bin" / tool), *args]
+        command = [*as_server_account(), str(self._programs / tool), *args]
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=90, check=False, cwd="/"
         )

@@ -2,17 +2,30 @@
 
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
 from agent.capture import Inbox
 from agent.guard.hold import Settled
 from agent.pipeline import Held
-from model.event import AuditLogged, ErrorReport, ResponseSent, StatementStarted
+from model.event import (
+    AuditLogged,
+    Completion,
+    ErrorReport,
+    Executed,
+    ResponseSent,
+    SessionSeen,
+    StatementsCounted,
+    StatementsExecuted,
+    StatementStarted,
+)
 from model.session import BackendKey
 
 BACKEND = BackendKey(1, 1)
 KIB = b"x" * 1024
+EXECUTED = Executed(0, 1, 1, 1, 1)
+FAILURE = ErrorReport("ERROR", "42601", "syntax error")
 
 
 def statement(text=b"SELECT 1"):
@@ -54,6 +67,51 @@ def test_text_weighs_by_the_kib_whatever_carries_it(event):
     assert inbox.take(0).events == [event]
     inbox.offer([statement()])
     assert len(inbox.overflow) == 1
+
+
+def test_what_does_not_fit_is_counted_by_the_statement():
+    inbox = Inbox(1)
+    inbox.offer([statement()])
+    inbox.offer(
+        [
+            StatementsExecuted(BACKEND, b"SELECT 1", "SELECT", "II", [EXECUTED] * 7),
+            StatementsCounted(BACKEND, b"SELECT 1", 40, 40, 0, 0, 0, 0, ()),
+            ResponseSent(0, BACKEND, 1, (Completion("SELECT", 1),), ready=True),
+            ResponseSent(0, BACKEND, 1, error=FAILURE, failed_text=b"SELEC 1"),
+            statement(),
+        ]
+    )
+    assert [lost.count for lost in inbox.overflow] == [7 + 40 + 1 + 1]
+
+
+def test_what_is_urgent_and_who_is_connected_finds_room_in_a_full_inbox():
+    inbox, other = Inbox(8), BackendKey(2, 2)
+    inbox.offer([statement() for _ in range(8)])
+    drop = replace(statement(b"DROP TABLE t"), urgent=True)
+    grant = StatementsExecuted(other, b"GRANT a TO b", "GRANT", "II", [EXECUTED], urgent=True)
+    answer = ResponseSent(0, BACKEND, 1, (Completion("DROP TABLE", -1),), ready=True)
+    seen = SessionSeen(0, other, "main", "app", "shop", "", "local", 0)
+    inbox.offer([seen, drop, statement(), answer, answer, grant])
+    inbox.take(0)
+    assert inbox.take(0).events == [seen, drop, answer, grant]
+    assert [lost.count for lost in inbox.overflow] == [1], "of the answers one was to nothing kept"
+
+
+def test_an_urgent_statement_whose_poll_was_taken_whole_gets_its_answer_later():
+    inbox = Inbox(1)
+    drop = replace(statement(b"DROP TABLE t"), urgent=True)
+    inbox.offer([drop])
+    inbox.offer([ResponseSent(0, BACKEND, 1, (Completion("DROP TABLE", -1),), ready=True)])
+    assert not inbox.overflow
+    inbox.take(0)
+    assert inbox.take(0).events[0].ready
+
+
+def test_reserved_room_ends_too_and_what_is_urgent_is_counted_then():
+    inbox = Inbox(4)
+    inbox.offer([statement() for _ in range(6)])
+    inbox.offer([replace(statement(), urgent=True)])
+    assert [lost.count for lost in inbox.overflow] == [1]
 
 
 def test_small_texts_weigh_by_the_event():

@@ -78,7 +78,10 @@ def test_a_damaged_pid_file_is_no_cluster(tmp_path):
 def test_a_cluster_in_a_container_carries_its_id(tmp_path):
     container = "0123456789ab" + "c" * 52
     process = fake_process(
-        tmp_path, "1\n/data\n1700000000\n5432\n/run\n*\n", inner_pid=1, cgroup=f"0::/x/{container}"
+        tmp_path,
+        "1\n/data\n1700000000\n5432\n/run\n*\n 1 2\nready \n",
+        inner_pid=1,
+        cgroup=f"0::/x/{container}",
     )
     found = cluster_at(int(process.name), process.parent)
     assert found is not None

@@ -207,15 +207,15 @@ def test_a_restarted_server_is_taken_up_by_its_first_session(libbpf):
 
 def test_a_scan_finds_what_came_and_drops_what_went(libbpf):
     with EbpfSource(loader=libbpf) as source, PostgresCluster() as server:
-        assert source.rescan([cluster_at(server.postmaster_pid)]) == []
+        assert source.rescan([cluster_at(server.postmaster_pid)]) == {}
         server.restart()
         mine = [one for one in discover() if one.port == server.port]
-        assert source.rescan(mine) == []
+        assert source.rescan(mine) == {}
         assert source.clusters == mine
         capture = Capture(source, server)
         with server.connect() as connection:
             capture.run(connection, "SELECT 1")
-        assert source.rescan([]) == []
+        assert source.rescan([]) == {}
         assert source.clusters == []
 
 
@@ -223,7 +223,7 @@ def test_an_unknown_version_is_refused_with_a_reason(loader, cluster):
     with EbpfSource(loader=loader) as source:
         with pytest.raises(CaptureUnavailable, match="PostgreSQL 11 is unknown"):
             source.add(replace(cluster, version=11))
-        (refusal,) = source.rescan([replace(cluster, version=19)])
+        (refusal,) = source.rescan([replace(cluster, version=19)]).values()
         assert "known: 12 to 18" in refusal.reason
         assert refusal.remedy
 
