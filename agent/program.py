@@ -26,6 +26,7 @@ from agent.identities import Identities
 from agent.identity import Claims
 from agent.judge import Directory, Enrich, GuardJudge
 from agent.metrics import AgentMetrics
+from agent.parameters import printer
 from agent.pipeline import Pipeline, enricher
 from agent.probes.errors import CaptureUnavailable
 from agent.probes.layout import Aggregation
@@ -40,6 +41,7 @@ from agent.sql.messages import redact_message
 from agent.sql.skeleton import only_numbers_vary
 from agent.uplink import Greeting, Uplink
 from config import AgentConfig
+from config.schema import Parameters
 from config.systemd import notify, watchdog_seconds
 from model.action import Action, ActionKind, ActionOutcome
 from model.catalog import CatalogKind, Snapshot
@@ -125,6 +127,7 @@ class Agent:
             send_full_text=config.send_full_text,
             claims=who.claims,
             on_session=explaining.session,
+            show_parameters=printer(config.capture.parameters, config.state_dir / "parameters.key"),
         )
         self._spool = Spool(
             config.state_dir / "spool.db",
@@ -305,6 +308,7 @@ class Agent:
                 aggregate=Aggregation[capture.aggregate.name],
                 # pgaudit's records are matched in the order of the backend's work.
                 grouped=not capture.pgaudit,
+                parameters=capture.parameters is not Parameters.NONE,
             )
         except CaptureUnavailable as error:
             self._degraded.append(f"no eBPF capture, the pgaudit log alone: {error}")

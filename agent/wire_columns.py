@@ -10,8 +10,8 @@ from model.session import Session
 from model.statement import Shape, Statement, StatementRun
 from protos.pgwarden.v1 import uplink_pb2 as pb
 
-ROW_BYTES = 200
-"""The most that the numbers of one row of StatementColumns take: 30 varints."""
+ROW_BYTES = 205
+"""The most that the numbers of one row of StatementColumns take: 31 varints."""
 SESSION_ROW_BYTES = 95
 
 _STATEMENT_NAMES = (
@@ -33,6 +33,7 @@ _STATEMENT_NAMES = (
     "transaction_s",
     "durations_s",
     "trace_parent_s",
+    "parameters_s",
 )
 _STATEMENT_NUMBERS = (
     "id",
@@ -212,7 +213,10 @@ def _fill(columns: Message, names: tuple[str, ...], values: Sequence[Sequence[An
 
 
 def statement_names(
-    statement: Statement | StatementRun, error_message: str = "", rule: str = ""
+    statement: Statement | StatementRun,
+    error_message: str = "",
+    rule: str = "",
+    parameters: str = "",
 ) -> tuple[str, ...]:
     if isinstance(statement, StatementRun):
         statement = statement.statement(0)
@@ -236,6 +240,7 @@ def statement_names(
         statement.transaction,
         ",".join(map(str, statement.durations)),
         statement.trace_parent,
+        parameters,
     )
 
 

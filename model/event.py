@@ -1,6 +1,6 @@
 """Facts that a source saw, in the past tense. Times are Unix nanoseconds."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -82,6 +82,8 @@ class StatementStarted:
     (a long text)."""
     skeleton: bytes = b""
     """The same of the text with every number that stands alone made equal; only when ``held``."""
+    parameters: bytes = field(default=b"", repr=False)
+    """What was bound, as captured; empty unless asked for. agent/sources/parameters.py reads it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +145,8 @@ class StatementsExecuted:
     transaction: str
     """Status before and after as in ReadyForQuery, two letters; ``?`` for what is not known."""
     executions: list[Executed]
+    parameters: bytes = field(default=b"", repr=False)
+    """As in StatementStarted; then ``executions`` holds one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,8 @@ class Statement:
     """Of counted executions: how many took less than 2**index microseconds."""
     trace_parent: str = ""
     """W3C Trace Context of the request that sent it, if its comment names one."""
+    parameters: bytes = field(default=b"", repr=False)
+    """What was bound, as captured; stays on the host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +133,8 @@ class StatementRun:
     transaction: str
     executions: list[Executed]
     trace_parent: str = ""
+    parameters: bytes = field(default=b"", repr=False)
+    """Where there are any, ``executions`` holds one."""
 
     def statement(self, index: int) -> Statement:
         one = self.executions[index]
@@ -149,4 +153,5 @@ class StatementRun:
             preparation_us=one.preparation_us,
             transaction=self.transaction,
             trace_parent=self.trace_parent,
+            parameters=self.parameters,
         )

@@ -16,6 +16,9 @@ TAIL_BYTES = 48
 DURATION_CLASSES = 24
 BYTE_DIGIT = 1
 BYTE_JOINS = 2
+PARAMETERS_MANY = 32
+PARAMETER_BYTES = 116
+PARAMETER_TYPES = 8192
 RESPONSE_SMALL = 192
 RESPONSE_HEAD = 1024
 RESPONSE_MEDIUM = 1536
@@ -32,6 +35,7 @@ class RecordKind(IntEnum):
     EXIT = 6
     STRANGER = 7
     EXECUTION = 8
+    PARAMETERS = 9
 
 
 class TextState(IntEnum):
@@ -40,6 +44,23 @@ class TextState(IntEnum):
     UNREADABLE = 2
     SAME = 3
     KNOWN = 4
+
+
+class ParameterState(IntEnum):
+    VALUE = 0
+    NULL = 1
+    UNKNOWN = 2
+    COMPRESSED = 3
+    ELSEWHERE = 4
+    UNREADABLE = 5
+
+
+class TypeKind(IntEnum):
+    """How values of a type lie in memory; another number is their length, behind a pointer."""
+
+    UNKNOWN = 0
+    BY_VALUE = 1
+    VARLENA = 2
 
 
 class Aggregation(IntEnum):
@@ -63,6 +84,7 @@ LOSS_REASONS = (
     "urgent_statement",
     "urgent_response",
     "aggregate",
+    "parameters",
 )
 """Names for the indices of ``enum loss``."""
 
@@ -137,9 +159,14 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "application_record": (HEAD + "II64s", ("head", "naming", "padding", "application")),
+    "parameters_record": (HEAD + "qII", ("head", "requested_us", "count", "depth")),
+    "parameter": (
+        "IIBBH116s",
+        ("type", "bytes", "state", "copied", "padding", "data"),
+    ),
     "stranger_record": (HEAD + "q", ("head", "started_us")),
     "config": (
-        "15Q10I256s",
+        "15Q12I256s8192s",
         (
             "entry_portal_run",
             "entry_secure_write",
@@ -165,8 +192,11 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "planned_utility",
             "command_utility",
             "aggregate",
-            "padding",
+            "portal_parameters",
+            "list_parameters",
+            "parameters",
             "byte_classes",
+            "type_kinds",
         ),
     ),
     "occasion": (
@@ -269,6 +299,8 @@ STATEMENT = layout_of("statement_record")
 RESPONSE = layout_of("response_record")
 APPLICATION = layout_of("application_record")
 STRANGER = layout_of("stranger_record")
+PARAMETERS = layout_of("parameters_record")
+PARAMETER = layout_of("parameter")
 CONFIG = layout_of("config")
 JUDGE = layout_of("judge")
 CLUSTER = layout_of("cluster")

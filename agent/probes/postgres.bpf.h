@@ -21,6 +21,12 @@
 #define TAIL_BYTES 48 /* the longest CommandComplete and a ReadyForQuery */
 #define DURATION_CLASSES 24 /* powers of two of microseconds */
 
+/* Bind parameters: how many are copied, and how much of each. */
+#define PARAMETERS_FEW 4
+#define PARAMETERS_MANY 32
+#define PARAMETER_BYTES 116
+#define PARAMETER_TYPES 8192 /* of the types that are built in every number is smaller */
+
 #define RESPONSE_SMALL 192
 #define RESPONSE_HEAD 1024
 #define RESPONSE_TAIL 512
@@ -40,6 +46,7 @@ enum record_kind {
 	RECORD_EXIT = 6,
 	RECORD_STRANGER = 7,
 	RECORD_EXECUTION = 8,
+	RECORD_PARAMETERS = 9,
 };
 
 enum protocol {
@@ -72,7 +79,8 @@ enum loss {
 	LOSS_URGENT_STATEMENT = 11, /* as LOSS_STATEMENT, of the records with reserved room */
 	LOSS_URGENT_RESPONSE = 12,
 	LOSS_AGGREGATE = 13, /* the table of aggregates was full as well */
-	LOSSES = 14,
+	LOSS_PARAMETERS = 14,
+	LOSSES = 15,
 };
 
 /* Times named *_us count microseconds since 2000-01-01 as PostgreSQL does; at_ns is the kernel's
@@ -161,6 +169,40 @@ struct application_record {
 	char application[NAME_BYTES];
 };
 
+enum parameter_state {
+	PARAMETER_VALUE = 0,
+	PARAMETER_NULL = 1,
+	PARAMETER_UNKNOWN = 2,    /* its type is not built in */
+	PARAMETER_COMPRESSED = 3,
+	PARAMETER_ELSEWHERE = 4,  /* in a TOAST table, or an object in memory */
+	PARAMETER_UNREADABLE = 5,
+};
+
+/* How values of a type lie in memory; another number is their length, behind a pointer. */
+enum type_kind {
+	TYPE_UNKNOWN = 0,
+	TYPE_BY_VALUE = 1,
+	TYPE_VARLENA = 2,
+};
+
+struct parameter {
+	__u32 type;
+	__u32 bytes; /* of all of it */
+	__u8 state;
+	__u8 copied;
+	__u16 padding;
+	__u8 data[PARAMETER_BYTES];
+};
+
+/* What was bound to the statement whose record follows. */
+struct parameters_record {
+	struct record_head head;
+	__s64 requested_us;
+	__u32 count; /* of all; PARAMETERS_MANY of them follow at most */
+	__u32 depth;
+	/* struct parameter, count times, follow */
+};
+
 struct stranger_record {
 	struct record_head head; /* session_us is 0 */
 	__s64 started_us;        /* PgStartTime: the key of the map "clusters" */
@@ -192,8 +234,11 @@ struct config {
 	__u32 planned_utility;     /* PlannedStmt.utilityStmt, behind it the place in the text */
 	__u32 command_utility;     /* CMD_UTILITY */
 	__u32 aggregate;           /* enum aggregation */
-	__u32 padding;
+	__u32 portal_parameters;   /* Portal.portalParams */
+	__u32 list_parameters;     /* ParamListInfo.numParams, 8 bytes behind it the first */
+	__u32 parameters;          /* whether they are asked for */
 	__u8 byte_classes[256];    /* of a text: BYTE_DIGIT, BYTE_JOINS */
+	__u8 type_kinds[PARAMETER_TYPES]; /* by type number: enum type_kind */
 };
 
 #define BYTE_DIGIT 1

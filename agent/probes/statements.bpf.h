@@ -2,7 +2,7 @@
 #ifndef PGWARDEN_STATEMENTS_BPF_H
 #define PGWARDEN_STATEMENTS_BPF_H
 
-#include "texts.bpf.h"
+#include "parameters.bpf.h"
 #include "urgency.bpf.h"
 
 #define STOP_SIGNAL 19	  /* SIGSTOP on x86-64 */
@@ -266,6 +266,8 @@ INLINE void start_statement(struct config *config, __u64 base, struct session_st
 		if (!session->announced)
 			announce(config, base, session, 1);
 	}
+	if (config->parameters)
+		send_parameters(config, session);
 	if (what->depth) {
 		session->text = 0; /* `kept` and its key are no longer those of the outer one */
 		send_text(session, what);

@@ -66,6 +66,7 @@ class Backend:
             protocol=event.protocol,
             row_limit=event.row_limit,
             parent=parent,
+            parameters=event.parameters,
         )
         if execution.started_at_us == event.requested_at_us:
             execution.preparation_us = event.at_ns // 1000 - execution.started_at_us

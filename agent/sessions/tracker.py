@@ -268,6 +268,7 @@ class SessionTracker:
                     event.tag,
                     event.transaction,
                     event.executions,
+                    parameters=event.parameters,
                 )
             )
             return

@@ -126,9 +126,11 @@ class EbpfSource:
         adopt: Adopt | None = None,
         aggregate: Aggregation = Aggregation.NEVER,
         grouped: bool = True,
+        parameters: bool = False,
     ) -> None:
         """``aggregate``: when repeated statements are counted by the kernel instead of told.
-        ``grouped``: see Decoder. ``adopt`` is asked about the postmaster of a backend that belongs
+        ``grouped``: see Decoder. ``parameters``: whether bound values are
+        read. ``adopt`` is asked about the postmaster of a backend that belongs
         to no watched cluster; without it only a restarted cluster (same data directory) is taken up
         again.
 
@@ -142,6 +144,7 @@ class EbpfSource:
         self._adopt = adopt
         self._aggregate = aggregate
         self._grouped = grouped
+        self._parameters = parameters
         self._hold = False
         self._pressed = False
         self._epoch = 0
@@ -331,7 +334,9 @@ class EbpfSource:
             ),
         )
         try:
-            instance.map("configs").update(ZERO, binary.config(self._aggregate))
+            instance.map("configs").update(
+                ZERO, binary.config(self._aggregate, parameters=self._parameters)
+            )
             instance.map("judges").update(ZERO, self._pulse())
             exit_program = loaded.programs[EXIT_PROGRAM]
             instance.descriptors.append(attach_raw_tracepoint(exit_program, "sched_process_exit"))

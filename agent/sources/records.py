@@ -10,6 +10,9 @@ from agent.probes.layout import (
     APPLICATION,
     CARRY_BYTES,
     EXECUTION,
+    PARAMETER,
+    PARAMETERS,
+    PARAMETERS_MANY,
     RECORD_HEAD,
     RESPONSE,
     RESPONSE_HEAD,
@@ -22,6 +25,7 @@ from agent.probes.layout import (
     RecordKind,
     TextState,
 )
+from agent.sources.parameters import COUNT
 from agent.sources.responses import READY_BYTES, ResponseReader, Write, last_completion
 from agent.sources.texts import KnownTexts, Numbered
 from model.event import (
@@ -70,6 +74,15 @@ class _Backend:
     bytes_sent: int = 0
     """Of writes that said nothing; the next event carries them."""
     reader: ResponseReader = field(default_factory=ResponseReader)
+    bound: tuple[int, int, bytes] | None = None
+    """Parameters for the next statement with this arrival time and depth."""
+
+    def take_bound(self, requested_us: int, depth: int) -> bytes:
+        """Those of a statement that was lost are not those of another one."""
+        if self.bound is None:
+            return b""
+        (*key, captured), self.bound = self.bound, None
+        return captured if key == [requested_us, depth] else b""
 
 
 class Decoder:
@@ -103,6 +116,7 @@ class Decoder:
             RecordKind.APPLICATION: self._application,
             RecordKind.EXIT: self._exit,
             RecordKind.STRANGER: self._stranger,
+            RecordKind.PARAMETERS: self._parameters,
         }
 
     def decode(self, records: list[bytes], offset_ns: int) -> list[Event | Stranger]:
@@ -148,11 +162,13 @@ class Decoder:
         )
         tag = done.tag if done else ""
         status = tail[-1]
+        backend = self._backend(pid, session_us)
+        captured = backend.take_bound(requested_us, 0)
         group = (session_us, text_id or key, tag, before, status)
         groups = self._open.get(pid)
         if groups is None:
             groups = self._open[pid] = {}
-        rows = groups.get(group)
+        rows = None if captured else groups.get(group)
         if rows is not None:
             rows.append(one)
             return
@@ -164,11 +180,11 @@ class Decoder:
         else:
             text = record[EXECUTION.size : EXECUTION.size + text_bytes]
             self._learn(key, text)
-        rows = groups[group] = [one]
-        backend = self._backend(pid, session_us)
-        events.append(
-            StatementsExecuted(backend.key, text, tag, _transaction(before, status), rows)
-        )
+        rows = [one]
+        if not captured:
+            groups[group] = rows
+        transaction = _transaction(before, status)
+        events.append(StatementsExecuted(backend.key, text, tag, transaction, rows, captured))
 
     def _learn(self, key: bytes, text: bytes) -> None:
         numbered = self._texts.meet(key, text, self._offset_ns / 1e9)
@@ -236,7 +252,14 @@ class Decoder:
             naming,
             key if key != NO_KEY else b"",
             skeleton if held and skeleton != NO_KEY else b"",
+            backend.take_bound(requested_us, depth),
         )
+
+    def _parameters(self, record: bytes) -> None:
+        _, pid, _, session_us, requested_us, count, depth = PARAMETERS.unpack_from(record)
+        end = PARAMETERS.size + min(count, PARAMETERS_MANY) * PARAMETER.size
+        captured = record[PARAMETERS.size - COUNT.size : end]
+        self._backend(pid, session_us).bound = requested_us, depth, captured
 
     def _failed(self, record: bytes) -> None:
         """The text belongs to the error in the response that follows."""
