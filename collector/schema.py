@@ -88,7 +88,7 @@ _SHARED = {
     "statement_id": "`id` in view statements; 0 where none was captured.",
     "severity": "`informational`, `low`, `medium`, `high` or `critical`.",
     "title": "One line for a person.",
-    "digest": "SHA-256 of the captured text, hex.",
+    "digest": "SHA-256 of the captured text, hex: of a long one, of its first MiB.",
     "occurred_at": "When it happened.",
 }
 

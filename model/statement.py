@@ -34,7 +34,8 @@ class Shape:
 
     status: ParseStatus
     digest: str
-    """SHA-256 of the captured text, hex; of the redacted text where a password stands in it."""
+    """SHA-256 of the captured text (of a long one its first MiB), hex; of the redacted text where a
+    password stands in it."""
     redacted_text: str
     operation: str = ""
     summary: str = ""

@@ -200,7 +200,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "occasion": (
-        "qQQ16sIIIBBBBBBB5s",
+        "qQQ16sIIIIBBBBBBBB",
         (
             "requested_us",
             "portal",
@@ -209,6 +209,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "kind",
             "row_limit",
             "class",
+            "full_bytes",
             "protocol",
             "depth",
             "text_state",

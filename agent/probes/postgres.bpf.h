@@ -314,6 +314,7 @@ struct occasion {
 	__u32 kind;
 	__u32 row_limit;
 	__u32 class; /* of the session, 0: none that holds */
+	__u32 full_bytes; /* of a text that is cut */
 	__u8 protocol;
 	__u8 depth;
 	__u8 text_state;
@@ -321,7 +322,7 @@ struct occasion {
 	__u8 hold;
 	__u8 kept; /* the text lies in the session's state */
 	__u8 told; /* what was pending before it has been told */
-	__u8 padding[5];
+	__u8 padding;
 };
 
 struct session_state {

@@ -34,6 +34,7 @@ class Backend:
         "session",
         "silent",
         "unmatched",
+        "unready",
     )
 
     def __init__(self, session: Session, imprecise: bool) -> None:
@@ -54,6 +55,8 @@ class Backend:
         inside them.
         """
         self.last_requested_at_us = 0
+        self.unready: list[Execution] = []
+        """Ended by an error: its transaction's state comes with ReadyForQuery, in a later write."""
 
     def start(self, event: StatementStarted, id: int, text: bytes) -> Execution:
         parent = self.pending[-1] if event.depth and self.pending else None
@@ -115,10 +118,20 @@ class Backend:
             self._fail(event, event.error, next_id, ended)
         if event.ready:
             self.end_all(at_us, SUCCESS, ended)
+        if event.ready:
+            ended = self.take_unready() + ended
         transaction = _transaction(event)
         for execution in ended:
             execution.transaction = transaction
+        if event.error is not None and not event.ready:
+            self.unready += ended
+            return [], strangers
         return ended, strangers
+
+    def take_unready(self) -> list[Execution]:
+        """Nothing more is heard of their round trip."""
+        ended, self.unready = self.unready, []
+        return ended
 
     def outer(self, record: AuditLogged) -> Execution | None:
         """The statement without a record of its own that ran when this record was written."""
