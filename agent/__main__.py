@@ -20,6 +20,7 @@ import structlog
 from agent.channel import AddressError, check_address
 from agent.identities import identities
 from agent.identity import IdentityError
+from agent.parameters import KeyFileError
 from agent.program import Agent, MetricsPortError
 from agent.spool import SpoolError
 from config import AgentConfig
@@ -55,7 +56,7 @@ def run(config: AgentConfig) -> int:
     try:
         config.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         agent = Agent(config, judge, who)
-    except (SpoolError, OSError) as error:
+    except (SpoolError, KeyFileError, OSError) as error:
         log.error("agent.cannot_start", problem=str(error))
         return BROKEN
     good = False

@@ -158,7 +158,7 @@ def _text_bytes(event: Event | Held) -> int:
     if isinstance(event, Held):
         event = event.event
     if isinstance(event, StatementStarted | StatementsExecuted):
-        return len(event.text)
+        return len(event.text) + len(event.parameters)
     if isinstance(event, ResponseSent):
         return len(event.failed_text or b"") + (len(event.error.message) if event.error else 0)
     return len(event.text) + len(event.parameters) if isinstance(event, AuditLogged) else 0

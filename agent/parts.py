@@ -36,6 +36,7 @@ def open_source(capture: schema.Capture, degraded: list[str]) -> EbpfSource | No
             loader,
             aggregate=Aggregation[capture.aggregate.name],
             nested=capture.nested,
+            parameters=capture.parameters is not schema.Parameters.NONE,
             # pgaudit's records are matched in the order of the backend's work.
             grouped=not capture.pgaudit,
         )

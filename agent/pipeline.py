@@ -10,6 +10,7 @@ from typing import TypeAlias, TypeVar
 from agent.guard.hold import Settled
 from agent.identity import Claims
 from agent.judge import STOPPING, Enrich, Parser
+from agent.parameters import Show, show_nothing
 from agent.sessions import SessionTracker
 from agent.sessions.limits import DEFAULT_LIMITS
 from agent.wire import BatchBuilder, Payload
@@ -64,6 +65,7 @@ class Pipeline:
         send_full_text: bool = False,
         claims: Claims | None = None,
         on_session: Callable[[Session], None] = lambda session: None,
+        show_parameters: Show = show_nothing,
     ) -> None:
         """``on_change``: a statement may have changed the catalog. ``claims`` reads who a
         statement's comment names. ``on_session``: what is known of a session has changed."""
@@ -81,6 +83,7 @@ class Pipeline:
         self._on_held = on_held
         self._on_lost = on_lost
         self._send_full_text = send_full_text
+        self._show_parameters = show_parameters
         self._builder = BatchBuilder()
         self.sessions: tuple[Session, ...] = ()
         """Those that live, as of the last tick; for readers on other threads."""
@@ -190,7 +193,8 @@ class Pipeline:
         self._on_run(run, shape)
         if shape.operation in CHANGING or CHANGING_FUNCTIONS.intersection(shape.functions):
             self._on_change()
-        self._builder.add_run(run, self._shown(shape, run.text))
+        parameters = self._show_parameters(run.parameters, run.text, len(run.text), shape)
+        self._builder.add_run(run, self._shown(shape, run.text), parameters)
 
     def _held_or_matched(self, run: StatementRun, shape: Shape) -> bool:
         view = View(shape, run.session, len(run.text))
@@ -225,7 +229,11 @@ class Pipeline:
         message = statement.error_message
         if message:
             message = self._redact_message(message, statement.sqlstate)
-        self._builder.add(statement, self._shown(shape, statement.text), message, rule)
+        parameters = self._show_parameters(
+            statement.parameters, statement.text, statement.text_bytes, shape
+        )
+        shown = self._shown(shape, statement.text)
+        self._builder.add(statement, shown, message, rule, parameters)
 
     def _judge_statement(self, statement: Statement, shape: Shape) -> str:
         """The id of the rule that decided; its verdict is recorded with what really happened."""

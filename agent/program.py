@@ -23,6 +23,7 @@ from agent.guard.hold import Guard
 from agent.identities import Identities
 from agent.judge import Directory, Enrich, GuardJudge
 from agent.metrics import AgentMetrics
+from agent.parameters import printer
 from agent.parts import interchangeable, make_guard, open_source, parser_of_guard, start_watchdog
 from agent.pipeline import Pipeline, enricher
 from agent.recorder import Recorder
@@ -126,6 +127,7 @@ class Agent:
             send_full_text=config.send_full_text,
             claims=who.claims,
             on_session=explaining.session,
+            show_parameters=printer(config.capture.parameters, config.state_dir / "parameters.key"),
         )
         self._spool = Spool(
             config.state_dir / "spool.db",

@@ -79,17 +79,23 @@ class BatchBuilder:
         return self._bulk.bytes + self._priority.bytes + sealed
 
     def add(
-        self, statement: Statement, shape: Shape, error_message: str = "", rule: str = ""
+        self,
+        statement: Statement,
+        shape: Shape,
+        error_message: str = "",
+        rule: str = "",
+        parameters: str = "",
     ) -> None:
-        """``error_message`` must be redacted already; ``rule``: id of the rule that decided."""
-        names = statement_names(statement, error_message, rule)
+        """``error_message`` must be redacted already; ``rule``: id of the rule that decided;
+        ``parameters``: what of them is shown."""
+        names = statement_names(statement, error_message, rule, parameters)
         if not self._bulk.fits(ROW_BYTES, names, shape, self._limit):
             self._seal_bulk()
         self._bulk.add_statement(statement, shape, names)
 
-    def add_run(self, run: StatementRun, shape: Shape) -> None:
+    def add_run(self, run: StatementRun, shape: Shape, parameters: str = "") -> None:
         """Its rows, in as many batches as they need."""
-        names = statement_names(run)
+        names = statement_names(run, parameters=parameters)
         total, first = len(run.executions), 0
         while first < total:
             count = min(total - first, MAX_RUN_ROWS)

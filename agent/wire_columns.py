@@ -14,8 +14,8 @@ from model.session import Session
 from model.statement import Shape, Source, Statement, StatementRun
 from protos.pgwarden.v1 import uplink_pb2 as pb
 
-ROW_BYTES = 240
-"""The most that the numbers of one row of StatementColumns take: 31 varints, and a digest."""
+ROW_BYTES = 250
+"""The most that the numbers of one row of StatementColumns take: 32 varints, and a digest."""
 SESSION_ROW_BYTES = 95
 
 _STATEMENT_NAMES = (
@@ -37,6 +37,7 @@ _STATEMENT_NAMES = (
     "transaction_s",
     "durations_s",
     "trace_parent_s",
+    "parameters_s",
 )
 _STATEMENT_NUMBERS = (
     "id",
@@ -273,7 +274,10 @@ def _fill(columns: Message, names: tuple[str, ...], values: Sequence[Sequence[An
 
 
 def statement_names(
-    statement: Statement | StatementRun, error_message: str = "", rule: str = ""
+    statement: Statement | StatementRun,
+    error_message: str = "",
+    rule: str = "",
+    parameters: str = "",
 ) -> tuple[str, ...]:
     session = statement.session
     audit, sqlstate, durations = None, "00000", ""
@@ -301,6 +305,7 @@ def statement_names(
         statement.transaction,
         durations,
         statement.trace_parent,
+        parameters,
     )
 
 

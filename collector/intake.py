@@ -107,6 +107,7 @@ def _statements(batch: pb.Batch, agent: str) -> pl.DataFrame | None:
         "executions": _u64(_later(columns.executions, rows, 1)),
         "durations": text(_later(columns.durations_s, rows)),
         "trace_parent": text(_later(columns.trace_parent_s, rows)),
+        "parameters": text(_later(columns.parameters_s, rows)),
     }
     return pl.DataFrame({**known, **shaped.to_dict()}).select(list(schema.STATEMENTS.dtypes))
 
@@ -207,6 +208,7 @@ def _length(columns: "pb.StatementColumns | pb.SessionColumns") -> int:
 _LATER = frozenset(
     (
         "trace_parent_s",
+        "parameters_s",
         "origin_s",
         "preparation_us",
         "transaction_s",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-VERSION = 2
+VERSION = 3
 
 TEXT = pl.String()
 TEXTS = pl.List(pl.String)
@@ -88,7 +88,7 @@ _SHARED = {
     "statement_id": "`id` in view statements; 0 where none was captured.",
     "severity": "`informational`, `low`, `medium`, `high` or `critical`.",
     "title": "One line for a person.",
-    "digest": "SHA-256 of the captured text, hex.",
+    "digest": "SHA-256 of the captured text, hex: of a long one, of its first MiB.",
     "occurred_at": "When it happened.",
 }
 
@@ -101,7 +101,7 @@ STATEMENTS = _table(
     " identity_kind identity_name source protocol tag sqlstate error_message audit_class"
     " audit_objects rule parse_status digest text operation summary verbs:l objects:l reads:l"
     " writes:l columns_used:l functions:l settings:l roles:l flags:l fingerprint preparation_us:i"
-    " transaction executions:u durations trace_parent",
+    " transaction executions:u durations trace_parent parameters",
     {
         "id": "Unique within the agent: seconds in the high 32 bits, a counter in the low 32.",
         "parent_id": "The statement that ran this one inside it; 0 for what a client sent.",
@@ -137,6 +137,7 @@ STATEMENTS = _table(
         "executions": "More than 1: counted together under load; sums, and without preparation.",
         "durations": "Of those: how many took less than 1, 2, 4, 8 ... microseconds.",
         "trace_parent": "W3C `traceparent` from its comment; a prepared statement keeps its first.",
+        "parameters": "What was bound, a JSON list; empty unless `capture.parameters` asks for it.",
     },
 )
 

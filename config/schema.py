@@ -43,6 +43,12 @@ class Aggregate(StrEnum):
     ALWAYS = "always"
 
 
+class Parameters(StrEnum):
+    NONE = "none"
+    HASHED = "hashed"
+    FULL = "full"
+
+
 class Capture(Section):
     ebpf: bool = True
     pgaudit: bool = True
@@ -53,6 +59,9 @@ class Capture(Section):
     keep up, always, or never (then what exceeds it is lost, and counted)."""
     nested: bool = False
     """What runs inside statements (functions, procedures, triggers, DO) is captured as well."""
+    parameters: Parameters = Parameters.NONE
+    """Bind parameters: not read at all, hashed under a key of this installation, or as they are.
+    Those of statements whose text speaks of credentials are withheld in any case."""
     merge_window_seconds: float = Field(default=1.5, ge=0, le=60)
     rescan_seconds: float = Field(default=5, ge=0.2)
     canary_seconds: float = Field(default=10, ge=1)

@@ -1,6 +1,6 @@
 """Facts that a source saw, in the past tense. Times are Unix nanoseconds."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -87,6 +87,8 @@ class StatementStarted:
     ends, without them, as the outer one does."""
     urgent: bool = False
     """DDL, roles, what is held: the last thing to be left out when there is no room."""
+    parameters: bytes = field(default=b"", repr=False)
+    """What was bound, as captured; empty unless asked for. agent/sources/parameters.py reads it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +151,8 @@ class StatementsExecuted(NamedTuple):
     executions: list[Executed]
     urgent: bool = False
     """As of a StatementStarted."""
+    parameters: bytes = b""
+    """As in StatementStarted; then ``executions`` holds one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,8 @@ class Shape:
 
     status: ParseStatus
     digest: str
-    """SHA-256 of the captured text, hex; of the redacted text where a password stands in it."""
+    """SHA-256 of the captured text (of a long one its first MiB), hex; of the redacted text where a
+    password stands in it."""
     redacted_text: str
     operation: str = ""
     summary: str = ""
@@ -117,6 +118,8 @@ class Statement:
     """Of counted executions: how many took less than 2**index microseconds."""
     trace_parent: str = ""
     """W3C Trace Context of the request that sent it, if its comment names one."""
+    parameters: bytes = field(default=b"", repr=False)
+    """What was bound, as captured; stays on the host."""
 
 
 class StatementRun(NamedTuple):
@@ -134,6 +137,8 @@ class StatementRun(NamedTuple):
     transaction: str
     executions: list[Executed]
     trace_parent: str = ""
+    parameters: bytes = b""
+    """Where there are any, ``executions`` holds one."""
 
     def statement(self, index: int) -> Statement:
         one = self.executions[index]
@@ -152,4 +157,5 @@ class StatementRun(NamedTuple):
             preparation_us=one.preparation_us,
             transaction=self.transaction,
             trace_parent=self.trace_parent,
+            parameters=self.parameters,
         )

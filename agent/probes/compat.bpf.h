@@ -19,6 +19,7 @@
 #define SEPARATE static __always_inline
 #define HASHED_BYTES 512
 #define SKELETON_BYTES 128
+#define LENGTH_PARTS 4 /* lengths are counted up to 33 MB */
 
 /* LOOKUP, INSERT, DELETE, RESERVE, SUBMIT and DISCARD are not defined here: bcc rewrites calls
  * like records.ringbuf_reserve(size), but not inside a macro. bcc_loader.py puts them in as text. */
@@ -34,6 +35,7 @@
 #define SEPARATE __attribute__((noinline))
 #define HASHED_BYTES TEXT_KEPT
 #define SKELETON_BYTES 512 /* longer texts are judged one by one */
+#define LENGTH_PARTS 128   /* lengths are counted up to 1 GiB, the longest there are */
 #define DECLARE_RING(name, bytes)                                                                  \
 	struct {                                                                                   \
 		__uint(type, BPF_MAP_TYPE_RINGBUF);                                                \

@@ -17,6 +17,9 @@ TAIL_BYTES = 48
 DURATION_CLASSES = 24
 BYTE_DIGIT = 1
 BYTE_JOINS = 2
+PARAMETERS_MANY = 32
+PARAMETER_BYTES = 116
+PARAMETER_TYPES = 8192
 RESPONSE_SMALL = 192
 RESPONSE_HEAD = 1024
 RESPONSE_MEDIUM = 1536
@@ -34,6 +37,7 @@ class RecordKind(IntEnum):
     STRANGER = 7
     EXECUTION = 8
     NESTED = 9
+    PARAMETERS = 10
 
 
 class TextState(IntEnum):
@@ -52,6 +56,23 @@ class FailedText(IntEnum):
     NONE = 0
     TOLD = 1
     LOST = 2
+
+
+class ParameterState(IntEnum):
+    VALUE = 0
+    NULL = 1
+    UNKNOWN = 2
+    COMPRESSED = 3
+    ELSEWHERE = 4
+    UNREADABLE = 5
+
+
+class TypeKind(IntEnum):
+    """How values of a type lie in memory; another number is their length, behind a pointer."""
+
+    UNKNOWN = 0
+    BY_VALUE = 1
+    VARLENA = 2
 
 
 class Aggregation(IntEnum):
@@ -74,6 +95,7 @@ LOSS_REASONS = (
     "execution",
     "urgent_statement",
     "urgent_response",
+    "parameters",
 )
 """Names for the indices of ``enum loss``."""
 LOST_STATEMENTS = frozenset(("statement", "execution", "urgent_statement", "table_full"))
@@ -153,9 +175,14 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "application_record": (HEAD + "II64s", ("head", "naming", "padding", "application")),
+    "parameters_record": (HEAD + "qII", ("head", "requested_us", "count", "depth")),
+    "parameter": (
+        "IIBBH116s",
+        ("type", "bytes", "state", "copied", "padding", "data"),
+    ),
     "stranger_record": (HEAD + "q", ("head", "started_us")),
     "config": (
-        "19Q12I256s",
+        "19Q14I256s8192s",
         (
             "entry_portal_run",
             "entry_secure_write",
@@ -187,12 +214,15 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "aggregate",
             "nested",
             "context_third",
-            "padding",
+            "portal_parameters",
+            "list_parameters",
+            "parameters",
             "byte_classes",
+            "type_kinds",
         ),
     ),
     "occasion": (
-        "qQQ16sIIIIBBBBBBBB",
+        "qQQ16sIIIIIBBBBBBB5s",
         (
             "requested_us",
             "portal",
@@ -202,6 +232,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "row_limit",
             "class",
             "limit",
+            "full_bytes",
             "protocol",
             "depth",
             "text_state",
@@ -227,7 +258,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "cluster": ("II", ("number", "watched")),
     "session_state": (
-        "qqQQQQQQQ16sIIIIIIIHHHBBBBBBBBBBB3s64s256s48s256s2048s",
+        "qqQQQQQQQ16sIIIIIIIHHHBBBBBBBBBBB3s72s256s48s256s2048s",
         (
             "session_us",
             "requested_us",
@@ -309,6 +340,8 @@ STATEMENT = layout_of("statement_record")
 RESPONSE = layout_of("response_record")
 APPLICATION = layout_of("application_record")
 STRANGER = layout_of("stranger_record")
+PARAMETERS = layout_of("parameters_record")
+PARAMETER = layout_of("parameter")
 CONFIG = layout_of("config")
 JUDGE = layout_of("judge")
 CLUSTER = layout_of("cluster")

@@ -31,21 +31,25 @@ class Layout:
     """``CMD_UTILITY``; 5 before PostgreSQL 15 brought MERGE."""
     context_third: bool = False
     """``ProcessUtility`` takes its context as third argument, before PostgreSQL 14."""
+    portal_parameters: int = 104
+    """``Portal.portalParams``."""
+    list_parameters: int = 56
+    """``ParamListInfo.numParams``; the parameters lie 8 bytes behind it."""
 
 
 LAYOUTS = {
     12: Layout(
         port_database_name=328, port_user_name=336, portal_source_text=48,
         portal_statements=64, list_cells=8, planned_utility=112, command_utility=5,
-        context_third=True,
+        context_third=True, portal_parameters=80, list_parameters=48,
     ),
     13: Layout(
         port_database_name=328, port_user_name=336, portal_source_text=48,
-        portal_statements=80, command_utility=5, context_third=True,
+        portal_statements=80, command_utility=5, context_third=True, portal_parameters=96,
     ),
     14: Layout(
         port_database_name=328, port_user_name=336, portal_source_text=48,
-        portal_statements=80, planned_utility=112, command_utility=5,
+        portal_statements=80, planned_utility=112, command_utility=5, portal_parameters=96,
     ),
     15: Layout(
         port_database_name=328, port_user_name=336, portal_source_text=56, planned_utility=112

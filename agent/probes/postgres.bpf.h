@@ -22,6 +22,12 @@
 #define LEVELS 8 /* of nested statements; what lies deeper is told as part of the last */
 #define DURATION_CLASSES 24 /* powers of two of microseconds */
 
+/* Bind parameters: how many are copied, and how much of each. */
+#define PARAMETERS_FEW 4
+#define PARAMETERS_MANY 32
+#define PARAMETER_BYTES 116
+#define PARAMETER_TYPES 8192 /* of the types that are built in every number is smaller */
+
 #define RESPONSE_SMALL 192
 #define RESPONSE_HEAD 1024
 #define RESPONSE_TAIL 512
@@ -42,6 +48,7 @@ enum record_kind {
 	RECORD_STRANGER = 7,
 	RECORD_EXECUTION = 8,
 	RECORD_NESTED = 9, /* a statement_record */
+	RECORD_PARAMETERS = 10,
 };
 
 enum protocol {
@@ -81,7 +88,8 @@ enum loss {
 	LOSS_EXECUTION = 10, /* a statement with its answer */
 	LOSS_URGENT_STATEMENT = 11, /* as LOSS_STATEMENT, of the records with reserved room */
 	LOSS_URGENT_RESPONSE = 12,
-	LOSSES = 13,
+	LOSS_PARAMETERS = 13,
+	LOSSES = 14,
 };
 
 /* Times named *_us count microseconds since 2000-01-01 as PostgreSQL does; at_ns is the kernel's
@@ -172,6 +180,40 @@ struct application_record {
 	char application[NAME_BYTES];
 };
 
+enum parameter_state {
+	PARAMETER_VALUE = 0,
+	PARAMETER_NULL = 1,
+	PARAMETER_UNKNOWN = 2,    /* its type is not built in */
+	PARAMETER_COMPRESSED = 3,
+	PARAMETER_ELSEWHERE = 4,  /* in a TOAST table, or an object in memory */
+	PARAMETER_UNREADABLE = 5,
+};
+
+/* How values of a type lie in memory; another number is their length, behind a pointer. */
+enum type_kind {
+	TYPE_UNKNOWN = 0,
+	TYPE_BY_VALUE = 1,
+	TYPE_VARLENA = 2,
+};
+
+struct parameter {
+	__u32 type;
+	__u32 bytes; /* of all of it */
+	__u8 state;
+	__u8 copied;
+	__u16 padding;
+	__u8 data[PARAMETER_BYTES];
+};
+
+/* What was bound to the statement whose record follows. */
+struct parameters_record {
+	struct record_head head;
+	__s64 requested_us;
+	__u32 count; /* of all; PARAMETERS_MANY of them follow at most */
+	__u32 depth;
+	/* struct parameter, count times, follow */
+};
+
 struct stranger_record {
 	struct record_head head; /* session_us is 0 */
 	__s64 started_us;        /* PgStartTime: the key of the map "clusters" */
@@ -209,8 +251,11 @@ struct config {
 	__u32 aggregate;           /* enum aggregation */
 	__u32 nested;              /* what runs inside statements is told as well */
 	__u32 context_third;       /* ProcessUtility's context is its third argument, not the fourth */
-	__u32 padding;
+	__u32 portal_parameters;   /* Portal.portalParams */
+	__u32 list_parameters;     /* ParamListInfo.numParams, 8 bytes behind it the first */
+	__u32 parameters;          /* whether they are asked for */
 	__u8 byte_classes[256];    /* of a text: BYTE_DIGIT, BYTE_JOINS */
+	__u8 type_kinds[PARAMETER_TYPES]; /* by type number: enum type_kind */
 };
 
 #define BYTE_DIGIT 1
@@ -287,6 +332,7 @@ struct occasion {
 	__u32 row_limit;
 	__u32 class; /* of the session, 0: none that holds */
 	__u32 limit; /* of the text: a part of a longer one, 0: up to its end */
+	__u32 full_bytes; /* of a text that is cut */
 	__u8 protocol;
 	__u8 depth;
 	__u8 text_state;
@@ -294,7 +340,7 @@ struct occasion {
 	__u8 hold;
 	__u8 kept; /* the text lies in the session's state */
 	__u8 told; /* what was pending before it has been told */
-	__u8 padding;
+	__u8 padding[5];
 };
 
 /* A nested statement that runs, and may have others inside it. */

@@ -2,12 +2,13 @@
 #ifndef PGWARDEN_STATEMENTS_BPF_H
 #define PGWARDEN_STATEMENTS_BPF_H
 
+#include "parameters.bpf.h"
 #include "responses.bpf.h"
 #include "texts.bpf.h"
 #include "urgency.bpf.h"
 
 #define STOP_SIGNAL 19	  /* SIGSTOP on x86-64 */
-#define LENGTH_CHUNKS 256 /* of TEXT_LARGE: lengths are counted up to 33 MB */
+#define LENGTH_CHUNKS 64 /* of TEXT_LARGE: 8 MB at a time */
 
 INLINE struct occasion *new_occasion(struct config *config, __u64 base,
 				     struct session_state *session)
@@ -44,23 +45,45 @@ INLINE __u32 hold(void)
 	return 1;
 }
 
-/* How long a text of more than TEXT_HUGE is, counted through a record that is thrown away. */
-INLINE __u32 measure(__u64 text)
+/* Goes on counting what->full_bytes of a long text, through a record that is thrown away; 0 at its
+ * end. It is one part of the way: the verifier walks through a loop as often as it runs. */
+SEPARATE int measure_part(struct session_state *session)
 {
-	__u32 length = TEXT_HUGE - 1;
+	if (!session)
+		return 0;
+	struct occasion *what = &session->occasion;
 	char *scratch = RESERVE(records, TEXT_LARGE);
 	if (!scratch)
-		return length + 1;
+		return 0;
+	__u32 length = what->full_bytes;
+	int more = 1;
+#pragma clang loop unroll(disable)
 	for (int i = 0; i < LENGTH_CHUNKS; i++) {
-		long got = bpf_probe_read_user_str(scratch, TEXT_LARGE, (void *)(text + length));
-		if (got <= 0)
+		long got = bpf_probe_read_user_str(scratch, TEXT_LARGE, (void *)(what->text + length));
+		if (got > 0)
+			length += got - 1;
+		if (got < TEXT_LARGE) {
+			more = 0;
 			break;
-		length += got - 1;
-		if (got < TEXT_LARGE)
-			break;
+		}
 	}
+	what->full_bytes = length;
 	DISCARD(records, scratch, BPF_RB_NO_WAKEUP);
-	return length;
+	return more;
+}
+
+/* How long a text of more than TEXT_HUGE is. PostgreSQL takes none of 1 GiB. */
+INLINE __u32 measure(struct session_state *session)
+{
+	session->occasion.full_bytes = TEXT_HUGE - 1;
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < LENGTH_PARTS; i++)
+		if (!measure_part(session))
+			break;
+	/* It is longer than what was copied, also where there was no room to count in. */
+	if (session->occasion.full_bytes < TEXT_HUGE)
+		session->occasion.full_bytes = TEXT_HUGE;
+	return session->occasion.full_bytes;
 }
 
 /* The record exists before the signal, so a held backend is always known to user space. */
@@ -148,7 +171,7 @@ INLINE int send_text(struct session_state *session, struct occasion *what)
 	if (record)
 		record = grow(session, what, record, TEXT_HUGE, &got);
 	if (record)
-		finish_text(session, what, record, got, measure(what->text));
+		finish_text(session, what, record, got, measure(session));
 	return 1;
 }
 
@@ -278,6 +301,8 @@ INLINE void start_statement(struct config *config, __u64 base, struct session_st
 		if (!session->announced)
 			announce(config, base, session, 1);
 	}
+	if (config->parameters)
+		send_parameters(config, session);
 	if (what->depth) {
 		session->text = 0; /* `kept` and its key are no longer those of the outer one */
 		send_text(session, what);

@@ -16,6 +16,7 @@ from elftools.elf.hash import ELFHashTable, GNUHashTable
 from agent.probes.errors import RIGHTS, CaptureUnavailable
 from agent.probes.layout import BYTE_DIGIT, BYTE_JOINS, CONFIG, Aggregation
 from agent.probes.layouts import layout_for
+from agent.probes.types import TYPE_KINDS
 
 ENDBR64 = b"\xf3\x0f\x1e\xfa"
 """A probe on it is single-stepped (9 us a hit), one on the ``push`` behind it emulated (1 us)."""
@@ -97,7 +98,11 @@ class ServerBinary:
         return dict(self.addresses)[name]
 
     def config(
-        self, aggregate: Aggregation = Aggregation.OVERLOAD, *, nested: bool = False
+        self,
+        aggregate: Aggregation = Aggregation.OVERLOAD,
+        *,
+        nested: bool = False,
+        parameters: bool = False,
     ) -> bytes:
         """``struct config`` of the BPF object, with a new secret key for texts."""
         layout = layout_for(self.version)
@@ -118,8 +123,11 @@ class ServerBinary:
             aggregate,
             nested,
             layout.context_third,
-            0,
+            layout.portal_parameters,
+            layout.list_parameters,
+            parameters,
             BYTE_CLASSES,
+            TYPE_KINDS,
         )
 
     def _globals(self) -> tuple[int, ...]:

@@ -36,6 +36,7 @@ class Backend:
         "session",
         "silent",
         "unmatched",
+        "unready",
         "walsender",
     )
 
@@ -62,6 +63,8 @@ class Backend:
         inside them.
         """
         self.last_requested_at_us = 0
+        self.unready: list[Execution] = []
+        """Ended by an error: its transaction's state comes with ReadyForQuery, in a later write."""
 
     def start(self, event: StatementStarted, id: int, text: bytes) -> Execution:
         parent = self.pending[-1] if event.depth and self.pending else None
@@ -74,6 +77,7 @@ class Backend:
             protocol=event.protocol,
             row_limit=event.row_limit,
             parent=parent,
+            parameters=event.parameters,
         )
         if execution.started_at_us == event.requested_at_us:
             execution.preparation_us = event.at_ns // 1000 - execution.started_at_us
@@ -142,10 +146,20 @@ class Backend:
             self._fail(event, event.error, next_id, ended)
         if event.ready:
             self.end_all(at_us, SUCCESS, ended)
+        if event.ready:
+            ended = self.take_unready() + ended
         transaction = _transaction(event)
         for execution in ended:
             execution.transaction = transaction
+        if event.error is not None and not event.ready:
+            self.unready += ended
+            return [], strangers
         return ended, strangers
+
+    def take_unready(self) -> list[Execution]:
+        """Nothing more is heard of their round trip."""
+        ended, self.unready = self.unready, []
+        return ended
 
     def outer(self, record: AuditLogged) -> Execution | None:
         """The statement without a record of its own that ran when this record was written."""

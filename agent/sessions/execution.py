@@ -31,6 +31,7 @@ class Execution:
     bytes_sent: int = -1
     sqlstate: str = ""
     error_message: str = ""
+    parameters: bytes = b""
     audits: list[AuditLogged] = field(default_factory=list)
     failed_early: bool = False
     """It failed before it started, so pgaudit had nothing to write."""
@@ -75,6 +76,7 @@ class Execution:
             transaction=self.transaction,
             executions=self.executions,
             durations=self.durations,
+            parameters=self.parameters,
             audit=summary(self.audits, self.text, self.tag) if self.audits else None,
         )
 
@@ -92,6 +94,7 @@ def executed(id: int, session: Session, event: StatementsExecuted, one: Executed
         bytes_sent=one.bytes_sent,
         preparation_us=one.preparation_us,
         transaction=event.transaction,
+        parameters=event.parameters,
     )
     execution.end(one.started_at_us + one.duration_us, "00000")
     return execution

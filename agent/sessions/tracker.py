@@ -129,6 +129,8 @@ class SessionTracker:
     def flush(self) -> list[Output]:
         """Everything that has ended, without waiting longer; for the end of the program."""
         out: list[Output] = []
+        for backend in list(self._backends.values()):
+            self._ended(backend, backend.take_unready(), out)
         self._approach([self._nearing.pop() for _ in range(len(self._nearing))], out)
         while self._waiting:
             self._give_up(*self._waiting.pop(), out)
@@ -207,7 +209,7 @@ class SessionTracker:
         if not backend.alive:
             return
         backend.alive = False
-        ended: list[Execution] = []
+        ended = backend.take_unready()
         # How they ended nobody said: the process is gone.
         backend.end_all(at_us, "", ended)
         self._adopt(backend, None, out)
@@ -216,7 +218,7 @@ class SessionTracker:
         self._departed.add((slot_of(backend.session.key), backend))
 
     def _forget(self, key: Slot, backend: Backend, at_us: int, out: list[Output]) -> None:
-        ended: list[Execution] = []
+        ended = backend.take_unready()
         backend.end_all(at_us, "", ended)
         self._adopt(backend, None, out)
         self._ended(backend, ended, out)
@@ -242,6 +244,8 @@ class SessionTracker:
 
     def _start(self, event: StatementStarted, out: list[Output]) -> None:
         backend = self._backend(event.backend, event.at_ns, out)
+        if not event.depth:
+            self._ended(backend, backend.take_unready(), out)
         if len(backend.pending) >= self._limits.pending_per_backend:
             self._lost["statement_end_unseen"] += 1
             oldest = backend.pending.popleft()
@@ -315,6 +319,7 @@ class SessionTracker:
                     event.tag,
                     event.transaction,
                     event.executions,
+                    parameters=event.parameters,
                 )
             )
             return

@@ -136,11 +136,13 @@ class EbpfSource:
         aggregate: Aggregation = Aggregation.NEVER,
         grouped: bool = True,
         nested: bool = False,
+        parameters: bool = False,
     ) -> None:
         """``aggregate``: when repeated statements are counted by the kernel instead of told.
-        ``nested``: what runs inside statements is told as well. ``grouped``: see Decoder, and
-        ``tell_singly``. ``adopt`` is asked about the postmaster of a backend that belongs to no
-        watched cluster; without it only a restarted cluster (same data directory) is taken up
+        ``nested``: what runs inside statements is told as well; ``parameters``: so are bound
+        values. ``grouped``: see Decoder, and ``tell_singly``. ``adopt`` is asked about the
+        postmaster of a backend that belongs to no watched cluster; without it only a restarted
+        cluster (same data directory) is taken up
         again.
 
         Raises CaptureUnavailable when the host cannot run probes at all.
@@ -154,6 +156,7 @@ class EbpfSource:
         self._aggregate = aggregate
         self._singly = not grouped
         self._nested = nested
+        self._parameters = parameters
         self._hold = False
         self._pressed = False
         self._epoch = 0
@@ -358,7 +361,7 @@ class EbpfSource:
                 lambda numbered: _enter(texts, numbered),
                 grouped=not self._singly,
             ),
-            config=binary.config(self._aggregate, nested=self._nested),
+            config=binary.config(self._aggregate, nested=self._nested, parameters=self._parameters),
             singly=self._singly,
         )
         try:

@@ -10,6 +10,9 @@ from agent.probes.layout import (
     APPLICATION,
     CARRY_BYTES,
     EXECUTION,
+    PARAMETER,
+    PARAMETERS,
+    PARAMETERS_MANY,
     RECORD_HEAD,
     RESPONSE,
     RESPONSE_HEAD,
@@ -23,6 +26,7 @@ from agent.probes.layout import (
     RecordKind,
     TextState,
 )
+from agent.sources.parameters import COUNT
 from agent.sources.responses import READY_BYTES, ResponseReader, Write, last_completion
 from agent.sources.texts import KnownTexts, Numbered
 from model.event import (
@@ -73,11 +77,20 @@ class _Backend:
     round: int = 0
     endings: int = 0
     """Of executions in this round trip."""
-    bound: bool = False
+    extended: bool = False
     """It is of the extended protocol."""
     bytes_sent: int = 0
     """Of writes that said nothing; the next event carries them."""
     reader: ResponseReader = field(default_factory=ResponseReader)
+    bound: tuple[int, int, bytes] | None = None
+    """Parameters for the next statement with this arrival time and depth."""
+
+    def take_bound(self, requested_us: int, depth: int) -> bytes:
+        """Those of a statement that was lost are not those of another one."""
+        if self.bound is None:
+            return b""
+        (*key, captured), self.bound = self.bound, None
+        return captured if key == [requested_us, depth] else b""
 
 
 class Decoder:
@@ -112,6 +125,7 @@ class Decoder:
             RecordKind.APPLICATION: self._application,
             RecordKind.EXIT: self._exit,
             RecordKind.STRANGER: self._stranger,
+            RecordKind.PARAMETERS: self._parameters,
         }
 
     def decode(self, records: list[bytes], offset_ns: int, now_ns: int) -> list[Event | Stranger]:
@@ -157,11 +171,13 @@ class Decoder:
         )
         tag = done.tag if done else ""
         status = tail[-1]
+        backend = self._backend(pid, session_us)
+        captured = backend.take_bound(requested_us, 0)
         group = (session_us, text_id or key, tag, before, status)
         groups = self._open.get(pid)
         if groups is None:
             groups = self._open[pid] = {}
-        rows = groups.get(group)
+        rows = None if captured else groups.get(group)
         if rows is not None:
             rows.append(one)
             return
@@ -173,12 +189,12 @@ class Decoder:
         else:
             text = record[EXECUTION.size : EXECUTION.size + text_bytes]
             self._learn(key, text, at_ns, urgent != 0)
-        rows = groups[group] = [one]
-        backend = self._backend(pid, session_us)
+        rows = [one]
+        if not captured:
+            groups[group] = rows
+        transaction = _transaction(before, status)
         events.append(
-            StatementsExecuted(
-                backend.key, text, tag, _transaction(before, status), rows, urgent != 0
-            )
+            StatementsExecuted(backend.key, text, tag, transaction, rows, urgent != 0, captured)
         )
 
     def _learn(self, key: bytes, text: bytes, at_ns: int, urgent: bool) -> None:
@@ -256,7 +272,14 @@ class Decoder:
             skeleton if held and skeleton != NO_KEY else b"",
             nested,
             urgent,
+            backend.take_bound(requested_us, depth),
         )
+
+    def _parameters(self, record: bytes) -> None:
+        _, pid, _, session_us, requested_us, count, depth = PARAMETERS.unpack_from(record)
+        end = PARAMETERS.size + min(count, PARAMETERS_MANY) * PARAMETER.size
+        captured = record[PARAMETERS.size - COUNT.size : end]
+        self._backend(pid, session_us).bound = requested_us, depth, captured
 
     def _failed(self, record: bytes) -> None:
         """The text belongs to the error in the response that follows."""
@@ -301,11 +324,11 @@ class Decoder:
         failed = backend.failed if failing else None
         backend.failed = LOST_TEXT
         if round != backend.round:
-            backend.round, backend.endings, backend.bound = round, 0, False
+            backend.round, backend.endings, backend.extended = round, 0, False
         backend.endings += reading.endings
-        backend.bound |= reading.bound
+        backend.extended |= reading.bound
         # What was complete and then fails could not be committed.
-        uncommitted = backend.bound and bool(reading.completions)
+        uncommitted = backend.extended and bool(reading.completions)
         backend.bytes_sent += sent
         if reading.error is None:
             failed = None

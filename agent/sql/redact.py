@@ -47,11 +47,13 @@ _ASSIGNS = frozenset({"TO", "ASCII_61"})
 
 _NAME = re.compile(r"[^\W\d][\w $.-]{0,62}\Z")
 """What a quoted identifier must look like to be shown."""
-_CREDENTIAL_START = re.compile(
-    r"\s*(set|reset|(create|alter)\s+(role|user|group|system|database|server|subscription"
-    r"|foreign|publication))\b",
+_CREDENTIALS = re.compile(
+    r"(^|;|\bas\s)\s*(set|reset)\b"
+    r"|\b(create|alter)\s+(role|user|group|system|database|server|subscription|foreign|publication)\b"
+    r"|\bidentified\b|\bpas+w",
     re.IGNORECASE,
 )
+"""In a text that does not parse, wherever it stands: behind PREPARE, EXPLAIN, another statement."""
 
 
 def is_name(text: str) -> bool:
@@ -78,7 +80,7 @@ class _TokenRedaction:
         self._aliases: dict[str, str] = {}
         self._start_statement()
         self._seen_string = False
-        self._bare = not parsed and _CREDENTIAL_START.match(_skip_comments(text, tokens))
+        self._bare = not parsed and _CREDENTIALS.search(_without_comments(text, tokens))
 
     def run(self) -> str:
         if not _covers(self._text, self._all):
@@ -197,11 +199,9 @@ def _covers(text: str, tokens: Sequence[Token]) -> bool:
     return not text[at:].strip()
 
 
-def _skip_comments(text: str, tokens: Sequence[Token]) -> str:
-    for token in tokens:
-        if token.name not in _COMMENTS and token.name != "ASCII_59":
-            return text[token.start :]
-    return ""
+def _without_comments(text: str, tokens: Sequence[Token]) -> str:
+    words = [text[t.start : t.end + 1] for t in tokens if t.name not in _COMMENTS]
+    return " ".join(words).lstrip(" ;")
 
 
 _UNSURE = re.compile(r"""['"`\u2018-\u201f\u00ab\u00bb\\\x00]|\$(?!\d)|/\*|--""")
@@ -244,7 +244,7 @@ def redact_unscanned(text: str) -> str:
         end = unsure.start()
         break
     kept = _DIGITS.sub(_hide_number, text[start:end])
-    if _CREDENTIAL_START.match(kept) or re.search(r"password", kept, re.IGNORECASE):
+    if _CREDENTIALS.search(kept):
         kept = _WORD.sub(_hide_unless_keyword, kept)
     kept = " ".join(kept.split())
     if end == whole and len(kept) <= MAX_REDACTED_CHARS:

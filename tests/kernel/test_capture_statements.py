@@ -6,6 +6,7 @@ import time
 import psycopg
 import pytest
 
+from agent.probes.layout import TEXT_HUGE
 from model.event import ApplicationNamed, Protocol, SessionEnded
 from tests.kernel.capture import completions, responses, starts
 
@@ -243,3 +244,17 @@ def test_the_empty_query_is_a_round_trip_without_a_statement(capture, client):
     events = capture.run(client, "")
     assert starts(events) == []
     assert responses(events)[-1].ready
+
+
+@pytest.mark.parametrize("megabytes", [5, 100])
+def test_the_length_of_a_long_text_is_exact(capture, client, loader, megabytes):
+    """bcc puts every loop in line, so there it is counted up to 33 MB."""
+    text = b"SELECT length('" + b"x" * (megabytes << 20) + b"')"
+    capture.forget()
+    client.pgconn.exec_(text)
+    (start,) = starts(capture.round_trips(client.info.backend_pid, 1))
+    assert start.text == text[: TEXT_HUGE - 1]
+    if loader.name == "libbpf" or megabytes < 32:
+        assert start.text_bytes == len(text)
+    else:
+        assert 32 << 20 < start.text_bytes < len(text)

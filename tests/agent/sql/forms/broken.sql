@@ -53,3 +53,12 @@ SELECT 1 # '@secret@'
 EXECUTE p('@secret@'
 \password @secret@'
 SELECT '@secret@' 'x'
+PREPARE q AS ALTER ROLE bob IDENTIFIED BY @secret@
+EXPLAIN ALTER USER bob IDENTIFIED BY @secret@
+ALTER/**/ROLE bob IDENTIFIED BY @secret@
+;; /* x */ ALTER /* y */ ROLE bob IDENTIFIED BY @secret@
+SELECT 1; ALTER ROLE bob PASWORD @secret@
+ALTR ROLE bob PASSWD @secret@
+ALTR USER bob IDENTIFIED BY @secret@
+SELECT 1; SET app.token @secret@
+PREPARE q AS SET app.token @secret@
