@@ -184,14 +184,14 @@ class Capture:
         guard: Guard | None,
         watchdog: WatchdogLink | None,
         allowances: Allowances | None = None,
-        shape_of: Callable[[StatementStarted], Shape | None] = lambda _: None,
+        known_shape: Callable[[bytes, int], Shape | None] | None = None,
         on_sessions: Callable[[list[SessionSeen]], None] = lambda seen: None,
     ) -> None:
-        """``allowances``: what need not be held again is told there; ``shape_of`` answers from
-        memory what a statement is that has just been judged. ``on_sessions`` must not wait: it is
+        """``allowances``: what need not be held again is told there; ``known_shape`` answers from
+        memory what a text is that has just been judged. ``on_sessions`` must not wait: it is
         called while backends may be held."""
         self._allowances = allowances
-        self._shape_of = shape_of
+        self._known_shape = known_shape
         self._on_sessions = on_sessions
         self._source = source
         self._inbox = inbox
@@ -271,10 +271,12 @@ class Capture:
 
     def _allow(self, event: StatementStarted, settled: Settled) -> None:
         """After the backend was let go: it need not wait for this."""
-        if self._allowances is None or settled.late or settled.reason:
+        if self._allowances is None or self._known_shape is None:
+            return
+        if settled.late or settled.reason:
             return
         if settled.decision.kind is DecisionKind.ALLOW and settled.outcome is None:
-            shape = self._shape_of(event)
+            shape = self._known_shape(event.text, event.text_bytes)
             if shape is not None:
                 self._allowances.allow(event, shape)
 

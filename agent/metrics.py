@@ -41,9 +41,12 @@ class AgentMetrics:
         Info("pgwarden_agent_build", "Version of the agent", registry=self.registry).info(
             {"version": version}
         )
-        self._statements = self._counter("statements", "Statements observed", "source")
+        # Read at the scrape: a counter of the library costs more than a statement may.
+        self._statements = dict.fromkeys((source.value for source in Source), 0)
+        self._parsed = dict.fromkeys((status.value for status in ParseStatus), 0)
+        self._totals("statements", "Statements observed", "source", self._statements)
+        self._totals("parse", "Texts handed to the parser", "status", self._parsed)
         self._lost = self._counter("events_lost", "Facts lost, exactly counted", "source", "reason")
-        self._parsed = self._counter("parse", "Texts handed to the parser", "status")
         self._restarts = self._counter("parser_restarts", "Deaths of the parser worker")
         self._verdicts = self._counter("guard_verdicts", "Verdicts", "action", "outcome")
         self._hold = Histogram(
@@ -58,13 +61,6 @@ class AgentMetrics:
         )
         self._capture = self._gauge("capture_up", "1: this source delivers", "source")
         self._restarts.inc(0)
-        # Looked up once: labels() costs more than counting, and these are counted for each text.
-        self._statements_by_source = {
-            source.value: self._statements.labels(source.value) for source in Source
-        }
-        self._parsed_by_status = {
-            status.value: self._parsed.labels(status.value) for status in ParseStatus
-        }
         for source_and_reason in _LOSSES:
             self._lost.labels(*source_and_reason)
         for outcome in Outcome:
@@ -73,15 +69,15 @@ class AgentMetrics:
         self._probe = Bounded(64)
 
     def statements(self, source: str, count: int = 1) -> None:
-        """``source`` is ebpf, pgaudit or both."""
-        self._statements_by_source[source].inc(count)
+        """``source`` is ebpf, pgaudit or both. Only for the recorder's thread."""
+        self._statements[source] += count
 
     def lost(self, source: str, reason: str, count: int) -> None:
         self._lost.labels(source, self._reason(reason)).inc(count)
 
     def parsed(self, status: str, count: int = 1) -> None:
-        """``status`` is a ParseStatus."""
-        self._parsed_by_status[status].inc(count)
+        """``status`` is a ParseStatus. Only for the recorder's thread."""
+        self._parsed[status] += count
 
     def parser_restarted(self) -> None:
         self._restarts.inc()
@@ -138,6 +134,16 @@ class AgentMetrics:
 
     def _watch(self, name: str, text: str, read: Number) -> None:
         family = Watched(f"pgwarden_agent_{name}", text, (), lambda: {(): float(read())})
+        self.registry.register(family)
+
+    def _totals(self, name: str, text: str, label: str, totals: dict[str, int]) -> None:
+        family = Watched(
+            f"pgwarden_agent_{name}",
+            text,
+            (label,),
+            lambda: {(value,): float(total) for value, total in totals.items()},
+            counter=True,
+        )
         self.registry.register(family)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:

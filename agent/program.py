@@ -72,7 +72,7 @@ class Agent:
         # Worker processes first: nothing may be started by fork once gRPC runs.
         cache = ShapeCache()
         self._parser = ParserClient(cache)
-        self._guard_parser = parser_of_guard(config.guard, cache)
+        self._guard_parser = guard_parser = parser_of_guard(config.guard, cache)
         self._watchdog = start_watchdog(config.guard, self._degraded)
         source = open_source(config.capture, self._degraded)
         if source is None and self._mode is Mode.ENFORCE:
@@ -100,7 +100,7 @@ class Agent:
                 self._guard,
                 self._watchdog,
                 allowances,
-                lambda event: cache.get(event.text),
+                guard_parser.known if guard_parser else None,
                 explaining.seen,
             )
             if source

@@ -87,6 +87,7 @@ class BulkRows:
         self._shapes: dict[_ShapeKey, int] = {}
         self._shape_messages: list[pb.Shape] = []
         self._next_shape: tuple[_ShapeKey, pb.Shape] | None = None
+        self._last_shape: tuple[Shape | None, _ShapeKey] = (None, ())
         self._digests: dict[str, int] = {"": 0}
         self._singles: list[tuple[int, ...]] = []
         self._runs: list[list[int]] = [[] for _ in _STATEMENT_COLUMNS]
@@ -104,7 +105,7 @@ class BulkRows:
         if names not in self._names:
             size += sum(string_bytes(escape_name(n)) for n in names if n not in self._strings)
         if shape is not None:
-            key = _shape_key(shape)
+            key = self._key_of(shape)
             if key not in self._shapes:
                 self._next_shape = key, shape_to_wire(shape)
                 size += self._next_shape[1].ByteSize() + 6
@@ -231,11 +232,17 @@ class BulkRows:
             self.bytes += string_bytes(escape_name(name))
         return index
 
+    def _key_of(self, shape: Shape) -> _ShapeKey:
+        """Asked twice for each statement, one after the other."""
+        if self._last_shape[0] is not shape:
+            self._last_shape = shape, _shape_key(shape)
+        return self._last_shape[1]
+
     def _intern_digest(self, digest: str) -> int:
         return self._digests.setdefault(digest, len(self._digests))
 
     def _intern_shape(self, shape: Shape) -> int:
-        key = _shape_key(shape)
+        key = self._key_of(shape)
         index = self._shapes.get(key)
         if index is None:
             index = self._shapes[key] = len(self._shapes)

@@ -24,9 +24,11 @@ class ParseStatus(StrEnum):
     """The parser died, ran out of time or memory."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Shape:
     """Everything that follows from a statement's text alone; no literal survives in it.
+
+    Without slots: where no text repeats, one is made from another for each of them.
 
     Relations are ``schema.name`` where the text says the schema, else ``name``. ``operation`` is
     the first verb in lower case (``select``, ``drop``, ``grant`` ...), ``verbs`` all of them, CTEs,

@@ -32,6 +32,7 @@ AI = IdentityKind.AI_AGENT
 
 Claim = tuple[Clue | None, str]
 """Who sends it, and its ``traceparent``."""
+NOBODY: Claim = (None, "")
 
 
 class Claims:
@@ -58,8 +59,10 @@ class Claims:
         return told
 
     def of(self, text: bytes) -> Claim:
+        if b"*/" not in text:
+            return NOBODY
         comment = comment_of(text)
-        return self._claim(comment) if comment else (None, "")
+        return self._claim(comment) if comment else NOBODY
 
     def _read(self, comment: bytes) -> Claim:
         tags = tags_of(comment)

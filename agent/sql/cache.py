@@ -28,8 +28,21 @@ class ShapeCache:
         self._failed: Generations[bytes, tuple[Shape, float]] = Generations(
             MAX_FAILED, max_bytes // 4, lambda text, failed: _weigh(text, failed[0])
         )
+        self._met: set[int] = set()
+        self._met_before: set[int] = set()
+        self._met_most = max_entries
         self.get = self._shapes.get
         self.put = self._shapes.put
+
+    def put_if_met(self, text: bytes, shape: Shape) -> None:
+        """What a template answers is kept when it comes again: most such texts never do."""
+        key = hash(text)
+        if key in self._met or key in self._met_before:
+            self._shapes.put(text, shape)
+            return
+        if len(self._met) >= self._met_most:
+            self._met, self._met_before = set(), self._met
+        self._met.add(key)
 
     def is_free(self, text: bytes) -> bool:
         """Whether texts that differ from this one in the values of literals all have its Shape."""

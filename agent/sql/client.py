@@ -152,7 +152,7 @@ class ParserClient:
         shape = self._cache.templates.shape(skeleton, text)
         if shape is not None:
             self.counters.templated += 1
-            self._cache.put(text, shape)
+            self._cache.put_if_met(text, shape)
         return shape
 
     def _learn(self, unseen: dict[bytes, Skeleton | None]) -> dict[bytes, Shape]:

@@ -10,11 +10,10 @@ from __future__ import annotations
 from dataclasses import fields
 from hashlib import sha256
 from operator import attrgetter
-from typing import Any
 
 from agent.sql.generations import Generations
 from agent.sql.skeleton import Skeleton, literals_in
-from model.statement import ParseStatus, Shape
+from model.statement import Shape
 
 MAX_SKELETONS = 4_000
 MAX_BYTES = 12 << 20
@@ -25,24 +24,20 @@ ENTRY_BYTES = 500
 
 Decisive = tuple[int, ...]
 """Indices of the literals that a Shape depends on, in order."""
-Template = tuple[Any, ...]
-"""The fields of a Shape after its digest, in order."""
 Key = tuple[Skeleton, Decisive, tuple[bytes, ...]]
 """The values are those at the places that decide: with others they would mean something else."""
 
-_SLOTS = tuple((Shape.__dict__[field.name].__set__, field.name) for field in fields(Shape))
-_SET_STATUS, _SET_DIGEST, *_SET_OTHERS = (set_slot for set_slot, _ in _SLOTS)
-_template = attrgetter(*(name for _, name in _SLOTS[2:]))
+_names = attrgetter(*(field.name for field in fields(Shape) if field.type == tuple[str, ...]))
 
 
 class Templates:
     """Bounded, and safe for many threads."""
 
     def __init__(self, max_skeletons: int = MAX_SKELETONS, max_bytes: int = MAX_BYTES) -> None:
-        self._by_skeleton: Generations[Skeleton, Template | Decisive] = Generations(
+        self._by_skeleton: Generations[Skeleton, Shape | Decisive] = Generations(
             max_skeletons, max_bytes // 2, _weigh
         )
-        self._by_values: Generations[Key, Template] = Generations(
+        self._by_values: Generations[Key, Shape] = Generations(
             max_skeletons, max_bytes // 2, _weigh_with_values
         )
 
@@ -51,7 +46,7 @@ class Templates:
         found = self._by_skeleton.get(skeleton)
         if found is None:
             return None
-        if type(found[0]) is int:
+        if isinstance(found, tuple):
             found = self._by_values.get((skeleton, found, _values(text, found)))
             if found is None:
                 return None
@@ -59,23 +54,22 @@ class Templates:
 
     def learn(self, skeleton: Skeleton, text: bytes, shape: Shape, decisive: Decisive) -> None:
         """``shape`` is the full parser's, and depends on no literal but the ``decisive`` ones."""
-        template: Template = _template(shape)
         known = self._by_skeleton.get(skeleton)
-        if known is not None and type(known[0]) is int:
+        if isinstance(known, tuple):
             # Other values led to other questions: all of them count from now on.
             decisive = tuple(sorted({*known, *decisive}))
         if not decisive:
-            self._by_skeleton.put(skeleton, template)
+            self._by_skeleton.put(skeleton, shape)
             return
         if known != decisive:
             self._by_skeleton.put(skeleton, decisive)
-        self._by_values.put((skeleton, decisive, _values(text, decisive)), template)
+        self._by_values.put((skeleton, decisive, _values(text, decisive)), shape)
 
     def is_free(self, skeleton: Skeleton) -> bool:
         """Whether all texts with this skeleton have one Shape, as far as is known: no value
         decides."""
         found = self._by_skeleton.get(skeleton)
-        return found is not None and type(found[0]) is not int
+        return isinstance(found, Shape)
 
     def __len__(self) -> int:
         return len(self._by_skeleton)
@@ -85,13 +79,12 @@ class Templates:
         return self._by_skeleton.size_bytes + self._by_values.size_bytes
 
 
-def _shape(text: bytes, template: Template) -> Shape:
-    """As ``Shape(...)``, whose own way to fill a frozen value costs twice this one."""
+def _shape(text: bytes, template: Shape) -> Shape:
+    """As ``replace(template, digest=...)``, which costs ten times as much."""
     shape = object.__new__(Shape)
-    _SET_STATUS(shape, ParseStatus.PARSED)
-    _SET_DIGEST(shape, sha256(text).hexdigest())
-    for set_slot, value in zip(_SET_OTHERS, template, strict=True):
-        set_slot(shape, value)
+    facts = shape.__dict__
+    facts.update(template.__dict__)
+    facts["digest"] = sha256(text).hexdigest()
     return shape
 
 
@@ -100,13 +93,13 @@ def _values(text: bytes, decisive: Decisive) -> tuple[bytes, ...]:
     return tuple(values[index] for index in decisive)
 
 
-def _weigh(skeleton: Skeleton, template: Template | Decisive) -> int:
+def _weigh(skeleton: Skeleton, template: Shape | Decisive) -> int:
     size = sum(map(len, filter(None, skeleton))) + SLOT_BYTES * len(skeleton)
-    redacted, names = template[0], template[3:-2]
-    if isinstance(redacted, int):
+    if isinstance(template, tuple):
         return size
-    return size + len(redacted) + NAME_BYTES * sum(map(len, names)) + ENTRY_BYTES
+    names = sum(map(len, _names(template)))
+    return size + len(template.redacted_text) + NAME_BYTES * names + ENTRY_BYTES
 
 
-def _weigh_with_values(key: Key, template: Template) -> int:
+def _weigh_with_values(key: Key, template: Shape) -> int:
     return _weigh(key[0], template) + sum(map(len, key[2]))

@@ -72,7 +72,7 @@ class Agent:
             self._guard,
             None,
             allowances,
-            lambda event: cache.get(event.text),
+            self._parser.known,
         )
         found = cluster_at(cluster.postmaster_pid)
         assert found is not None
