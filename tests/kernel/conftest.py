@@ -1,4 +1,5 @@
-"""Both loaders run every test here; bcc compiles for seconds, so a module shares its source."""
+"""The loader of most tests is libbpf. bcc loads the same source, but compiles it for seconds: the
+modules that say BOTH_LOADERS run with both, and share one source each."""
 
 import os
 from collections.abc import Iterator
@@ -24,7 +25,14 @@ def compiled_probes() -> None:
         build()
 
 
-@pytest.fixture(scope="module", params=["libbpf", "bcc"])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "loader" in metafunc.fixturenames:
+        both = getattr(metafunc.module, "BOTH_LOADERS", False)
+        names = ["libbpf", "bcc"] if both else ["libbpf"]
+        metafunc.parametrize("loader", names, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
 def loader(request, compiled_probes):
     return open_loader(request.param)
 

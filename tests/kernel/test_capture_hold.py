@@ -15,6 +15,7 @@ from tests.kernel.capture import Capture, singly, starts
 from tests.live.postgres import PostgresCluster
 
 pytestmark = [pytest.mark.kernel, pytest.mark.live]
+BOTH_LOADERS = True
 WINDOW_MS = 500
 
 

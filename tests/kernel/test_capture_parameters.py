@@ -20,6 +20,7 @@ from agent.sources.parameters import Bound, bound, count_of, shown
 from model.event import StatementsExecuted, StatementStarted
 from tests.conformance.servers import MAJORS, Server, fetch
 
+BOTH_LOADERS = True
 pytestmark = [
     pytest.mark.kernel,
     pytest.mark.live,

@@ -11,6 +11,7 @@ from model.event import ApplicationNamed, Protocol, SessionEnded
 from tests.kernel.capture import completions, responses, starts
 
 pytestmark = [pytest.mark.kernel, pytest.mark.live]
+BOTH_LOADERS = True
 
 
 @pytest.fixture
