@@ -12,7 +12,7 @@
 #define SESSIONS 8192
 #endif
 #ifndef URGENT_BYTES
-#define URGENT_BYTES (4 << 20)
+#define URGENT_BYTES (1 << 20)
 #endif
 #define CLUSTERS 256
 #define KNOWN_TEXTS 16384

@@ -45,7 +45,7 @@ from model.session import BackendKey
 
 SOURCE = "ebpf"
 RING_BYTES = 8 << 20
-URGENT_BYTES = 4 << 20
+URGENT_BYTES = 1 << 20
 """Room of its own for DDL, roles, and what is held."""
 SESSIONS = 8192
 """Concurrent client backends per binary; more are counted as lost (``table_full``)."""
