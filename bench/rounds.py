@@ -7,6 +7,7 @@ import datetime
 import os
 import platform
 import statistics
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,21 @@ def machine() -> dict[str, str | int]:
         "cpus": os.cpu_count() or 0,
         "kernel": platform.release(),
         "python": platform.python_version(),
+        "python_loop_ns": round(_loop_ns(), 1),
     }
+
+
+def _loop_ns() -> float:
+    """One turn of an empty loop, the best of some: how fast this machine is just now. Times of the
+    agent scale with it."""
+    turns = 1_000_000
+    best = float("inf")
+    for _ in range(5):
+        started = time.thread_time()
+        for _ in range(turns):
+            pass
+        best = min(best, time.thread_time() - started)
+    return best / turns * 1e9
 
 
 def write(path: Path | None, report: Mapping[str, Any]) -> None:
