@@ -17,7 +17,7 @@ class LiveSessions:
     def __init__(self, known: pl.DataFrame | None = None) -> None:
         self._lock = threading.Lock()
         frame = schema.empty("sessions") if known is None else known
-        self._live = frame.select(list(schema.SESSIONS.dtypes)).filter(pl.col("ended_at").is_null())
+        self._live = _living(frame.select(list(schema.SESSIONS.dtypes)))
 
     def observe(self, committed: Committed) -> None:
         """Called after each commit."""
@@ -26,7 +26,7 @@ class LiveSessions:
             return
         with self._lock:
             latest = pl.concat([self._live, new]).unique(_KEY, keep="last", maintain_order=True)
-            self._live = latest.filter(pl.col("ended_at").is_null())
+            self._live = _living(latest)
 
     def frame(self) -> pl.DataFrame:
         """Rows of view ``sessions``, oldest first."""
@@ -46,3 +46,11 @@ class LiveSessions:
         # A reused pid: only its newest process can be alive.
         matches = matches.sort("backend_started_at").unique(["agent", "cluster"], keep="last")
         return matches.with_columns(backend_started_at_us=started).to_dicts()
+
+
+def _living(rows: pl.DataFrame) -> pl.DataFrame:
+    """One row for each process. A reused pid belongs to the newest; and of a session of which the
+    log spoke first, the start was known to the second only, until the probe told the rest."""
+    alive = rows.filter(pl.col("ended_at").is_null())
+    newest = alive.sort("backend_started_at", maintain_order=True)
+    return newest.unique(["agent", "pid"], keep="last", maintain_order=True)
