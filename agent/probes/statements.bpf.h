@@ -289,12 +289,10 @@ INLINE void start_statement(struct config *config, __u64 base, struct session_st
 	if (!what->told)
 		session->text = 0;
 	if (!what->depth && what->text && what->requested_us && what->text == session->text &&
-	    what->requested_us == session->requested_us) {
+	    what->requested_us == session->requested_us)
 		what->text_state = TEXT_SAME;
-		what->kept = session->text_key.high != 0;
-	} else {
-		what->kept = keep_text(config, session, what->text);
-	}
+	/* Read again also then: what may pass without a hold is decided by the text itself. */
+	what->kept = keep_text(config, session, what->text);
 	consider(config, session, what);
 	if (what->urgent) {
 		session->urgent = 1;
