@@ -284,8 +284,6 @@ INLINE void start_statement(struct config *config, __u64 base, struct session_st
 	what->told = tell_pending(session);
 	what->kind = RECORD_STATEMENT;
 	what->depth = session->outer_stack && stack < session->outer_stack;
-	if (what->depth && config->nested)
-		return; /* the start of its query tells it */
 	if (!what->told)
 		session->text = 0;
 	if (!what->depth && what->text && what->requested_us && what->text == session->text &&
@@ -294,6 +292,10 @@ INLINE void start_statement(struct config *config, __u64 base, struct session_st
 	/* Read again also then: what may pass without a hold is decided by the text itself. */
 	what->kept = keep_text(config, session, what->text);
 	consider(config, session, what);
+	if (what->depth && config->nested && !what->hold) {
+		session->text = 0;
+		return; /* the start of its query tells it */
+	}
 	if (what->urgent) {
 		session->urgent = 1;
 		if (!session->announced)

@@ -49,10 +49,10 @@ rules:
 class Agent:
     """Capture and guard as the program wires them, without a recorder behind."""
 
-    def __init__(self, cluster: PostgresCluster, rules: RuleSet) -> None:
+    def __init__(self, cluster: PostgresCluster, rules: RuleSet, *, nested: bool = False) -> None:
         judge, cache = Judge(rules), ShapeCache()
         self._parser = ParserClient(cache)
-        self._source = EbpfSource()
+        self._source = EbpfSource(nested=nested)
         allowances = Allowances(self._source, interchangeable(cache, judge))
         directory = Directory(lambda session: session, allowances.know)
         guard_judge = GuardJudge(directory, self._parser, lambda: judge)
@@ -101,10 +101,10 @@ def cluster() -> Iterator[PostgresCluster]:
         yield running
 
 
-@pytest.fixture
-def agent(cluster, compiled_probes, tmp_path) -> Iterator[Agent]:
+@pytest.fixture(params=[False, True], ids=["plain", "nested"])
+def agent(request, cluster, compiled_probes, tmp_path) -> Iterator[Agent]:
     (tmp_path / "rules.yaml").write_text(RULES)
-    running = Agent(cluster, RuleSet.load([tmp_path / "rules.yaml"]))
+    running = Agent(cluster, RuleSet.load([tmp_path / "rules.yaml"]), nested=request.param)
     yield running
     running.close()
 
@@ -202,4 +202,12 @@ def test_what_execute_runs_is_asked_about_by_its_own_text(agent, client, cluster
     client.execute("DEALLOCATE purge")
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         client.execute("PREPARE purge AS DELETE FROM t")
+    assert cluster.psql("SELECT count(*) FROM t").stdout.strip() == "100"
+
+
+def test_what_was_prepared_by_the_protocol_is_held_when_execute_runs_it(agent, client, cluster):
+    client.pgconn.prepare(b"purge", b"DELETE FROM t")
+    for _ in range(3):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            client.execute("EXECUTE purge")
     assert cluster.psql("SELECT count(*) FROM t").stdout.strip() == "100"
