@@ -36,7 +36,7 @@ RUN /opt/pgwarden/bin/python -m pip install --no-cache-dir --disable-pip-version
 
 FROM debian:12-slim
 RUN apt-get update \
- && apt-get install -y --no-install-recommends libbpf1 libelf1 python3 \
+ && apt-get install -y --no-install-recommends libbpf1 libelf1 python3 tzdata \
  && rm -rf /var/lib/apt/lists/* \
  && useradd --system --uid 990 --user-group --no-create-home --shell /usr/sbin/nologin pgwarden \
  && install -d -o pgwarden -g pgwarden -m 0700 /var/lib/pgwarden \

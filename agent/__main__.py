@@ -23,12 +23,14 @@ from agent.identities import identities
 from agent.identity import IdentityError
 from agent.parameters import KeyFileError
 from agent.program import Agent, MetricsPortError
+from agent.rulebook import RuleService
 from agent.spool import SpoolError
 from config import AgentConfig
 from config.program import start_program
 from config.systemd import notify
 from model.verdict import Mode
-from rules import DEFAULT_PACKS, Judge, RuleError, RuleSet
+from rules import RuleError
+from rules.bundle import BundleError
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +40,6 @@ M_ARENA_MAX = -8
 SWITCH_SECONDS = 0.00005
 """A held backend waits for this interpreter: the default of 5 ms between threads is too long."""
 COLLECT_AFTER = (20_000, 20, 20)
-JUDGED_TEXTS = 5_000
 
 
 def run(config: AgentConfig) -> int:
@@ -47,19 +48,22 @@ def run(config: AgentConfig) -> int:
         sys.setswitchinterval(SWITCH_SECONDS)
     keep_heap_small()
     try:
-        rules = RuleSet.load(config.rules.packs or [DEFAULT_PACKS], config.rules.vars)
-        judge = Judge(rules, JUDGED_TEXTS)
+        rules = RuleService(config.rules, config.state_dir)
         who = identities(config)
         check_address(config.collector, config.tls)
-    except (RuleError, IdentityError, AddressError) as error:
+    except (RuleError, BundleError, IdentityError, AddressError) as error:
         log.error("configuration.bad", problem=str(error))
         return BAD_CONFIGURATION
+    except OSError as error:
+        log.error("agent.cannot_start", problem=str(error))
+        return BROKEN
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
+    signal.signal(signal.SIGHUP, lambda *_: rules.reload())
     try:
         config.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        agent = Agent(config, judge, who)
+        agent = Agent(config, rules, who)
     except (SpoolError, KeyFileError, OSError) as error:
         log.error("agent.cannot_start", problem=str(error))
         return BROKEN
@@ -67,7 +71,6 @@ def run(config: AgentConfig) -> int:
     try:
         agent.start()
         calm_collector()
-        notify(ready=True)
         good = agent.supervise(stop)
     except MetricsPortError as error:
         log.error("agent.cannot_start", problem=str(error))
@@ -91,4 +94,4 @@ def keep_heap_small() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(start_program("agent", lambda config: run(config.agent)))
+    sys.exit(start_program("agent", lambda config, _: run(config.agent)))

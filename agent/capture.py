@@ -8,19 +8,22 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol as Interface
 
 import structlog
 
 from agent.guard.allowances import Allowances
 from agent.guard.hold import DecisionKind, Guard, Settled
-from agent.guard.watchdog_link import WatchdogError, WatchdogLink
+from agent.guard.priority import prefer
+from agent.guard.watchdog_link import WatchdogLink
 from agent.judge import Directory
 from agent.pipeline import Held
+from agent.sql.fastpath import shape_of_call
 from model.event import (
     AuditLogged,
     Event,
     Lost,
+    Protocol,
     ResponseSent,
     SessionEnded,
     SessionSeen,
@@ -30,26 +33,35 @@ from model.event import (
 )
 from model.session import BackendKey
 from model.statement import Shape
+from model.verdict import Outcome
 
 log = structlog.get_logger(__name__)
 
 POLL_MS = 20
+BEAT_SECONDS = 0.01
+"""A sign of life that is younger than this will do for the next statement as well: to give one
+takes a part of the time that a backend waits."""
 HOUSEKEEPING_SECONDS = 0.5
+LAST_LOOK_SECONDS = 0.005
 QUEUE_WEIGHT = 20_000
 """What may wait for the recorder: 1 for an execution and 1 for each KiB of text, so about 20 MiB.
 What exceeds it is counted, the server never waits."""
 RESERVED = 1.25
 """Up to here the inbox takes what is urgent, and all that says who is connected."""
+UNWATCHED = "no watchdog can be started, or answers"
 PRESSED, RELIEVED = 0.5, 0.1
 """Fill of the inbox from which on the kernel counts what is repeated, until it is down again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Polled:
-    """What one look at a source brought. ``confirm`` is called once it is durable."""
+    """What one look at a source brought. ``confirm`` is called once it is durable. ``log_read``:
+    a server whose log has been read, as of when (Unix microseconds; 0: it is not read any more).
+    """
 
     events: list[Event | Held]
     confirm: Callable[[], None] | None = None
+    log_read: tuple[str, int] | None = None
 
 
 class Inbox:
@@ -75,9 +87,10 @@ class Inbox:
             kept = self._follow(events) if self._weight < self._limit * RESERVED else []
             if kept:
                 self._append(Polled(kept))
-        count = sum(map(_statements, events)) - sum(map(_statements, kept))
-        if count:
-            self.overflow.append(Lost(time.time_ns(), "agent", "queue_full", count))
+        for lost, which in (("queue_full", _is_ordinary), ("urgent_queue_full", _is_urgent)):
+            of_class = [sum(map(_statements, filter(which, each))) for each in (events, kept)]
+            if count := of_class[0] - of_class[1]:
+                self.overflow.append(Lost(time.time_ns(), "agent", lost, count))
 
     def _follow(self, events: list[Event | Held]) -> list[Event | Held]:
         """What of these is kept when there is little room: what is urgent, with its answers."""
@@ -88,7 +101,7 @@ class Inbox:
                     kept.append(event)
                     if event.ready:
                         self._urgent.discard(event.backend)
-            elif isinstance(event, Held) or (isinstance(event, StatementStarted) and event.urgent):
+            elif isinstance(event, Held | StatementStarted) and _is_urgent(event):
                 kept.append(event)
                 started = event.event if isinstance(event, Held) else event
                 self._urgent.add(started.backend)
@@ -105,7 +118,11 @@ class Inbox:
         return self._weight / self._limit
 
     def deliver(
-        self, events: list[Event | Held], confirm: Callable[[], None], stop: threading.Event
+        self,
+        events: list[Event | Held],
+        confirm: Callable[[], None] | None,
+        stop: threading.Event,
+        log_read: tuple[str, int] | None = None,
     ) -> None:
         """Waits for room: what this source has not handed over stays in the server's log."""
         with self._changed:
@@ -113,7 +130,12 @@ class Inbox:
                 if stop.is_set():
                     return
                 self._changed.wait(0.5)
-            self._append(Polled(events, confirm))
+            self._append(Polled(events, confirm, log_read))
+
+    def note(self, log_read: tuple[str, int]) -> None:
+        """Never waits."""
+        with self._changed:
+            self._append(Polled([], None, log_read))
 
     def take(self, timeout_seconds: float) -> Polled | None:
         with self._changed:
@@ -130,6 +152,7 @@ class Inbox:
 
     def _append(self, polled: Polled) -> None:
         weight = sum(map(_weight, polled.events)) + sum(map(_text_bytes, polled.events)) // 1024
+        weight = max(weight, 1)  # how far a log has been read waits here as well
         self._polls.append((polled, weight))
         self._weight += weight
 
@@ -142,6 +165,16 @@ def _is_everyday(event: Event | Held) -> bool:
     if isinstance(event, StatementsExecuted):
         return not event.urgent
     return isinstance(event, StatementStarted | StatementsCounted)
+
+
+def _is_urgent(event: Event | Held) -> bool:
+    if isinstance(event, StatementStarted | StatementsExecuted):
+        return event.urgent
+    return isinstance(event, Held)
+
+
+def _is_ordinary(event: Event | Held) -> bool:
+    return not _is_urgent(event)
 
 
 def _statements(event: Event | Held) -> int:
@@ -164,13 +197,15 @@ def _text_bytes(event: Event | Held) -> int:
     return len(event.text) + len(event.parameters) if isinstance(event, AuditLogged) else 0
 
 
-class ProbeSource(Protocol):
+class ProbeSource(Interface):
     def poll(self, timeout_ms: int) -> list[Event]: ...
     def losses(self) -> list[Lost]: ...
     def finish(self) -> list[Event]: ...
     def beat(self) -> None: ...
     def set_hold(self, hold: bool) -> None: ...
+    def pause(self, paused: bool) -> None: ...
     def press(self, pressed: bool) -> None: ...
+    def forget(self, backend: BackendKey) -> None: ...
 
 
 class Capture:
@@ -186,10 +221,18 @@ class Capture:
         allowances: Allowances | None = None,
         known_shape: Callable[[bytes, int], Shape | None] | None = None,
         on_sessions: Callable[[list[SessionSeen]], None] = lambda seen: None,
+        on_turn: Callable[[], None] = lambda: None,
+        on_passed: Callable[[BackendKey, bytes], None] = lambda backend, text: None,
+        on_events: Callable[[list[Event]], None] = lambda events: None,
     ) -> None:
         """``allowances``: what need not be held again is told there; ``known_shape`` answers from
         memory what a text is that has just been judged. ``on_sessions`` must not wait: it is
-        called while backends may be held."""
+        called while backends may be held. ``on_turn`` is called between two looks at the source.
+        ``on_passed`` hears of each statement that nobody refused, and must not wait either;
+        ``on_events`` of everything, as it comes."""
+        self._on_events = on_events
+        self._on_turn = on_turn
+        self._on_passed = on_passed
         self._allowances = allowances
         self._known_shape = known_shape
         self._on_sessions = on_sessions
@@ -198,6 +241,9 @@ class Capture:
         self._directory = directory
         self._guard = guard
         self._watchdog = watchdog
+        self._beat_at = 0.0
+        self._begun: dict[BackendKey, tuple[object, ...]] = {}
+        """What is being judged for long, and as of when."""
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="capture", daemon=True)
         self._tasks: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -213,25 +259,40 @@ class Capture:
         self._thread.join(5)
 
     @property
+    def guarded(self) -> bool:
+        """Whether what is held is judged, and watchdogs look after it."""
+        return self._guard is not None and self._watchdog is not None
+
+    @property
     def alive(self) -> bool:
         return self._thread.is_alive()
 
     def run_soon(self, task: Callable[[], None]) -> None:
-        """Source and watchdog belong to this thread; others hand it what to do with them."""
+        """The source belongs to this thread; others hand it what to do with it."""
         self._tasks.put(task)
+
+    def end(self, sessions: list[BackendKey]) -> None:
+        """They have ended without a record. For ``run_soon``."""
+        for backend in sessions:
+            self._source.forget(backend)
+        self._take([SessionEnded(time.time_ns(), backend) for backend in sessions])
 
     def _run(self) -> None:
         housekeeping_at = 0.0
         if self._guard is not None:
+            prefer(threading.get_native_id())
             self._source.beat()
             self._source.set_hold(True)
         try:
             while not self._stop.is_set():
                 if self._guard is not None:
-                    self._source.beat()
+                    self.mind_watchdogs()
+                    self._beat()
                 while not self._tasks.empty():
                     self._tasks.get()()
-                self._take(self._source.poll(POLL_MS))
+                self._on_turn()
+                self._take(self._source.poll(self._patience_ms()))
+                self._finish()
                 if time.monotonic() >= housekeeping_at:
                     housekeeping_at = time.monotonic() + HOUSEKEEPING_SECONDS
                     self._keep_house()
@@ -239,22 +300,61 @@ class Capture:
             # From here on nothing new is held; what was held before is let go by a last look.
             self._source.set_hold(False)
             self._take(self._source.finish())
+            while self._guard is not None and self._guard.oldest_ns:
+                self._finish()
+                time.sleep(LAST_LOOK_SECONDS)
+
+    def _beat(self) -> None:
+        """For the kernel, which holds, and for those who release what we do not."""
+        self._source.beat()
+        if self._watchdog is not None:
+            self._watchdog.beat(self._guard.oldest_ns if self._guard is not None else 0)
+        self._beat_at = time.monotonic()
+
+    def _patience_ms(self) -> int:
+        if self._guard is None:
+            return POLL_MS
+        return int(min(POLL_MS, self._guard.patience_seconds * 1000))
+
+    def _finish(self) -> None:
+        if finished := self._finished():
+            self._inbox.offer(finished)
+
+    def _beat_for(self, event: StatementStarted) -> None:
+        """Before it is judged: the kernel hears that we live, watchdogs how far we are behind."""
+        if time.monotonic() - self._beat_at > BEAT_SECONDS:
+            self._source.beat()
+            self._beat_at = time.monotonic()
+        if self._watchdog is not None:
+            age_ns = time.time_ns() - event.at_ns
+            self._watchdog.beat(max(age_ns, self._guard.oldest_ns if self._guard else 0))
 
     def _take(self, events: list[Event]) -> None:
         if not events:
             return
+        self._on_events(events)
         out: list[Event | Held] = []
         for event in events:
             if isinstance(event, StatementStarted):
                 if event.held and self._guard is not None:
-                    settled = self._guard.settle(event)
-                    self._allow(event, settled)
-                    out.append(Held(event, settled))
+                    self._beat_for(event)
+                    out += self._finished(event.backend)
+                    settled = self._guard.begin(event)
+                    if settled is None:
+                        self._begun[event.backend] = self._as_of(event.backend)
+                    else:
+                        self._allow(event, settled)
+                        out.append(self._settled(event, settled))
                     continue
+                self._on_passed(event.backend, event.text)
+            elif isinstance(event, StatementsExecuted | StatementsCounted):
+                self._on_passed(event.backend, event.text)
             elif isinstance(event, Lost):
                 self._inbox.overflow.append(event)
                 continue
             elif not isinstance(event, ResponseSent | StatementsExecuted):
+                if isinstance(event, SessionEnded) and self._guard is not None:
+                    out += self._finished(event.backend)
                 self._directory.observe(event)
                 if isinstance(event, SessionEnded) and self._guard is not None:
                     self._guard.forget(event.backend)
@@ -269,29 +369,62 @@ class Capture:
         if fill >= PRESSED or fill <= RELIEVED:
             self._source.press(fill >= PRESSED)
 
+    def _settled(self, event: StatementStarted, settled: Settled) -> Held:
+        if settled.outcome in (None, Outcome.TOO_LATE, Outcome.FAILED):
+            self._on_passed(event.backend, event.text)
+        return Held(event, settled)
+
+    def _finished(self, gone_on: BackendKey | None = None) -> list[Event | Held]:
+        """What took longer. Its backend has stood still, so none of its events came in between,
+        unless somebody else let it go: then it is settled before its next hold."""
+        out: list[Event | Held] = []
+        for event, settled in self._guard.finished(gone_on) if self._guard is not None else ():
+            if self._begun.pop(event.backend, None) == self._as_of(event.backend):
+                self._allow(event, settled)
+            out.append(self._settled(event, settled))
+        return out
+
+    def _as_of(self, backend: BackendKey) -> tuple[object, ...]:
+        return self._allowances.as_of(backend) if self._allowances is not None else ()
+
     def _allow(self, event: StatementStarted, settled: Settled) -> None:
         """After the backend was let go: it need not wait for this."""
         if self._allowances is None or self._known_shape is None:
             return
-        if settled.late or settled.reason:
+        if settled.late or settled.reason or not settled.decision.lasting:
             return
         if settled.decision.kind is DecisionKind.ALLOW and settled.outcome is None:
-            shape = self._known_shape(event.text, event.text_bytes)
+            if event.protocol is Protocol.FASTPATH:
+                shape: Shape | None = shape_of_call(event.text)
+            else:
+                shape = self._known_shape(event.text, event.text_bytes)
             if shape is not None:
                 self._allowances.allow(event, shape)
 
-    def _keep_house(self) -> None:
-        self._inbox.overflow.extend(self._source.losses())
+    def mind_watchdogs(self) -> None:
+        """Nothing is held that nobody would release, and what can be released is held again. On
+        this thread: for ``run_soon``."""
         if self._watchdog is None:
             return
-        try:
-            released = self._watchdog.check()
-        except WatchdogError as error:
-            log.error("guard.off", reason=str(error))
-            self.problem = f"nothing is held: {error}"
-            self._source.set_hold(False)
-            self._watchdog = None
+        if not self._watchdog.answers:
+            self._hear_watchdogs()  # those that died are replaced now
+        answers = self._watchdog.answers
+        if answers is not bool(self.problem):
             return
-        for release in released:
+        self.problem = "" if answers else f"nothing is held: {UNWATCHED}"
+        self._source.pause(bool(self.problem))
+        if self.problem:
+            log.error("guard.off", reason=UNWATCHED)
+        else:
+            log.info("guard.on_again")
+
+    def _keep_house(self) -> None:
+        self._inbox.overflow.extend(self._source.losses())
+        self._hear_watchdogs()
+
+    def _hear_watchdogs(self) -> None:
+        if self._watchdog is None:
+            return
+        for release in self._watchdog.check():
             self.released_by_watchdog += 1
             log.warning("guard.released_late", pid=release.pid, held_ms=release.held_ms)

@@ -5,6 +5,8 @@ import os
 from typing import Protocol
 
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")  # workers are started by exec, never forked
+# TLS 1.3 only, as the collector: see docs/tls.md.
+os.environ.setdefault("GRPC_SSL_CIPHER_SUITES", "ECDHE-PSK-AES128-CBC-SHA")
 
 import grpc
 
@@ -15,6 +17,7 @@ StatusCode = grpc.StatusCode
 KEEPALIVE_TIME_MS = 10_000
 KEEPALIVE_TIMEOUT_MS = 5_000
 """A half-open connection is noticed after at most the sum of both."""
+CONNECT_TIMEOUT_MS = 20_000
 
 _OPTIONS = (
     ("grpc.keepalive_time_ms", KEEPALIVE_TIME_MS),
@@ -23,7 +26,8 @@ _OPTIONS = (
     ("grpc.http2.max_pings_without_data", 0),
     # Reconnecting is the uplink's work: gRPC's own backoff grows to two minutes.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    # In truth how long one attempt may take: a TLS handshake over a slow network needs seconds.
+    ("grpc.min_reconnect_backoff_ms", CONNECT_TIMEOUT_MS),
     ("grpc.max_reconnect_backoff_ms", 2_000),
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_http_proxy", 0),

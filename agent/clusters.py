@@ -12,26 +12,32 @@ import psycopg
 import structlog
 from psycopg.conninfo import make_conninfo
 
+from agent.attaching import Attaching, Refusals
+from agent.canaries import Canaries
+from agent.canary import Minded
 from agent.capture import Capture, Inbox
+from agent.catalog.file_news import FileNews
+from agent.catalog.host_files import HostFiles
+from agent.catalog.moments import Moments
+from agent.catalog.snapshot import take_snapshot
+from agent.catalog.touched import SETTINGS, Touched
+from agent.catalog.watched import watched_in
 from agent.catalog.watcher import SnapshotWatcher
-from agent.discovery import Cluster, discover, hidden_servers
+from agent.discovery import Cluster, backend_here, discover, hidden_servers
 from agent.guard.server import Server, UnknownServerError
 from agent.guard.stale import release_stale
 from agent.guard.watchdog_link import WatchdogError, WatchdogLink
+from agent.log_follower import LogFollower
 from agent.sources.ebpf import EbpfSource
-from agent.sources.pgaudit import Location, LogFormat, PgauditSource, locate
 from config.schema import AgentConfig, ClusterAccess
 from model.catalog import CatalogKind, Snapshot
 
 log = structlog.get_logger(__name__)
 
-AUDIT_POLL_SECONDS = 0.5
 CONNECT_SECONDS = 5
-PATIENCE = 3
-"""Looks for a server's log, one and two seconds apart, before its statements wait no longer for
-pgaudit's records: it may just be starting."""
 SUPERUSER = "superuser=true"
 ATTACH_SECONDS = 10.0
+CATALOG_AGAIN_SECONDS = 10.0
 DEFAULT_SOCKET_FOLDER = "/tmp"
 """PostgreSQL's own, where the server names none."""
 APPLICATION_NAME = "pgwarden"
@@ -46,15 +52,14 @@ class Watched:
     cluster: Cluster
     server: Server | None
     stop: threading.Event = field(default_factory=threading.Event)
-    audit: PgauditSource | None = None
+    log: LogFollower | None = None
     catalog: SnapshotWatcher | None = None
+    files: FileNews | None = None
     attached: threading.Event = field(default_factory=threading.Event)
     """The probes were tried; ``problems`` says where they failed."""
-    log_not_found: int = 0
-    """How often its log was looked for in vain."""
     superusers: frozenset[str] | None = None
     problems: dict[str, str] = field(default_factory=dict)
-    """By part (probes, pgaudit, catalog): one sentence on what is missing."""
+    """By part (probes, guard, catalog): one sentence on what is missing."""
 
 
 class Clusters:
@@ -67,28 +72,34 @@ class Clusters:
         on_snapshot: Callable[[Snapshot], None],
         source: EbpfSource | None,
         watchdog: WatchdogLink | None,
+        secret_key: bytes = b"",
+        minded: Minded | None = None,
     ) -> None:
+        """``minded`` is told which sessions are canaries of the probes."""
         self._config = config
         self._inbox = inbox
         self._on_snapshot = on_snapshot
         self._source = source
         self._watchdog = watchdog
+        self._secret_key = secret_key
         self._watched: dict[tuple[int, int], Watched] = {}
         self._hidden = 0
+        self._attaching = Attaching()
+        self.canaries = Canaries(config.capture, source, minded or Minded(), self.connect)
         self.scanned = False
 
     def rescan(self, capture: Capture | None) -> None:
         found = {_key(cluster): cluster for cluster in self.wanted(discover())}
         for key in [key for key in self._watched if key not in found]:
-            self._leave(self._watched.pop(key), capture)
+            self._leave(self._watched.pop(key))
         new = [self._meet(cluster) for key, cluster in found.items() if key not in self._watched]
         for watched in new:
             self._watched[_key(watched.cluster)] = watched
         if capture is not None and self._source is not None:
             wanted = [watched.cluster for watched in self._watched.values()]
-            source = self._source
-            capture.run_soon(lambda: self._attach(wanted, new))
-            capture.run_soon(lambda: source.tell_singly(self.audited))
+            if not self._watch(new):
+                capture.run_soon(capture.mind_watchdogs)
+            self._attaching.attach(self._source, wanted, partial(self._hand_over, capture))
         for watched in new:
             self._start(watched)
         self._hidden = hidden_servers()
@@ -114,14 +125,22 @@ class Clusters:
             return False
         for watched in list(self._watched.values()):
             if watched.cluster.name == cluster:
-                return watched.audit is not None or watched.log_not_found < PATIENCE
+                return watched.log is None or watched.log.may_come
         return True
 
-    def poke(self) -> None:
+    def poke(self, touched: Touched) -> None:
         """A statement may have changed a catalog: look now."""
         for watched in list(self._watched.values()):
-            if watched.catalog is not None:
-                watched.catalog.poke()
+            if watched.catalog is not None and watched.cluster.name == touched.cluster:
+                watched.catalog.poke(touched.kinds, touched.database, touched.watched)
+
+    def resend(self, cluster: str, database: str) -> bool:
+        """The collector misses a snapshot; False where nobody takes some of this cluster."""
+        found = [each.catalog for each in self.all() if each.cluster.name == cluster]
+        for catalog in found:
+            if catalog is not None:
+                catalog.resend(database)
+        return any(catalog is not None for catalog in found)
 
     def is_attached(self, watched: Watched) -> bool:
         """True as well where there are no probes to attach."""
@@ -132,7 +151,11 @@ class Clusters:
         for watched in self.all():
             name = watched.cluster.name
             problems += [f"{name}: {sentence}" for sentence in watched.problems.values()]
+            if watched.log is not None and watched.log.problem:
+                problems.append(f"{name}: {watched.log.problem}")
             problems += watched.catalog.problems if watched.catalog is not None else ()
+            if watched.files is not None and watched.files.problem:
+                problems.append(f"{name}: {watched.files.problem}")
         return problems
 
     def unseen(self) -> list[str]:
@@ -143,6 +166,17 @@ class Clusters:
             return [f"{self._hidden} {HIDDEN}"]
         return [NOTHING_FOUND] if self.scanned and not self._watched else []
 
+    def unheld(self) -> list[str]:
+        """Clusters whose statements are not held, and why, where they are to be."""
+        out = []
+        for watched in self.all():
+            reason = watched.problems.get("guard") or watched.problems.get("probes")
+            if reason:
+                out.append(f"{watched.cluster.name}: {reason}")
+            elif self._source is not None and not self._source.knows(watched.cluster):
+                out.append(f"{watched.cluster.name}: its backends have not been told from others")
+        return out
+
     def taken_at_seconds(self) -> dict[str, float]:
         """Unix time of the last catalog snapshot by cluster."""
         return {
@@ -151,17 +185,17 @@ class Clusters:
             if watched.catalog is not None and watched.catalog.taken_at_seconds
         }
 
-    def stop_catalogs(self) -> None:
-        """No more queries of our own: the probes are about to go."""
+    def stop_queries(self) -> None:
+        """No more of our own: the probes are about to go."""
+        self.canaries.stop_all()
         for watched in self.all():
-            if watched.catalog is not None:
-                watched.catalog.stop()
+            _stop_catalog(watched)
 
     def close(self) -> None:
+        self.canaries.stop_all()
         for watched in self._watched.values():
             watched.stop.set()
-            if watched.catalog is not None:
-                watched.catalog.stop()
+            _stop_catalog(watched)
 
     def wanted(self, found: Iterable[Cluster]) -> Iterable[Cluster]:
         for cluster in found:
@@ -192,17 +226,30 @@ class Clusters:
             log.warning("guard.stale_hold_released", pid=pid, cluster=cluster.name)
         return watched
 
-    def _attach(self, wanted: list[Cluster], new: list[Watched]) -> None:
-        """On the capture thread. The watchdog first: nothing is held that it does not know."""
+    def _watch(self, new: list[Watched]) -> bool:
+        """Before the probes: nothing is held that no watchdog knows. It may take ten seconds."""
+        servers = [watched.server for watched in new if watched.server is not None]
+        if not servers or self._watchdog is None:
+            return True
+        try:
+            self._watchdog.watch(*servers)
+        except WatchdogError as error:
+            names = ", ".join(watched.cluster.name for watched in new)
+            log.error("guard.unwatched", clusters=names, reason=str(error))
+            return False
+        return True
+
+    def _hand_over(self, capture: Capture, wanted: list[Cluster], refused: Refusals) -> None:
+        """What has been prepared, to the thread that it is for."""
+        source = self._source
+        assert source is not None
+        capture.run_soon(lambda: self._attach(wanted, refused))
+        capture.run_soon(lambda: source.tell_singly(self.audited))
+
+    def _attach(self, wanted: list[Cluster], refused: Refusals) -> None:
+        """On the capture thread."""
         assert self._source is not None
-        for watched in new:
-            if watched.server is not None and self._watchdog is not None:
-                try:
-                    self._watchdog.watch(watched.server)
-                except WatchdogError as error:
-                    self._source.set_hold(False)
-                    watched.problems["guard"] = f"nothing is held: {error}"
-        refusals = self._source.rescan(wanted)
+        refusals = refused | self._source.rescan([one for one in wanted if one not in refused])
         for watched in self.all():
             if watched.cluster not in wanted:
                 continue
@@ -214,29 +261,55 @@ class Clusters:
                 if watched.problems.get("probes") != sentence:
                     log.error("probes.refused", cluster=watched.cluster.name, reason=str(refusal))
                 watched.problems["probes"] = sentence
+        for watched in self.all():
+            if watched.cluster not in wanted:
+                continue
+            if not watched.attached.is_set() and watched.cluster not in refusals:
+                name, build = watched.cluster.name, self._source.build_of(watched.cluster)
+                log.info(
+                    "probes.attached", cluster=name, functions=self._source.probes, build=build
+                )
             watched.attached.set()
 
-    def _leave(self, watched: Watched, capture: Capture | None) -> None:
+    def _leave(self, watched: Watched) -> None:
         log.info("cluster.gone", cluster=watched.cluster.name)
         watched.stop.set()
-        if watched.catalog is not None:
-            watched.catalog.stop()
-        server, watchdog = watched.server, self._watchdog
-        if capture is not None and watchdog is not None and server is not None:
-            capture.run_soon(lambda: watchdog.forget(server))
+        self.canaries.stop(watched.cluster)
+        _stop_catalog(watched)
+        if self._watchdog is not None and watched.server is not None:
+            self._watchdog.forget(watched.server)
 
     def _start(self, watched: Watched) -> None:
+        self.canaries.start(watched.cluster, watched.attached, lambda: "probes" in watched.problems)
         if self._config.capture.pgaudit:
+            watched.log = LogFollower(
+                watched.cluster,
+                self.connect,
+                self._state_file(watched.cluster, "log-position"),
+                self._inbox,
+                watched.stop,
+            )
             name = f"audit-{watched.cluster.name}"
             threading.Thread(
                 target=self._follow_log, args=(watched,), name=name, daemon=True
             ).start()
         if self._config.catalog.enabled:
+            files = HostFiles.of(watched.cluster)
+            watched.files = FileNews(files, lambda: _poke_settings(watched))
             watched.catalog = SnapshotWatcher(
                 lambda database: self.connect(watched.cluster, database),
                 watched.cluster.name,
                 lambda snapshot: self._take_snapshot(watched, snapshot),
                 self._config.catalog.interval_seconds,
+                watched=watched_in(self._config.catalog),
+                moments=Moments(self._state_file(watched.cluster, "catalog-moments")),
+                at_home=watched.files.follow,
+                take=partial(
+                    take_snapshot,
+                    files=files,
+                    function_bodies=self._config.catalog.function_bodies == "text",
+                    secret_key=self._secret_key,
+                ),
             )
             name = f"catalog-{watched.cluster.name}"
             threading.Thread(
@@ -247,22 +320,27 @@ class Clusters:
         # After the probes: our own queries are statements too, and both sources should see them.
         if self._source is not None:
             watched.attached.wait(ATTACH_SECONDS)
-        if watched.catalog is not None:
-            watched.catalog.run()
+        while watched.catalog is not None and not watched.stop.is_set():
+            try:
+                watched.catalog.run()
+                return
+            except Exception as error:  # noqa: BLE001 - supervised: named, and begun again
+                name = type(error).__name__
+                log.error("catalog.failed", cluster=watched.cluster.name, error=name)
+                watched.problems["catalog"] = f"reading its catalog failed ({name}) and began again"
+                watched.stop.wait(CATALOG_AGAIN_SECONDS)
 
     def _take_snapshot(self, watched: Watched, snapshot: Snapshot) -> None:
+        watched.problems.pop("catalog", None)
         if CatalogKind.ROLE in snapshot.kinds:
-            watched.superusers = frozenset(
-                item.name
-                for item in snapshot.items
-                if item.kind is CatalogKind.ROLE and SUPERUSER in item.value.split()
-            )
+            watched.superusers = superusers_after(watched.superusers, snapshot)
         self._on_snapshot(snapshot)
 
     def connect(
-        self, cluster: Cluster, database: str = ""
+        self, cluster: Cluster, database: str = "", **more: str
     ) -> psycopg.Connection[tuple[object, ...]]:
-        """As configured, else over the unix socket as ``catalog.user``. Raises psycopg.Error."""
+        """As configured, else over the unix socket as ``catalog.user``. ``more``: words of a
+        connection string. Raises psycopg.Error."""
         access = self.access(cluster)
         words = {"application_name": APPLICATION_NAME, "connect_timeout": str(CONNECT_SECONDS)}
         base = ""
@@ -276,78 +354,60 @@ class Clusters:
             words["dbname"] = self._config.catalog.database
         if database:
             words["dbname"] = database
-        return psycopg.connect(conninfo(base, words), autocommit=True)
+        return psycopg.connect(conninfo(base, words | more), autocommit=True)
 
-    def connect_to(self, name: str) -> psycopg.Connection[tuple[object, ...]]:
+    def version_of(self, name: str) -> int:
+        """Major version by the cluster's name; 0 for one that is not watched."""
+        for watched in self.all():
+            if watched.cluster.name == name:
+                return watched.cluster.version
+        return 0
+
+    def backend_here(self, name: str, pid: int) -> int:
+        """The pid on this host of a backend that the server of this name calls ``pid``."""
+        for watched in self.all():
+            if watched.cluster.name == name:
+                return backend_here(watched.cluster, pid)
+        return pid
+
+    def connect_to(self, name: str, database: str = "") -> psycopg.Connection[tuple[object, ...]]:
         """By the cluster's name. Raises psycopg.Error."""
         for watched in self.all():
             if watched.cluster.name == name:
-                return self.connect(watched.cluster)
+                return self.connect(watched.cluster, database)
         raise psycopg.OperationalError(f"{name} is not watched any more")
 
     def _follow_log(self, watched: Watched) -> None:
         if self._source is not None:
             watched.attached.wait(ATTACH_SECONDS)
-        source = self._audit_source(watched)
-        if source is None:
-            return
-        watched.audit = source
-        try:
-            while not watched.stop.is_set():
-                events = source.poll(AUDIT_POLL_SECONDS)
-                self._inbox.overflow.extend(source.losses())
-                if events:
-                    confirm = partial(source.confirm, source.position())
-                    self._inbox.deliver(list(events), confirm, watched.stop)
-                if source.problem:
-                    watched.problems["pgaudit"] = source.problem
-                else:
-                    watched.problems.pop("pgaudit", None)
-        finally:
-            source.close()
+        if watched.log is not None:
+            watched.log.run()
 
-    def _audit_source(self, watched: Watched) -> PgauditSource | None:
-        """Asks the server where its log is, again and again until it tells or has gone."""
-        wait_seconds = 1.0
-        watched.log_not_found = 0
-        while not watched.stop.is_set():
-            location = self._locate(watched)
-            if location is not None:
-                watched.problems.pop("pgaudit", None)
-                return PgauditSource(
-                    watched.cluster.name,
-                    location.directory,
-                    location.pattern,
-                    LogFormat(location.format),
-                    self._state_file(watched.cluster),
-                    location.prefix,
-                    location.zone,
-                )
-            watched.log_not_found += 1
-            watched.stop.wait(wait_seconds)
-            wait_seconds = min(60.0, wait_seconds * 2)
-        return None
-
-    def _locate(self, watched: Watched) -> Location | None:
-        cluster = watched.cluster
-        try:
-            with self.connect(cluster) as connection:
-                root = Path(f"/proc/{cluster.postmaster_pid}/root")
-                location = locate(connection, root, cluster.postmaster_pid)
-        except psycopg.Error as error:
-            first = str(error).strip().splitlines()[0] if str(error).strip() else "no answer"
-            watched.problems["pgaudit"] = f"its log cannot be found without a login: {first}"
-            return None
-        if location.usable:
-            return location
-        watched.problems["pgaudit"] = "; ".join(
-            f"{problem.what} {problem.remedy}" for problem in location.problems
-        )
-        return None
-
-    def _state_file(self, cluster: Cluster) -> Path:
+    def _state_file(self, cluster: Cluster, of: str) -> Path:
         safe = "".join(c if c.isalnum() or c in "-." else "_" for c in cluster.name)
-        return self._config.state_dir / f"log-position-{safe}.json"
+        return self._config.state_dir / f"{of}-{safe}.json"
+
+
+def _stop_catalog(watched: Watched) -> None:
+    if watched.catalog is not None:
+        watched.catalog.stop()
+    if watched.files is not None:
+        watched.files.close()
+
+
+def _poke_settings(watched: Watched) -> None:
+    if watched.catalog is not None:
+        watched.catalog.poke(SETTINGS)
+
+
+def superusers_after(before: frozenset[str] | None, snapshot: Snapshot) -> frozenset[str]:
+    """``snapshot`` holds roles: all of them, or those that are new, another or gone."""
+    roles = [item for item in snapshot.items if item.kind is CatalogKind.ROLE]
+    now = frozenset(item.name for item in roles if SUPERUSER in item.value.split())
+    if not snapshot.base_at_us or before is None:
+        return now
+    gone = frozenset(key.name for key in snapshot.removed if key.kind is CatalogKind.ROLE)
+    return before - gone - frozenset(item.name for item in roles) | now
 
 
 def conninfo(base: str, words: dict[str, str]) -> str:

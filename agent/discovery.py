@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,6 +91,15 @@ def parent_of(pid: int, proc: Path = PROC) -> int:
         return 0
 
 
+def start_ticks(pid: int, proc: Path = PROC) -> int:
+    """When the process began, as the kernel counts; 0 when it is gone. With the pid it names the
+    process for good."""
+    try:
+        return _stat_field(proc / str(pid), START_TICKS_FIELD)
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
 def backends_of(cluster: Cluster, proc: Path = PROC) -> list[int]:
     """All children of the postmaster: client backends and auxiliary processes."""
     pids = (int(entry.name) for entry in proc.iterdir() if entry.name.isdigit())
@@ -130,6 +140,21 @@ def _innermost_pid(process: Path) -> int:
         if line.startswith("NSpid:"):
             return int(line.split()[-1])
     return int(process.name)
+
+
+def backend_here(cluster: Cluster, pid: int, proc: Path = PROC) -> int:
+    """The pid on this host of the backend that its server calls ``pid``: another one where the
+    server runs in a pid namespace of its own."""
+    try:
+        if _innermost_pid(proc / str(cluster.postmaster_pid)) == cluster.postmaster_pid:
+            return pid
+    except OSError:
+        return pid
+    for here in backends_of(cluster, proc):
+        with suppress(OSError):
+            if _innermost_pid(proc / str(here)) == pid:
+                return here
+    return pid
 
 
 def _name(process: Path, port: int) -> str:

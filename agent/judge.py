@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from agent.guard.hold import ALLOW, Decision, DecisionKind
 from agent.identity import Claims
+from agent.planned import NotKnownError, Planned, Touched, goes_beyond, is_resolved, overlaid
 from agent.sessions.known import explained
+from agent.sql.reader import Parser, read, read_soon, recall
 from model.event import (
     ApplicationNamed,
     Event,
@@ -21,13 +24,34 @@ from model.session import BackendKey, Peer, Session
 from model.statement import Shape
 from model.verdict import RuleAction
 from rules import Judge, Match, View, decide
+from rules.usage import holder
 
 Enrich = Callable[[Session], Session]
+ESTIMATES = "statement.estimated_rows"
+"""What it says of the same text changes with the data, so nothing may be kept where a rule asks."""
+PARSER_PATIENCE_SECONDS = 0.02
+MAX_AT_ONCE_BYTES = 16 << 10
+"""Looking at a longer text takes a thread that may be late."""
+LARGE = 100
+"""With more names than this in it, rules may take a while over a statement."""
 
 
-class Parser(Protocol):
-    def shapes(self, texts: Sequence[bytes], full_lengths: Sequence[int]) -> list[Shape]: ...
-    def known(self, text: bytes, full_length: int) -> Shape | None: ...
+class UnnamedError(Exception):
+    """What a statement touches has no names, and without them it may not pass."""
+
+
+class Approvals(Protocol):
+    """What may undo a refusal, or says under which name to ask for that."""
+
+    def named(
+        self, event: StatementStarted, view: View, matches: Sequence[Match], decision: Decision
+    ) -> Decision | None:
+        """Without waiting; None: ask ``answer``."""
+        ...
+
+    def answer(
+        self, event: StatementStarted, view: View, matches: Sequence[Match], decision: Decision
+    ) -> Decision: ...
 
 
 class Directory:
@@ -81,6 +105,11 @@ class Directory:
         for session in list(self._sessions.values()):
             self._keep(session, self._namings[session.key])
 
+    def tell(self) -> None:
+        """Say of every living session again what is known of it."""
+        for key, session in self._sessions.items():
+            self._on_known(session, self._namings[key])
+
     def _keep(self, session: Session, naming: int) -> None:
         known = self._sessions[session.key] = self._enrich(session)
         self._namings[session.key] = naming
@@ -96,43 +125,200 @@ class GuardJudge:
         parser: Parser,
         judge: Callable[[], Judge],
         claims: Claims | None = None,
+        planned: Planned | None = None,
+        approvals: Approvals | None = None,
+        clock_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        *,
+        strict: bool = False,
     ) -> None:
         """``judge`` is asked each time: rules may be exchanged while we run. ``claims`` reads who
-        a statement's comment names; None: comments name nobody."""
+        a statement's comment names; None: comments name nobody. ``planned`` tells what a statement
+        really touches; None: what its text names. ``approvals`` may let pass what rules refuse;
+        None: nobody can be asked. ``strict``: a statement that touches relations whose names could
+        not be read in time has no answer: the judge is late."""
+        self._strict = strict
+        self._planned = planned
+        self._approvals = approvals
+        self._clock_us = clock_us
         self._directory = directory
         self._claims = claims
         self._parser = parser
         self._judge = judge
 
     def __call__(self, event: StatementStarted) -> Decision:
-        (shape,) = self._parser.shapes([event.text], [event.text_bytes])
-        view = self._view(event, shape)
-        return _decision(view, self._judge().judge(view))
+        shape = read(
+            self._parser, event.text, event.text_bytes, event.protocol, nested=event.nested
+        )
+        session = self._session(event)
+        touched = self._touched(event, session, wait=True)
+        asked = self._question(event, self._judge(), session, shape, touched)
+        matches, by_text = self._matches(asked)
+        decision = self._decision(asked, matches, by_text)
+        unsure = touched is not None and not touched.answered
+        if self._strict and unsure and decision.kind is DecisionKind.ALLOW:
+            raise UnnamedError("the server did not say in time what its relations are")
+        if self._approvals is None or decision.kind is DecisionKind.ALLOW:
+            return decision
+        return self._approvals.answer(event, asked.planned, matches, decision)
 
-    def known(self, event: StatementStarted) -> Decision | None:
-        """The answer, if text and session have been judged before."""
-        shape = self._parser.known(event.text, event.text_bytes)
-        if shape is None:
+    def at_once(
+        self,
+        event: StatementStarted,
+        meanwhile: Callable[[], None] = lambda: None,
+        left_seconds: float = PARSER_PATIENCE_SECONDS,
+    ) -> Decision | None:
+        """The same, if nobody must be waited for but the parser, and for that not long. What else
+        is needed is looked up while it works, and so is ``meanwhile`` done.
+
+        None: it takes a thread that may wait.
+        """
+        if takes_long(event):
             return None
-        view = self._view(event, shape)
-        matches = self._judge().known(view)
-        return None if matches is None else _decision(view, matches)
+        judge, session = self._judge(), self._session(event)
+        plans: list[Touched | None] = []
 
-    def _view(self, event: StatementStarted, shape: Shape) -> View:
+        def look() -> None:
+            meanwhile()
+            plans.append(self._touched(event, session, wait=False))
+
+        try:
+            if judge.looks_back:
+                shape = recall(
+                    self._parser, event.text, event.text_bytes, event.protocol, nested=event.nested
+                )
+            else:
+                patience = min(left_seconds, PARSER_PATIENCE_SECONDS)
+                shape = read_soon(self._parser, event, look, patience)
+            if shape is None or _is_large(shape):
+                return None
+            touched = plans[0] if plans else self._touched(event, session, wait=False)
+        except NotKnownError:
+            return None
+        asked = self._question(event, judge, session, shape, touched)
+        matches, by_text = self._matches(asked)
+        decision = self._decision(asked, matches, by_text)
+        if self._approvals is None or decision.kind is DecisionKind.ALLOW:
+            return decision
+        return self._approvals.named(event, asked.planned, matches, decision)
+
+    def foresee(self, text: bytes) -> None:
+        """A statement with this text is held, and its event is on its way."""
+        if len(text) > MAX_AT_ONCE_BYTES or self._judge().looks_back:
+            return
+        if self._parser.known(text, len(text)) is None:
+            self._parser.ask_ahead(text)
+
+    def keep(self) -> None:
+        """What need not be done while a backend waits."""
+        self._parser.keep()
+
+    def _session(self, event: StatementStarted) -> Session:
         session = self._directory.session(event.backend)
-        if self._claims is not None:
-            session = self._claims.session(session, event.text)
-        return View(shape, session, event.text_bytes, event.protocol)
+        return session if self._claims is None else self._claims.session(session, event.text)
+
+    def _question(
+        self,
+        event: StatementStarted,
+        judge: Judge,
+        session: Session,
+        shape: Shape,
+        touched: Touched | None,
+    ) -> Question:
+        at_us = self._clock_us()
+        view = View(shape, session, event.text_bytes, event.protocol, at_us=at_us)
+        return Question(event, judge, view, with_plan(view, touched), touched)
+
+    def _matches(self, asked: Question) -> tuple[Sequence[Match], Sequence[Match]]:
+        """By plan and text, and by text alone."""
+        matches = asked.judge.judge(asked.planned)
+        return matches, asked.judge.judge(asked.view) if asked.touched else matches
+
+    def _touched(self, event: StatementStarted, session: Session, *, wait: bool) -> Touched | None:
+        if self._planned is None:
+            return None
+        return self._planned.touched(event, session, wait=wait)
+
+    def _decision(
+        self, asked: Question, matches: Sequence[Match], by_text: Sequence[Match]
+    ) -> Decision:
+        match, plain = decide(matches), decide(by_text)
+        # What the record, which has the text alone, would judge differently must be held each time,
+        # for the record to know what was said here.
+        by_plan = _word(match) != _word(plain)
+        lasting = not by_plan and self._is_lasting(asked)
+        kind = STOPPING.get(match.action) if match else None
+        if match is None or kind is None:
+            if lasting and match is None:
+                return ALLOWED
+            return Decision(DecisionKind.ALLOW, lasting=lasting, match=match, judged=True)
+        return Decision(
+            kind,
+            match.rule.id,
+            match.reason,
+            asked.view.session.database,
+            recognised=asked.planned.shape.summary,
+            lasting=lasting,
+            match=match,
+            judged=True,
+        )
+
+    def _is_lasting(self, asked: Question) -> bool:
+        """Not where a comment names somebody whose limits the class of the session knows nothing
+        about, and not where the answer may be another one with the same text and relations."""
+        if asked.touched is not None and (
+            not asked.touched.lasting
+            or ESTIMATES in asked.judge.rules.fields
+            or goes_beyond(asked.view.shape, asked.touched)
+        ):
+            return False
+        if not asked.judge.rules.limits:
+            return True
+        session = self._directory.session(asked.event.backend)
+        return session is asked.view.session or all(
+            holder(session, limit.per) == holder(asked.view.session, limit.per)
+            for limit in asked.judge.consider(asked.planned).limits
+        )
 
 
-def _decision(view: View, matches: Sequence[Match]) -> Decision:
-    match = decide(matches)
-    kind = STOPPING.get(match.action) if match else None
-    if match is None or kind is None:
-        return ALLOW
-    return Decision(kind, match.rule.id, match.reason, view.session.database)
+def takes_long(event: StatementStarted) -> bool:
+    """Others must not wait for this one."""
+    return len(event.text) > MAX_AT_ONCE_BYTES
 
 
+class Question(NamedTuple):
+    """One held statement, as its text and its plan show it."""
+
+    event: StatementStarted
+    judge: Judge
+    view: View
+    planned: View
+    touched: Touched | None
+
+
+def with_plan(view: View, touched: Touched | None) -> View:
+    """``view`` as the plan shows it."""
+    if touched is None:
+        return view
+    return view._replace(
+        shape=overlaid(view.shape, touched),
+        estimated_rows=touched.rows,
+        resolved=is_resolved(view.shape, touched),
+        partly=not touched.complete,
+    )
+
+
+def _is_large(shape: Shape) -> bool:
+    return (
+        len(shape.columns) + len(shape.reads) + len(shape.writes) + len(shape.objects)
+        + len(shape.functions) + len(shape.settings) + len(shape.roles) > LARGE
+    )  # fmt: skip
+
+
+def _word(match: Match | None) -> tuple[str, str] | None:
+    return (match.rule.id, match.reason) if match else None
+
+
+ALLOWED = replace(ALLOW, judged=True)
 STOPPING = {
     RuleAction.DENY: DecisionKind.DENY,
     RuleAction.CANCEL: DecisionKind.CANCEL,

@@ -1,10 +1,12 @@
 """What the agent tells Prometheus about itself. Names and meanings: docs/operations.md."""
 
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 
 from agent.probes.layout import LOSS_REASONS
+from agent.spool_losses import SESSIONS, URGENT
 from config.telemetry import Bounded, Check, MetricsServer, Watched
 from model.statement import ParseStatus, Source
 from model.verdict import Outcome, RuleAction
@@ -15,20 +17,34 @@ _HOLD_BUCKETS_SECONDS = (
 )  # fmt: skip
 _LOSSES = (
     *(("ebpf", reason) for reason in LOSS_REASONS),
-    ("agent", "queue_full"),
-    ("spool", "spool_full"),
-    ("spool", "disk_full"),
+    *(("agent", f"{of}queue_full") for of in ("", URGENT)),
+    *(("spool", f"{of}spool_full") for of in ("", URGENT, SESSIONS)),
+    *(("spool", f"{of}disk_full") for of in ("", URGENT, SESSIONS)),
     ("spool", "rejected"),
     ("rules", "evaluation_failed"),
     ("guard", "released_by_watchdog"),
 )
 """Shown as 0 from the start: ``increase()`` does not see the first loss of a series that is born
 with it, and an empty panel says less than a zero."""
+CANARY_SAMPLES = 2000
+"""The largest are shown, and here the zeros matter: room for all probes of 200 clusters."""
 Number = Callable[[], float]
 
 
 def _good() -> list[str]:
     return []
+
+
+class RulesInForce(Protocol):
+    @property
+    def loaded_at_seconds(self) -> float: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    def broken(self) -> Mapping[str, bool]:
+        """By source, files or central: whether the newest of it could not be used."""
+        ...
 
 
 class AgentMetrics:
@@ -49,13 +65,18 @@ class AgentMetrics:
         self._lost = self._counter("events_lost", "Facts lost, exactly counted", "source", "reason")
         self._restarts = self._counter("parser_restarts", "Deaths of the parser worker")
         self._verdicts = self._counter("guard_verdicts", "Verdicts", "action", "outcome")
+        self._outcomes = Counter(
+            "pgwarden_guard_outcomes",
+            "Verdicts by how they ended, read back from the statement's result",
+            ("outcome",),
+            registry=self.registry,
+        )
         self._hold = Histogram(
             "pgwarden_agent_guard_hold_seconds",
             "How long statements were held for a verdict",
             buckets=_HOLD_BUCKETS_SECONDS,
             registry=self.registry,
         )
-        self._canary = self._gauge("probe_canary_ok", "1: the canary passed this probe", "probe")
         self._origins = self._counter(
             "origins", "Looks at the other end of a connection", "subject", "result"
         )
@@ -65,8 +86,8 @@ class AgentMetrics:
             self._lost.labels(*source_and_reason)
         for outcome in Outcome:
             self._verdicts.labels(RuleAction.DENY.value, outcome.value)
+            self._outcomes.labels(outcome.value)
         self._reason = Bounded(64)
-        self._probe = Bounded(64)
 
     def statements(self, source: str, count: int = 1) -> None:
         """``source`` is ebpf, pgaudit or both. Only for the recorder's thread."""
@@ -84,6 +105,7 @@ class AgentMetrics:
 
     def verdict(self, action: str, outcome: str) -> None:
         self._verdicts.labels(action, outcome).inc()
+        self._outcomes.labels(outcome).inc()
 
     def held(self, seconds: float) -> None:
         """A hold that ended; most end with no rule matched and so without a verdict."""
@@ -92,9 +114,6 @@ class AgentMetrics:
     def origin(self, subject: str, result: str) -> None:
         """``subject`` is process or certificate; ``result`` found, or why not."""
         self._origins.labels(subject, self._reason(result)).inc()
-
-    def canary(self, probe: str, *, ok: bool) -> None:
-        self._canary.labels(self._probe(probe)).set(ok)
 
     def capture(self, source: str, *, up: bool) -> None:
         """``source`` is ebpf or pgaudit; do not call for a source that is switched off."""
@@ -124,6 +143,42 @@ class AgentMetrics:
                 lambda: {(cluster,): at for cluster, at in taken_at_seconds().items()},
             )
         )
+
+    def watch_canaries(self, fires: Callable[[], Mapping[tuple[str, str], bool]]) -> None:
+        """By cluster and probed function."""
+        self.registry.register(
+            Watched(
+                "pgwarden_agent_probe_canary_ok",
+                "1: the canary passed this probe",
+                ("cluster", "probe"),
+                lambda: {labels: float(ok) for labels, ok in fires().items()},
+                limit=CANARY_SAMPLES,
+            )
+        )
+
+    def watch_rules(self, rules: RulesInForce) -> None:
+        families = (
+            Watched(
+                "pgwarden_rules_info",
+                "The rules in force",
+                ("digest", "version"),
+                lambda: {(rules.digest, str(rules.version)): 1.0},
+            ),
+            Watched(
+                "pgwarden_rules_loaded_timestamp_seconds",
+                "When the rules in force were loaded",
+                (),
+                lambda: {(): rules.loaded_at_seconds},
+            ),
+            Watched(
+                "pgwarden_rules_broken",
+                "1: the newest rules cannot be used, those in force stay",
+                ("source",),
+                lambda: {(source,): float(bad) for source, bad in rules.broken().items()},
+            ),
+        )
+        for family in families:
+            self.registry.register(family)
 
     def start(self, host: str, port: int) -> int:
         """Serves /metrics, /healthz and /readyz; gives the port bound. Raises OSError."""

@@ -13,26 +13,45 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 import structlog
 
-from agent.canary import Canary
+from agent.approvals.service import Approving
+from agent.canary import Minded
 from agent.capture import Capture, Inbox
-from agent.clusters import APPLICATION_NAME, Clusters
+from agent.catalog.touched import Touches
+from agent.catalog.watched import watched_in
+from agent.clusters import Clusters
+from agent.digests import sealed_with
 from agent.explaining import Explaining
 from agent.guard.actions import Actions
 from agent.guard.allowances import Allowances
+from agent.guard.changes import Changes
+from agent.guard.deniable import CallWatch
 from agent.guard.hold import Guard
 from agent.identities import Identities
 from agent.judge import Directory, Enrich, GuardJudge
 from agent.metrics import AgentMetrics
-from agent.parameters import printer
-from agent.parts import interchangeable, make_guard, open_source, parser_of_guard, start_watchdog
-from agent.pipeline import Pipeline, enricher
+from agent.naming import Naming
+from agent.parameters import installation_key, printer
+from agent.parts import (
+    interchangeable,
+    make_guard,
+    open_source,
+    parser_of_guard,
+    patient_parser,
+    start_watchdog,
+)
+from agent.pipeline import Pipeline, enricher, no_request
+from agent.readiness import READY_SECONDS, unheld
 from agent.recorder import Recorder
+from agent.rulebook import RuleService
 from agent.sessions import SessionTracker
+from agent.sessions.living import Living
 from agent.spool import Spool
 from agent.sql.cache import ShapeCache
 from agent.sql.client import ParserClient
 from agent.sql.messages import redact_message
 from agent.uplink import Greeting, Uplink
+from agent.usage_file import UsageFile
+from agent.witness import open_witness
 from config import AgentConfig
 from config.systemd import notify, watchdog_seconds
 from model.action import Action, ActionKind, ActionOutcome
@@ -43,12 +62,16 @@ from model.statement import Shape, Statement, StatementRun
 from model.verdict import Mode, Verdict
 from model.version import __version__
 from protos.pgwarden.v1 import uplink_pb2 as pb
-from rules import Judge
+from rules.bundle import Sealed
 
 log = structlog.get_logger(__name__)
 
 DRAIN_SECONDS = 3.0
+SNAPSHOT = "snapshot"
+"""The command that asks for a whole snapshot: a change came to a collector without its base."""
 LOOP_SECONDS = 0.25
+LIVING_SECONDS = 10.0
+"""Between two looks for sessions whose end nobody told."""
 
 
 class MetricsPortError(Exception):
@@ -56,38 +79,67 @@ class MetricsPortError(Exception):
 
 
 class Agent:
-    def __init__(self, config: AgentConfig, judge: Judge, who: Identities) -> None:
+    def __init__(self, config: AgentConfig, rules: RuleService, who: Identities) -> None:
         self._config = config
         self._mode = config.guard.mode
         self._degraded: list[str] = []
         self._metrics = AgentMetrics(__version__, ready=self.problems)
-        self._canary = Canary(APPLICATION_NAME, config.capture.canary_seconds)
-        self._fires: dict[str, dict[str, bool]] = {}
-        """By cluster and probe, as the canary found it last."""
+        minded = Minded()
         self._silent: set[str] = set()
         self._told: set[str] = set()
-        self._judge = judge
+        self._rules = rules
         self._failures: defaultdict[tuple[str, str, str], int] = defaultdict(int)
         self._restarts = 0
         # Worker processes first: nothing may be started by fork once gRPC runs.
         cache = ShapeCache()
         self._parser = ParserClient(cache)
         self._guard_parser = guard_parser = parser_of_guard(config.guard, cache)
+        self._patient_parser = patient_parser(config.guard, cache)
         self._watchdog = start_watchdog(config.guard, self._degraded)
-        source = open_source(config.capture, self._degraded)
+        source = open_source(config.capture, config.guard, self._degraded)
         if source is None and self._mode is Mode.ENFORCE:
             self._degraded.append("nothing is held: a rule can only refuse what eBPF captures")
         self._inbox = Inbox()
-        self._clusters = Clusters(config, self._inbox, self._snapshot, source, self._watchdog)
-        enrich: Enrich = enricher(who.map.session, self._clusters.superusers)
-        allowances = Allowances(source, interchangeable(cache, judge)) if source else None
-        self._directory = directory = Directory(
-            enrich, allowances.know if allowances else lambda *_: None
+        self._calls: CallWatch | None = None
+        if source is not None and self._mode is Mode.ENFORCE:
+            self._calls = CallWatch(source, rules.book.judge)
+            self._calls()
+        key = installation_key(config.state_dir / "catalog.key") if config.catalog.enabled else b""
+        self._clusters = Clusters(
+            config, self._inbox, self._snapshot, source, self._watchdog, key, minded
         )
+        enrich: Enrich = enricher(who.map.session, self._clusters.superusers)
+        judge = rules.book.judge
+        exhausted = rules.usage.exhausted
+        allowances = (
+            Allowances(source, interchangeable(cache, judge), exhausted=exhausted)
+            if source
+            else None
+        )
+        self._allowances = allowances
+        self._naming = Naming(config, source, self._clusters, allowances, self._degraded)
+        self._directory = directory = Directory(enrich, self._naming.session)
+        self._usage_file = UsageFile(config.state_dir / "usage.json", rules.usage)
+        self._usage_file.load()
+        changes = Changes(judge, allowances, directory.tell)
         self._guard: Guard | None = None
+        self._approving: Approving | None = None
         if source is not None and self._guard_parser is not None and self._watchdog is not None:
-            guard_judge = GuardJudge(directory, self._guard_parser, lambda: judge, who.claims)
-            self._guard = make_guard(config.guard, source, guard_judge, self._clusters.servers)
+            self._approving = approving = Approving(config, self._clusters, directory.session)
+            guard_judge, patient = (
+                GuardJudge(
+                    directory,
+                    parser,
+                    judge,
+                    who.claims,
+                    self._naming.planned,
+                    approving.binding,
+                    strict=config.guard.on_timeout == "deny",
+                )
+                for parser in (self._guard_parser, self._patient_parser or self._guard_parser)
+            )
+            servers = self._clusters.servers
+            self._guard = make_guard(config.guard, source, guard_judge, servers, patient)
         self._source = source
         self._explaining = explaining = Explaining(
             config, who, self._clusters, self._inbox, directory, self._metrics.origin
@@ -102,6 +154,9 @@ class Agent:
                 allowances,
                 guard_parser.known if guard_parser else None,
                 explaining.seen,
+                changes.turn,
+                self._approving.passed if self._approving else lambda backend, text: None,
+                minded.observe,
             )
             if source
             else None
@@ -115,10 +170,10 @@ class Agent:
                 audited=self._clusters.audited,
             ),
             parser=self._parser,
-            judge=lambda: judge,
+            judges=rules.book.judges,
             mode=self._mode,
             redact_message=redact_message,
-            on_change=self._clusters.poke,
+            on_change=self._naming.changed,
             on_verdict=self._verdict,
             on_statement=self._statement,
             on_run=self._run,
@@ -128,12 +183,18 @@ class Agent:
             claims=who.claims,
             on_session=explaining.session,
             show_parameters=printer(config.capture.parameters, config.state_dir / "parameters.key"),
+            # Without capture there is no other thread that looks at the time.
+            on_tick=changes.turn if self._capture is None else lambda: None,
+            request_of=self._approving.request_of if self._approving else no_request,
+            touches=Touches(watched_in(config.catalog)),
+            seal_digest=sealed_with(installation_key(config.state_dir / "digests.key")),
         )
         self._spool = Spool(
             config.state_dir / "spool.db",
             lambda where, reason, count: self._lost_soon(where, reason, count),
             config.spool.max_bytes,
         )
+        self._witness = open_witness(config.state_dir, config.name, self._degraded)
         self._uplink = Uplink(
             self._spool,
             config.collector,
@@ -141,6 +202,8 @@ class Agent:
             self._obey,
             self._status,
             config.tls,
+            on_rules=lambda sent: rules.offer(Sealed(sent.bundle, sent.signature)),
+            witness=self._witness,
         )
         self._recorder = Recorder(
             self._inbox,
@@ -150,6 +213,7 @@ class Agent:
             self._count_lost,
             window_seconds,
         )
+        self._living = Living()
         self._actions = Actions(self._clusters.servers, per_minute=config.guard.actions_per_minute)
 
     def start(self) -> None:
@@ -167,7 +231,14 @@ class Agent:
         self._uplink.start()
         if self._capture is not None:
             self._capture.start()
+        self._naming.start(self._capture)
         self._explaining.start(self._capture, self._recorder, self._pipeline)
+        self._rules.start(
+            self._capture, self._allowances, self._directory, self._recorder, self._pipeline,
+            self._calls or (lambda: None),
+        )  # fmt: skip
+        if self._approving is not None:
+            self._approving.start(self._recorder, self._pipeline)
         self._clusters.rescan(self._capture)
         self._look_after_parts()
 
@@ -176,19 +247,43 @@ class Agent:
         service manager starts us anew."""
         rescan_at = time.monotonic() + self._config.capture.rescan_seconds
         beat_at, beat_seconds = 0.0, watchdog_seconds()
+        look_at = time.monotonic() + LIVING_SECONDS
+        ready_by = time.monotonic() + READY_SECONDS if self._mode is Mode.ENFORCE else 0.0
+        ready = self._say_ready(ready_by)
         while not stop.wait(LOOP_SECONDS):
             now = time.monotonic()
+            ready = ready or self._say_ready(ready_by)
+            if beat_seconds and now >= min(beat_at, rescan_at):  # a rescan may take ten seconds
+                beat_at = now + beat_seconds
+                notify(alive=True, status="; ".join(self.problems()) or "watching")
             if now >= rescan_at:
                 rescan_at = now + self._config.capture.rescan_seconds
                 self._clusters.rescan(self._capture)
                 self._look_after_parts()
+                self._usage_file.save_if_due()
+            if now >= look_at:
+                look_at = now + LIVING_SECONDS
+                self._end_unseen()
             if not self._recorder.alive or (self._capture and not self._capture.alive):
                 log.error("agent.thread_ended", reason="its error is above")
                 return False
-            if beat_seconds and now >= beat_at:
-                beat_at = now + beat_seconds
-                notify(alive=True, status="; ".join(self.problems()) or "watching")
         return True
+
+    def _say_ready(self, at_the_latest: float) -> bool:
+        """To the service manager. It waits for our first holds, not for a server to be started."""
+        if time.monotonic() < at_the_latest and self.problems():
+            return False
+        notify(ready=True)
+        return True
+
+    def _end_unseen(self) -> None:
+        if self._capture is None:
+            return
+        capture = self._capture
+        ended = self._living.ended(session.key for session in self._pipeline.sessions)
+        if ended:
+            capture.run_soon(lambda: capture.end(ended))
+            self._lost_soon("sessions", "session_end_unseen", len(ended))
 
     def _look_after_parts(self) -> None:
         if self._config.capture.ebpf:
@@ -200,18 +295,19 @@ class Agent:
             self._metrics.parser_restarted()
         self._restarts = restarts
         self._count_failures()
-        problems = set(self._clusters.problems())
+        self._naming.look_after()
+        problems = {*self._clusters.problems(), *self._naming.problems()}
         for sentence in sorted(problems - self._told):
             log.warning("degraded", reason=sentence)
         self._told = problems
         if self._source is not None:
-            self._judge_canary()
+            self._hear_canaries()
 
     def _count_failures(self) -> None:
         """What rules and watchdog count as totals, as increments of the metrics."""
         totals = {
             ("rules", "evaluation_failed", rule): count
-            for rule, count in self._judge.counts().failed
+            for rule, count in self._rules.book.failed().items()
         }
         if self._capture is not None:
             totals["guard", "released_by_watchdog", ""] = self._capture.released_by_watchdog
@@ -223,31 +319,22 @@ class Agent:
                 log.error("rule.failed", rule=rule, count=count, remedy="pgwarden rules test")
         self._failures.update(totals)
 
-    def _judge_canary(self) -> None:
-        taken_at = self._clusters.taken_at_seconds()
-        for cluster, at_seconds in taken_at.items():
-            # Nothing where it is too early to tell: what was found last holds until then.
-            self._fires[cluster] = self._canary.judge(
-                cluster, at_seconds, time.time()
-            ) or self._fires.get(cluster, {})
-        self._fires = {each: self._fires[each] for each in self._fires if each in taken_at}
-        for probe in {probe for fires in self._fires.values() for probe in fires}:
-            ok = all(fires.get(probe, True) for fires in self._fires.values())
-            self._metrics.canary(probe, ok=ok)
-        silent = {
-            f"{cluster}: the probe on {probe} does not fire"
-            for cluster, fires in self._fires.items()
-            for probe, ok in fires.items()
-            if not ok
-        }
-        for sentence in silent - self._silent:
+    def _hear_canaries(self) -> None:
+        silent = self._clusters.canaries.problems()
+        for sentence in sorted(silent - self._silent):
             log.error("probe.silent", reason=sentence)
+        for sentence in sorted(self._silent - silent):
+            log.info("probe.heard_again", reason=sentence)
         self._silent = silent
 
     def stop(self) -> None:
         """Probes first, so that nothing is held; then what was seen is made durable and sent."""
-        self._clusters.stop_catalogs()
+        self._clusters.stop_queries()
+        self._naming.stop()
+        self._rules.stop()
         self._explaining.stop()
+        if self._approving is not None:
+            self._approving.stop()
         if self._capture is not None and self._capture.alive:
             self._capture.stop()
         if self._source is not None:
@@ -259,25 +346,32 @@ class Agent:
         self._clusters.close()
         if self._recorder.alive:
             self._recorder.stop()
+        self._usage_file.save()
+        if self._approving is not None:
+            self._approving.close()
         self._uplink.drain(DRAIN_SECONDS)
         self._uplink.stop()
         self._spool.close()
         self._parser.close()
-        if self._guard_parser is not None:
-            self._guard_parser.close()
+        for parser in (self._guard_parser, self._patient_parser):
+            if parser is not None:
+                parser.close()
         self._metrics.close()
         log.info("agent.stop")
 
     def problems(self) -> list[str]:
         """Why this agent is not ready, one sentence each. A part that is missing and degrades is
         none: it stands in the status, and ``doctor`` says what to do."""
-        problems = []
+        problems = self._rules.missing()
         if not self._clusters.scanned:
             problems.append("the servers of this host have not been looked for yet")
         elif not self._clusters.all():
             problems += self._clusters.unseen()
         elif not all(self._clusters.is_attached(each) for each in self._clusters.all()):
             problems.append("the probes are being attached")
+        elif self._mode is Mode.ENFORCE:
+            calls = self._calls.problems() if self._calls else []
+            problems += unheld(self._source, self._capture, self._clusters, self._degraded, calls)
         return problems
 
     def _snapshot(self, snapshot: Snapshot) -> None:
@@ -288,14 +382,11 @@ class Agent:
     def _statement(self, statement: Statement, shape: Shape) -> None:
         self._metrics.statements(statement.source.value, statement.executions)
         self._metrics.parsed(shape.status.value)
-        self._canary.observe(statement)
 
     def _run(self, run: StatementRun, shape: Shape) -> None:
         count = len(run.executions)
         self._metrics.statements("ebpf", count)
         self._metrics.parsed(shape.status, count)
-        if run.session.application_name == APPLICATION_NAME:
-            self._canary.observe(run.statement(count - 1))
 
     def _verdict(self, verdict: Verdict) -> None:
         self._metrics.verdict(verdict.action.value, verdict.outcome.value)
@@ -305,6 +396,7 @@ class Agent:
             action=verdict.action.value,
             outcome=verdict.outcome.value,
             pid=verdict.backend.pid,
+            reason=verdict.reason,
         )
 
     def _count_lost(self, lost: Lost) -> None:
@@ -321,12 +413,16 @@ class Agent:
             capture=kinds.get((ebpf, audit), "none"),
             guard_mode=self._mode.value,
             degraded=self._lacks(),
+            rules_digest=self._rules.book.edition.digest,
+            rules_version=self._rules.book.edition.version,
         )
 
     def _lacks(self) -> list[str]:
         """What does not work, one sentence each."""
         guard = [self._capture.problem] if self._capture and self._capture.problem else []
-        guard += self._explaining.problems()
+        guard += self._explaining.problems() + self._naming.problems() + self._rules.problems()
+        guard += self._approving.problems() if self._approving else []
+        guard += [self._witness.problem] if self._witness and self._witness.problem else []
         return [*self._degraded, *guard, *self._clusters.problems(), *sorted(self._silent)]
 
     def _ebpf_up(self) -> bool:
@@ -335,9 +431,14 @@ class Agent:
         return bool(self._source.clusters)
 
     def _audit_up(self) -> bool:
-        return any(each.audit is not None for each in self._clusters.all())
+        return any(each.log is not None and each.log.reading for each in self._clusters.all())
 
     def _obey(self, command: pb.Command) -> pb.CommandResult:
+        if self._approving is not None and command.kind in self._approving.KINDS:
+            return self._approving.obey(command)
+        if command.kind == SNAPSHOT:
+            known = self._clusters.resend(command.cluster, command.database)
+            return pb.CommandResult(outcome="done" if known else "gone")
         try:
             kind = ActionKind(command.kind)
         except ValueError:
@@ -372,6 +473,8 @@ class Agent:
             lambda: self._uplink.connected, lambda: spool.last_sequence - spool.depth
         )
         self._metrics.watch_catalog(self._clusters.taken_at_seconds)
+        self._metrics.watch_canaries(self._clusters.canaries.fires)
+        self._metrics.watch_rules(self._rules)
 
 
 def boot_id() -> str:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import structlog
 
 from agent.capture import Inbox
+from agent.log_follower import LogsRead
 from agent.pipeline import Pipeline
 from agent.spool import Spool
 from model.event import Lost
@@ -46,8 +47,9 @@ class Recorder:
         self._on_lost = on_lost
         # A log position may be confirmed once its records have left the merge window and are on
         # disk, not before: a crash between would lose them.
-        self._confirm_after_seconds = merge_window_seconds + CONFIRM_MARGIN_SECONDS
-        self._confirms: deque[tuple[float, Callable[[], None]]] = deque()
+        self._confirm_after_us = int((merge_window_seconds + CONFIRM_MARGIN_SECONDS) * 1_000_000)
+        self._confirms: deque[tuple[int, Callable[[], None]]] = deque()
+        self._logs = LogsRead()
         self._tasks: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._logged_at: dict[str, float] = {}
         self._unlogged: Counter[str] = Counter()
@@ -85,6 +87,9 @@ class Recorder:
                 self._tick()  # with what was lost until the last moment
                 self._pipeline.finish(_now_us())
                 self._flush()
+                if self._inbox.overflow:
+                    self._tick()  # with what the last batch lost
+                    self._flush()
                 return
 
     def _take(self, timeout_seconds: float) -> bool:
@@ -92,8 +97,11 @@ class Recorder:
         if polled is None:
             return False
         self._guarded(lambda: self._pipeline.take(polled.events, _now_us()))
+        if polled.log_read is not None:
+            self._logs.note(*polled.log_read)
         if polled.confirm is not None:
-            self._confirms.append((time.monotonic() + self._confirm_after_seconds, polled.confirm))
+            due_us = self._logs.as_of(_now_us()) + self._confirm_after_us
+            self._confirms.append((due_us, polled.confirm))
         return True
 
     def _tick(self) -> None:
@@ -103,17 +111,18 @@ class Recorder:
             self._pipeline.take([lost], _now_us())
         while not self._tasks.empty():
             self._guarded(self._tasks.get())
-        self._guarded(lambda: self._pipeline.tick(_now_us()))
+        now_us = _now_us()
+        self._guarded(lambda: self._pipeline.tick(now_us, self._logs.as_of(now_us)))
 
     def _flush(self) -> None:
         # Refused earlier: on_lost has heard of them, the record has not.
         self._pipeline.take(self._spool.owed(), _now_us())
-        payloads = self._pipeline.payloads()
+        payloads = self._pipeline.payloads(parting=self._spool.pressed)
         if payloads:
             self._spool.append(*payloads)
             self._wake()
-        now = time.monotonic()
-        while self._confirms and self._confirms[0][0] <= now:
+        read_us = self._logs.as_of(_now_us())
+        while self._confirms and self._confirms[0][0] <= read_us:
             self._guarded(self._confirms.popleft()[1])
 
     def _guarded(self, work: Callable[[], None]) -> None:

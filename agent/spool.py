@@ -5,18 +5,25 @@ and they share one fsync. SQLite does not checksum its pages, so each body carri
 """
 
 import os
-import secrets
 import sqlite3
 import threading
 import time
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent.spool_faults import DamagedError, is_damage, is_full
+from agent.spool_faults import (
+    DamagedError,
+    is_damage,
+    is_full,
+    set_aside,
+    size_of,
+    told_in_words,
+)
+from agent.spool_file import SCHEMA, Spooled, new_epoch
+from agent.spool_losses import lost_with
 from agent.wire import MAX_PAYLOAD_BYTES, Payload
 from model.event import Lost
 from protos.pgwarden.v1 import uplink_pb2 as pb
@@ -24,23 +31,14 @@ from protos.pgwarden.v1 import uplink_pb2 as pb
 DEFAULT_MAX_BYTES = 512 * 1024 * 1024
 RESERVED_SHARE = 1 / 8
 """Share of the spool that only priority batches may use."""
+PRESSED_SHARE = 1 / 2
+"""Full so far, what is urgent must come in batches of its own."""
 LOG_PAGES = 250
 """The write-ahead log is folded into the file at about 1 MiB, so that a small disk holds both."""
 LOG_BYTES = LOG_PAGES * 4096
 MAX_QUARANTINED = 16
 """Refused batches that are kept for a person to look at; older ones go first."""
 
-_SCHEMA = """
-CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
-CREATE TABLE batch (
-  sequence INTEGER PRIMARY KEY, body BLOB NOT NULL, crc INTEGER NOT NULL,
-  rows INTEGER NOT NULL
-) STRICT;
-CREATE TABLE quarantine (
-  sequence INTEGER, epoch INTEGER, reason TEXT, body BLOB, at INTEGER
-) STRICT;
-PRAGMA user_version = 1;
-"""
 _SET = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 _TRIM_QUARANTINE = (
     f"DELETE FROM quarantine WHERE rowid <= (SELECT max(rowid) FROM quarantine) - {MAX_QUARANTINED}"
@@ -54,23 +52,19 @@ class SpoolError(Exception):
     """The spool cannot be used: the message names the file and what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Spooled:
-    sequence: int
-    body: bytes = field(repr=False)
-    rows: int
-
-
 class Spool:
     """Sequences count from 1 within an ``epoch``; the epoch is new whenever the file is.
 
     Thread-safe. ``on_loss`` hears of every row that is dropped, by reason: ``spool_full``,
-    ``disk_full``, ``spool_damaged``, ``rejected``. It may run inside the spool's lock: it should
+    ``disk_full``, ``spool_damaged``, ``rejected``; of the first three each class by itself
+    (agent/spool_losses.py). It may run inside the spool's lock: it should
     count and return. Losses that were themselves refused have been counted before: they wait in
     ``owed`` for another try.
     """
 
     epoch: int
+    pressed: bool = False
+    """There is little room, as of the last append."""
     _db: sqlite3.Connection
     _last: int
     _last_at_open: int
@@ -94,18 +88,18 @@ class Spool:
         """Make them durable, in order; returns the last sequence. What does not fit is counted."""
         with self._lock:
             accepted, refused = self._admit(payloads)
-            reason = "spool_full"
-            try:
-                self._with_room(lambda: self._insert(accepted))
-            except sqlite3.Error as error:
-                reason, refused = "disk_full", list(payloads)
-                if is_damage(error):
-                    reason = "spool_damaged"
-                    with suppress(SpoolError):  # no room for a new one: the next append tries again
-                        self._recover()
+            reason = self._store(accepted)
+            if reason == "disk_full":
+                first = [payload for payload in accepted if payload.priority]
+                if len(first) == len(accepted) or self._store(first):
+                    first = []
+                refused = [payload for payload in payloads if payload not in first]
+            elif reason:
+                refused = list(payloads)
+            self.pressed = bool(refused) or self._bytes > self._max_bytes * PRESSED_SHARE
             last = self._last
             for payload in refused:
-                self._refuse(payload, reason)
+                self._refuse(payload, reason or "spool_full")
         return last
 
     def owed(self) -> list[Lost]:
@@ -143,7 +137,7 @@ class Spool:
                 if count and self._delete(upto):
                     self._depth -= count
                     self._bytes -= size
-            if not self._depth and (self._starved or _size(self._log) > LOG_BYTES):
+            if not self._depth and (self._starved or size_of(self._log) > LOG_BYTES):
                 self._fold()
 
     def quarantine(self, sequence: int, reason: str) -> None:
@@ -175,7 +169,7 @@ class Spool:
             self._reconciled = True
             if regressed:
                 self.forget(self._last_at_open)
-                self.epoch = _new_epoch()
+                self.epoch = new_epoch()
                 self._change((_SET, ("epoch", self.epoch)))
             else:
                 self.forget(acknowledged)
@@ -200,6 +194,18 @@ class Spool:
         with self._lock:
             self._db.close()
 
+    def _store(self, payloads: list[Payload]) -> str:
+        """Why it could not; empty when they are durable."""
+        try:
+            self._with_room(lambda: self._insert(payloads))
+        except sqlite3.Error as error:
+            if not is_damage(error):
+                return "disk_full"
+            with suppress(SpoolError):  # no room for a new one: the next append tries again
+                self._recover()
+            return "spool_damaged"
+        return ""
+
     def _with_room(self, write: Callable[[], None]) -> None:
         """A second try when the disk was full and folding the log may have made room."""
         try:
@@ -221,7 +227,7 @@ class Spool:
 
     def _delete(self, upto: int) -> bool:
         def delete() -> None:
-            with self._db:
+            with told_in_words(), self._db:
                 self._db.execute("DELETE FROM batch WHERE sequence <= ?", (upto,))
 
         try:
@@ -268,10 +274,10 @@ class Spool:
             return
         last = self._last + len(payloads)
         rows = [
-            (sequence, payload.body, zlib.crc32(payload.body), payload.rows)
+            (sequence, payload.body, zlib.crc32(payload.body), payload.facts)
             for sequence, payload in enumerate(payloads, self._last + 1)
         ]
-        with self._db:
+        with told_in_words(), self._db:
             self._db.executemany("INSERT INTO batch VALUES (?, ?, ?, ?)", rows)
             # Kept apart from the rows: after `forget` the largest row no longer tells it.
             self._db.execute(_SET, ("last", last))
@@ -280,9 +286,8 @@ class Spool:
         self._depth += len(payloads)
 
     def _refuse(self, payload: Payload, reason: str) -> None:
-        rows = payload.rows - payload.counts.get("losses", 0)
-        if rows:
-            self._on_loss("spool", reason, rows)
+        for lost, count in lost_with(payload, reason):
+            self._on_loss("spool", lost, count)
         if "losses" in payload.counts:
             for loss in pb.Batch.FromString(payload.body).losses:
                 key = loss.source, loss.reason
@@ -292,14 +297,15 @@ class Spool:
 
     def _query(self, query: str, values: tuple[int, ...]) -> list[tuple[Any, ...]]:
         try:
-            return self._db.execute(query, values).fetchall()
+            with told_in_words():
+                return self._db.execute(query, values).fetchall()
         except sqlite3.Error as error:
             self._survive(error)
             return []
 
     def _change(self, *orders: tuple[str, tuple[Any, ...]]) -> None:
         try:
-            with self._db:
+            with told_in_words(), self._db:
                 for order, values in orders:
                     self._db.execute(order, values)
         except sqlite3.Error as error:
@@ -327,9 +333,10 @@ class Spool:
     def _open(self) -> bool:
         """Open or create the file; True when a damaged one had to be set aside."""
         try:
-            if not _size(self._path) and _size(self._log):
+            if not size_of(self._path) and size_of(self._log):
                 raise DamagedError("a write-ahead log without its database")
-            self._connect()
+            with told_in_words():
+                self._connect()
         except sqlite3.Error as error:
             if not is_damage(error):
                 raise SpoolError(
@@ -358,8 +365,8 @@ class Spool:
         ((version,),) = self._db.execute("PRAGMA user_version").fetchall()
         if version == 0:
             self._db.executescript(
-                f"BEGIN IMMEDIATE; {_SCHEMA}"
-                f"INSERT INTO meta VALUES ('epoch', {_new_epoch()}), ('last', 0); COMMIT;"
+                f"BEGIN IMMEDIATE; {SCHEMA}"
+                f"INSERT INTO meta VALUES ('epoch', {new_epoch()}), ('last', 0); COMMIT;"
             )
         ((state,),) = self._db.execute("PRAGMA quick_check(1)").fetchall()
         meta = dict(self._db.execute("SELECT name, value FROM meta").fetchall())
@@ -375,19 +382,4 @@ class Spool:
     def _set_aside(self) -> None:
         if hasattr(self, "_db"):
             self._db.close()
-        stamp = time.time_ns()
-        for suffix in ("", "-wal", "-shm"):
-            part = self._path.with_name(self._path.name + suffix)
-            if not _size(part):
-                part.unlink(missing_ok=True)
-            else:
-                part.rename(part.with_name(f"{self._path.name}.damaged-{stamp}{suffix}"))
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
-
-
-def _new_epoch() -> int:
-    """Microseconds since 1970 plus ten random bits: ascending, and fits SQLite's integers."""
-    return (time.time_ns() // 1000) << 10 | secrets.randbits(10)
+        set_aside(self._path)

@@ -1,6 +1,10 @@
 """What an error of SQLite says about the spool's file and its disk."""
 
 import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 # Everything else that SQLite says of a file it could open means that the bytes are not ours.
 _NOT_DAMAGE = frozenset(
@@ -21,6 +25,15 @@ class DamagedError(sqlite3.DatabaseError):
     """Readable by SQLite, yet not a spool."""
 
 
+@contextmanager
+def told_in_words() -> Iterator[None]:
+    """SQLite quotes damaged names in its errors, and Python cannot decode those: damage as well."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise DamagedError("its schema is not text") from error
+
+
 def is_damage(error: sqlite3.Error) -> bool:
     """The bytes of the file are not ours."""
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
@@ -31,3 +44,19 @@ def is_full(error: sqlite3.Error) -> bool:
     """The disk, or what one file may take of it, is used up."""
     code = getattr(error, "sqlite_errorcode", 0)
     return code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_WRITE
+
+
+def size_of(path: Path) -> int:
+    """In bytes; 0 where there is no file."""
+    return path.stat().st_size if path.exists() else 0
+
+
+def set_aside(path: Path) -> None:
+    """A damaged file, with what SQLite keeps beside it, gets another name."""
+    stamp = time.time_ns()
+    for suffix in ("", "-wal", "-shm"):
+        part = path.with_name(path.name + suffix)
+        if not size_of(part):
+            part.unlink(missing_ok=True)
+        else:
+            part.rename(part.with_name(f"{path.name}.damaged-{stamp}{suffix}"))

@@ -11,10 +11,17 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+import structlog
+
+from agent.certificates import Renewal, problem
 from agent.channel import Call, CertificateFiles, RpcError, StatusCode, open_channel
 from agent.spool import Spool, SpoolError
 from agent.wire import to_wire
+from agent.witness import Witness
 from protos.pgwarden.v1 import uplink_pb2 as pb
+from protos.versions import OLDEST, PROTOCOL
+
+log = structlog.get_logger(__name__)
 
 WINDOW_BATCHES = 64
 WINDOW_BYTES = 16 * 1024 * 1024
@@ -30,7 +37,7 @@ _PATH = "/pgwarden.v1.Uplink/Connect"
 
 @dataclass(frozen=True, slots=True)
 class Greeting:
-    """Who we are, as the collector will record it. With TLS, ``agent`` is the certificate's CN."""
+    """Who we are, as the collector will record it. With TLS, the certificate is ``agent``'s."""
 
     agent: str
     version: str
@@ -43,6 +50,8 @@ class UplinkCounters:
     """How its streams ended; only the uplink's threads write it."""
 
     reconnects: int = 0
+    renewals: int = 0
+    """Streams that we ended to go on with another certificate."""
     last_error: str = ""
 
 
@@ -53,6 +62,8 @@ class _Stream:
     outbox: "queue.SimpleQueue[pb.AgentMessage]" = field(default_factory=queue.SimpleQueue)
     greeted: threading.Event = field(default_factory=threading.Event)
     done: threading.Event = field(default_factory=threading.Event)
+    renewed: threading.Event = field(default_factory=threading.Event)
+    """Ended by us, for another certificate."""
     in_flight: dict[int, int] = field(default_factory=dict)
     """Bytes by sequence."""
     next_sequence: int = 1
@@ -75,12 +86,16 @@ class Uplink:
         tls: CertificateFiles | None = None,
         backoff_seconds: tuple[float, float] = BACKOFF_SECONDS,
         ack_timeout_seconds: float = ACK_TIMEOUT_SECONDS,
+        on_rules: Callable[[pb.Rules], None] = lambda rules: None,
+        witness: Witness | None = None,
     ) -> None:
         open_channel(address, tls).close()  # a wrong address or certificate fails now, not later
         self._spool = spool
         self._address = address
         self._greeting = greeting
         self._on_command = on_command
+        self._on_rules = on_rules
+        self._witness = witness
         self._status = status
         self._tls = tls
         self._backoff_seconds = backoff_seconds
@@ -121,38 +136,60 @@ class Uplink:
         failures = 0
         while not self._stopping.is_set():
             began = time.monotonic()
-            self._serve_once()
+            renewed = self._serve_once()
             if self._stopping.is_set():
                 return
+            if renewed:
+                self.counters.renewals += 1
+                continue
             failures = 0 if time.monotonic() - began > STABLE_SECONDS else failures + 1
             self.counters.reconnects += 1
             low, high = self._backoff_seconds
             ceiling = min(high, low * 2 ** min(failures, 20))
             self._stopping.wait(random.uniform(low, max(low, ceiling)))
 
-    def _serve_once(self) -> None:
-        """One stream from connect to its end. Every failure of it ends in a reconnect."""
+    def _serve_once(self) -> bool:
+        """One stream from connect to its end. Every failure of it ends in a reconnect; True if it
+        ended for another certificate."""
         stream = _Stream()
+        renewal = Renewal(self._tls) if self._tls is not None else None
         try:
             # A new channel each time: renewed certificates are read, and no stale subchannel stays.
             with open_channel(self._address, self._tls) as channel:
                 connect = channel.stream_stream(_PATH, _serialize, pb.CollectorMessage.FromString)
                 self._call = call = connect(self._messages(stream), wait_for_ready=False)
                 guard = threading.Thread(
-                    target=self._watch, args=(stream, call), name="uplink-watch", daemon=True
+                    target=self._watch,
+                    args=(stream, call, renewal),
+                    name="uplink-watch",
+                    daemon=True,
                 )
                 guard.start()
                 for message in call:
                     self._receive(stream, message)
         except RpcError as error:
             if error.code() is not StatusCode.CANCELLED:  # that was us, for a reason told before
-                self.counters.last_error = f"{error.code().name}: {error.details()}"
+                self._note(self._told(error))
         except (OSError, SpoolError) as error:
-            self.counters.last_error = str(error)
+            self._note(str(error))
         finally:
             self.connected = False
             stream.done.set()
             self.wake()
+        return stream.renewed.is_set()
+
+    def _note(self, problem: str) -> None:
+        if problem != self.counters.last_error:  # the same one comes back with every attempt
+            log.warning("uplink.failed", collector=self._address, problem=problem)
+        self.counters.last_error = problem
+
+    def _told(self, error: RpcError) -> str:
+        """A handshake that fails says little; our own files often say why."""
+        told = f"{error.code().name}: {error.details()}"
+        if self._tls is None or error.code() is not StatusCode.UNAVAILABLE:
+            return told
+        why = problem(self._tls)
+        return f"{why} ({told})" if why else told
 
     def _receive(self, stream: _Stream, message: pb.CollectorMessage) -> None:
         kind = message.WhichOneof("message")
@@ -161,6 +198,13 @@ class Uplink:
             self._acknowledged(stream, message.ack)
         elif kind == "reject":
             self._rejected(stream, message.reject)
+        elif kind == "rules":
+            self._on_rules(message.rules)
+        elif kind == "head" and self._witness is not None:
+            answer = self._witness.observe(message.head)
+            if answer is not None:
+                stream.outbox.put(pb.AgentMessage(witnessed=answer))
+                self.wake()
         elif kind == "command":
             stream.outbox.put(pb.AgentMessage(result=self._obey(message.command)))
             self.wake()
@@ -207,6 +251,9 @@ class Uplink:
                 version=me.version,
                 host=me.host,
                 boot_id=me.boot_id,
+                protocol=PROTOCOL if self._witness is not None else OLDEST,
+                oldest_protocol=OLDEST,
+                witness_size=self._witness.size if self._witness is not None else 0,
             )
         )
         status_at = 0.0
@@ -245,9 +292,14 @@ class Uplink:
         status.spool_bytes = self._spool.bytes
         return status
 
-    def _watch(self, stream: _Stream, call: Call) -> None:
-        """Give up a stream that neither greets nor acknowledges: the peer hangs."""
+    def _watch(self, stream: _Stream, call: Call, renewal: Renewal | None) -> None:
+        """Give up a stream that neither greets nor acknowledges, as the peer hangs, or for which
+        there is another certificate. What it did not acknowledge goes over the next one."""
         while not stream.done.wait(min(1.0, self._ack_timeout_seconds / 4)):
+            if renewal is not None and renewal.is_ready():
+                stream.renewed.set()
+                call.cancel()  # type: ignore[no-untyped-call]
+                return
             waiting = bool(stream.in_flight) or not stream.greeted.is_set()
             if waiting and time.monotonic() - stream.progress_at > self._ack_timeout_seconds:
                 self.counters.last_error = "no acknowledgement: the collector hangs"

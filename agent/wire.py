@@ -9,6 +9,9 @@ from dataclasses import dataclass, field
 
 from google.protobuf.message import Message
 
+from agent.digests import Seal, unsealed
+from agent.wire_approvals import approval_to_wire
+from agent.wire_catalog import snapshots_to_wire
 from agent.wire_columns import (
     ROW_BYTES,
     SESSION_ROW_BYTES,
@@ -17,9 +20,15 @@ from agent.wire_columns import (
     session_names,
     statement_names,
 )
-from agent.wire_messages import loss_to_wire, snapshots_to_wire, verdict_to_wire
+from agent.wire_messages import (
+    loss_to_wire,
+    rules_change_to_wire,
+    verdict_to_wire,
+)
+from model.approval import ApprovalStep
 from model.catalog import Snapshot
 from model.event import Lost
+from model.rules_change import RulesChange
 from model.session import Session
 from model.statement import Shape, Statement, StatementRun
 from model.verdict import Verdict
@@ -37,12 +46,21 @@ class Payload:
 
     body: bytes = field(repr=False)
     counts: Mapping[str, int]
-    """Rows by kind: statements, sessions, verdicts, losses, snapshots."""
+    """Rows by kind: statements, sessions, verdicts, losses, snapshots, approvals."""
     priority: bool = False
+    folded: int = 0
+    """Executions without a row of their own: they were counted together with another one."""
+    urgent: int = 0
+    """Of all executions in it, those that have reserved room."""
 
     @property
     def rows(self) -> int:
         return sum(self.counts.values())
+
+    @property
+    def facts(self) -> int:
+        """All that would be lost with it."""
+        return self.rows + self.folded
 
 
 def to_wire(body: bytes, epoch: int, sequence: int) -> bytes:
@@ -58,25 +76,32 @@ class BatchBuilder:
     """Collects rows and seals a batch before it would pass ``limit_bytes``.
 
     Bulk rows (statements, sessions) and priority rows (verdicts, losses, snapshots) go into
-    separate batches, so a full spool can refuse the first and still take the second.
+    separate batches, so a full spool can refuse the first and still take the second. While
+    ``parting``, urgent statements go into priority batches of their own.
     """
 
-    def __init__(self, limit_bytes: int = MAX_PAYLOAD_BYTES) -> None:
+    parting: bool = False
+
+    def __init__(self, limit_bytes: int = MAX_PAYLOAD_BYTES, seal: Seal = unsealed) -> None:
+        """``seal``: what leaves the host in the place of a text's digest."""
         self._limit = limit_bytes
-        self._bulk = BulkRows()
+        self._seal = seal
+        self._bulk = BulkRows(self._seal)
+        self._urgent = BulkRows(self._seal)
         self._priority = PriorityRows()
         self._sealed: list[Payload] = []
 
     @property
     def rows(self) -> int:
         """Rows that ``take`` would hand out."""
-        return self._bulk.rows + self._priority.rows + sum(p.rows for p in self._sealed)
+        building = self._bulk.rows + self._urgent.rows + self._priority.rows
+        return building + sum(p.rows for p in self._sealed)
 
     @property
     def size_bytes(self) -> int:
         """An upper bound of what is collected."""
         sealed = sum(len(payload.body) for payload in self._sealed)
-        return self._bulk.bytes + self._priority.bytes + sealed
+        return self._bulk.bytes + self._urgent.bytes + self._priority.bytes + sealed
 
     def add(
         self,
@@ -85,51 +110,59 @@ class BatchBuilder:
         error_message: str = "",
         rule: str = "",
         parameters: str = "",
+        *,
+        urgent: bool = False,
     ) -> None:
         """``error_message`` must be redacted already; ``rule``: id of the rule that decided;
-        ``parameters``: what of them is shown."""
+        ``parameters``: what of them is shown; ``urgent``: it has reserved room."""
         names = statement_names(statement, error_message, rule, parameters)
-        if not self._bulk.fits(ROW_BYTES, names, shape, self._limit):
-            self._seal_bulk()
-        self._bulk.add_statement(statement, shape, names)
+        rows = self._rows_for(ROW_BYTES, names, shape, urgent)
+        rows.add_statement(statement, shape, names)
+        rows.count(1, statement.executions, urgent)
 
-    def add_run(self, run: StatementRun, shape: Shape, parameters: str = "") -> None:
+    def add_run(
+        self, run: StatementRun, shape: Shape, parameters: str = "", *, urgent: bool = False
+    ) -> None:
         """Its rows, in as many batches as they need."""
         names = statement_names(run, parameters=parameters)
         total, first = len(run.executions), 0
         while first < total:
             count = min(total - first, MAX_RUN_ROWS)
-            if not self._bulk.fits(ROW_BYTES * count, names, shape, self._limit):
-                self._seal_bulk()
-            self._bulk.add_run(run, first, count, shape, names)
+            rows = self._rows_for(ROW_BYTES * count, names, shape, urgent)
+            rows.add_run(run, first, count, shape, names)
+            rows.count(count, count, urgent)
             first += count
 
     def add_session(self, session: Session, seen_at_us: int) -> None:
         names = session_names(session)
-        if not self._bulk.fits(SESSION_ROW_BYTES, names, None, self._limit):
-            self._seal_bulk()
-        self._bulk.add_session(session, seen_at_us, names)
+        rows = self._rows_for(SESSION_ROW_BYTES, names, None, urgent=False)
+        rows.add_session(session, seen_at_us, names)
 
     def add_verdict(self, verdict: Verdict, session: Session, redacted_text: str) -> None:
-        self._add_priority("verdicts", verdict_to_wire(verdict, session, redacted_text))
+        self._add_priority("verdicts", verdict_to_wire(verdict, session, redacted_text, self._seal))
+
+    def add_rules_change(self, change: RulesChange) -> None:
+        self._add_priority("rules_changes", rules_change_to_wire(change))
+
+    def add_approval(self, step: ApprovalStep) -> None:
+        self._add_priority("approvals", approval_to_wire(step))
 
     def add_loss(self, lost: Lost) -> None:
         self._add_priority("losses", loss_to_wire(lost))
 
     def add_snapshot(self, snapshot: Snapshot) -> None:
-        """One message where it fits, else one for each kind.
-
-        A kind too large even alone is sent in parts that name no kind: its items are recorded,
-        and nobody takes a part for the whole. That is counted as a loss.
-        """
-        for message, partial in snapshots_to_wire(snapshot, self._limit // 2):
+        """In as many messages as it needs; an item that was cut is counted as a loss."""
+        wire = snapshots_to_wire(snapshot, self._limit // 2)
+        for message in wire.messages:
             self._add_priority("snapshots", message)
-            if partial:
-                self.add_loss(Lost(snapshot.at_us * 1000, "catalog", "snapshot_over_limit", 1))
+        if wire.cut:
+            self.add_loss(Lost(snapshot.at_us * 1000, "catalog", "item_cut", wire.cut))
 
     def take(self) -> list[Payload]:
         """Everything collected so far, each at most ``limit_bytes``; the builder is empty after."""
+        # The end of an urgent statement's transaction is urgent, what began it need not be.
         self._seal_bulk()
+        self._seal_urgent()
         self._seal_priority()
         sealed, self._sealed = self._sealed, []
         return sealed
@@ -140,15 +173,35 @@ class BatchBuilder:
             self._seal_priority()
         self._priority.add(kind, message, size)
 
+    def _rows_for(
+        self, size: int, names: tuple[str, ...], shape: Shape | None, urgent: bool
+    ) -> BulkRows:
+        """Where there is room for so many bytes."""
+        apart = urgent and self.parting
+        rows = self._urgent if apart else self._bulk
+        if rows.fits(size, names, shape, self._limit):
+            return rows
+        self._seal_urgent() if apart else self._seal_bulk()
+        return self._urgent if apart else self._bulk
+
     def _seal_bulk(self) -> None:
         if self._bulk.rows:
-            self._sealed.append(Payload(*self._bulk.seal()))
-            self._bulk = BulkRows()
+            self._sealed.append(_sealed(self._bulk))
+            self._bulk = BulkRows(self._seal)
+
+    def _seal_urgent(self) -> None:
+        if self._urgent.rows:
+            self._sealed.append(_sealed(self._urgent, priority=True))
+            self._urgent = BulkRows(self._seal)
 
     def _seal_priority(self) -> None:
         if self._priority.rows:
             self._sealed.append(Payload(*self._priority.seal(), priority=True))
             self._priority = PriorityRows()
+
+
+def _sealed(rows: BulkRows, priority: bool = False) -> Payload:
+    return Payload(*rows.seal(), priority, rows.folded, rows.urgent)
 
 
 def _varint(number: int) -> bytes:

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 from google.protobuf.message import Message
 
+from agent.digests import Seal, unsealed
 from agent.wire_messages import escape_name, shape_to_wire, string_bytes
 from model.event import Protocol
 from model.session import Session
@@ -80,8 +81,11 @@ _SESSION_NUMBERS = (
 class BulkRows:
     """Rows of one Batch in the making; ``bytes`` is an upper bound of its size."""
 
-    def __init__(self) -> None:
+    def __init__(self, seal: Seal = unsealed) -> None:
+        self._seal = seal
         self.bytes = 64
+        self.folded = self.urgent = 0
+        """As Payload calls them."""
         self._strings: dict[str, int] = {"": 0}
         self._names: dict[tuple[str, ...], tuple[int, ...]] = {}
         self._shapes: dict[_ShapeKey, int] = {}
@@ -110,6 +114,12 @@ class BulkRows:
                 self._next_shape = key, shape_to_wire(shape)
                 size += self._next_shape[1].ByteSize() + 6
         return size <= limit
+
+    def count(self, rows: int, executions: int, urgent: bool) -> None:
+        """So many rows were just added, which stand for so many executions."""
+        self.folded += executions - rows
+        if urgent:
+            self.urgent += executions
 
     def add_statement(self, statement: Statement, shape: Shape, names: tuple[str, ...]) -> None:
         self.bytes += ROW_BYTES
@@ -206,7 +216,7 @@ class BulkRows:
         batch = pb.Batch(
             strings=map(escape_name, self._strings),
             shapes=self._shape_messages,
-            digests=map(bytes.fromhex, islice(self._digests, 1, None)),
+            digests=(bytes.fromhex(self._seal(each)) for each in islice(self._digests, 1, None)),
         )
         _fill(batch.statements, _STATEMENT_COLUMNS, self._runs)
         _fill(batch.statements, _STATEMENT_COLUMNS, list(zip(*self._singles, strict=True)))

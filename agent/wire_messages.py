@@ -1,13 +1,13 @@
-"""Single values of the wire: escaped text, shapes, verdicts, snapshots.
+"""Single values of the wire: escaped text, shapes, verdicts.
 
 Whatever a client may have chosen (text, names) is escaped and bounded here, and nowhere else.
 """
 
 import re
-from collections.abc import Iterator
 
-from model.catalog import CatalogItem, Snapshot
+from agent.digests import Seal, unsealed
 from model.event import Lost
+from model.rules_change import RulesChange
 from model.session import Session
 from model.statement import Shape
 from model.verdict import Verdict
@@ -42,10 +42,23 @@ def loss_to_wire(lost: Lost) -> pb.Loss:
     )
 
 
+def rules_change_to_wire(change: RulesChange) -> pb.RulesChange:
+    return pb.RulesChange(
+        at_us=change.at_us,
+        outcome=change.outcome,
+        source=change.source,
+        digest=change.digest,
+        previous=change.previous,
+        rules=change.rules,
+        version=change.version,
+        problem=escape_name(change.problem),
+    )
+
+
 def shape_to_wire(shape: Shape) -> pb.Shape:
+    """Without a digest: that is of each text, and a shape is of many."""
     return pb.Shape(
         status=shape.status,
-        digest=escape_name(shape.digest),
         redacted_text=escape_text(shape.redacted_text),
         operation=escape_name(shape.operation),
         summary=escape_name(shape.summary),
@@ -75,7 +88,9 @@ def _list(items: tuple[str, ...]) -> list[str]:
     return kept
 
 
-def verdict_to_wire(verdict: Verdict, session: Session, redacted_text: str) -> pb.Verdict:
+def verdict_to_wire(
+    verdict: Verdict, session: Session, redacted_text: str, seal: Seal = unsealed
+) -> pb.Verdict:
     return pb.Verdict(
         at_us=verdict.at_us,
         pid=verdict.backend.pid,
@@ -88,7 +103,7 @@ def verdict_to_wire(verdict: Verdict, session: Session, redacted_text: str) -> p
         mode=verdict.mode,
         outcome=verdict.outcome,
         reason=escape_name(verdict.reason),
-        digest=escape_name(verdict.digest),
+        digest=escape_name(seal(verdict.digest)),
         held_us=verdict.held_us,
         cluster=escape_name(session.cluster),
         database=escape_name(session.database),
@@ -98,57 +113,6 @@ def verdict_to_wire(verdict: Verdict, session: Session, redacted_text: str) -> p
         identity_name=escape_name(session.identity.name),
         redacted_text=escape_text(redacted_text),
     )
-
-
-def snapshots_to_wire(snapshot: Snapshot, limit: int) -> Iterator[tuple[pb.Snapshot, bool]]:
-    """Messages of at most about ``limit`` bytes, and whether each is only a part of its kind."""
-    items = [_catalog_item(item) for item in snapshot.items]
-    kinds = [str(kind) for kind in snapshot.kinds]
-    if _catalog_bytes(items) <= limit:
-        yield _snapshot(snapshot, kinds, items), False
-        return
-    for kind in kinds:
-        parts = list(_parts([item for item in items if item.kind == kind], limit))
-        whole = len(parts) == 1
-        for part in parts:
-            yield _snapshot(snapshot, [kind] if whole else [], part), not whole
-
-
-def _parts(items: list[pb.CatalogItem], limit: int) -> Iterator[list[pb.CatalogItem]]:
-    part: list[pb.CatalogItem] = []
-    size = 0
-    for item in items:
-        if part and size + item.ByteSize() + 6 > limit:
-            yield part
-            part, size = [], 0
-        part.append(item)
-        size += item.ByteSize() + 6
-    yield part
-
-
-def _snapshot(snapshot: Snapshot, kinds: list[str], items: list[pb.CatalogItem]) -> pb.Snapshot:
-    return pb.Snapshot(
-        at_us=snapshot.at_us,
-        cluster=escape_name(snapshot.cluster),
-        database=escape_name(snapshot.database),
-        kinds=kinds,
-        items=items,
-        server_version=escape_name(snapshot.server_version),
-    )
-
-
-def _catalog_item(item: CatalogItem) -> pb.CatalogItem:
-    return pb.CatalogItem(
-        kind=item.kind,
-        database=escape_name(item.database),
-        name=escape_name(item.name),
-        value=escape_text(item.value),
-        detail=escape_name(item.detail),
-    )
-
-
-def _catalog_bytes(items: list[pb.CatalogItem]) -> int:
-    return sum(item.ByteSize() + 6 for item in items)
 
 
 def string_bytes(text: str) -> int:

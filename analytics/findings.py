@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
+from typing import Any
 
 import polars as pl
 
 DAY_US = 86_400_000_000
+CLAIMED = ("claimed", "1")
+"""Among the details: the identity is only what somebody without a login said to be."""
 TIME = pl.Datetime("us")
 """UTC, as everywhere in the store."""
 
@@ -26,6 +30,11 @@ def literal(value: str | int) -> str:
     if isinstance(value, int):
         return str(value)
     return "'" + value.replace("\0", "").replace("'", "''") + "'"
+
+
+def on_server(row: Mapping[str, Any]) -> str:
+    """A condition: databases and logins of one name exist on many servers."""
+    return f"agent = {literal(row['agent'])} AND cluster = {literal(row['cluster'])}"
 
 
 def between(column: str, from_us: int, to_us: int) -> str:

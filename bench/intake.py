@@ -26,7 +26,8 @@ from agent.wire import BatchBuilder, to_wire
 from bench import rounds
 from collector import schema
 from collector.intake import decode_batch, decode_message
-from collector.ledger import Ledger, verify
+from collector.ledger import Ledger
+from collector.ledger_reading import verify
 from collector.segments import BatchId, Segments, Submission
 from model.session import BackendKey, Identity, IdentityKind, Session
 from model.statement import ParseStatus, Shape, Source, Statement

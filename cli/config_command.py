@@ -25,5 +25,5 @@ def validate(config: ConfigOption = None) -> None:
 @app.command()
 def show(config: ConfigOption = None, json: JsonOption = False) -> None:
     """Print what is in force, defaults included, secrets hidden."""
-    text = read_config(config).model_dump_json(indent=None if json else 2)
+    text = read_config(config).model_dump_json(by_alias=True, indent=None if json else 2)
     typer.echo(text)

@@ -96,6 +96,17 @@ def drift(row: Row) -> Text:
     )
 
 
+def approval(row: Row) -> Text:
+    actor = f" by {row['actor']}" if row.get("actor") else ""
+    return Text.assemble(
+        (clock(row.get("occurred_at")) + " ", "dim"),
+        (f"? request {row.get('request')} {row.get('step')}{printable(actor)} ", "bold magenta"),
+        (who(row) + "  ", "cyan"),
+        _shortened(str(row.get("text") or "")),
+        (f"  {printable(str(row.get('reason') or ''))}", "yellow"),
+    )
+
+
 def alert(row: Row) -> Text:
     return Text.assemble(
         (clock(row.get("occurred_at")) + " ", "dim"),
@@ -145,6 +156,7 @@ LINES: dict[str, Callable[[Row], Text]] = {
     "finding": finding,
     "drift": drift,
     "alert": alert,
+    "approval": approval,
     "session": session,
     "loss": loss,
 }

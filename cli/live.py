@@ -15,7 +15,7 @@ from cli.lines import line
 from cli.operator import DEADLINE_SECONDS, operator
 from protos.pgwarden.v1 import operator_pb2
 
-KINDS = ("statement", "session", "verdict", "finding", "alert", "drift", "loss")
+KINDS = ("statement", "session", "verdict", "approval", "finding", "alert", "drift", "loss")
 KILL_DEADLINE_SECONDS = 15.0
 
 
@@ -125,6 +125,8 @@ def agents(json: JsonOption = False, config: ConfigOption = None) -> None:
             "spool_batches": agent.spool_batches,
             "acked_sequence": agent.acked_sequence,
             "degraded": list(agent.degraded),
+            "rules_digest": agent.rules_digest,
+            "rules_version": agent.rules_version,
         }
         if json:
             typer.echo(orjson.dumps(row).decode())
@@ -133,7 +135,9 @@ def agents(json: JsonOption = False, config: ConfigOption = None) -> None:
         mark = "✓" if well else "!"
         out.print(
             f"{mark} {printable(agent.agent)} {agent.version} capture={agent.capture} "
-            f"guard={agent.guard_mode} spool={agent.spool_batches}",
+            f"guard={agent.guard_mode} spool={agent.spool_batches} "
+            f"rules={printable(agent.rules_digest[:12])}"
+            + (f" central={agent.rules_version}" if agent.rules_version else ""),
             markup=False,
         )
         for sentence in agent.degraded:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import grpc
 
+from cli.access_token import access_token, with_token
 from cli.context import fail
 from config import Config
 from protos.pgwarden.v1 import operator_pb2_grpc
@@ -17,18 +18,26 @@ DEADLINE_SECONDS = 10.0
 @contextmanager
 def operator(config: Config) -> Iterator[operator_pb2_grpc.OperatorStub]:
     """The stub; a collector that cannot be reached ends the command with the remedy."""
+    with connection(config) as channel:
+        yield operator_pb2_grpc.OperatorStub(channel)
+
+
+@contextmanager
+def connection(config: Config) -> Iterator[grpc.Channel]:
+    """As ``operator``, for any of the collector's services."""
     address = config.collector.listen[0]
     tls = config.collector.tls
-    if tls is None:
+    if tls is None or address.startswith("unix:"):  # a socket never speaks TLS
         channel = grpc.insecure_channel(address)
     else:
         credentials = grpc.ssl_channel_credentials(
             tls.ca.read_bytes(), tls.key.read_bytes(), tls.certificate.read_bytes()
         )
         channel = grpc.secure_channel(address, credentials)
+    token = access_token()
     with channel:
         try:
-            yield operator_pb2_grpc.OperatorStub(channel)
+            yield with_token(channel, token) if token else channel
         except grpc.RpcError as error:
             code, details = error.code(), error.details()
             if code is grpc.StatusCode.UNAVAILABLE:

@@ -66,6 +66,12 @@ def supervise(config: Path | None) -> int:
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     programs: dict[str, subprocess.Popen[bytes]] = {}
+
+    def reload(number: int, _frame: object) -> None:
+        for program in programs.values():
+            program.send_signal(number)
+
+    signal.signal(signal.SIGHUP, reload)
     for name in ("collector", "agent"):
         try:
             programs[name] = _start(name, config)

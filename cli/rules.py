@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Annotated
 
@@ -11,8 +13,9 @@ import orjson
 import typer
 from rich.table import Table
 
+from agent.configured_rules import load_rules, tuning
 from cli.context import ConfigOption, Exit, JsonOption, err, fail, out, printable, read_config
-from rules import DEFAULT_PACKS, Rule, RuleError, RuleSet
+from rules import DEFAULT_PACKS, Limit, Rule, RuleError, RuleSet
 from rules.examples import ExampleResult, ShapeOf, run_examples, without_examples
 
 app = typer.Typer(no_args_is_help=True, help="List, check and test the rules.")
@@ -32,9 +35,11 @@ def list_rules(
     if json:
         for rule in rules.rules:
             typer.echo(orjson.dumps(_as_json(rule)))
+        for limit in rules.limits.values():
+            typer.echo(orjson.dumps(_as_json(limit.rule) | _figures(limit)))
         return
     table = Table("rule", "severity", "action", "unknown", "title", box=None, pad_edge=False)
-    for rule in rules.rules:
+    for rule in (*rules.rules, *(limit.rule for limit in rules.limits.values())):
         table.add_row(
             rule.id, rule.severity.value, rule.action.value, rule.unknown.value, rule.title
         )
@@ -48,11 +53,14 @@ def check_rules(
     """Exit 0 when the rules can be used, 78 with every problem when they cannot."""
     rules = load(paths, config, json)
     bare = [rule.id for rule in without_examples(rules)]
+    count, over = len(rules.rules) + len(rules.limits), _expired(rules)
     if json:
-        answer = {"rules": len(rules.rules), "without_examples": bare, "problems": []}
+        answer = {"rules": count, "without_examples": bare, "expired": over, "problems": []}
         typer.echo(orjson.dumps(answer))
         return
-    out.print(f"✓ {len(rules.rules)} rules are good")
+    out.print(f"✓ {count} rules are good")
+    for sentence in over:
+        out.print(f"! {sentence}", style="yellow", markup=False)
     for rule_id in bare:
         out.print(
             f"! {rule_id} lacks an example that matches, or one that must not", style="yellow"
@@ -64,7 +72,7 @@ def run_tests(
     paths: PathsArgument = None, config: ConfigOption = None, json: JsonOption = False
 ) -> None:
     """Run the rules' examples through the real parser; exit 1 when one fails."""
-    rules = load(paths, config, json)
+    rules = load(paths, config, json, tuned=False)
     with parser() as shape_of:
         results = run_examples(rules, shape_of)
     failed = [result for result in results if not result.passed]
@@ -80,12 +88,19 @@ def run_tests(
     raise typer.Exit(Exit.FOUND if failed else Exit.GOOD)
 
 
-def load(paths: Iterable[Path] | None, config: Path | None, json: bool = False) -> RuleSet:
-    """Rules of ``paths``, else of the configuration, else our own; exit 78 where they are bad."""
+def load(
+    paths: Iterable[Path] | None, config: Path | None, json: bool = False, *, tuned: bool = True
+) -> RuleSet:
+    """Rules of ``paths``, else of the configuration, else our own; exit 78 where they are bad.
+    ``tuned``: with the configuration's exceptions and actions, where ``paths`` names no others."""
     settings = read_config(config).agent.rules
-    chosen = list(paths or settings.packs or [DEFAULT_PACKS])
     try:
-        return RuleSet.load(chosen, settings.vars)
+        if tuned and not paths:
+            return load_rules(settings)
+        # Exceptions and actions may be about rules of other files, and examples know nothing of
+        # them.
+        plain = replace(tuning(settings), exceptions=(), actions={})
+        return RuleSet.load(list(paths or settings.packs or [DEFAULT_PACKS]), settings.vars, plain)
     except RuleError as error:
         if json:
             typer.echo(orjson.dumps({"problems": [str(each) for each in error.problems]}))
@@ -116,6 +131,7 @@ def _as_json(rule: Rule) -> dict[str, object]:
         "severity": rule.severity,
         "action": rule.action,
         "unknown": rule.unknown,
+        "approval": rule.approval,
         "status": rule.status,
         "tags": rule.tags,
         "message": rule.message,
@@ -124,6 +140,25 @@ def _as_json(rule: Rule) -> dict[str, object]:
         "file": rule.path,
         "line": rule.line,
     }
+
+
+def _figures(limit: Limit) -> dict[str, object]:
+    return {
+        "rows_per_hour": limit.rows_per_hour,
+        "statements_per_hour": limit.statements_per_hour,
+        "per": limit.per,
+    }
+
+
+def _expired(rules: RuleSet) -> list[str]:
+    """Exceptions that are of no effect any more. Not bad: the day comes by itself."""
+    today = date.today()
+    return [
+        f"{rule.id}: the exception {one.because or one.when!r} ended on {one.until}"
+        for rule in (*rules.rules, *(limit.rule for limit in rules.limits.values()))
+        for one in rule.unless
+        if one.until is not None and one.until < today
+    ]
 
 
 def _result_as_json(result: ExampleResult) -> dict[str, object]:

@@ -230,10 +230,10 @@ def _lines() -> Iterator[str]:
 
 
 def _warn_of_damage(data_dir: Path) -> None:
-    from collector.views import damaged_segments
+    from collector.views import damage
 
-    for sentence in damaged_segments(data_dir):
-        err.print(f"! left out: {sentence}", style="yellow", markup=False)
+    for sentence in damage(data_dir):
+        err.print(f"! {sentence}", style="yellow", markup=False)
 
 
 def _cell(value: object) -> str:

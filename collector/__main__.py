@@ -7,61 +7,96 @@ streams → intake → segments and ledger (durable, acknowledged)
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import sys
 import threading
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+# TLS 1.3 only. gRPC has no such setting in Python, and 1.3's own ciphers are not of this list: with
+# none but one that needs a shared secret, which nobody has, no TLS 1.2 handshake can succeed.
+os.environ.setdefault("GRPC_SSL_CIPHER_SUITES", "ECDHE-PSK-AES128-CBC-SHA")
 
 import structlog
 
+from collector.access.door import Door, own_certificate
+from collector.access.journal import Journal
+from collector.access.service import AccessService
+from collector.access.tokens import Tokens
 from collector.alerts import AlertRecord, Alerts, alerts_from
 from collector.alerts.receiver import AlertsError
+from collector.approvals.approvals import open_approvals
+from collector.approvals.service import ApprovalsService
+from collector.approvals.state import ApprovalStateError
 from collector.commands import Agents
+from collector.cosigning import Cosigning
+from collector.drift.state import DriftStateError
+from collector.finding_feedback import FindingFeedback
+from collector.heads import Sealing
+from collector.maintenance import MaintenanceError
 from collector.metrics import LISTENER_FAILED, OWN_ROWS_DROPPED, POISON, CollectorMetrics
-from collector.operator import OperatorService, Tails, own_certificate
+from collector.operator import OperatorService, Tails
+from collector.outside import tellers_from
+from collector.reloading import reloaded
+from collector.responding import Responder, RespondError
+from collector.retention_settings import retention_of
 from collector.rows import alert_rows
+from collector.rule_bundles import RuleBundles
 from collector.segments import Committed
 from collector.server import AddressError, ListenError, Server, check_address
 from collector.service import UplinkService
 from collector.sessions import LiveSessions
+from collector.silence import Silences
 from collector.store import Store, StoreError
 from collector.thinking import Thinking
-from config import CollectorConfig
+from config import CollectorConfig, Config, ConfigError
 from config.program import start_program
+from config.schema import CollectorApprovals
 from config.systemd import notify, watchdog_seconds
 from model.version import __version__
+from protos.pgwarden.v1 import uplink_pb2 as pb
 
 log = structlog.get_logger(__name__)
 
 BAD_CONFIGURATION = 78
 CANNOT_START = 1
 LOOP_SECONDS = 0.25
+THINK_ON_SECONDS = 2.0
+"""At the end: all of it is to be over within five seconds."""
 
 
-def run(config: CollectorConfig) -> int:
-    """Until SIGTERM or SIGINT. Returns the exit code."""
-    stop = threading.Event()
+def run(whole: Config, read: Callable[[], Config]) -> int:
+    """Until SIGTERM or SIGINT; SIGHUP reads the configuration again. Returns the exit code."""
+    config = whole.collector
+    stop, reload = threading.Event(), threading.Event()
+    signal.signal(signal.SIGHUP, lambda *_: reload.set())
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
         for address in config.listen:
             check_address(address, config.tls)
         collector = Collector(config)
-    except (AlertsError, AddressError) as error:
+    except (AlertsError, AddressError, MaintenanceError, RespondError) as error:
         log.error("configuration.bad", problem=str(error))
         return BAD_CONFIGURATION
-    except (StoreError, ListenError, OSError) as error:
+    except (
+        StoreError,
+        ApprovalStateError,
+        DriftStateError,
+        ListenError,
+        OSError,
+    ) as error:
         log.error("collector.cannot_start", problem=str(error))
         return CANNOT_START
     good = False
     try:
         collector.start()
         notify(ready=True)
-        collector.supervise(stop)
+        collector.supervise(stop, reload, lambda: read().collector)
         good = True
     except MetricsPortError as error:
         log.error("collector.cannot_start", problem=str(error))
@@ -69,6 +104,16 @@ def run(config: CollectorConfig) -> int:
         notify(stopping=True)
         collector.stop()
     return 0 if good else CANNOT_START
+
+
+def certificates_of(approvals: CollectorApprovals) -> frozenset[str]:
+    """Names of certificates that may decide about requests."""
+    return frozenset(each.certificate for each in approvals.approvers if each.certificate)
+
+
+def _digest(config: CollectorConfig) -> str:
+    """Of what is in force, however it was written; secrets count as set or not set."""
+    return hashlib.sha256(config.model_dump_json().encode()).hexdigest()
 
 
 class MetricsPortError(Exception):
@@ -89,33 +134,112 @@ class Collector:
     def __init__(self, config: CollectorConfig) -> None:
         self._config = config
         self._metrics = CollectorMetrics(__version__, ready=self.problems)
-        self._agents = Agents()
+        self._agents = Agents(on_order=self._note_order)
+        self._silences = Silences()
         self._tails = Tails()
         self._totals = Totals()
-        self._store = Store(config.data_dir, self._committed, config.commit_seconds)
+        self._tellers = tellers_from(config.ledger.tell, config.data_dir)
+        sealing = Sealing(
+            config.ledger.key,
+            config.ledger.heads_to,
+            config.ledger.head_entries,
+            config.ledger.head_seconds,
+            tuple(teller.offer for teller in self._tellers),
+        )
+        self._store = Store(
+            config.data_dir,
+            self._committed,
+            config.commit_seconds,
+            history_days=config.drift.history_days,
+            sealing=sealing,
+            retention=retention_of(config.retention),
+        )
         self._sessions = LiveSessions(self._store.frame("SELECT * FROM sessions"))
         self._alerts: Alerts = alerts_from(config.alerts, config.data_dir, self._record_alert)
+        self._responder = Responder(config.analytics, self._agents.order)
         self._thinking = Thinking(
             config,
             self._store,
             self._alerts,
             self._metrics,
+            want_snapshot=lambda source: self._agents.want_snapshot(*source),
+            responder=self._responder,
+        )
+        self._approvals = open_approvals(
+            config.data_dir / "state", self._store, self._agents, self._metrics.approvals.count
+        )
+        self._rules = RuleBundles(config.rules.directory, self._agents.tell_all, self._note_bundle)
+        self._cosigning = Cosigning(
+            config.data_dir,
+            self._store.ledger.tip,
+            self._store.heads.public_key,
+            lambda: self._store.heads.newest,
+            self._store.note_change,
+            config.ledger.cosign_seconds,
         )
         self._uplink = UplinkService(
-            self._store.segments, self._agents, config.data_dir / "quarantine"
+            self._store.segments,
+            self._agents,
+            config.data_dir / "quarantine",
+            self._greeting,
+            self._cosigning,
+        )
+        self._journal = Journal()
+        tokens = Tokens(config.data_dir)
+        self._door = door = Door(
+            own_certificate(config.tls.certificate if config.tls else None),
+            tokens,
+            self._journal,
+            certificates_of(config.approvals),
         )
         operator = OperatorService(
             self._agents,
             self._sessions,
             self._tails,
             self._thinking.drift,
-            own_certificate(config.tls.certificate if config.tls else None),
+            door,
+            FindingFeedback(self._store, self._thinking.gate),
         )
-        self._server = Server(config.listen, self._uplink, operator, config.tls)
+        approvals = ApprovalsService(self._approvals, config.approvals, door)
+        self._approvals_service = approvals
+        access = AccessService(tokens, door, self._store)
+        self._server = Server(config.listen, self._uplink, operator, config.tls, approvals, access)
+
+    def _note_order(self, agent: str, command: pb.Command, result: pb.CommandResult) -> None:
+        """Ending somebody's session is an act that the record must not lose."""
+        self._store.note(
+            "order",
+            action=command.kind,
+            agent=agent,
+            cluster=command.cluster,
+            pid=command.pid,
+            backend_started_at_us=command.backend_started_at_us,
+            by=command.requested_by,
+            reason=command.reason,
+            outcome=result.outcome,
+        )
+
+    def _note_bundle(self, version: int, digest: str) -> None:
+        self._store.note_change("rules_bundle", version=version, sha256=digest)
+
+    def _greeting(self, agent: str) -> list[pb.CollectorMessage]:
+        grants = [pb.CollectorMessage(command=each) for each in self._approvals.commands(agent)]
+        newest = self._rules.newest()
+        return [*grants, newest] if newest is not None else grants
 
     def start(self) -> None:
+        for problem in self._store.contradictions:
+            log.error("ledger.contradicted", problem=problem)
+        if self._store.checkpoint_problem:
+            log.warning("ledger.checkpoint_rebuilt", problem=self._store.checkpoint_problem)
         self._store.start()
+        self._store.note_change("configuration", sha256=_digest(self._config), version=__version__)
+        self._approvals.catch_up()
+        for teller in self._tellers:
+            teller.start()
+        self._responder.start()
         self._thinking.start()
+        self._rules.start()
         self._watch_metrics()
         port = self._serve_metrics()
         self._server.start()
@@ -137,10 +261,25 @@ class Collector:
                 "set collector.metrics"
             ) from error
 
-    def supervise(self, stop: threading.Event) -> None:
+    def supervise(
+        self,
+        stop: threading.Event,
+        reload: threading.Event,
+        read: Callable[[], CollectorConfig],
+    ) -> None:
         beat_at, beat_seconds = 0.0, watchdog_seconds()
         healthy = True
         while not stop.wait(LOOP_SECONDS):
+            if reload.is_set():
+                reload.clear()
+                self._reload(read)
+            self._approvals.tick()
+            for kind, facts in self._silences.observe(
+                self._agents.states(), time.time_ns() // 1000
+            ):
+                self._store.note(kind, **facts)
+            self._cosigning.turn(self._agents.tell)
+            self._store.append("accesses", self._journal.drain())
             problems = self.problems()
             if healthy == bool(problems):
                 healthy = not problems
@@ -149,13 +288,34 @@ class Collector:
                 beat_at = time.monotonic() + beat_seconds
                 notify(alive=True, status="; ".join(problems) or "collecting")
 
+    def _reload(self, read: Callable[[], CollectorConfig]) -> None:
+        """What cannot be used changes nothing; what needs a restart is named."""
+        try:
+            self._config, waiting = reloaded(self._config, read())
+        except ConfigError as error:
+            log.error("configuration.not_reloaded", problem="; ".join(error.problems))
+            return
+        self._store.retention = retention_of(self._config.retention)
+        self._approvals_service.config = self._config.approvals
+        self._door.approvers = certificates_of(self._config.approvals)
+        self._store.note_change("configuration", sha256=_digest(self._config), version=__version__)
+        log.info("configuration.reloaded")
+        if waiting:
+            log.warning("configuration.needs_restart", sections=", ".join(waiting))
+
     def stop(self) -> None:
         """Intake first; what was received is made durable, thought about, and told."""
+        self._rules.stop()
         self._agents.end_all()
         self._server.stop()
+        self._store.append("accesses", self._journal.drain(whole=True))
         self._store.segments.flush()
-        self._thinking.stop()
+        self._thinking.stop(THINK_ON_SECONDS)
+        self._responder.stop()
         self._store.close()
+        for teller in self._tellers:
+            teller.stop()
+        self._approvals.close()
         self._alerts.close()
         self._metrics.close()
         log.info("collector.stop")
@@ -169,6 +329,9 @@ class Collector:
             problems.append(f"the last commit failed: {segments.counters.last_error}")
         if not self._thinking.alive:
             problems.append("analytics are not running")
+        problems.extend(self._server.problems)
+        if self._approvals.problem:
+            problems.append(f"nothing can be approved: {self._approvals.problem}")
         return problems
 
     def _committed(self, committed: Committed) -> None:
@@ -176,6 +339,7 @@ class Collector:
         self._tails.publish(committed)
         self._count(committed)
         self._thinking.offer(committed)
+        self._approvals.observe(committed)
 
     def _count(self, committed: Committed) -> None:
         """What the parts count as totals, as increments of the metrics."""
@@ -204,13 +368,30 @@ class Collector:
 
     def _watch_metrics(self) -> None:
         self._metrics.watch_ledger(lambda: self._store.ledger.seq)
+        heads = self._store.heads
+        self._metrics.watch_heads(
+            lambda: heads.signed[0] if heads.signed else 0,
+            lambda: heads.failures,
+            lambda: len(self._store.contradictions),
+        )
+        self._metrics.watch_outside(
+            lambda: {teller.name: (teller.told, teller.failures) for teller in self._tellers},
+            lambda: self._cosigning.cosigned,
+            lambda: len(self._cosigning.refusals),
+        )
         self._metrics.watch_agents(
             lambda: sum(state.connected for state in self._agents.states()),
             lambda: {s.hello.agent: s.last_seen_us / 1e6 for s in self._agents.states()},
         )
+        self._metrics.approvals.watch_pending(self._approvals.pending)
         self._metrics.watch_alerts(self._alerts)
         self._metrics.watch_drift(self._thinking.open_drift)
+        self._metrics.watch_candidates(self._thinking.suppressed)
+        expected = self._thinking.expectations()
+        self._metrics.watch_expectations(
+            expected.ignored, lambda: expected.expired(time.time_ns() // 1000), expected.invalid
+        )
 
 
 if __name__ == "__main__":
-    sys.exit(start_program("collector", lambda config: run(config.collector)))
+    sys.exit(start_program("collector", run))

@@ -11,6 +11,8 @@ from collector.segments import Owner
 from protos.pgwarden.v1 import uplink_pb2 as pb
 
 DEADLINE_SECONDS = 10.0
+SNAPSHOT = "snapshot"
+"""The kind of command that asks for a whole snapshot of the catalog."""
 
 
 @dataclass(slots=True)
@@ -42,8 +44,14 @@ class AgentState:
 class Agents:
     """Thread-safe. An agent's newest stream replaces its older one."""
 
-    def __init__(self, now_us: Callable[[], int] = lambda: time.time_ns() // 1000) -> None:
+    def __init__(
+        self,
+        now_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        on_order: Callable[[str, pb.Command, pb.CommandResult], None] = lambda *_: None,
+    ) -> None:
+        """``on_order`` hears of each order and of what came of it."""
         self._now_us = now_us
+        self._on_order = on_order
         self._lock = threading.Lock()
         self._streams: dict[str, AgentStream] = {}
         self._states: dict[str, AgentState] = {}
@@ -95,6 +103,11 @@ class Agents:
         self, agent: str, command: pb.Command, deadline_seconds: float = DEADLINE_SECONDS
     ) -> pb.CommandResult:
         """Send a command and wait for what came of it; every failure is a result too."""
+        result = self._order(agent, command, deadline_seconds)
+        self._on_order(agent, command, result)
+        return result
+
+    def _order(self, agent: str, command: pb.Command, deadline_seconds: float) -> pb.CommandResult:
         command.id = command.id or uuid.uuid4().hex
         answers: queue.SimpleQueue[pb.CommandResult] = queue.SimpleQueue()
         with self._lock:
@@ -119,6 +132,31 @@ class Agents:
             asked, answers = self._waiting.get(result.id, ("", None))
         if answers is not None and asked == agent:
             answers.put(result)
+
+    def want_snapshot(self, agent: str, cluster: str, database: str) -> None:
+        """Of all databases where ``database`` is empty. Nobody waits: what comes of it is a
+        snapshot, and one that does not come is asked for again."""
+        with self._lock:
+            stream = self._streams.get(agent)
+        if stream is not None:
+            command = pb.Command(
+                id=uuid.uuid4().hex, kind=SNAPSHOT, cluster=cluster, database=database
+            )
+            stream.outbox.put(pb.CollectorMessage(command=command))
+
+    def tell(self, agent: str, message: pb.CollectorMessage) -> None:
+        """To one agent if it is connected; nobody waits for it."""
+        with self._lock:
+            stream = self._streams.get(agent)
+        if stream is not None:
+            stream.outbox.put(message)
+
+    def tell_all(self, message: pb.CollectorMessage) -> None:
+        """To every agent that is connected now; nobody waits for it."""
+        with self._lock:
+            streams = list(self._streams.values())
+        for stream in streams:
+            stream.outbox.put(message)
 
     def end_all(self) -> None:
         with self._lock:

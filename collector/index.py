@@ -8,6 +8,7 @@ from pathlib import Path
 import duckdb
 
 from collector.ledger import Ledger
+from collector.ledger_state import LedgerState
 
 NAME = "index.duckdb"
 
@@ -45,12 +46,31 @@ def build_index(data_dir: Path, ledger: Ledger) -> duckdb.DuckDBPyConnection:
     for name in (NAME, f"{NAME}.wal"):
         (data_dir / name).unlink(missing_ok=True)
     connection = duckdb.connect(str(data_dir / NAME))
+    fill_index(connection, ledger.standing)
+    return connection
+
+
+def fill_index(connection: duckdb.DuckDBPyConnection, state: LedgerState) -> None:
+    """Make the tables and all their rows in an empty database."""
     connection.execute(_SCHEMA)
     connection.begin()
-    connection.execute("INSERT INTO head VALUES (?)", [ledger.head])
-    _insert(connection, ledger, set(ledger.files))
+    connection.execute("INSERT INTO head VALUES (?)", [state.head])
+    _insert(connection, state, set(state.files))
     connection.commit()
-    return connection
+
+
+def index_rows(
+    connection: duckdb.DuckDBPyConnection,
+) -> tuple[str | None, dict[str, tuple[str, int, int, str]], dict[tuple[str, int], int]]:
+    """The ledger's head, segments (table, rows, bytes, SHA-256) by path, and sources, for a
+    comparison. Raises duckdb.Error where it is no index."""
+    rows = connection.execute('SELECT path, "table", rows, bytes, sha256 FROM segments').fetchall()
+    sources = connection.execute("SELECT agent, epoch, last FROM sources").fetchall()
+    return (
+        _head(connection),
+        {path: (table, count, size, sha256) for path, table, count, size, sha256 in rows},
+        {(agent, epoch): last for agent, epoch, last in sources},
+    )
 
 
 def update_index(connection: duckdb.DuckDBPyConnection, ledger: Ledger) -> None:
@@ -59,17 +79,17 @@ def update_index(connection: duckdb.DuckDBPyConnection, ledger: Ledger) -> None:
     connection.begin()
     for path in known - ledger.files.keys():
         connection.execute("DELETE FROM segments WHERE path = ?", [path])
-    _insert(connection, ledger, ledger.files.keys() - known)
+    _insert(connection, ledger.standing, ledger.files.keys() - known)
     connection.execute("UPDATE head SET hash = ?", [ledger.head])
     connection.commit()
 
 
-def _insert(connection: duckdb.DuckDBPyConnection, ledger: Ledger, paths: set[str]) -> None:
+def _insert(connection: duckdb.DuckDBPyConnection, state: LedgerState, paths: set[str]) -> None:
     for path in sorted(paths):
-        file = ledger.files[path]
+        file = state.files[path]
         connection.execute(
             "INSERT INTO segments VALUES (?, ?, ?, ?, ?, make_timestamp(?), make_timestamp(?))",
             [path, file.table, file.rows, file.bytes, file.sha256, file.first_us, file.last_us],
         )
-    for (agent, epoch), last in ledger.high_water.items():
+    for (agent, epoch), last in state.high_water.items():
         connection.execute("INSERT OR REPLACE INTO sources VALUES (?, ?, ?)", [agent, epoch, last])

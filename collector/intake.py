@@ -10,7 +10,9 @@ import polars as pl
 from google.protobuf.message import DecodeError
 
 from collector import schema
-from model.catalog import CatalogItem, CatalogKind, Snapshot
+from collector.catalog_rows import rows_of, snapshot_of
+from model.approval import Step
+from model.catalog import Snapshot
 from protos.pgwarden.v1 import uplink_pb2 as pb
 
 DIGEST_BYTES = 32
@@ -59,9 +61,13 @@ def decode_batch(batch: pb.Batch, agent: str) -> Decoded:
             "sessions": _sessions(batch, agent),
             "verdicts": _rows("verdicts", [_verdict(v, agent) for v in batch.verdicts]),
             "losses": _rows("losses", [_loss(loss, agent) for loss in batch.losses]),
+            "approvals": _rows("approvals", [_approval(a, agent) for a in batch.approvals]),
             "catalog": _rows("catalog", _catalog(batch.snapshots, agent)),
+            "rules_changes": _rows(
+                "rules_changes", [_rules_change(each, agent) for each in batch.rules_changes]
+            ),
         }
-        snapshots = tuple((agent, _snapshot(snapshot)) for snapshot in batch.snapshots)
+        snapshots = tuple((agent, snapshot_of(snapshot)) for snapshot in batch.snapshots)
     except (pl.exceptions.PolarsError, OverflowError, TypeError) as error:
         raise PoisonError(f"values that do not fit: {str(error)[:200]}") from error
     return Decoded({name: f for name, f in frames.items() if f is not None}, snapshots)
@@ -297,45 +303,65 @@ def _verdict(verdict: pb.Verdict, agent: str) -> tuple[object, ...]:
     )
 
 
+def _approval(step: pb.ApprovalStep, agent: str) -> tuple[object, ...]:
+    if step.step not in _AGENT_STEPS:
+        raise PoisonError("a step that no agent takes")
+    return (
+        _instant(step.at_us, "at_us"),
+        step.id,
+        step.step,
+        step.request,
+        agent,
+        step.cluster,
+        step.database,
+        step.user,
+        step.identity,
+        step.identity_kind,
+        step.identity_name,
+        step.pid,
+        _instant(step.backend_started_at_us, "backend_started_at_us"),
+        step.statement_id,
+        step.rule,
+        step.digest,
+        step.text,
+        list(step.relations),
+        list(step.functions),
+        list(step.flags),
+        list(step.who),
+        step.grant,
+        None,
+        None,
+        "",
+        step.reason,
+    )
+
+
+_AGENT_STEPS = frozenset((Step.REQUESTED.value, Step.USED.value, Step.VOIDED.value))
+
+
+def _catalog(snapshots: Sequence[pb.Snapshot], agent: str) -> list[tuple[object, ...]]:
+    for snapshot in snapshots:
+        for moment in (snapshot.at_us, snapshot.base_at_us, snapshot.since_us):
+            _instant(moment, "at_us of a snapshot")
+    return [row for snapshot in snapshots for row in rows_of(snapshot, agent)]
+
+
 def _loss(loss: pb.Loss, agent: str) -> tuple[object, ...]:
     return (_instant(loss.at_us, "at_us"), agent, loss.source, loss.reason, loss.count)
 
 
-def _catalog(snapshots: Sequence[pb.Snapshot], agent: str) -> list[tuple[object, ...]]:
-    return [
-        (
-            _instant(snapshot.at_us, "at_us"),
-            agent,
-            snapshot.cluster,
-            item.database,
-            item.kind,
-            item.name,
-            item.value,
-            item.detail,
-            snapshot.server_version,
-        )
-        for snapshot in snapshots
-        for item in snapshot.items
-    ]
-
-
-def _snapshot(snapshot: pb.Snapshot) -> Snapshot:
-    """Kinds that this release does not know are stored, but not compared."""
-    return Snapshot(
-        at_us=_instant(snapshot.at_us, "at_us"),
-        cluster=snapshot.cluster,
-        database=snapshot.database,
-        kinds=tuple(CatalogKind(kind) for kind in snapshot.kinds if kind in _KINDS),
-        items=tuple(
-            CatalogItem(CatalogKind(i.kind), i.database, i.name, i.value, i.detail)
-            for i in snapshot.items
-            if i.kind in _KINDS
-        ),
-        server_version=snapshot.server_version,
+def _rules_change(change: pb.RulesChange, agent: str) -> tuple[object, ...]:
+    return (
+        _instant(change.at_us, "at_us"),
+        agent,
+        change.outcome,
+        change.source,
+        change.digest,
+        change.previous,
+        change.rules,
+        change.version,
+        change.problem,
     )
-
-
-_KINDS = frozenset(map(str, CatalogKind))
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:

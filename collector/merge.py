@@ -6,7 +6,9 @@ from pathlib import Path
 import polars as pl
 
 from collector import schema
-from collector.ledger import MERGED, Ledger, SealedFile, damage_of, fsync_folder
+from collector.ledger import Ledger, fsync_folder
+from collector.ledger_entry import MERGED, SealedFile
+from collector.ledger_reading import damage_of
 from collector.segments import FOLDER, write_segment
 
 SMALL_BYTES = 8 * 1024 * 1024
@@ -18,11 +20,16 @@ MOST_ROWS = 500_000
 def merge_small_segments(data_dir: Path, ledger: Ledger, table: str) -> list[Path]:
     """Merge one run of small neighbours of a table, if there is one; returns the replaced files.
 
-    They stay on disk for readers that have them open; the caller removes them later. A damaged
-    one among them stops the merge: it must be found, not copied.
+    They stay on disk for readers that have them open; the caller removes them later.
     """
     run = _run([file for file in ledger.files.values() if file.table == table])
-    if len(run) < FEWEST or any(damage_of(data_dir, file) for file in run):
+    return merge(data_dir, ledger, table, run) if len(run) >= FEWEST else []
+
+
+def merge(data_dir: Path, ledger: Ledger, table: str, run: list[SealedFile]) -> list[Path]:
+    """Neighbours in the order of their names into one. A damaged one among them stops the merge: it
+    must be found, not copied."""
+    if any(damage_of(data_dir, file) for file in run):
         return []
     paths = [data_dir / file.path for file in run]
     frame = pl.concat([schema.aligned(table, pl.read_parquet(path, glob=False)) for path in paths])

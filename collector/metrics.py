@@ -8,6 +8,7 @@ import polars as pl
 from prometheus_client import CollectorRegistry, Counter, Histogram, Info, ProcessCollector
 
 from analytics.audit.minutes import Minute
+from collector.metrics_approvals import ApprovalMetrics
 from collector.metrics_coverage import CoverageMetrics
 from collector.metrics_statements import StatementMetrics
 from config.telemetry import Bounded, Check, MetricsServer, Samples, Watched
@@ -77,6 +78,7 @@ class CollectorMetrics:
         )
         self._statements = StatementMetrics(self.registry)
         self._coverage = CoverageMetrics(self.registry)
+        self.approvals = ApprovalMetrics(self.registry)
         self._reason = Bounded(64)
         self._rule = Bounded(100)
         # From agents, so not trusted to be one of the words they should be.
@@ -133,6 +135,54 @@ class CollectorMetrics:
     def watch_ledger(self, sequence: Callable[[], int]) -> None:
         self._watch("ledger_sequence", "Last entry of the ledger", (), lambda: {(): sequence()})
 
+    def watch_heads(
+        self,
+        signed: Callable[[], int],
+        failures: Callable[[], int],
+        contradictions: Callable[[], int],
+    ) -> None:
+        self._watch("ledger_signed", "Entries under a signed head", (), lambda: {(): signed()})
+        self._watch_total("ledger_head_failures", "Heads not written", (), lambda: {(): failures()})
+        self._watch(
+            "ledger_contradictions",
+            "Ways in which the ledger is not what was signed, found at the start",
+            (),
+            lambda: {(): contradictions()},
+        )
+
+    def watch_outside(
+        self,
+        places: Callable[[], Mapping[str, tuple[int, int]]],
+        cosigned: Callable[[], int],
+        refusing: Callable[[], int],
+    ) -> None:
+        """``places``: entries told and failures, by the configured name of the place;
+        ``cosigned``: entries that some agent has signed; ``refusing``: agents that do not."""
+        self._watch(
+            "ledger_told",
+            "Entries under the newest head that a place outside has taken",
+            ("place",),
+            lambda: {(name,): told for name, (told, _) in places().items()},
+        )
+        self._watch_total(
+            "ledger_place_failures",
+            "Heads that a place outside did not take, and that are tried again",
+            ("place",),
+            lambda: {(name,): failures for name, (_, failures) in places().items()},
+        )
+        self._watch(
+            "ledger_cosigned",
+            "Entries under a head that an agent has signed too",
+            (),
+            lambda: {(): cosigned()},
+        )
+        self._watch(
+            "ledger_refusing_agents",
+            "Agents that do not sign the head, as it does not go on from what they signed",
+            (),
+            lambda: {(): refusing()},
+        )
+
     def watch_agents(
         self,
         connected: Callable[[], int],
@@ -157,6 +207,38 @@ class CollectorMetrics:
             "Differences from the baseline",
             labels,
             lambda: _NO_DRIFT | dict(open_differences()),
+        )
+
+    def watch_expectations(
+        self,
+        ignored: Callable[[], Mapping[str, int]],
+        expired: Callable[[], int],
+        invalid: Callable[[], int],
+    ) -> None:
+        """``ignored``: differences by kind that an ignore rule hides now."""
+        self._watch(
+            "drift_ignored",
+            "Differences that ignore rules hide",
+            ("kind",),
+            lambda: {(str(kind),): 0 for kind in CatalogKind} | _keyed(ignored()),
+        )
+        self._watch(
+            "drift_ignore_rules_expired", "Ignore rules that ended", (), lambda: {(): expired()}
+        )
+        self._watch(
+            "drift_declarations_invalid",
+            "Declarations that cannot be read",
+            (),
+            lambda: {(): invalid()},
+        )
+
+    def watch_candidates(self, suppressed: Callable[[], Mapping[tuple[str, str], int]]) -> None:
+        """What the gate held back, by detector and reason."""
+        self._watch_total(
+            "candidates_suppressed",
+            "Candidates that nobody was told of",
+            ("detector", "reason"),
+            suppressed,
         )
 
     def watch_alerts(self, alerts: AlertCounts) -> None:

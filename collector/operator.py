@@ -1,20 +1,22 @@
 """The Operator service: what the command line asks of a running collector."""
 
-import hmac
 import json
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import grpc
+import orjson
 import polars as pl
 
 from collector import schema
+from collector.access.door import Door
 from collector.commands import Agents
-from collector.peers import Transport, certificate, transport
+from collector.drift.accepting import AmbiguousFindingError, Only
+from collector.finding_feedback import FeedbackError, FindingFeedback
+from collector.peers import common_name
 from collector.segments import Committed
 from collector.sessions import LiveSessions
 from collector.store import frame_of
@@ -31,6 +33,7 @@ _KINDS = {
     "findings": "finding",
     "alerts": "alert",
     "drift": "drift",
+    "approvals": "approval",
     "losses": "loss",
 }
 
@@ -40,8 +43,9 @@ class DriftHandler(Protocol):
 
     def status(self) -> "DriftState": ...
 
-    def accept(self, by: str, reason: str) -> int:
-        """Take what is now as the baseline; returns the number of items."""
+    def accept(self, by: str, reason: str, only: Only | None = None) -> int:
+        """Take what is now as the baseline; returns the number of items, or of differences where
+        ``only`` some are accepted. Raises AmbiguousFindingError."""
         ...
 
 
@@ -57,6 +61,10 @@ class DriftState(Protocol):
     def accepted_by(self) -> str: ...
     @property
     def accepted_at_us(self) -> int: ...
+    @property
+    def ignored(self) -> Sequence[Mapping[str, Any]]: ...
+    @property
+    def problems(self) -> Sequence[str]: ...
 
 
 class Tails:
@@ -131,7 +139,7 @@ class _Reader:
 
 
 class OperatorService(operator_pb2_grpc.OperatorServicer):
-    """Only for who runs the collector: over its unix socket, or with its own certificate."""
+    """For whom ``door`` admits: who runs the collector, and tokens by their role."""
 
     def __init__(
         self,
@@ -139,18 +147,20 @@ class OperatorService(operator_pb2_grpc.OperatorServicer):
         sessions: LiveSessions,
         tails: Tails,
         drift: DriftHandler | None = None,
-        own_certificate: Callable[[], bytes] = lambda: b"",
+        door: Door | None = None,
+        feedback: FindingFeedback | None = None,
     ) -> None:
+        self._door = door or Door()
+        self._feedback = feedback
         self._agents = agents
         self._sessions = sessions
         self._tails = tails
         self._drift = drift
-        self._own_certificate = own_certificate
 
     def Tail(  # noqa: N802 - gRPC's name
         self, request: pb.TailRequest, context: grpc.ServicerContext
     ) -> Iterator[pb.TailItem]:
-        self._admit(context)
+        caller = self._door.admit(context, "Operator.Tail")
         unknown = set(request.kinds) - set(_KINDS.values())
         if unknown:
             known = ", ".join(_KINDS.values())
@@ -161,6 +171,8 @@ class OperatorService(operator_pb2_grpc.OperatorServicer):
             # The headers now: a client can wait for them and then know that it misses nothing.
             context.send_initial_metadata(())
             while context.is_active():
+                if not self._door.still(caller):
+                    context.abort(grpc.StatusCode.UNAUTHENTICATED, "the token is good no longer")
                 item = reader.next(0.5)
                 if item is not None:
                     yield item
@@ -168,7 +180,7 @@ class OperatorService(operator_pb2_grpc.OperatorServicer):
             self._tails.close(reader)
 
     def Agents(self, request: pb.AgentsRequest, context: grpc.ServicerContext) -> pb.AgentsReply:  # noqa: N802
-        self._admit(context)
+        self._door.admit(context, "Operator.Agents")
         return pb.AgentsReply(
             agents=[
                 pb.Agent(
@@ -181,6 +193,8 @@ class OperatorService(operator_pb2_grpc.OperatorServicer):
                     spool_batches=state.status.spool_batches,
                     acked_sequence=state.acked_sequence,
                     degraded=state.status.degraded,
+                    rules_digest=state.status.rules_digest,
+                    rules_version=state.status.rules_version,
                 )
                 for state in self._agents.states()
             ]
@@ -189,11 +203,11 @@ class OperatorService(operator_pb2_grpc.OperatorServicer):
     def Sessions(  # noqa: N802
         self, request: pb.SessionsRequest, context: grpc.ServicerContext
     ) -> pb.SessionsReply:
-        self._admit(context)
+        self._door.admit(context, "Operator.Sessions")
         return pb.SessionsReply(rows_json=rows_json(self._sessions.frame()))
 
     def Act(self, request: pb.ActRequest, context: grpc.ServicerContext) -> pb.ActReply:  # noqa: N802
-        self._admit(context)
+        caller = self._door.admit(context, "Operator.Act")
         if request.kind not in ("cancel", "terminate"):
             message = f"no action {request.kind!r}; there are cancel and terminate"
             return pb.ActReply(outcome="refused", message=message)
@@ -211,7 +225,7 @@ class OperatorService(operator_pb2_grpc.OperatorServicer):
             pid=request.pid,
             backend_started_at_us=session["backend_started_at_us"],
             reason=request.reason,
-            requested_by=request.requested_by,
+            requested_by=caller.known_as((request.requested_by,)),
         )
         result = self._agents.order(session["agent"], command)
         return pb.ActReply(outcome=result.outcome, message=result.message)
@@ -219,50 +233,69 @@ class OperatorService(operator_pb2_grpc.OperatorServicer):
     def DriftStatus(  # noqa: N802
         self, request: pb.DriftStatusRequest, context: grpc.ServicerContext
     ) -> pb.DriftStatusReply:
+        self._door.admit(context, "Operator.DriftStatus")
         state = self._drift_handler(context).status()
         return pb.DriftStatusReply(
             has_baseline=state.has_baseline,
             rows_json=rows_json(frame_of("drift", state.rows)),
             accepted_by=state.accepted_by,
             accepted_at_us=state.accepted_at_us,
+            ignored_json=[orjson.dumps(row).decode() for row in state.ignored],
+            problems=state.problems,
         )
 
     def DriftAccept(  # noqa: N802
         self, request: pb.DriftAcceptRequest, context: grpc.ServicerContext
     ) -> pb.DriftAcceptReply:
-        items = self._drift_handler(context).accept(request.accepted_by, request.reason)
+        caller = self._door.admit(context, "Operator.DriftAccept")
+        only = Only(request.kind, request.name, request.finding_id)
+        handler = self._drift_handler(context)
+        by = caller.known_as((request.accepted_by,))
+        try:
+            items = handler.accept(by, request.reason, only if only else None)
+        except AmbiguousFindingError as error:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         return pb.DriftAcceptReply(items=items)
 
+    def JudgeFinding(  # noqa: N802
+        self, request: pb.JudgeFindingRequest, context: grpc.ServicerContext
+    ) -> pb.JudgeFindingReply:
+        caller = self._door.admit(context, "Operator.JudgeFinding")
+        handler = self._feedback_handler(context)
+        by = caller.name or common_name(context) or caller.known_as(request.accounts)
+        try:
+            judged = handler.judge(request.finding_id, request.opinion, request.because, by)
+        except FeedbackError as error:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        return pb.JudgeFindingReply(
+            finding_id=judged.finding_id,
+            by=by,
+            detector=judged.detector,
+            identity=judged.identity,
+            object=judged.object,
+            moved_before=judged.moved_before,
+            moved_after=judged.moved_after,
+        )
+
+    def Thresholds(  # noqa: N802
+        self, request: pb.ThresholdsRequest, context: grpc.ServicerContext
+    ) -> pb.ThresholdsReply:
+        self._door.admit(context, "Operator.Thresholds")
+        try:
+            found = self._feedback_handler(context).thresholds()
+        except FeedbackError as error:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, str(error))
+        return pb.ThresholdsReply(thresholds_json=orjson.dumps(found).decode())
+
+    def _feedback_handler(self, context: grpc.ServicerContext) -> FindingFeedback:
+        if self._feedback is None:
+            context.abort(grpc.StatusCode.UNIMPLEMENTED, "this collector takes no feedback")
+        return self._feedback
+
     def _drift_handler(self, context: grpc.ServicerContext) -> DriftHandler:
-        self._admit(context)
         if self._drift is None:
             context.abort(grpc.StatusCode.UNIMPLEMENTED, "drift is switched off in this collector")
         return self._drift
-
-    def _admit(self, context: grpc.ServicerContext) -> None:
-        """An agent's certificate, or any local user on a loopback port, must not end sessions."""
-        how = transport(context)
-        own = self._own_certificate().strip() if how is Transport.TLS else b""
-        if how is Transport.UNIX or (
-            own and hmac.compare_digest(certificate(context).strip(), own)
-        ):
-            return
-        context.abort(
-            grpc.StatusCode.PERMISSION_DENIED,
-            "operators use the collector's unix socket or its own certificate",
-        )
-
-
-def own_certificate(path: Path | None) -> Callable[[], bytes]:
-    """Reads the collector's certificate at each call, as it may be renewed."""
-
-    def read() -> bytes:
-        try:
-            return path.read_bytes() if path else b""
-        except OSError:
-            return b""
-
-    return read
 
 
 def rows_json(frame: pl.DataFrame) -> list[str]:

@@ -4,11 +4,11 @@ Times are Parquet timestamps in microseconds, UTC. A new column is added at the 
 ``VERSION``; segments of older versions read as NULL there.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
-VERSION = 3
+VERSION = 4
 
 TEXT = pl.String()
 TEXTS = pl.List(pl.String)
@@ -50,6 +50,8 @@ class Table:
     columns: tuple[Column, ...]
     latest_by: tuple[str, ...] = ()
     """Where rows repeat with newer knowledge, the view shows the last one of each such key."""
+    stored_in: str = ""
+    """The table whose rows the view shows, where it has none of its own."""
 
     @property
     def dtypes(self) -> dict[str, pl.DataType]:
@@ -88,7 +90,9 @@ _SHARED = {
     "statement_id": "`id` in view statements; 0 where none was captured.",
     "severity": "`informational`, `low`, `medium`, `high` or `critical`.",
     "title": "One line for a person.",
-    "digest": "SHA-256 of the captured text, hex: of a long one, of its first MiB.",
+    "digest": "Equal for equal texts that one agent captured (of a long one, its first 1,048,575"
+    " bytes): HMAC-SHA256 under a key that stays on the host, hex, so that no text can be guessed"
+    " by it.",
     "occurred_at": "When it happened.",
 }
 
@@ -111,7 +115,7 @@ STATEMENTS = _table(
         "bytes_sent": "Bytes sent to the client; NULL if unknown.",
         "text_bytes": "Full length of the text as sent, in bytes.",
         "source": "`ebpf`, `pgaudit` or `both`: who saw it.",
-        "protocol": "`query`, `fastpath` or `replication`.",
+        "protocol": "`query`, `fastpath`, `replication`, or `startup` (a refused login).",
         "tag": "PostgreSQL's command tag, `SELECT 5`.",
         "sqlstate": "`00000` when it succeeded; empty if unknown.",
         "error_message": "The server's message, redacted.",
@@ -170,8 +174,9 @@ VERDICTS = _table(
         "rule_id": "The rule.",
         "action": "What the rule asks: `observe`, `alert`, `deny`, `cancel` or `terminate`.",
         "mode": "The guard's mode: `off`, `observe` or `enforce`.",
-        "outcome": "What really happened: `prevented`, `cancelled`, `terminated`, `too_late`,"
-        " `observed` or `failed`.",
+        "outcome": "What really happened, read back from the statement's result: `prevented`,"
+        " `cancelled` (before commit), `terminated`, `too_late`, `observed`, `failed`"
+        " (docs/guard.md) or `approved` (docs/approvals.md).",
         "reason": "The rule's reason.",
         "held_us": "Microseconds that the backend waited for the verdict.",
         "text": "The statement's text, literals redacted.",
@@ -192,18 +197,42 @@ LOSSES = _table(
 
 CATALOG = _table(
     "catalog",
-    "One row for each setting, role, membership or privilege in each snapshot.",
+    "One row for each fact that a snapshot brought. See docs/drift.md: a snapshot may be whole or a"
+    " change of an earlier one.",
     "occurred_at",
-    "occurred_at:t agent cluster database kind name value detail server_version",
+    "occurred_at:t agent cluster database kind name value detail server_version op",
     {
         "occurred_at": "When the snapshot was taken: the same for all its rows.",
         "database": "Empty for what belongs to the whole cluster.",
-        "kind": "`setting`, `hba`, `role`, `membership` or `privilege`.",
+        "kind": "`setting`, `hba`, `role`, `membership`, `privilege`, `table` ...",
         "name": "Key within kind and database: `log_statement`, `table:hr.salary<-analyst`.",
         "value": "What it is.",
         "detail": "Where it comes from: a file and line, the grantor.",
         "server_version": "The server's version.",
+        "op": "`put`: it is so; `removed`: it is gone; `covered`: of this kind the snapshot speaks"
+        " from `name` up to and without `value`; `loose`: of a part that older agents cut; NULL: as"
+        " older collectors stored it, which is `put`.",
     },
+)
+
+CATALOG_CHANGES = _table(
+    "catalog_changes",
+    "One row for each change of a fact of the catalog; the first look at it is `added`.",
+    "occurred_at",
+    "occurred_at:t known_at:t agent cluster database kind name change before after detail since:t",
+    {
+        "occurred_at": "Moment of the snapshot that shows it, by the server's clock.",
+        "known_at": "When the collector learnt of it.",
+        "database": "Empty for what belongs to the whole cluster.",
+        "kind": "As in view catalog.",
+        "name": "As in view catalog.",
+        "change": "`added`, `removed` or `changed`.",
+        "before": "The value until then; empty where it was not there.",
+        "after": "The value since then; empty where it is gone.",
+        "detail": "Where it comes from: a file and line, the grantor.",
+        "since": "It was not so yet at this moment, the last look before; NULL if unknown.",
+    },
+    latest_by="agent cluster database kind name occurred_at",
 )
 
 FINDINGS = _table(
@@ -246,24 +275,51 @@ ALERTS = _table(
     },
 )
 
+_DRIFT_COLUMNS = (
+    "occurred_at:t agent cluster kind database name change desired observed attribution"
+    " statement_id:u actor resolved_at:t user_name approval severity finding_id note known_at:t"
+    " outcome resolved_by resolved_statement_id:u"
+)
+_DRIFT_MEANINGS = {
+    "occurred_at": "When it was detected.",
+    "kind": "As in view catalog.",
+    "name": "As in view catalog.",
+    "change": "`added`, `removed` or `changed`.",
+    "desired": "The baseline's value.",
+    "observed": "The value found.",
+    "attribution": "`attributed` to a captured statement, `approved` if somebody had approved that"
+    " statement, or `unattributed`.",
+    "actor": "Who did it.",
+    "resolved_at": "When it was reverted or accepted; NULL while it lasts.",
+    "approval": "The request that was approved, as in view approvals.",
+    "finding_id": "`id` in view findings: all that one statement or transaction did.",
+    "note": "Unattributed: what happened then (a restart, losses). Else: who it may also be.",
+    "known_at": "When the collector said so.",
+    "outcome": "As `attribution` while it lasts and once it is accepted; `reverted` when the"
+    " accepted value came back.",
+    "resolved_by": "Who brought the accepted value back, if a captured statement did.",
+    "resolved_statement_id": "That statement, `id` in view statements; 0 where there is none.",
+}
+
 DRIFT = _table(
     "drift",
     "One row for each difference from the accepted baseline, in its last state.",
     "occurred_at",
-    "occurred_at:t agent cluster kind database name change desired observed attribution"
-    " statement_id:u actor resolved_at:t",
-    {
-        "occurred_at": "When it was detected.",
-        "kind": "`setting`, `hba`, `role`, `membership` or `privilege`.",
-        "name": "As in view catalog.",
-        "change": "`added`, `removed` or `changed`.",
-        "desired": "The baseline's value.",
-        "observed": "The value found.",
-        "attribution": "`attributed` to a captured statement, or `unattributed`.",
-        "actor": "Who did it.",
-        "resolved_at": "When it was reverted or accepted; NULL while it lasts.",
-    },
+    _DRIFT_COLUMNS,
+    _DRIFT_MEANINGS,
     latest_by="agent cluster kind database name occurred_at",
+)
+
+DRIFT_CHANGES = replace(
+    _table(
+        "drift_changes",
+        "One row for each thing that was said of a difference, as it was known then: when it was"
+        " reported with its cause, when it turned out to be approved, when it was resolved.",
+        "known_at",
+        _DRIFT_COLUMNS,
+        _DRIFT_MEANINGS,
+    ),
+    stored_in="drift",
 )
 
 AUDIT_COVERAGE = _table(
@@ -292,6 +348,93 @@ AUDIT_COVERAGE = _table(
     latest_by="agent cluster pid backend_started_at user_name identity database minute",
 )
 
+RULES_CHANGES = _table(
+    "rules_changes",
+    "One row whenever an agent's rules became others, or others were refused.",
+    "occurred_at",
+    "occurred_at:t agent outcome source digest previous rules:u version:u problem",
+    {
+        "occurred_at": "Statements that started later were judged by these rules.",
+        "outcome": "`in_force`; or `refused`: what was in force before stays.",
+        "source": "What brought it: `start`, `files`, `signal` or `central`.",
+        "digest": "SHA-256 over rule files and constants, hex, of these rules.",
+        "previous": "The digest of those in force before; empty at a start.",
+        "rules": "How many are in force now.",
+        "version": "Of the central bundle in force; 0 where there is none.",
+        "problem": "Why it was refused.",
+    },
+)
+
+APPROVALS = _table(
+    "approvals",
+    "One row for each step of a request to let a refused statement pass. See docs/approvals.md.",
+    "occurred_at",
+    "occurred_at:t id step request agent cluster database user_name identity identity_kind"
+    " identity_name pid:p backend_started_at:t statement_id:u rule_id digest text relations:l"
+    " functions:l flags:l names:l grant_id uses:u expires_at:t actor reason",
+    {
+        "id": "Of the step: one that is told twice is the same step.",
+        "step": "`requested`, `granted`, `denied`, `refused_self` (nobody grants their own),"
+        " `used`, `expired` or `voided`.",
+        "request": "The id in the client's message.",
+        "identity": "The proven name that the request is bound to, beside the login.",
+        "statement_id": "The refused statement, `id` in view statements; 0 for other steps.",
+        "rule_id": "The rule that refused it.",
+        "digest": "SHA-256 of the whole text, hex: a grant is bound to it.",
+        "text": "The statement; literals redacted unless `agent.approvals.full_text` is on.",
+        "relations": "What it reads, writes or defines.",
+        "functions": "Functions that it calls.",
+        "flags": "`parameters` (any values), `redacted`, `bare_names`, `multi`, `cut`.",
+        "names": "Every name of who asked; none of them may grant it.",
+        "grant_id": "The grant, of `granted`, `used`, `expired` and `voided`.",
+        "uses": "How often the grant lets it pass.",
+        "expires_at": "When the grant ends.",
+        "actor": "Who decided.",
+        "reason": "Why.",
+    },
+    latest_by="id",
+)
+
+FINDING_FEEDBACK = _table(
+    "finding_feedback",
+    "One row whenever somebody said what they think of a finding: the last word counts. See"
+    " docs/anomalies.md.",
+    "occurred_at",
+    "occurred_at:t finding_id opinion author because detector agent cluster identity object bits:f"
+    " threshold:f",
+    {
+        "occurred_at": "When it was said.",
+        "finding_id": "`id` in view findings.",
+        "opinion": "`confirmed` or `dismissed`.",
+        "author": "Who said it.",
+        "because": "Why.",
+        "detector": "Whose threshold moves, for this identity and object.",
+        "identity": "Who the finding is about, by identity or login.",
+        "object": "What it is about.",
+        "bits": "How unusual the finding was when it was raised; 0 where that was not a question.",
+        "threshold": "Bits that it took then.",
+    },
+)
+
+ACCESSES = _table(
+    "accesses",
+    "Who asked the collector for what: one row for each call, or for calls of a kind within five"
+    " seconds. See docs/access.md.",
+    "occurred_at",
+    "occurred_at:t name role via token address method outcome count:u",
+    {
+        "occurred_at": "When the first of them came.",
+        "name": "Of the token or certificate; empty for the socket's owner, and for nobody known.",
+        "role": "`viewer`, `investigator`, `approver`, `admin`; empty for nobody known.",
+        "via": "`socket`, `certificate`, `token`; empty for nobody known.",
+        "token": "The id of the token.",
+        "address": "Where the call came from; empty for the socket.",
+        "method": "Service and method, as in `Operator.Act`.",
+        "outcome": "`allowed` or `refused`.",
+        "count": "How many calls.",
+    },
+)
+
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
@@ -303,9 +446,72 @@ TABLES: dict[str, Table] = {
         FINDINGS,
         ALERTS,
         DRIFT,
+        DRIFT_CHANGES,
         AUDIT_COVERAGE,
+        RULES_CHANGES,
+        APPROVALS,
+        CATALOG_CHANGES,
+        FINDING_FEEDBACK,
+        ACCESSES,
     )
 }
+
+
+@dataclass(frozen=True, slots=True)
+class DerivedView:
+    """A view over other views; nothing of it is stored."""
+
+    name: str
+    meaning: str
+    columns: tuple[Column, ...]
+    sql: str
+    """A SELECT of these columns in this order."""
+
+
+def _derived(
+    name: str, meaning: str, columns: str, meanings: dict[str, str], sql: str
+) -> DerivedView:
+    return DerivedView(name, meaning, _table(name, "", "", columns, meanings).columns, sql)
+
+
+DRIFT_OBSERVED = _derived(
+    "drift_observed",
+    "What was so from when to when, and from when to when we believed it: one row for each period"
+    " of a fact and each state of our knowledge of it.",
+    "agent cluster database kind name value detail valid_from:t valid_to:t known_from:t known_to:t",
+    {
+        "database": "Empty for what belongs to the whole cluster.",
+        "kind": "As in view catalog.",
+        "name": "As in view catalog.",
+        "value": "What it was in this period.",
+        "detail": "Where it comes from: a file and line, the grantor.",
+        "valid_from": "It was so from then on, as far as looks at the catalog can tell.",
+        "valid_to": "Until then; NULL: no end is known in this state of our knowledge.",
+        "known_from": "When the collector learnt of it.",
+        "known_to": "When it learnt otherwise; NULL: it is what we know now.",
+    },
+    """
+    WITH changes AS (
+        SELECT *, lead(occurred_at) OVER later AS ended_at, lead(known_at) OVER later AS known_to
+        FROM catalog_changes
+        WINDOW later AS (
+            PARTITION BY agent, cluster, database, kind, name ORDER BY occurred_at)
+    )
+    SELECT agent, cluster, database, kind, name, after AS value, detail,
+           occurred_at AS valid_from, NULL::TIMESTAMP AS valid_to,
+           known_at AS known_from, known_to
+    FROM changes
+    WHERE change <> 'removed'
+    UNION ALL
+    SELECT agent, cluster, database, kind, name, after, detail,
+           occurred_at, ended_at, known_to, NULL
+    FROM changes
+    WHERE change <> 'removed' AND ended_at IS NOT NULL
+    """,
+)
+
+VIEWS: dict[str, DerivedView] = {view.name: view for view in (DRIFT_OBSERVED,)}
+"""In the order in which they can be made: each may use those before it."""
 
 
 def empty(name: str) -> pl.DataFrame:

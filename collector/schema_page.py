@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from collector.schema import TABLES, Table
+from collector.schema import TABLES, VIEWS, DerivedView, Table
 
 PAGE = Path("docs/views.md")
 BEGIN, END = "<!-- reference -->", "<!-- end of reference -->"
@@ -10,7 +10,8 @@ BEGIN, END = "<!-- reference -->", "<!-- end of reference -->"
 
 def reference() -> str:
     """Markdown: a section for each view with its columns, types and meanings."""
-    return "\n".join(_section(table) for table in TABLES.values())
+    views: list[Table | DerivedView] = [*TABLES.values(), *VIEWS.values()]
+    return "\n".join(map(_section, views))
 
 
 def updated(page: str) -> str:
@@ -22,8 +23,9 @@ def updated(page: str) -> str:
     return f"{before}{BEGIN}\n\n{reference()}\n{END}{after}"
 
 
-def _section(table: Table) -> str:
-    key = ", ".join(f"`{name}`" for name in table.latest_by)
+def _section(table: Table | DerivedView) -> str:
+    latest_by = table.latest_by if isinstance(table, Table) else ()
+    key = ", ".join(f"`{name}`" for name in latest_by)
     note = f" The last row for each {key}." if key else ""
     lines = [
         f"### {table.name}",

@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -20,7 +20,9 @@ from pathlib import Path
 import polars as pl
 
 from collector import schema
-from collector.ledger import Ledger, LedgerError, SealedFile, SourceRange, fsync_folder
+from collector.ledger import Ledger, LedgerError, fsync_folder
+from collector.ledger_entry import Note, SealedFile, SourceRange
+from collector.security_events import sealed_events
 from model.catalog import Snapshot
 
 COMMIT_SECONDS = 0.5
@@ -28,6 +30,8 @@ COMMIT_ROWS = 100_000
 """A commit starts early when so many rows wait."""
 MAX_WAITING_ROWS = 400_000
 """Streams stop being read when so many rows wait: the agents' spools take over."""
+MAX_ROWS_OF_AGENT = 200_000
+"""So many of them may be one agent's: it must not keep the others waiting."""
 MAX_OWN_ROWS = 100_000
 """Findings, alerts and drift that may wait while the disk refuses."""
 FOLDER = "segments"
@@ -64,6 +68,8 @@ class Submission:
     """(agent, snapshot), whole, for the drift comparison."""
     settled: Callable[[bool], None] | None = None
     """Called once: True when durable, False when dropped and to be sent again."""
+    notes: tuple[Note, ...] = ()
+    """For the ledger itself."""
 
     @property
     def rows(self) -> int:
@@ -77,6 +83,8 @@ class Committed:
     seq: int
     frames: Mapping[str, pl.DataFrame]
     snapshots: tuple[tuple[str, Snapshot], ...] = ()
+    at_us: int = 0
+    """When, by the collector's clock, as the ledger says; 0: unknown."""
 
 
 class Accepted(StrEnum):
@@ -121,6 +129,8 @@ class Segments:
         self._lock = threading.Condition()
         self._waiting: deque[Submission] = deque()
         self._waiting_rows = 0
+        self._rows_of: Counter[str] = Counter()
+        """Of those, by agent."""
         self._durable = dict(ledger.high_water)
         self._received = dict(ledger.high_water)
         self._stopping = False
@@ -146,7 +156,7 @@ class Segments:
         """Queue for the next commit; blocks while too much waits. Duplicates add no rows."""
         batch = submission.batch
         with self._lock:
-            while batch and self._waiting_rows > MAX_WAITING_ROWS and not self._closed(submission):
+            while batch and self._is_full(batch.agent) and not self._closed(submission):
                 self._lock.wait(0.2)
             if self._closed(submission):
                 return Accepted.BROKEN
@@ -186,9 +196,14 @@ class Segments:
     def _closed(self, submission: Submission) -> bool:
         return self.broken or self._stopping or submission.owner.broken
 
+    def _is_full(self, agent: str) -> bool:
+        return self._waiting_rows > MAX_WAITING_ROWS or self._rows_of[agent] > MAX_ROWS_OF_AGENT
+
     def _queue(self, submission: Submission) -> None:
         self._waiting.append(submission)
         self._waiting_rows += submission.rows
+        if submission.batch is not None:
+            self._rows_of[submission.batch.agent] += submission.rows
         if len(self._waiting) == 1 or self._waiting_rows >= self._commit_rows:
             self._lock.notify_all()
 
@@ -224,9 +239,10 @@ class Segments:
             return
         with self._lock:
             self._waiting_rows -= sum(submission.rows for submission in group)
-            for batch in (submission.batch for submission in group):
+            for batch, rows in ((submission.batch, submission.rows) for submission in group):
                 if batch is not None:
                     self._durable[batch.agent, batch.epoch] = batch.sequence
+                    self._rows_of[batch.agent] -= rows
             self._lock.notify_all()
         self.healthy = True
         for submission in group:
@@ -251,16 +267,18 @@ class Segments:
         """Make the group durable now, in the calling thread; None when it holds nothing."""
         sources = _ranges(group)
         frames = _concat(group)
-        if not sources and not frames:
+        notes = tuple(note for submission in group for note in submission.notes)
+        if not sources and not frames and not notes:
             return None
         seq = self._ledger.seq + 1
         files = tuple(self._seal(name, frame, seq) for name, frame in frames.items())
         for name in frames:
             fsync_folder(self._data_dir / FOLDER / name)
-        self._ledger.append(time.time_ns() // 1000, files, sources)
+        at_us = time.time_ns() // 1000
+        self._ledger.append(at_us, files, sources, events=sealed_events(frames), notes=notes)
         self.counters.batches += sum(submission.batch is not None for submission in group)
         snapshots = tuple(item for submission in group for item in submission.snapshots)
-        return Committed(seq, frames, snapshots)
+        return Committed(seq, frames, snapshots, at_us)
 
     def _seal(self, table: str, frame: pl.DataFrame, seq: int) -> SealedFile:
         path = Path(FOLDER) / table / f"{seq:012d}.parquet"
@@ -272,7 +290,7 @@ class Segments:
         self.counters.last_error = error
         with self._lock:
             group = [*group, *self._waiting]
-            own = [s for s in group if s.batch is None and s.rows and not self.broken]
+            own = [s for s in group if not s.batch and (s.rows or s.notes) and not self.broken]
             kept, kept_rows = [], 0
             for submission in own:
                 if kept_rows + submission.rows <= MAX_OWN_ROWS:
@@ -282,6 +300,7 @@ class Segments:
                     self.counters.own_rows_dropped += submission.rows
             self._waiting = deque(kept)
             self._waiting_rows = kept_rows
+            self._rows_of.clear()  # only our own are kept
             kept_ids = {id(submission) for submission in kept}
             dropped = [s for s in group if id(s) not in kept_ids]
             for submission in dropped:

@@ -6,14 +6,29 @@ import stat
 from collections.abc import Sequence
 from concurrent import futures
 from pathlib import Path
-from typing import Protocol
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from collector.admission import Admission
+from collector.certificates import (
+    CertificateError,
+    CertificateFiles,
+    OwnCertificate,
+    RevocableFiles,
+)
+from collector.revocation import RevocationError, Revocations
 from collector.service import UplinkService
-from protos.pgwarden.v1 import operator_pb2, operator_pb2_grpc, uplink_pb2
+from protos.pgwarden.v1 import (
+    access_pb2,
+    access_pb2_grpc,
+    approvals_pb2,
+    approvals_pb2_grpc,
+    operator_pb2,
+    operator_pb2_grpc,
+    uplink_pb2,
+)
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 MAX_STREAMS = 256
@@ -37,18 +52,10 @@ class AddressError(ListenError):
     """It can never work: it is no address, or it would serve a network without TLS."""
 
 
-class CertificateFiles(Protocol):
-    @property
-    def certificate(self) -> Path: ...
-    @property
-    def key(self) -> Path: ...
-    @property
-    def ca(self) -> Path: ...
-
-
 class Server:
     """``addresses``: ``unix:/path`` or ``host:port`` (port 0: any). With ``tls`` every TCP address
-    demands a client certificate signed by ``ca``; without it only loopback is accepted.
+    demands a client certificate signed by ``ca`` and not revoked by ``crl``; without it only
+    loopback is accepted.
     """
 
     def __init__(
@@ -56,10 +63,14 @@ class Server:
         addresses: Sequence[str],
         uplink: UplinkService,
         operator: "operator_pb2_grpc.OperatorServicer | None" = None,
-        tls: CertificateFiles | None = None,
+        tls: RevocableFiles | None = None,
+        approvals: "approvals_pb2_grpc.ApprovalsServicer | None" = None,
+        access: "access_pb2_grpc.AccessServicer | None" = None,
     ) -> None:
         pool = futures.ThreadPoolExecutor(MAX_STREAMS, thread_name_prefix="rpc")
-        self._server = grpc.server(pool, options=_OPTIONS)
+        self._own = _own(tls) if tls is not None else None
+        self._admission = Admission(_revocations(tls) if tls is not None else None)
+        self._server = grpc.server(pool, interceptors=[self._admission], options=_OPTIONS)
         self._server.add_generic_rpc_handlers((uplink.handler(),))
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -67,6 +78,12 @@ class Server:
         if operator is not None:
             operator_pb2_grpc.add_OperatorServicer_to_server(operator, self._server)
             names.append(operator_pb2.DESCRIPTOR.services_by_name["Operator"].full_name)
+        if approvals is not None:
+            approvals_pb2_grpc.add_ApprovalsServicer_to_server(approvals, self._server)
+            names.append(approvals_pb2.DESCRIPTOR.services_by_name["Approvals"].full_name)
+        if access is not None:
+            access_pb2_grpc.add_AccessServicer_to_server(access, self._server)
+            names.append(access_pb2.DESCRIPTOR.services_by_name["Access"].full_name)
         reflection.enable_server_reflection(
             (*names, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server
         )
@@ -76,6 +93,7 @@ class Server:
 
     def start(self) -> None:
         self._server.start()
+        self._admission.start()
         self.set_healthy(True)
 
     def set_healthy(self, healthy: bool) -> None:
@@ -83,9 +101,16 @@ class Server:
         for name in self._services:
             self._health.set(name, statuses.SERVING if healthy else statuses.NOT_SERVING)
 
+    @property
+    def problems(self) -> list[str]:
+        """Of its certificate and of the list of revoked ones."""
+        found = (self._own.problem if self._own else "", self._admission.problem)
+        return [problem for problem in found if problem]
+
     def stop(self, grace_seconds: float = 1.0) -> None:
         self._health.enter_graceful_shutdown()
         self._server.stop(grace_seconds).wait()
+        self._admission.stop()
 
     def _listen(self, address: str, tls: CertificateFiles | None) -> str:
         if address.startswith("unix:"):
@@ -95,8 +120,8 @@ class Server:
         host, port = _split(address)
         try:
             found = (
-                self._server.add_secure_port(address, _credentials(tls))
-                if tls is not None
+                self._server.add_secure_port(address, self._own.credentials())
+                if self._own is not None
                 else self._server.add_insecure_port(address)
             )
         except RuntimeError as error:
@@ -132,30 +157,28 @@ def check_address(address: str, tls: CertificateFiles | None) -> None:
         )
 
 
-def check_certificates(tls: CertificateFiles) -> None:
-    """Raises ListenError for a file that cannot be read."""
-    _credentials(tls)
+def check_certificates(tls: RevocableFiles) -> None:
+    """Raises ListenError for files that cannot be read or do not belong together."""
+    _own(tls)
+    _revocations(tls)
 
 
-def _credentials(tls: CertificateFiles) -> grpc.ServerCredentials:
-    """Read again whenever a client connects, so that renewed files need no restart."""
-
-    def configuration() -> grpc.ServerCertificateConfiguration:
-        pair = (tls.key.read_bytes(), tls.certificate.read_bytes())
-        return grpc.ssl_server_certificate_configuration([pair], tls.ca.read_bytes())
-
+def _own(tls: CertificateFiles) -> OwnCertificate:
     try:
-        first = configuration()
+        return OwnCertificate(tls)
+    except CertificateError as error:
+        raise ListenError(str(error)) from error
+
+
+def _revocations(tls: RevocableFiles) -> Revocations | None:
+    try:
+        return Revocations(tls.crl, tls.ca) if tls.crl is not None else None
+    except RevocationError as error:
+        raise ListenError(str(error)) from error
     except OSError as error:
-        raise ListenError(f"cannot read {error.filename}: {error.strerror}") from error
-
-    def renewed() -> grpc.ServerCertificateConfiguration:
-        try:
-            return configuration()
-        except OSError:
-            return first  # a file is being replaced right now
-
-    return grpc.dynamic_ssl_server_credentials(first, renewed, require_client_authentication=True)
+        raise ListenError(
+            f"cannot read {error.filename}: {error.strerror}; pgwarden pki init makes a list"
+        ) from error
 
 
 def _split(address: str) -> tuple[str, int]:

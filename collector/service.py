@@ -3,16 +3,18 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import grpc
 
 from collector.commands import Agents, AgentStream
+from collector.cosigning import Cosigning
 from collector.intake import PoisonError, batch_number, decode_batch, decode_message
-from collector.peers import common_name
+from collector.peers import agent_name
 from collector.segments import Accepted, BatchId, Segments, Submission
 from protos.pgwarden.v1 import uplink_pb2 as pb
+from protos.versions import PROTOCOL, ProtocolError, spoken
 
 MAX_POISON_FILES = 64
 """Rejected batches kept for a person to look at: a hostile agent must not fill the disk."""
@@ -21,7 +23,17 @@ MAX_POISON_FILES = 64
 class UplinkService:
     """Give ``handler`` to a gRPC server. Bytes are decoded here, so that poison can be answered."""
 
-    def __init__(self, segments: Segments, agents: Agents, quarantine: Path) -> None:
+    def __init__(
+        self,
+        segments: Segments,
+        agents: Agents,
+        quarantine: Path,
+        greeting: Callable[[str], Sequence[pb.CollectorMessage]] = lambda agent: (),
+        cosigning: Cosigning | None = None,
+    ) -> None:
+        """``greeting``: what an agent of this name hears as soon as it is connected."""
+        self._greeting = greeting
+        self._cosigning = cosigning
         self._segments = segments
         self._agents = agents
         self._quarantine = quarantine
@@ -46,7 +58,12 @@ class UplinkService:
         context.add_callback(lambda: stream.outbox.put(None))
         durable = self._segments.durable_sequence(hello.agent, hello.epoch)
         self._agents.heard(hello.agent, acked_sequence=durable)
-        yield pb.CollectorMessage(ack=pb.Ack(epoch=hello.epoch, sequence=durable))
+        protocol = min(hello.protocol, PROTOCOL)
+        ack = pb.Ack(epoch=hello.epoch, sequence=durable, protocol=protocol)
+        yield pb.CollectorMessage(ack=ack)
+        yield from self._greeting(hello.agent)
+        if self._cosigning is not None:
+            yield from self._cosigning.greet(hello)
         reader = threading.Thread(
             target=self._read, args=(requests, stream), name=f"read-{hello.agent}", daemon=True
         )
@@ -57,13 +74,15 @@ class UplinkService:
         finally:
             self._segments.replace_owner(stream.owner)
             self._agents.disconnected(stream)
+            if self._cosigning is not None:
+                self._cosigning.gone(hello)
 
     def _greet(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> pb.Hello:
         try:
             hello = decode_message(next(requests)).hello
         except (StopIteration, PoisonError):
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first message must be a Hello")
-        name = common_name(context)
+        name = agent_name(context)
         if not (0 < len(hello.agent) <= 200 and hello.agent.isprintable() and hello.epoch):
             context.abort(
                 grpc.StatusCode.INVALID_ARGUMENT, "Hello lacks a printable agent or epoch"
@@ -71,8 +90,14 @@ class UplinkService:
         if name is not None and name != hello.agent:
             context.abort(
                 grpc.StatusCode.PERMISSION_DENIED,
-                f"the certificate is {name!r}'s, the Hello says {hello.agent!r}",
+                f"the certificate is {name!r}'s, the Hello says {hello.agent!r}"
+                if name
+                else f"the certificate is no agent's: pgwarden pki issue agent {hello.agent}",
             )
+        try:
+            spoken(hello.protocol, hello.oldest_protocol)
+        except ProtocolError as error:
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
         if self._segments.broken:
             context.abort(grpc.StatusCode.UNAVAILABLE, "the collector cannot write its ledger")
         return hello
@@ -103,7 +128,9 @@ class UplinkService:
             self._agents.heard(agent, status=message.status)
         elif kind == "result":
             self._agents.answered(agent, message.result)
-        return kind in ("status", "result")
+        elif kind == "witnessed" and self._cosigning is not None:
+            self._cosigning.answered(agent, message.witnessed)
+        return kind in ("status", "result", "witnessed")
 
     def _take_batch(self, data: bytes, batch: pb.Batch, stream: AgentStream) -> bool:
         hello = stream.hello

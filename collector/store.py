@@ -5,6 +5,7 @@ rebuilt from them; ``quarantine/`` keeps what could not be used.
 """
 
 import fcntl
+import logging
 import os
 import threading
 import time
@@ -15,24 +16,46 @@ from typing import Any, TextIO
 
 import duckdb
 import polars as pl
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from collector import schema
+from collector.checkpoint import NAME as CHECKPOINT
+from collector.checkpoint import Checkpoint, CheckpointError
+from collector.compaction import compact
+from collector.expiry import DAY_US, expire_history
+from collector.heads import Heads, HeadsError, Sealing, key_id, open_key
 from collector.index import build_index, open_index, update_index
-from collector.ledger import NAME as LEDGER
-from collector.ledger import Ledger, damage_of
-from collector.ledger import read as read_ledger
+from collector.ledger import Ledger
+from collector.ledger_reading import damage_of, entries_since
 from collector.merge import merge_small_segments
+from collector.retention import Retention, retain
 from collector.segments import COMMIT_SECONDS, FOLDER, Committed, Segments, Submission
+from collector.standing import is_beginning, trusted
 from collector.views import open_views, refresh_views
 
-__all__ = ["Store", "StoreError", "open_views", "rebuild", "refresh_views"]
+__all__ = ["Store", "StoreError", "lock_folder", "open_views", "refresh_views"]
 
 QUARANTINE = "quarantine"
 MERGE_SECONDS = 10.0
+EXPIRY_SECONDS = 86_400.0
+RETENTION_SECONDS = 3_600.0
+READ_AT_ONCE_BYTES = 8 << 20
+"""A ledger whose part before the checkpoint is longer is compared with it after the start."""
+READ_PAUSE_SECONDS = 0.05
+MOST_NAMED = 10
+"""Of damaged lines of a ledger: `pgwarden ledger verify` names all."""
+
+
+_log = logging.getLogger(__name__)
 
 
 class StoreError(Exception):
     """The data directory cannot be used; the message names it and the remedy."""
+
+
+SEALING = Sealing()
+RETENTION = Retention()
+"""Everything is kept for good."""
 
 
 class Store:
@@ -43,25 +66,100 @@ class Store:
         data_dir: Path,
         on_commit: Callable[[Committed], None] = lambda _: None,
         commit_seconds: float = COMMIT_SECONDS,
+        history_days: int | None = None,
+        sealing: Sealing = SEALING,
+        retention: Retention = RETENTION,
     ) -> None:
+        """``history_days``: so long the history of the catalog is kept; None: for good."""
         self.data_dir = data_dir
         self._on_commit = on_commit
         try:
             data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock_file = _lock(data_dir)
-            self.ledger = Ledger(data_dir)
+            self._lock_file = lock_folder(data_dir)
+            key = open_key(data_dir, sealing.key)
+            checkpoint = self._checkpoint(key.public_key())
+            self.ledger = Ledger(data_dir, checkpoint)
+            self.heads = Heads(data_dir, sealing, self.ledger, key)
+            self.ledger.started()
+        except HeadsError as error:
+            raise StoreError(str(error)) from error
         except OSError as error:
             raise StoreError(f"{data_dir}: {error.strerror}; check owner and disk") from error
+        damaged = [f"entry {each.line}: {each.message}" for each in self.ledger.problems]
+        self.contradictions = [*self.heads.problems, *damaged[:MOST_NAMED]]
+        """Why the ledger cannot be what this collector once wrote and signed."""
         self.quarantined = _quarantine_strangers(data_dir, self.ledger)
         self.quarantined += _quarantine_damaged(data_dir, self.ledger)
         self.segments = Segments(data_dir, self.ledger, self._committed, commit_seconds)
         self._index = open_index(data_dir, self.ledger)
+        if self.ledger.checkpoint is None and not self.contradictions:
+            self.ledger.take_checkpoint()
         self._merged_at = time.monotonic()
+        self._history_days = history_days
+        self._expired_at = -EXPIRY_SECONDS
+        self.retention = retention
+        """May be exchanged: the next look follows it."""
+        self._retained_at = -RETENTION_SECONDS
         self._discarded: list[tuple[float, Path]] = []
         self._read_lock = threading.Lock()
 
     def start(self) -> None:
+        if self.contradictions:
+            self.note_change("ledger_contradicted", problem="; ".join(self.contradictions))
+        if self.checkpoint_problem:
+            self.note("checkpoint_rebuilt", problem=self.checkpoint_problem)
         self.segments.start()
+        self.heads.start()
+        if self._unread is not None:
+            threading.Thread(target=self._read_beginning, name="ledger", daemon=True).start()
+
+    def _checkpoint(self, key: Ed25519PublicKey) -> Checkpoint | None:
+        """To go on from; None: the ledger is read whole, and ``checkpoint_problem`` may say why."""
+        self.checkpoint_problem = ""
+        self._unread: Checkpoint | None = None
+        try:
+            both = trusted(self.data_dir, {key_id(key): key})
+            if both is None:
+                return None
+            found, _ = both
+            if found.offset > READ_AT_ONCE_BYTES:
+                self._unread = found
+            elif not is_beginning(self.data_dir, found):
+                raise CheckpointError("the ledger before its checkpoint is not what it was")
+        except CheckpointError as error:
+            self.checkpoint_problem = str(error)
+            return None
+        return found
+
+    def _read_beginning(self) -> None:
+        """What a start has not read of a long ledger: nobody waits for it."""
+        assert self._unread is not None
+        try:
+            good = is_beginning(self.data_dir, self._unread, READ_PAUSE_SECONDS)
+        except OSError as error:
+            _log.error("the ledger cannot be read: %s", error)
+            return
+        if good:
+            return
+        problem = f"the first {self._unread.size} entries are not those that were signed"
+        self.contradictions.append(problem)
+        _log.error("the ledger is contradicted: %s", problem)
+        (self.data_dir / CHECKPOINT).unlink(missing_ok=True)
+        self.note_change("ledger_contradicted", problem=problem)
+
+    def note(self, kind: str, **fields: str | int) -> None:
+        """Queue a note for the ledger itself, with the next commit."""
+        self.segments.submit(Submission({}, notes=({"kind": kind, **fields},)))
+
+    def note_durably(self, kind: str, **fields: str | int) -> bool:
+        """As ``note``; True once it is in the ledger. It stays queued where it is not yet."""
+        self.note(kind, **fields)
+        return self.segments.flush()
+
+    def note_change(self, kind: str, **fields: str | int) -> None:
+        """A note only where the last one of this kind said something else."""
+        if self.ledger.last_notes.get(kind) != {"kind": kind, **fields}:
+            self.note(kind, **fields)
 
     def append(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Queue the collector's own rows for the next commit. Columns left out are NULL.
@@ -79,19 +177,27 @@ class Store:
         with open_views(self.data_dir) as views:
             return views.execute(sql, list(parameters)).fetchall()
 
-    def frame(self, sql: str) -> pl.DataFrame:
-        """As ``query``, as a frame."""
+    def frame(
+        self, sql: str, parameters: Sequence[object] = (), seconds: float = 0.0
+    ) -> pl.DataFrame:
+        """As ``query``, as a frame. Raises duckdb.InterruptException after so many ``seconds``;
+        0: it may take as long as it likes."""
         with open_views(self.data_dir) as views:
-            return pl.DataFrame(views.sql(sql))
+            timer = threading.Timer(seconds, views.interrupt)
+            if seconds:
+                timer.start()
+            try:
+                return pl.DataFrame(views.sql(sql, params=list(parameters) or None))
+            finally:
+                timer.cancel()
 
     def commits_from(self, seq: int) -> Iterator[Committed]:
         """Commits with this ledger sequence and up, read back from disk; merges are no commits.
 
         A segment that has been merged away since is left out: it was thought about long before.
         """
-        entries, _, _ = read_ledger(self.data_dir / LEDGER)
-        for entry in entries:
-            if entry.seq < seq or entry.removed:
+        for entry in entries_since(self.data_dir, seq):
+            if entry.removed:
                 continue
             paths = {file.table: self.data_dir / file.path for file in entry.files}
             yield Committed(
@@ -101,24 +207,28 @@ class Store:
                     for table, path in paths.items()
                     if path.exists()
                 },
+                at_us=entry.at_us,
             )
 
     def close(self) -> None:
         self.segments.stop()
         self._index.close()
-        self.ledger.close()
         for _, path in self._discarded:
-            path.unlink(missing_ok=True)
+            self._unlink(path)
+        if not self.contradictions:
+            self.ledger.take_checkpoint()
+        self.heads.close()
+        self.ledger.close()
         self._lock_file.close()
 
     def _committed(self, committed: Committed) -> None:
+        self.heads.committed()
         if time.monotonic() - self._merged_at > MERGE_SECONDS:
             self._merged_at = time.monotonic()
-            now = time.monotonic()
-            for table in schema.TABLES:
-                replaced = merge_small_segments(self.data_dir, self.ledger, table)
-                self._discarded += [(now, path) for path in replaced]
-            self._unlink_discarded(now)
+            try:
+                self._tidy(self._merged_at)
+            except OSError as error:  # it is tried again; the commit must still be told of
+                _log.warning("segments could not be merged or removed: %s", error)
         try:
             update_index(self._index, self.ledger)
         except duckdb.Error:
@@ -126,14 +236,42 @@ class Store:
             self._index = build_index(self.data_dir, self.ledger)
         self._on_commit(committed)
 
+    def _tidy(self, now: float) -> None:
+        self._unlink_discarded(now)  # first: on a full disk that may be what helps
+        for table in schema.TABLES:
+            replaced = merge_small_segments(self.data_dir, self.ledger, table)
+            replaced = replaced or compact(self.data_dir, self.ledger, table)
+            self._discarded += [(now, path) for path in replaced]
+        self._expire(now)
+        self._retain(now)
+
+    def _retain(self, now: float) -> None:
+        if now - self._retained_at < RETENTION_SECONDS:
+            return
+        self._retained_at = now
+        gone = retain(self.data_dir, self.ledger, self.retention, time.time_ns() // 1000)
+        self._discarded += [(now, path) for path in gone]
+
+    def _expire(self, now: float) -> None:
+        if self._history_days is None or now - self._expired_at < EXPIRY_SECONDS:
+            return
+        self._expired_at = now
+        before_us = time.time_ns() // 1000 - self._history_days * DAY_US
+        replaced = expire_history(self.data_dir, self.ledger, before_us)
+        self._discarded += [(now, path) for path in replaced]
+
     def _unlink_discarded(self, now: float) -> None:
         """Merged segments stay for a while: a reader that began before the merge has them open."""
         for at, path in self._discarded:
             if now - at > READER_GRACE_SECONDS:
-                path.unlink(missing_ok=True)
+                self._unlink(path)
         self._discarded = [
             item for item in self._discarded if now - item[0] <= READER_GRACE_SECONDS
         ]
+
+    def _unlink(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+        self.ledger.merged.discard(str(path.relative_to(self.data_dir)))
 
 
 READER_GRACE_SECONDS = 600.0
@@ -157,16 +295,6 @@ def frame_of(table: str, rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
         raise StoreError(f"table {table}: {error}") from error
 
 
-def rebuild(data_dir: Path) -> int:
-    """Build index.duckdb from the ledger; returns the number of segments. The collector is down."""
-    lock = _lock(data_dir)
-    ledger = Ledger(data_dir)
-    build_index(data_dir, ledger).close()
-    ledger.close()
-    lock.close()
-    return len(ledger.files)
-
-
 def _value(value: "datetime | int | None") -> int | None:
     """Microseconds since 1970; naive datetimes are UTC."""
     if not isinstance(value, datetime):
@@ -175,7 +303,8 @@ def _value(value: "datetime | int | None") -> int | None:
     return (naive - datetime(1970, 1, 1)) // timedelta(microseconds=1)
 
 
-def _lock(data_dir: Path) -> TextIO:
+def lock_folder(data_dir: Path) -> TextIO:
+    """Held until it is closed. Raises StoreError where another process has it."""
     file = (data_dir / "lock").open("a")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -200,6 +329,7 @@ def _quarantine_strangers(data_dir: Path, ledger: Ledger) -> list[str]:
             continue
         _set_aside(data_dir, path)
         moved.append(f"{name}: not in the ledger")
+    ledger.merged.clear()
     return moved
 
 

@@ -8,15 +8,17 @@ from pathlib import Path
 
 import duckdb
 
-from collector import ledger, schema
-from collector.ledger import SealedFile
+from collector import schema
+from collector.ledger_entry import SealedFile
+from collector.ledger_reading import damage_of
 from collector.schema import Table
+from collector.standing import standing
 
 
 def open_views(data_dir: Path) -> duckdb.DuckDBPyConnection:
     """An in-memory DuckDB with every view of ``schema.TABLES``, as of this moment.
 
-    Segments that are missing or have another size than sealed are left out; ``damaged_segments``
+    Segments that are missing or have another size than sealed are left out; ``damage``
     names them. The connection can read anything its process can: for other people's SQL, call
     ``lock_down`` first.
     """
@@ -29,21 +31,23 @@ def open_views(data_dir: Path) -> duckdb.DuckDBPyConnection:
 
 def refresh_views(connection: duckdb.DuckDBPyConnection, data_dir: Path) -> None:
     """Replace the views by those over the newest ledger."""
-    entries, _, _ = ledger.read(data_dir / ledger.NAME)
-    live = ledger.live_files(entries)
-    good = [file for file in live if ledger.damage_of(data_dir, file, deep=False) is None]
+    state, _ = standing(data_dir)
+    live = state.files.values()
+    good = [file for file in live if damage_of(data_dir, file, deep=False) is None]
     for table in schema.TABLES.values():
-        connection.execute(view_sql(table, data_dir, (f for f in good if f.table == table.name)))
+        stored = table.stored_in or table.name
+        connection.execute(view_sql(table, data_dir, (f for f in good if f.table == stored)))
+    for view in schema.VIEWS.values():
+        connection.execute(f'CREATE OR REPLACE VIEW "{view.name}" AS {view.sql}')
 
 
-def damaged_segments(data_dir: Path) -> list[str]:
-    """One sentence for each segment that the views leave out."""
-    entries, _, _ = ledger.read(data_dir / ledger.NAME)
-    found = (
-        (file.path, ledger.damage_of(data_dir, file, deep=False))
-        for file in ledger.live_files(entries)
-    )
-    return [f"{path}: {damage}" for path, damage in found if damage]
+def damage(data_dir: Path) -> list[str]:
+    """One sentence for each segment that the views leave out, and for a checkpoint of the ledger
+    that could not be used."""
+    state, problem = standing(data_dir)
+    found = ((f.path, damage_of(data_dir, f, deep=False)) for f in state.files.values())
+    left_out = [f"left out: {path}: {damage}" for path, damage in found if damage]
+    return [f"the whole ledger was read: {problem}", *left_out] if problem else left_out
 
 
 def lock_down(connection: duckdb.DuckDBPyConnection, data_dir: Path) -> None:

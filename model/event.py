@@ -12,6 +12,8 @@ class Protocol(StrEnum):
     """PortalRun: simple query or Execute of the extended protocol."""
     FASTPATH = "fastpath"
     REPLICATION = "replication"
+    STARTUP = "startup"
+    """A login that the server refused: no session came of it, and no statement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,20 @@ class StatementStarted:
     """DDL, roles, what is held: the last thing to be left out when there is no room."""
     parameters: bytes = field(default=b"", repr=False)
     """What was bound, as captured; empty unless asked for. agent/sources/parameters.py reads it."""
+    planned: int = 0
+    """Where its plan (a PlannedStmt, or a List of them if ``planned_list``) lies in the backend's
+    memory, to be read while it is held; 0 unknown."""
+    planned_list: bool = False
+    touched: int = 0
+    """The kernel's number for the relations that the plan touches: with the text and the session it
+    decides whether a hold is needed again."""
+    quiet: bool = False
+    """Held only to be judged: it is on the record if it was refused, and not otherwise."""
+    inlines: int = 0
+    """JIT may put functions into it (agent/probes/layout.py, Inlining); only when ``held``."""
+    calls: str = ""
+    """The built-in function that is called, where the call itself was held; ``text`` is a statement
+    that would call it like that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +212,21 @@ class AuditLogged:
 
 
 @dataclass(frozen=True, slots=True)
+class LoginFailed:
+    """The server refused a client before there was a session; ``user`` is what it claimed to be."""
+
+    at_ns: int
+    backend: BackendKey
+    cluster: str
+    user: str
+    database: str
+    client_address: str
+    sqlstate: str
+    message: str
+    """The server's own words, with the names that the client sent."""
+
+
+@dataclass(frozen=True, slots=True)
 class Lost:
     """``count`` facts were lost at ``source`` for ``reason``; nothing is dropped without one."""
 
@@ -215,5 +246,6 @@ Event = (
     | StatementsExecuted
     | StatementsCounted
     | AuditLogged
+    | LoginFailed
     | Lost
 )

@@ -31,14 +31,22 @@ class Mode(StrEnum):
 
 
 class Outcome(StrEnum):
+    """How a verdict ended, read back from the statement's result (docs/guard.md)."""
+
     PREVENTED = "prevented"
     """The statement did not execute."""
     CANCELLED = "cancelled"
+    """Cancelled before commit: it may have begun, and nothing of it was committed."""
     TERMINATED = "terminated"
+    """Prevented or cancelled, and the session with it."""
     TOO_LATE = "too_late"
+    """It ran although a rule forbids it, or nobody can rule out that it did."""
     OBSERVED = "observed"
-    """It would have been stopped; the mode did not allow it."""
+    """It would have been stopped; the mode did not allow it, or the server itself refused it."""
     FAILED = "failed"
+    """The guard acted, and how the statement ended was not seen."""
+    APPROVED = "approved"
+    """Refused by the rule, and let pass by a grant for just this statement."""
 
 
 @dataclass(frozen=True, slots=True)

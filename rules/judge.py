@@ -9,7 +9,10 @@ from operator import attrgetter
 from threading import Lock
 
 from model.statement import ParseStatus, Shape
+from rules.calendar import MINUTE_US, NO_MOMENT
+from rules.history import History
 from rules.ruleset import Judgement, Match, RuleSet
+from rules.usage import Usage
 from rules.view import View, key_attributes
 
 DEFAULT_CAPACITY = 16_384
@@ -35,13 +38,30 @@ class Judge:
 
     The key is what rules can see of the statement (not its text: those that differ in literals only
     are judged once) and just those attributes of session and identity that some rule looks at:
-    rules that ask for no address do not judge again for every client.
+    rules that ask for no address do not judge again for every client. Of the time it is what some
+    rule looks at; what limits have used up is asked each time.
     """
 
-    def __init__(self, rules: RuleSet, capacity: int = DEFAULT_CAPACITY) -> None:
+    def __init__(
+        self,
+        rules: RuleSet,
+        capacity: int = DEFAULT_CAPACITY,
+        usage: Usage | None = None,
+        history: History | None = None,
+    ) -> None:
+        """``usage`` knows who has used up which limit, ``history`` what shapes have brought; both
+        may outlive these rules."""
         self.rules = rules
+        self.usage = usage or Usage()
+        self.history = history or History()
+        self.looks_back = "statement.usual_rows" in rules.fields
+        """What it says depends on the fingerprint as well."""
         self._capacity = capacity
-        self._key_of = attrgetter(*SHAPE_ATTRIBUTES, *key_attributes(rules.fields))
+        self._moment = (-1, NO_MOMENT)
+        keys = key_attributes(rules.fields)
+        if rules.timed and "moment" not in keys:
+            keys = (*keys, "moment")  # an exception has a last day
+        self._key_of = attrgetter(*SHAPE_ATTRIBUTES, "partly", *keys)
         self._known: OrderedDict[Hashable, Judgement] = OrderedDict()
         self._lock = Lock()
         self._judged = 0
@@ -50,17 +70,50 @@ class Judge:
         self._failed: Counter[str] = Counter()
 
     def judge(self, view: View) -> tuple[Match, ...]:
-        matches = self.known(view)
-        if matches is not None:
-            return matches
+        """Rules that match, then limits that are used up."""
+        return self.matches(self.consider(view), view)
+
+    def consider(self, view: View) -> Judgement:
+        """What rules say, whatever has been used."""
+        view = self._completed(view)
+        judgement = self._known_judgement(view)
+        if judgement is not None:
+            return judgement
         judgement = self.rules.consider(view)
         self._keep(self._key_of(view), view, judgement)
         if judgement.undecided:
             self._count(judgement)
-        return judgement.matches
+        return judgement
 
-    def known(self, view: View) -> tuple[Match, ...] | None:
-        """As ``judge``, if it was judged before; None else. Never evaluates a rule."""
+    def matches(self, judgement: Judgement, view: View) -> tuple[Match, ...]:
+        if not judgement.limits:
+            return judgement.matches
+        over = []
+        for limit in judgement.limits:
+            used = self.usage.used_up(limit, view.session)
+            if used is not None and used.since_us <= view.at_us:
+                figures = used.sentence(view.at_us, self.usage.window_seconds)
+                over.append(Match(limit.rule, f"{limit.rule.message}: {figures}"))
+        return (*judgement.matches, *over)
+
+    def learn(self, shape: Shape, rows: int) -> None:
+        """One execution has brought so many rows."""
+        if self.looks_back:
+            self.history.observe(shape.fingerprint, rows)
+
+    def _completed(self, view: View) -> View:
+        """With what the answer depends on beside statement and session."""
+        if self.looks_back and view.usual_rows is None:
+            view = view._replace(usual_rows=self.history.usual_rows(view.shape.fingerprint))
+        if not self.rules.timed or view.moment is not None:
+            return view
+        minute, moment = self._moment
+        if minute != view.at_us // MINUTE_US:
+            moment = self.rules.moment(view.at_us)
+            self._moment = view.at_us // MINUTE_US, moment
+        return view._replace(moment=moment)
+
+    def _known_judgement(self, view: View) -> Judgement | None:
         key = self._key_of(view)
         with self._lock:
             known = self._known.get(key)
@@ -71,7 +124,7 @@ class Judge:
             self._known.move_to_end(key)
         if known.undecided:
             self._count(known)
-        return known.matches
+        return known
 
     def counts(self) -> JudgeCounts:
         with self._lock:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from model.verdict import RuleAction, Severity
+from rules.calendar import NO_MOMENT, Calendar, Moment
+from rules.data_classes import DataClasses
 from rules.language.cel import EvaluationError, Values
-from rules.language.loader import CompiledRule, load_rules
-from rules.language.schema import Rule, Unknown, VarValue
+from rules.language.condition import Condition
+from rules.language.loader import CompiledLimit, CompiledRule, load_rules
+from rules.language.schema import Exemption, Limit, Rule, Unknown, VarValue
+from rules.language.tuning import Tuning
+from rules.silence import Group, groups_of
 from rules.view import Reading, View, readings, variables
 
 DEFAULT_PACKS = Path(__file__).parent / "packs"
+NO_TUNING = Tuning()
 FORCE = {action: rank for rank, action in enumerate(RuleAction)}
 WEIGHT = {severity: rank for rank, severity in enumerate(Severity)}
 
@@ -46,6 +52,8 @@ class Undecided:
 class Judgement:
     matches: tuple[Match, ...] = ()
     undecided: tuple[Undecided, ...] = ()
+    limits: tuple[Limit, ...] = ()
+    """Those that count this statement."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,47 +61,114 @@ class RuleSet:
     """Immutable; safe to share between threads."""
 
     compiled: tuple[CompiledRule, ...]
+    limited: tuple[CompiledLimit, ...]
     variables: Mapping[str, VarValue]
+    calendar: Calendar
+    classes: DataClasses
     fields: frozenset[str]
     """The view's fields that some rule looks at."""
+    timed: frozenset[str]
+    """Fields of a Moment that some rule looks at; empty: the time makes no difference."""
+    limits: Mapping[str, Limit]
     _readings: tuple[Reading, ...]
+    _groups: tuple[Group, ...]
 
     @classmethod
     def load(
         cls,
         paths: Iterable[Path] = (DEFAULT_PACKS,),
         variables: Mapping[str, object] | None = None,
+        tuning: Tuning = NO_TUNING,
     ) -> RuleSet:
         """Files or folders; ``variables`` override the files' ``vars``.
 
         Raises RuleError, which holds every problem of every file.
         """
-        compiled, values = load_rules(paths, variables or {})
-        fields = frozenset[str]().union(*(each.condition.fields for each in compiled))
-        return cls(compiled, values, fields, readings(fields))
+        loaded = load_rules(paths, variables or {}, tuning)
+        return cls._of(
+            loaded.rules, loaded.limits, loaded.variables, loaded.calendar, loaded.classes
+        )
+
+    @classmethod
+    def _of(
+        cls,
+        compiled: tuple[CompiledRule, ...],
+        limited: tuple[CompiledLimit, ...],
+        values: Mapping[str, VarValue],
+        calendar: Calendar,
+        classes: DataClasses,
+    ) -> RuleSet:
+        everything = (*compiled, *(each.counts for each in limited))
+        fields = frozenset[str]().union(*(each.fields for each in everything))
+        timed = {field.partition(".")[2] for field in fields if field.startswith("time.")}
+        if any(one.exemption.until for each in everything for one in each.unless):
+            timed.add("today")
+        return cls(
+            compiled=compiled,
+            limited=limited,
+            variables=values,
+            calendar=calendar,
+            classes=classes,
+            fields=fields,
+            timed=frozenset(timed),
+            limits={each.limit.rule.id: each.limit for each in limited},
+            _readings=readings(fields),
+            _groups=groups_of(compiled),
+        )
+
+    def only(self, ids: Container[str]) -> RuleSet:
+        """Those of its rules, in the same order; no limits."""
+        compiled = tuple(each for each in self.compiled if each.rule.id in ids)
+        return RuleSet._of(compiled, (), self.variables, self.calendar, self.classes)
 
     @property
     def rules(self) -> tuple[Rule, ...]:
+        """Without limits."""
         return tuple(each.rule for each in self.compiled)
+
+    def rule(self, rule_id: str) -> Rule | None:
+        """That of a limit as well."""
+        for each in self.compiled:
+            if each.rule.id == rule_id:
+                return each.rule
+        limit = self.limits.get(rule_id)
+        return limit.rule if limit else None
+
+    def moment(self, at_us: int) -> Moment:
+        """What rules can see of that time: answers differ only where this does."""
+        return self.calendar.moment(at_us, self.timed) if self.timed else NO_MOMENT
 
     def judge(self, view: View) -> tuple[Match, ...]:
         """The rules that match, in the order of their files."""
         return self.consider(view).matches
 
     def consider(self, view: View) -> Judgement:
-        """As ``judge``, with the rules that could not be decided beside."""
+        """As ``judge``, with the rules that could not be decided and the limits that count."""
+        view = self._completed(view)
         values = Values(variables(view, self._readings))
+        complete = view.complete
         matches: list[Match] = []
         undecided: list[Undecided] = []
-        for each in self.compiled:
-            outcome = _decide_one(each, view, values)
-            if outcome is True:
-                matches.append(Match(each.rule, each.rule.message))
-            elif isinstance(outcome, Undecided):
-                undecided.append(outcome)
-                if each.rule.unknown is Unknown.DENY:
-                    matches.append(Match(each.rule, outcome.reason, unknown=True))
-        return Judgement(tuple(matches), tuple(undecided))
+        for group in self._groups:
+            if complete and group.is_silent(values):
+                continue
+            for each in group.rules:
+                match = _consider(each, view, values, undecided)
+                if match is not None:
+                    matches.append(match)
+        limits = tuple(
+            each.limit
+            for each in self.limited
+            if _consider(each.counts, view, values, undecided) is not None
+        )
+        return Judgement(tuple(matches), tuple(undecided), limits)
+
+    def _completed(self, view: View) -> View:
+        if self.timed and view.moment is None:
+            view = view._replace(moment=self.moment(view.at_us))
+        if view.data_classes is None and "statement.data_classes" in self.fields:
+            view = view._replace(data_classes=self.classes.of(view.shape))
+        return view
 
 
 def decide(matches: Sequence[Match]) -> Match | None:
@@ -104,18 +179,52 @@ def decide(matches: Sequence[Match]) -> Match | None:
     return max(matches, key=lambda m: (FORCE[m.action], not m.unknown, WEIGHT[m.rule.severity]))
 
 
-def _decide_one(each: CompiledRule, view: View, values: Values) -> bool | Undecided:
+def _consider(
+    each: CompiledRule, view: View, values: Values, undecided: list[Undecided]
+) -> Match | None:
+    outcome = _decide_one(each.rule.id, each.condition, view, values)
+    if outcome is False:
+        return None
+    unknown = isinstance(outcome, Undecided)
+    if isinstance(outcome, Undecided):
+        undecided.append(outcome)
+        if each.rule.unknown is not Unknown.DENY:
+            return None
+    for exemption in each.unless:
+        if _is_over(exemption.exemption, view):
+            continue
+        # What cannot be decided excuses nothing. An exception that says what is *not* in the
+        # statement would hold for every text that was not understood.
+        condition = exemption.condition
+        exempt = _decide_one(each.rule.id, condition, view, values)
+        if isinstance(exempt, Undecided):
+            undecided.append(exempt)
+        elif exempt and (view.complete or not condition.needs_parse):
+            return None
+    reason = outcome.reason if isinstance(outcome, Undecided) else each.rule.message
+    return Match(each.rule, reason, unknown)
+
+
+def _is_over(exemption: Exemption, view: View) -> bool:
+    """Also where nobody says which day it is."""
+    if exemption.until is None:
+        return False
+    today = view.moment.today if view.moment else None
+    return today is None or today > exemption.until
+
+
+def _decide_one(rule_id: str, condition: Condition, view: View, values: Values) -> bool | Undecided:
     try:
-        result = each.condition.program.evaluate(values)
+        result = condition.program.evaluate(values)
     except EvaluationError as error:
-        return Undecided(each.rule.id, f"the rule could not be evaluated: {error}", failed=True)
+        return Undecided(rule_id, f"the rule could not be evaluated: {error}", failed=True)
     if result is True:
         return True
     if not isinstance(result, bool):
         reason = f"the rule gave a {type(result).__name__}, not true or false"
-        return Undecided(each.rule.id, reason, failed=True)
-    if not view.complete and each.condition.needs_parse:
+        return Undecided(rule_id, reason, failed=True)
+    if not view.complete and condition.needs_parse:
         why = "it names too much" if view.parsed else view.shape.status.value
         reason = f"the statement could not be understood ({why})"
-        return Undecided(each.rule.id, reason, failed=False)
+        return Undecided(rule_id, reason, failed=False)
     return False

@@ -9,8 +9,9 @@ from typing import NamedTuple
 from model.event import Protocol
 from model.session import Session
 from model.statement import MAX_NAMES, ParseStatus, Shape
+from rules.calendar import NO_MOMENT, Moment
 
-ROOTS = ("statement", "session", "identity", "vars")
+ROOTS = ("statement", "session", "identity", "time", "vars")
 
 
 class View(NamedTuple):
@@ -24,6 +25,20 @@ class View(NamedTuple):
     text_bytes: int = 0
     """Full length of the statement, also where only a prefix was captured."""
     protocol: Protocol = Protocol.QUERY
+    at_us: int = 0
+    """The moment, Unix microseconds."""
+    moment: Moment | None = None
+    """What rules see of it; None: to be found out by the rules' calendar."""
+    data_classes: tuple[str, ...] | None = None
+    """Of what it touches; None: to be found out by its names."""
+    estimated_rows: float = -1.0
+    """The planner's; -1 where no plan was seen."""
+    resolved: bool = False
+    """Names come from the plan as well: those without a schema in the text are there with one."""
+    partly: bool = False
+    """The plan touches more than could be read."""
+    usual_rows: int | None = None
+    """What its shape has brought before; None: to be found out from history."""
 
     @property
     def parsed(self) -> bool:
@@ -32,6 +47,8 @@ class View(NamedTuple):
     @property
     def complete(self) -> bool:
         """Parsed, and no list of names is so long that some may be missing."""
+        if self.partly:
+            return False
         shape = self.shape
         lists = (shape.objects, shape.reads, shape.writes, shape.functions, shape.roles)
         return self.parsed and max(map(len, lists)) < MAX_NAMES
@@ -58,9 +75,13 @@ FIELDS: dict[str, Field] = {
     "statement.settings": Field(lambda v: v.shape.settings, parsed=True),
     "statement.roles": Field(lambda v: v.shape.roles, parsed=True),
     "statement.flags": Field(lambda v: v.shape.flags, parsed=True),
+    "statement.data_classes": Field(lambda v: v.data_classes or (), parsed=True),
+    "statement.usual_rows": Field(lambda v: v.usual_rows or 0, "usual_rows", parsed=True),
     "statement.summary": Field(lambda v: v.shape.summary, parsed=True),
     "statement.parsed": Field(lambda v: v.parsed),
     "statement.text_bytes": Field(lambda v: v.text_bytes, "text_bytes"),
+    "statement.estimated_rows": Field(lambda v: float(v.estimated_rows), "estimated_rows"),
+    "statement.resolved": Field(lambda v: v.resolved, "resolved"),
     "statement.protocol": Field(lambda v: v.protocol.value, "protocol"),
     "session.user": Field(lambda v: v.session.user, "session.user"),
     "session.database": Field(lambda v: v.session.database, "session.database"),
@@ -78,6 +99,11 @@ FIELDS: dict[str, Field] = {
     "identity.confidence": Field(
         lambda v: float(v.session.identity.confidence), "session.identity.confidence"
     ),
+    "identity.proven": Field(lambda v: v.session.identity.proven, "session.identity.proven"),
+    "time.hour": Field(lambda v: (v.moment or NO_MOMENT).hour, "moment"),
+    "time.weekday": Field(lambda v: (v.moment or NO_MOMENT).weekday, "moment"),
+    "time.date": Field(lambda v: (v.moment or NO_MOMENT).date, "moment"),
+    "time.windows": Field(lambda v: (v.moment or NO_MOMENT).windows, "moment"),
 }
 
 Reading = tuple[str, str, Callable[[View], object]]

@@ -1,42 +1,75 @@
-"""One consistent look at a server's settings, hba rules, roles, memberships and privileges."""
+"""One consistent look at what a server is: all of it, or the kinds that may have changed."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from typing import Any
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn
 
 import psycopg
-from psycopg import pq
+from psycopg import errors, pq
 from psycopg.rows import dict_row
 
-from agent.catalog import items
+from agent.catalog.host_files import HostFiles
+from agent.catalog.items import TornError
+from agent.catalog.items.secrets import keyed
+from agent.catalog.kinds import CLUSTER_WIDE, IN_DATABASE, Reader
 from agent.catalog.queries import query
+from agent.catalog.reading import LackError, QueryCost, Reading, Row, text
+from agent.catalog.watched import Watched, read_watched
 from model.catalog import CatalogItem, CatalogKind, Snapshot
 
 APPLICATION_NAME = "pgwarden"
 # A catalog that somebody locked must not stall: the next round reads it.
-LIMITS = b"SET LOCAL statement_timeout = '10s'; SET LOCAL lock_timeout = '1s'"
-REMEDIES = {
-    CatalogKind.HBA: (
-        "GRANT SELECT ON pg_hba_file_rules TO {user}; "
-        "GRANT EXECUTE ON FUNCTION pg_hba_file_rules() TO {user}"
-    )
-}
-
-Row = dict[str, Any]
-Rows = Callable[[str], list[Row]]
-Reader = Callable[[Rows, str], Sequence[CatalogItem]]
+LIMITS = b"SET LOCAL statement_timeout = '30s'; SET LOCAL lock_timeout = '1s'"
+# Definitions and rows read the same from every session; what is not of pg_catalog is qualified.
+# Filtered rows would look like dropped ones: row_security = off makes that an error. Compiling
+# these queries takes seconds, running them does not.
+FORMS = (
+    b"SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL quote_all_identifiers = off;"
+    b"SET LOCAL DateStyle = 'ISO, MDY'; SET LOCAL TimeZone = 'UTC';"
+    b"SET LOCAL IntervalStyle = 'postgres'; SET LOCAL extra_float_digits = 1;"
+    b"SET LOCAL bytea_output = 'hex'; SET LOCAL row_security = off; SET LOCAL jit = off"
+)
+LONGEST_SECONDS = 60.0
+"""Kinds that were not begun by then wait for the next round."""
+ATTEMPTS = 3
+RETRY_SECONDS = 0.05
+NEXT_ROUND = "it is read again in the next round"
+# Functions that spell definitions look at the catalog as it is now, not at our snapshot of it.
+MOVED = (
+    errors.InternalError_, errors.SerializationFailure, errors.ObjectNotInPrerequisiteState,
+    errors.UndefinedTable, errors.UndefinedObject, errors.UndefinedFunction, errors.UndefinedColumn,
+)  # fmt: skip
 
 
 class SnapshotError(Exception):
     """Nothing could be read: the connection is gone, or it is in a transaction of its own."""
 
 
+class _MovedError(Exception):
+    """The catalog changed under our hands: a newer snapshot will show it whole."""
+
+
 def take_snapshot(
-    connection: psycopg.Connection[Any], cluster: str, *, cluster_wide: bool = True
+    connection: psycopg.Connection[Any],
+    cluster: str,
+    *,
+    cluster_wide: bool = True,
+    kinds: frozenset[CatalogKind] | None = None,
+    watched: Sequence[Watched] = (),
+    files: HostFiles | None = None,
+    function_bodies: bool = False,
+    secret_key: bytes = b"",
 ) -> Snapshot:
     """What the connected database and (if ``cluster_wide``) its server look like now.
+
+    ``kinds`` limits it to these (and roles, where privileges of the cluster are among them: who
+    has both knows that it has those of the cluster). ``watched`` are tables and queries, of which
+    those of this database are read. ``files``: where the server shows its hba and ident rules not
+    to this role, or not at all, they are read from the host. ``function_bodies``: in full instead
+    of as hashes. ``secret_key``: of the hashes that stand for secrets; empty: of this process.
 
     A kind that could not be read in full is left out and has a sentence in ``problems``: its
     absence never means that something was dropped. ``at_us`` is the server's clock. Raises
@@ -44,15 +77,20 @@ def take_snapshot(
     """
     if connection.info.transaction_status is not pq.TransactionStatus.IDLE:
         raise SnapshotError("the catalog session is in a transaction; it needs one of its own")
-    try:
-        with connection.cursor(row_factory=dict_row) as cursor:
-            cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
-            try:
-                return _read(cursor, connection, cluster, cluster_wide)
-            finally:
-                cursor.execute("ROLLBACK")
-    except psycopg.Error as error:
-        raise SnapshotError(f"cannot read the catalog of {cluster}: {_reason(error)}") from error
+    if kinds is not None and cluster_wide and CatalogKind.PRIVILEGE in kinds:
+        kinds |= {CatalogKind.ROLE}
+    round_ = _Round(connection, cluster, cluster_wide, kinds, watched, files, function_bodies)
+    with keyed(secret_key):
+        return round_.snapshot()
+
+
+def all_queries(
+    connection: psycopg.Connection[Any], *, cluster_wide: bool = True
+) -> tuple[QueryCost, ...]:
+    """What each query of a whole snapshot takes, for measurements. Raises SnapshotError."""
+    round_ = _Round(connection, "", cluster_wide, None, (), None, False)
+    round_.snapshot()
+    return tuple(round_.costs)
 
 
 def list_databases(connection: psycopg.Connection[Any]) -> list[str]:
@@ -60,7 +98,7 @@ def list_databases(connection: psycopg.Connection[Any]) -> list[str]:
     major = connection.info.server_version // 10_000
     try:
         with connection.cursor(row_factory=dict_row) as cursor:
-            return [_text(row["name"]) for row in cursor.execute(query("databases", major))]
+            return [text(row["name"]) for row in cursor.execute(query("databases", major))]
     except psycopg.Error as error:
         raise SnapshotError(f"cannot list databases: {_reason(error)}") from error
 
@@ -71,89 +109,139 @@ def fingerprint(snapshot: Snapshot) -> str:
     return hashlib.sha256(repr(told).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _settings(rows: Rows, _: str) -> list[CatalogItem]:
-    of_server = (items.setting(row) for row in rows("settings"))
-    of_roles = (items.role_setting(row) for row in rows("role_settings"))
-    return [*(item for item in of_server if item), *of_roles]
+class _Round:
+    """The attempts at one snapshot."""
 
+    def __init__(
+        self,
+        connection: psycopg.Connection[Any],
+        cluster: str,
+        cluster_wide: bool,
+        kinds: frozenset[CatalogKind] | None,
+        watched: Sequence[Watched],
+        files: HostFiles | None,
+        function_bodies: bool,
+    ) -> None:
+        self._connection = connection
+        self._cluster = cluster
+        self._home = cluster_wide
+        self._kinds = kinds
+        self._watched = [
+            each for each in watched if each.is_in(connection.info.dbname, home=cluster_wide)
+        ]
+        self._files = files
+        self._bodies = function_bodies
+        self._last = False
+        self._forms_set = False
+        self.costs: list[QueryCost] = []
 
-def _privileges_of_cluster(rows: Rows, _: str) -> list[CatalogItem]:
-    return items.privileges(rows("privileges_cluster"), "")
+    def snapshot(self) -> Snapshot:
+        for attempt in range(1, ATTEMPTS + 1):
+            self._last = attempt == ATTEMPTS
+            try:
+                return self._attempt()
+            except _MovedError:
+                time.sleep(RETRY_SECONDS * attempt)
+        raise AssertionError("the last attempt names what moved")
 
+    def _attempt(self) -> Snapshot:
+        try:
+            with self._connection.cursor(row_factory=dict_row) as cursor:
+                cursor.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+                try:
+                    return self._read(cursor)
+                finally:
+                    if not self._connection.broken:
+                        cursor.execute("ROLLBACK")
+        except psycopg.Error as error:
+            sentence = f"cannot read the catalog of {self._cluster}: {_reason(error)}"
+            raise SnapshotError(sentence) from error
 
-def _privileges(rows: Rows, database: str) -> list[CatalogItem]:
-    granted = [*rows("privileges"), *rows("default_privileges")]
-    return items.privileges(granted, database)
+    def _read(self, cursor: psycopg.Cursor[Row]) -> Snapshot:
+        info = self._connection.info
+        self._forms_set = False
+        _run(cursor, LIMITS)
+        now = b"SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS us"
+        [moment] = cursor.execute(now).fetchall()
+        major = info.server_version // 10_000
+        reading = Reading(
+            cursor, major, info.user, info.dbname, self._home, self._files, self._bodies
+        )
+        found: dict[CatalogKind, Sequence[CatalogItem]] = {}
+        problems: list[str] = []
+        ends_at = time.monotonic() + LONGEST_SECONDS
+        for kind, reader in self._readers():
+            if kind is not CatalogKind.SETTING:
+                self._set_forms(cursor)
+            try:
+                if time.monotonic() > ends_at:
+                    raise LackError(f"the others took {LONGEST_SECONDS:.0f} s", NEXT_ROUND)
+                found[kind] = self._guarded(cursor, reader, reading)
+            except LackError as error:
+                problems.append(self._problem(kind, str(error), error.remedy))
+        self.costs = reading.costs
+        place = f"{self._cluster}/{info.dbname}"
+        return Snapshot(
+            at_us=moment["us"],
+            cluster=self._cluster,
+            database=info.dbname,
+            kinds=tuple(sorted(found)),
+            items=tuple(sorted(item for items in found.values() for item in items)),
+            server_version=info.parameter_status("server_version") or "",
+            problems=(*problems, *(note.replace("{place}", place) for note in reading.notes)),
+        )
 
+    def _readers(self) -> Iterator[tuple[CatalogKind, Reader]]:
+        for kind, reader in (*(CLUSTER_WIDE if self._home else ()), *IN_DATABASE):
+            if self._kinds is None or kind in self._kinds:
+                yield kind, reader
+        wanted = self._kinds is None or CatalogKind.WATCHED in self._kinds
+        if wanted and self._watched:
+            yield CatalogKind.WATCHED, lambda reading: read_watched(reading, self._watched)
 
-CLUSTER_WIDE: tuple[tuple[CatalogKind, Reader], ...] = (
-    (CatalogKind.SETTING, _settings),
-    (CatalogKind.HBA, lambda rows, _: items.hba(rows("hba"))),
-    (CatalogKind.ROLE, lambda rows, _: [items.role(row) for row in rows("roles")]),
-    (CatalogKind.MEMBERSHIP, lambda rows, _: items.memberships(rows("memberships"))),
-    (CatalogKind.PRIVILEGE, _privileges_of_cluster),
-)
-IN_DATABASE: tuple[tuple[CatalogKind, Reader], ...] = ((CatalogKind.PRIVILEGE, _privileges),)
+    def _set_forms(self, cursor: psycopg.Cursor[Row]) -> None:
+        if not self._forms_set:
+            _run(cursor, FORMS)
+            self._forms_set = True
 
-
-def _read(
-    cursor: psycopg.Cursor[Row],
-    connection: psycopg.Connection[Any],
-    cluster: str,
-    cluster_wide: bool,
-) -> Snapshot:
-    major = connection.info.server_version // 10_000
-    cursor.execute(LIMITS)
-    while cursor.nextset():
-        pass
-    now = b"SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS us"
-    [moment] = cursor.execute(now).fetchall()
-    database = connection.info.dbname
-    found: dict[CatalogKind, list[CatalogItem]] = {}
-    problems: dict[CatalogKind, str] = {}
-    for kind, reader in (*(CLUSTER_WIDE if cluster_wide else ()), *IN_DATABASE):
+    def _guarded(
+        self, cursor: psycopg.Cursor[Row], reader: Reader, reading: Reading
+    ) -> Sequence[CatalogItem]:
+        """Raises LackError; _MovedError as long as another attempt may help."""
         cursor.execute("SAVEPOINT kind")
         try:
-            found.setdefault(kind, []).extend(
-                reader(lambda name: _rows(cursor, name, major), database)
-            )
+            return reader(reading)
         except psycopg.Error as error:
-            if connection.broken:
+            if self._connection.broken:
                 raise
-            cursor.execute("ROLLBACK TO SAVEPOINT kind")
-            problems[kind] = _problem(kind, cluster, database, connection.info.user, error)
-    kinds = tuple(sorted(set(found) - set(problems)))
-    return Snapshot(
-        at_us=moment["us"],
-        cluster=cluster,
-        database=database,
-        kinds=kinds,
-        items=tuple(sorted(item for kind in kinds for item in found[kind])),
-        server_version=connection.info.parameter_status("server_version") or "",
-        problems=tuple(problems.values()),
-    )
+            if isinstance(error, MOVED):
+                self._moved(error)
+            if isinstance(error, errors.InsufficientPrivilege):
+                raise LackError(_reason(error), reading.remedy("settings")) from error
+            raise LackError(_reason(error), NEXT_ROUND) from error
+        except TornError as error:
+            self._moved(error)
+        finally:
+            # Also gives back locks, and puts settings right that the reader made.
+            if not self._connection.broken:
+                cursor.execute("ROLLBACK TO SAVEPOINT kind")
+                cursor.execute("RELEASE SAVEPOINT kind")
+
+    def _moved(self, error: Exception) -> NoReturn:
+        if not self._last:
+            raise _MovedError from error
+        what = _reason(error) if isinstance(error, psycopg.Error) else f"{error} was being changed"
+        raise LackError(what, NEXT_ROUND) from error
+
+    def _problem(self, kind: CatalogKind, reason: str, remedy: str) -> str:
+        what = f"{kind} of {self._cluster}/{self._connection.info.dbname}"
+        return f"the {what} cannot be read ({reason}); {remedy}"
 
 
-def _rows(cursor: psycopg.Cursor[Row], name: str, major: int) -> list[Row]:
-    rows = cursor.execute(query(name, major)).fetchall()
-    return [{column: _text(value) for column, value in row.items()} for row in rows]
-
-
-def _text(value: Any) -> Any:
-    """Text of an SQL_ASCII database arrives as bytes, in whatever encoding its writer used."""
-    if isinstance(value, list):
-        return [_text(entry) for entry in value]
-    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
-
-
-def _problem(
-    kind: CatalogKind, cluster: str, database: str, user: str, error: psycopg.Error
-) -> str:
-    remedy = REMEDIES.get(kind, "GRANT pg_monitor TO {user}").format(user=user)
-    if not isinstance(error, psycopg.errors.InsufficientPrivilege):
-        remedy = "it is read again in the next round"
-    what = f"{kind} of {cluster}/{database}"
-    return f"the {what} cannot be read ({_reason(error)}); {remedy}"
+def _run(cursor: psycopg.Cursor[Row], statements: bytes) -> None:
+    cursor.execute(statements)
+    while cursor.nextset():
+        pass
 
 
 def _reason(error: psycopg.Error) -> str:

@@ -1,8 +1,9 @@
 """What need not be held again: told to the kernel, so that a text that was judged costs a look-up.
 
-An answer of the rules depends on the text and on what they can see of the session. The latter goes
-by a number (its class); the kernel knows the class of each backend, and drops it at the moment when
-the session gets another name. Only the word "allow" is kept there: what is refused is held.
+An answer of the rules depends on the text, on the relations that its names mean at that moment
+(``StatementStarted.touched``) and on what they can see of the session. The latter goes by a number
+(its class); the kernel knows the class of each backend, and drops it at the moment when the session
+gets another name. Only the word "allow" is kept there: what is refused is held.
 """
 
 from __future__ import annotations
@@ -30,28 +31,35 @@ _Facts: TypeAlias = tuple[object, ...]
 
 class Kernel(Protocol):
     def classify(self, backend: BackendKey, number: int, naming: int) -> None: ...
-    def allow(self, text_key: bytes, number: int, *, skeleton: bool) -> None: ...
+    def allow(self, text_key: bytes, touched: int, number: int, *, skeleton: bool) -> None: ...
     def forget_allowed(self) -> None: ...
 
 
 class Allowances:
     """For one thread. ``interchangeable``: whether what rules see of a text stays the same when
-    numbers in it are replaced by others; asked for texts that are ``plain``."""
+    numbers in it are replaced by others; asked for texts that are ``plain``. ``exhausted``: which
+    limits a session has used up."""
 
     def __init__(
-        self, kernel: Kernel, interchangeable: Callable[[bytes], bool], limit: int = LIMIT
+        self,
+        kernel: Kernel,
+        interchangeable: Callable[[bytes], bool],
+        limit: int = LIMIT,
+        exhausted: Callable[[Session], frozenset[str]] = lambda _: frozenset(),
     ) -> None:
         self._kernel = kernel
+        self._exhausted = exhausted
         self._interchangeable = interchangeable
         self._limit = limit
         self._numbers: dict[_Facts, int] = {}
         self._next = 1
         self._classes: dict[BackendKey, tuple[int, int]] = {}
         self._count = 0
+        self._generation = 0
 
     def know(self, session: Session, naming: int) -> None:
         """What is known of a session is this, since its ``naming``."""
-        facts = _facts(session)
+        facts = (*_facts(session), self._exhausted(session))
         number = self._numbers.get(facts)
         if number is None:
             if len(self._numbers) >= CLASSES:
@@ -65,6 +73,10 @@ class Allowances:
     def forget(self, backend: BackendKey) -> None:
         self._classes.pop(backend, None)
 
+    def as_of(self, backend: BackendKey) -> tuple[object, ...]:
+        """Another value once what was known, of rules, names or this session, is out of date."""
+        return self._generation, self._classes.get(backend)
+
     def allow(self, event: StatementStarted, shape: Shape) -> None:
         """Rules have let this statement pass, with the facts that ``know`` was told last."""
         known = self._classes.get(event.backend)
@@ -77,12 +89,19 @@ class Allowances:
             self._count = 0
         self._count += 1
         if event.skeleton and plain(event.text) and self._interchangeable(event.text):
-            self._kernel.allow(event.skeleton, known[0], skeleton=True)
+            self._kernel.allow(event.skeleton, event.touched, known[0], skeleton=True)
         else:
-            self._kernel.allow(event.text_key, known[0], skeleton=False)
+            self._kernel.allow(event.text_key, event.touched, known[0], skeleton=False)
+
+    def renew(self) -> None:
+        """Relations have other names now: everything is judged anew, of sessions as they are."""
+        self._generation += 1
+        self._kernel.forget_allowed()
+        self._count = 0
 
     def reset(self) -> None:
         """The rules are others now."""
+        self._generation += 1
         self._kernel.forget_allowed()
         self._numbers.clear()
         self._classes.clear()
@@ -108,4 +127,5 @@ def _facts(session: Session) -> _Facts:
         identity.kind,
         identity.name,
         identity.confidence,
+        identity.proven,
     )

@@ -46,13 +46,16 @@ def find_server(pid: int, servers: Iterable[Server]) -> Server | None:
     return None
 
 
-def examine(key: BackendKey, servers: Callable[[], Iterable[Server]]) -> Backend:
+def examine(
+    key: BackendKey, servers: Callable[[], Iterable[Server]], *, commands: bool = False
+) -> Backend:
     """Full check, from the process table down to the backend's own memory.
 
     The start time in its memory is the very value that the key carries, to the microsecond, so a
     reused pid cannot pass. ``MyProcPort`` is set only where a client connected; ``am_walsender``
     tells a replication connection apart. The process title says the same in words, but a role
-    named "walsender" can forge it.
+    named "walsender" can forge it. ``commands``: it is held at a statement, so a walsender is not
+    streaming: it is a client like others.
     """
     try:
         server = find_server(key.pid, servers())
@@ -62,10 +65,10 @@ def examine(key: BackendKey, servers: Callable[[], Iterable[Server]]) -> Backend
         return Backend(Standing.UNREADABLE, reason=str(error))
     if server is None:
         return Backend(Standing.STRANGER, reason="not a child of a guarded postmaster")
-    return inspect(key, server)
+    return inspect(key, server, commands=commands)
 
 
-def inspect(key: BackendKey, server: Server) -> Backend:
+def inspect(key: BackendKey, server: Server, *, commands: bool = False) -> Backend:
     """The part of ``examine`` that looks into memory; three short reads."""
     try:
         if started_at_us(key.pid, server) != key.started_at_us:
@@ -78,7 +81,7 @@ def inspect(key: BackendKey, server: Server) -> Backend:
         return Backend(Standing.UNREADABLE, server, str(error))
     if port == bytes(8):
         return Backend(Standing.NOT_CLIENT, server, "no client is connected to this process")
-    if walsender != b"\0":
+    if walsender != b"\0" and not commands:
         return Backend(Standing.NOT_CLIENT, server, "it is a walsender")
     return Backend(Standing.CLIENT, server)
 

@@ -7,24 +7,31 @@ process. ``Guard`` puts the judge, the clock and the hands together.
 from __future__ import annotations
 
 import os
+import select
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from typing import Protocol
 
+from agent.guard.aside import Aside
 from agent.guard.backend import Standing, examine, inspect
+from agent.guard.inlining import forbid_inlining
 from agent.guard.judge_thread import JudgeLateError, JudgeThreads
 from agent.guard.redirect import RedirectError, denial, redirect
 from agent.guard.server import Server, stat_fields
+from agent.probes.layout import Inlining
 from model.event import StatementStarted
 from model.session import BackendKey
 from model.verdict import Outcome
+from rules import Match
 
 DEADLINE_MS = 200
 RELEASED = "the hold had been released before the verdict"
+NOT_CALLED = "functions that JIT puts into its expressions are not held"
 DIRECTORY_LIMIT = 10_000
 """Backends whose server is remembered; more than any PostgreSQL has connections."""
 
@@ -44,11 +51,27 @@ class Decision:
     rule_id: str = ""
     title: str = ""
     database: str = ""
+    request: str = ""
+    """Names the request for approval; empty where nobody can grant one."""
+    recognised: str = ""
+    """What the statement was taken for; the client reads it."""
+    lasting: bool = True
+    """False: this holds once, so the kernel must not let the same text pass by itself."""
+    match: Match | None = None
+    """The rule that decided, also where it lets the statement pass."""
+    judged: bool = False
+    """Rules were asked, with all that is known while it is held: ``match`` is their word."""
+    approval: str = ""
+    """Id of the grant by which a statement passes that rules refuse."""
 
 
 ALLOW = Decision(DecisionKind.ALLOW)
+UNJUDGED = Decision(DecisionKind.ALLOW, lasting=False)
+"""Held for another reason than to be judged."""
 LATE = Decision(DecisionKind.DENY, "judge-late", "no verdict within the deadline")
 Judge = Callable[[StatementStarted], Decision]
+AtOnce = Callable[[StatementStarted, Callable[[], None], float], Decision | None]
+"""Is handed the statement, what may be done meanwhile, and the seconds that are left."""
 
 
 class OnTimeout(StrEnum):
@@ -145,7 +168,12 @@ class HeldProcess:
     def redirect(self, message: bytes) -> None:
         if self._server is None:
             raise RedirectError("its server is unknown")
-        redirect(self._pid, self._server, message)
+        redirect(self._pid, self._server, message, self.require_alive)
+
+    def require_alive(self) -> None:
+        """Raises ProcessLookupError once it has ended. Until then its pid is nobody else's."""
+        if select.select([self._pidfd], [], [], 0)[0]:
+            raise ProcessLookupError(f"process {self._pid} ended while held")
 
     def interrupt(self) -> None:
         signal.pidfd_send_signal(self._pidfd, signal.SIGINT)
@@ -165,11 +193,30 @@ def stopped(pid: int) -> bool:
         return False
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    pidfd: int | None
+    """None: the process has ended. Whoever has it closes it."""
+    server: Server | None
+    standing: Standing
+    trouble: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    event: StatementStarted
+    backend: _Seen
+
+
 class Guard:
     """Settles one held statement after another, on the thread that reads the probes.
 
-    ``known`` is asked first, on this thread: an answer from memory, which must not wait. Handing a
-    question to the judge's thread and back costs more than most answers.
+    ``patient`` judges what ``takes_long``, beside the others: ``begin`` returns before that, and
+    ``finished`` brings it. ``on_answer`` is called, by another thread, when it has something.
+
+    ``at_once`` is asked first, on this thread: it must not wait for long, for handing a question to
+    the judge's thread and back costs as much as most answers. What it is given it may do meanwhile.
+    ``afterwards`` is called when the backend has been let go.
 
     ``is_held`` tells whether the backend is still in this very hold; see ``EbpfSource.is_held``.
 
@@ -185,8 +232,12 @@ class Guard:
         deadline_ms: int = DEADLINE_MS,
         on_timeout: OnTimeout = OnTimeout.ALLOW,
         contact: str = "",
-        known: Callable[[StatementStarted], Decision | None] = lambda _: None,
+        at_once: AtOnce = lambda *_: None,
+        afterwards: Callable[[], None] = lambda: None,
         is_held: Callable[[StatementStarted], bool] = lambda _: True,
+        patient: Judge | None = None,
+        takes_long: Callable[[StatementStarted], bool] = lambda _: False,
+        on_answer: Callable[[], None] = lambda: None,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._judges = JudgeThreads(judge)
@@ -194,11 +245,60 @@ class Guard:
         self._deadline_ns = deadline_ms * 1_000_000
         self._late_decision = ALLOW if on_timeout is OnTimeout.ALLOW else LATE
         self._contact = contact
-        self._known_answer = known
+        self._at_once = at_once
+        self._afterwards = afterwards
         self._is_held = is_held
         self._clock_ns = clock_ns
         self._known: dict[BackendKey, Server] = {}
         self._lock = threading.Lock()
+        self._aside = Aside(patient, on_answer) if patient is not None else None
+        self._takes_long = takes_long
+        self._waiting: dict[BackendKey, _Waiting] = {}
+
+    def begin(self, event: StatementStarted) -> Settled | None:
+        """As ``settle``; None where that takes long: then ``finished`` tells, in time. To be asked
+        with this backend before, so that no hold of it is left waiting behind this one."""
+        left_seconds = self._left_seconds(event)
+        alone = event.inlines == Inlining.ALONE  # nothing is judged of it
+        if self._aside is None or alone or left_seconds <= 0 or not self._takes_long(event):
+            return self.settle(event)
+        # The handle now: a process number may be another's later.
+        self._waiting[event.backend] = _Waiting(event, self._see(event.backend))
+        self._aside.ask(event, left_seconds)
+        return None
+
+    def finished(self, gone_on: BackendKey | None = None) -> list[tuple[StatementStarted, Settled]]:
+        """What was begun and is settled now: answered, out of time, or its backend has ``gone_on``
+        without us: it is held again, or has ended. Never waits."""
+        if self._aside is None or not self._waiting:
+            return []
+        done = []
+        for answered in self._aside.answers():
+            waiting = self._waiting.get(answered.question.backend)
+            if waiting is None or waiting.event is not answered.question:
+                continue  # it was late, and is settled
+            if isinstance(answered.answer, Exception):
+                reason = f"the judge failed: {answered.answer!r}"
+                done.append(self._finish(waiting, self._late_decision, True, reason))
+            else:
+                done.append(self._finish(waiting, answered.answer, False, ""))
+        for waiting in list(self._waiting.values()):
+            if waiting.event.backend == gone_on or self._left_seconds(waiting.event) <= 0:
+                reason = "no verdict within the deadline"
+                done.append(self._finish(waiting, self._late_decision, True, reason))
+        return done
+
+    @property
+    def oldest_ns(self) -> int:
+        """Age of the oldest hold that was begun and is not settled; 0 without one."""
+        now_ns = self._clock_ns()
+        return max((now_ns - each.event.at_ns for each in self._waiting.values()), default=0)
+
+    @property
+    def patience_seconds(self) -> float:
+        """When ``finished`` is to be called at the latest."""
+        left = (self._left_seconds(each.event) for each in self._waiting.values())
+        return max(0.0, min(left, default=float("inf")))
 
     def settle(self, event: StatementStarted) -> Settled:
         """Judge ``event``, whose backend is stopped, and let the backend go on accordingly.
@@ -207,68 +307,144 @@ class Guard:
         a judge does; outcomes say it.
         """
         with self._lock:
-            return self._settle(event)
+            settled = self._settle(event)
+            with suppress(Exception):  # what was put off is only lost
+                self._afterwards()
+            return settled
 
     def forget(self, backend: BackendKey) -> None:
         self._known.pop(backend, None)
 
     def close(self) -> None:
         self._judges.close()
+        if self._aside is not None:
+            self._aside.close()
 
     def _settle(self, event: StatementStarted) -> Settled:
-        decision, late, reason = self._decide(event)
-        try:
-            pidfd = os.pidfd_open(event.backend.pid)
-        except OSError as error:
+        seen: list[_Seen] = []
+
+        def look() -> None:
+            if not seen:
+                seen.append(self._see(event.backend))
+
+        # The look takes a fifth of the time of an answer: it is done while others work on that.
+        decision, late, reason = self._decide(event, look)
+        look()
+        [backend] = seen
+        return self._end(event, backend, decision, late, reason)
+
+    def _finish(
+        self, waiting: _Waiting, decision: Decision, late: bool, reason: str
+    ) -> tuple[StatementStarted, Settled]:
+        event = waiting.event
+        del self._waiting[event.backend]
+        with self._lock:
+            return event, self._end(event, waiting.backend, decision, late, reason)
+
+    def _end(
+        self, event: StatementStarted, backend: _Seen, decision: Decision, late: bool, reason: str
+    ) -> Settled:
+        if backend.pidfd is None:
             outcome = None if decision.kind is DecisionKind.ALLOW else Outcome.TOO_LATE
-            return Settled(decision, outcome, self._age_us(event), late, str(error))
+            return Settled(decision, outcome, self._age_us(event), late, backend.trouble)
         try:
-            outcome, trouble = self._act(event, decision, late, pidfd)
+            outcome, trouble = self._act(event, decision, late, backend, backend.pidfd)
+            held_us = self._age_us(event)
         finally:
-            os.close(pidfd)
-        return Settled(decision, outcome, self._age_us(event), late, trouble or reason)
+            os.close(backend.pidfd)
+        return Settled(decision, outcome, held_us, late, trouble or reason)
+
+    def _see(self, key: BackendKey) -> _Seen:
+        """First the handle, then the look: what was looked at is what the handle refers to."""
+        try:
+            pidfd = os.pidfd_open(key.pid)
+        except OSError as error:
+            return _Seen(None, None, Standing.GONE, str(error))
+        return _Seen(pidfd, *self._look(key))
 
     def _act(
-        self, event: StatementStarted, decision: Decision, late: bool, pidfd: int
+        self,
+        event: StatementStarted,
+        decision: Decision,
+        late: bool,
+        seen: _Seen,
+        pidfd: int,
     ) -> tuple[Outcome | None, str]:
         plan = PLANS[decision.kind]
-        server, standing, trouble = self._look(event.backend)
+        server, standing, trouble = seen.server, seen.standing, seen.trouble
+        if plan.steps or event.inlines:
+            # These go by the pid, which may have become another's while the judge thought.
+            server, standing, trouble = self._look(event.backend)
         if standing is Standing.GONE:
             return (Outcome.TOO_LATE if plan.steps else None), trouble
+        over = late and self._left_seconds(event) <= 0
+        # Before the deadline nobody else lets it go, and its signal may still be on the way.
+        if not self._is_held(event) or (over and not stopped(event.backend.pid)):
+            # Somebody was faster, the watchdog or a person: the statement runs, and whatever is
+            # done now would hit the next one, let it go unjudged or refuse it in its place.
+            return (Outcome.TOO_LATE if plan.steps else None), RELEASED
         hands = HeldProcess(event.backend.pid, pidfd, server)
         if standing in (Standing.NOT_CLIENT, Standing.STRANGER):
             # The probe filters the former out, and a server that was just found may not be known
             # yet. Nobody else would release them: let go, and say that nothing was enforced.
             carry_out(PLANS[DecisionKind.ALLOW], hands, b"")
             return (Outcome.FAILED if plan.steps else None), trouble
-        if not self._is_held(event) or (late and not stopped(event.backend.pid)):
-            # Somebody was faster, the watchdog or a person: the statement runs, and whatever is
-            # done now would hit the next one, let it go unjudged or refuse it in its place.
-            return (Outcome.TOO_LATE if plan.steps else None), RELEASED
-        message = denial(decision.database, decision.rule_id, decision.title, self._contact)
+        if event.inlines and not plan.steps:
+            trouble = self._forbid_inlining(event, server, hands) or trouble
+        message = denial(
+            decision.database,
+            decision.rule_id,
+            decision.title,
+            self._contact,
+            decision.request,
+            decision.recognised,
+        )
         outcome, reason = carry_out(plan, hands, message)
         return outcome, reason or trouble
 
+    def _forbid_inlining(
+        self, event: StatementStarted, server: Server | None, hands: HeldProcess
+    ) -> str:
+        if server is None:
+            return NOT_CALLED
+        try:
+            forbid_inlining(event.backend.pid, server.version, event.planned, hands.require_alive)
+        except (OSError, KeyError) as error:
+            return f"{NOT_CALLED}: {error}"
+        return ""
+
     def _look(self, key: BackendKey) -> tuple[Server | None, Standing, str]:
         known = self._known.get(key)
-        backend = inspect(key, known) if known else examine(key, self._servers)
+        if known:
+            backend = inspect(key, known, commands=True)
+        else:
+            backend = examine(key, self._servers, commands=True)
         if known is None and backend.server is not None and backend.standing is Standing.CLIENT:
             if len(self._known) >= DIRECTORY_LIMIT:
                 self._known.clear()
             self._known[key] = backend.server
         return backend.server, backend.standing, backend.reason
 
-    def _decide(self, event: StatementStarted) -> tuple[Decision, bool, str]:
-        left_ns = self._deadline_ns - (self._clock_ns() - event.at_ns)
-        if left_ns <= 0:
+    def _decide(
+        self, event: StatementStarted, meanwhile: Callable[[], None]
+    ) -> tuple[Decision, bool, str]:
+        if (left_seconds := self._left_seconds(event)) <= 0:
             return self._late_decision, True, "the hold was seen after its deadline"
-        known = self._known_answer(event)
-        if known is not None:
-            return known, False, ""
+        if event.inlines == Inlining.ALONE:
+            return UNJUDGED, False, ""
+        with suppress(Exception):  # it fails on the other thread too, and is late then
+            answer = self._at_once(event, meanwhile, left_seconds)
+            if answer is not None:
+                return answer, False, ""
+        if (left_seconds := self._left_seconds(event)) <= 0:
+            return self._late_decision, True, "no verdict at once, and no time is left"
         try:
-            return self._judges.ask(event, left_ns / 1e9), False, ""
+            return self._judges.ask(event, left_seconds, meanwhile), False, ""
         except JudgeLateError as error:
             return self._late_decision, True, str(error)
+
+    def _left_seconds(self, event: StatementStarted) -> float:
+        return (self._deadline_ns - (self._clock_ns() - event.at_ns)) / 1e9
 
     def _age_us(self, event: StatementStarted) -> int:
         return max(0, self._clock_ns() - event.at_ns) // 1000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
@@ -47,16 +48,29 @@ class JudgeThreads(Generic[Question, Answer]):
         self._worker: _Worker[Question, Answer] | None = _Worker(judge)
         self._hanging: list[threading.Thread] = []
 
-    def ask(self, question: Question, limit_seconds: float) -> Answer:
-        """The judge's answer; JudgeLateError after ``limit_seconds`` or when the judge raises."""
+    def ask(
+        self,
+        question: Question,
+        limit_seconds: float,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> Answer:
+        """The judge's answer; JudgeLateError after ``limit_seconds`` or when the judge raises.
+
+        ``meanwhile`` is done while the judge thinks, and must not take long; if it fails, that is
+        a JudgeLateError as well.
+        """
         worker = self._worker or self._replacement()
+        limit = time.monotonic() + limit_seconds
         worker.questions.put(question)
         try:
-            answer = worker.answers.get(timeout=limit_seconds)
+            meanwhile()
+        except Exception as error:
+            self._leave(worker)  # its answer must not become that of the next question
+            raise JudgeLateError(f"what had to be seen could not be: {error!r}") from error
+        try:
+            answer = worker.answers.get(timeout=max(0.0, limit - time.monotonic()))
         except queue.Empty:
-            worker.questions.put(None)
-            self._hanging.append(worker.thread)
-            self._worker = None
+            self._leave(worker)
             raise JudgeLateError(f"no verdict within {limit_seconds * 1000:.0f} ms") from None
         if isinstance(answer, Exception):
             raise JudgeLateError(f"the judge failed: {answer!r}")
@@ -65,6 +79,11 @@ class JudgeThreads(Generic[Question, Answer]):
     def close(self) -> None:
         if self._worker is not None:
             self._worker.questions.put(None)
+
+    def _leave(self, worker: _Worker[Question, Answer]) -> None:
+        worker.questions.put(None)
+        self._hanging.append(worker.thread)
+        self._worker = None
 
     def _replacement(self) -> _Worker[Question, Answer]:
         self._hanging = [thread for thread in self._hanging if thread.is_alive()]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import os
-import signal
+import struct
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,6 +20,8 @@ WAIT_ALL = 0x40000000
 STOP_LIMIT_SECONDS = 2.0
 """On a busy machine the backend may wait for a processor between the probe and its stop."""
 FIRST_LOOKS = 50
+SPANS = 1024
+"""The kernel's own limit for one call."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
@@ -72,6 +75,27 @@ def read_memory(pid: int, address: int, size: int) -> bytes:
     if done != size:
         raise _last_error("read memory", pid)
     return buffer.raw
+
+
+def read_spans(pid: int, spans: Sequence[tuple[int, int]]) -> list[bytes]:
+    """What lies in each (address, size), in one call for at most SPANS of them; OSError when any
+    of it cannot be read."""
+    sizes = [size for _, size in spans]
+    total = sum(sizes)
+    if not total:
+        return [b""] * len(sizes)
+    buffer = ctypes.create_string_buffer(total)
+    here = _Span(ctypes.addressof(buffer), total)
+    count = len(sizes)
+    flat = [number for span in spans for number in span]
+    there = (_Span * count).from_buffer_copy(struct.pack(f"<{2 * count}Q", *flat))
+    if _libc.process_vm_readv(pid, ctypes.byref(here), 1, there, count, 0) != total:
+        raise _last_error("read memory", pid)
+    raw, at, pieces = buffer.raw, 0, []
+    for size in sizes:
+        pieces.append(raw[at : at + size])
+        at += size
+    return pieces
 
 
 def write_memory(pid: int, address: int, data: bytes) -> None:
@@ -134,10 +158,11 @@ class Tracee:
             if not os.WIFSTOPPED(status):
                 raise ProcessLookupError(f"process {self.pid} ended while held")
             # An event of zero means the stop interrupted the delivery of a signal: hand it back on
-            # detach, or a latch wake-up of PostgreSQL would be lost. SIGSTOP is our own hold.
-            stopped_by = os.WSTOPSIG(status)
-            if status >> 16 == 0 and stopped_by != signal.SIGSTOP:
-                self._pending_signal = stopped_by
+            # detach, or a latch wake-up of PostgreSQL would be lost. SIGSTOP as well: without our
+            # own hold the backend would go on from the detach, and the SIGCONT that ends this hold
+            # might end the next one, whose statement then ran unjudged.
+            if status >> 16 == 0:
+                self._pending_signal = os.WSTOPSIG(status)
             return
         raise TimeoutError(f"process {self.pid} did not stop within {STOP_LIMIT_SECONDS} s")
 

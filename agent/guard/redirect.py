@@ -9,36 +9,50 @@ session lives on.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
+from functools import partial
 
 from agent.guard.memory import Registers, Tracee, read_memory, write_memory
-from agent.guard.server import ENTRIES, OBJECT_DATABASE, Server, UnknownServerError
+from agent.guard.server import OBJECT_DATABASE, Server, UnknownServerError
+from agent.guard.signal_frame import SignalFrame, find_frame
 
 ACLCHECK_NO_PRIV = 1
 MESSAGE_BYTES = 900
 """Longer reasons are cut; PostgreSQL would take more, a terminal line would not."""
+RECOGNISED_CHARS = 120
 RED_ZONE_BYTES = 128
 """The ABI lets a function use this much below the stack pointer."""
-FIRST_INSTRUCTION_BYTES = 15
-"""The longest x86 instruction: the probe's own first instruction has run when the hold begins."""
 NO_SYSTEM_CALL = 2**64 - 1
+CLEARANCES_BYTES = (32768, 8192)
+"""So far below a signal's handler its own stack does not reach, nor that of another one that breaks
+into it. The nearer where the stack has never been so deep: it grows only when its owner uses it."""
 
 
 class RedirectError(Exception):
     """The backend was left as it was; the text says why."""
 
 
-def denial(database: str, rule_id: str, title: str, contact: str) -> bytes:
+def denial(
+    database: str, rule_id: str, title: str, contact: str, request: str = "", recognised: str = ""
+) -> bytes:
     """What follows "permission denied for database " at the client.
 
     ASCII only: the text goes out in the database's encoding, which we do not know here, and a
-    byte that is invalid in it would turn the refusal into an encoding error.
+    byte that is invalid in it would turn the refusal into an encoding error. ``recognised`` is what
+    the statement was taken for: verbs and names, no values.
     """
     reason = f"(blocked by pgwarden: rule {rule_id}: {title}"
-    reason += f"; ask {contact})" if contact else ")"
+    reason += f"; recognised {_cut(recognised)}" if recognised else ""
+    reason += f"; ask {contact}" if contact else ""
+    reason += f"; request {request})" if request else ")"
     text = f"{database} {reason}" if database else reason
     plain = "".join(character if character.isprintable() else " " for character in text)
     cut = plain.encode("ascii", "replace")
     return cut if len(cut) <= MESSAGE_BYTES else cut[: MESSAGE_BYTES - 4] + b"...)"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= RECOGNISED_CHARS else text[: RECOGNISED_CHARS - 3] + "..."
 
 
 def aim(registers: Registers, target: int, object_type: int, message: bytes) -> tuple[int, bytes]:
@@ -65,8 +79,11 @@ def aim(registers: Registers, target: int, object_type: int, message: bytes) -> 
     return top, block
 
 
-def redirect(pid: int, server: Server, message: bytes) -> None:
-    """Make the held backend raise the error as soon as it is continued.
+def redirect(
+    pid: int, server: Server, message: bytes, require_alive: Callable[[], None] = lambda: None
+) -> None:
+    """Make the held backend raise the error as soon as it is continued. ``require_alive`` raises
+    OSError where the pid is not that backend's any more; who is traced keeps it.
 
     Raises RedirectError, with the backend stopped as before, when anything is not as it must be.
     """
@@ -75,24 +92,50 @@ def redirect(pid: int, server: Server, message: bytes) -> None:
         raise RedirectError(f"PostgreSQL {server.version} is not among the verified versions")
     try:
         target = server.address("aclcheck_error")
+        aimed = partial(aim, target=target, object_type=object_type, message=message)
         with Tracee(pid) as tracee:
+            require_alive()
             registers = tracee.registers()
-            _require_entry(registers.rip, server)
+            at_entry = server.is_entry(registers.rip)
+            frame = None if at_entry else _require_frame(pid, registers.rsp, server)
             _require_no_critical_section(pid, server)
-            address, block = aim(registers, target, object_type, message)
+            if frame is not None:
+                _write_below(pid, registers.rsp, frame.registers, aimed)
+                frame.write(pid)
+                return
+            address, block = aimed(registers)
             write_memory(pid, address, block)
             tracee.set_registers(registers)
     except (OSError, UnknownServerError) as error:
         raise RedirectError(str(error)) from error
 
 
-def _require_entry(instruction_pointer: int, server: Server) -> None:
-    """A signal that arrived together with the hold runs its handler first; never break into that:
-    the error would leave it with its signals still blocked."""
-    for name, address in server.addresses:
-        if name in ENTRIES and 0 <= instruction_pointer - address <= FIRST_INSTRUCTION_BYTES:
+def _require_frame(pid: int, stack_pointer: int, server: Server) -> SignalFrame:
+    """A signal that arrived together with the hold runs its handler first, and nobody breaks into
+    that: the error would leave it with its signals still blocked. It returns into the error."""
+    frame = find_frame(pid, stack_pointer, server.is_entry)
+    if frame is None:
+        raise RedirectError("the backend does not stand at the entry of a probed function")
+    return frame
+
+
+def _write_below(
+    pid: int,
+    stack_pointer: int,
+    registers: Registers,
+    aimed: Callable[[Registers], tuple[int, bytes]],
+) -> None:
+    """The message, and what ``registers`` are to be, clear of the handler. Raises OSError."""
+    for clearance in CLEARANCES_BYTES:
+        registers.rsp = stack_pointer - clearance
+        address, block = aimed(registers)
+        try:
+            write_memory(pid, address, block)
+        except OSError:
+            if clearance == CLEARANCES_BYTES[-1]:
+                raise
+        else:
             return
-    raise RedirectError("the backend does not stand at the entry of a probed function")
 
 
 def _require_no_critical_section(pid: int, server: Server) -> None:

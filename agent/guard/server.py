@@ -10,6 +10,9 @@ from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 from elftools.elf.hash import ELFHashTable, GNUHashTable
 
+from agent.probes.errors import CaptureUnavailable
+from agent.probes.symbols import call_entries
+
 ENTRIES = (
     "PortalRun",
     "standard_ProcessUtility",
@@ -30,6 +33,8 @@ A version that is missing here is refused rather than guessed: a wrong number wo
 """
 
 PROC = Path("/proc")
+FIRST_INSTRUCTION_BYTES = 15
+"""The longest x86 instruction: the probe's own first instruction has run when a hold begins."""
 
 
 class UnknownServerError(Exception):
@@ -52,6 +57,16 @@ class Server:
     inode: int
     addresses: tuple[tuple[str, int], ...]
     """Absolute, in every backend of this postmaster."""
+    calls: frozenset[int] = frozenset()
+    """Where the functions begin that are probed themselves (agent/probes/calls.py)."""
+
+    def is_entry(self, instruction_pointer: int) -> bool:
+        """Whether a backend that is held there stands at the entry of a probed function."""
+        places = (address for name, address in self.addresses if name in ENTRIES)
+        return any(
+            0 <= instruction_pointer - place <= FIRST_INSTRUCTION_BYTES
+            for place in (*places, *self.calls)
+        )
 
     def address(self, name: str) -> int:
         for known, address in self.addresses:
@@ -70,6 +85,7 @@ class Server:
         try:
             identity = executable.stat()
             offsets = exported(executable, (*REQUIRED, *ENTRIES))
+            calls = called(executable, version)
             bias = load_bias(postmaster_pid, identity.st_ino)
             started = start_ticks(postmaster_pid)
         except OSError as error:
@@ -84,6 +100,7 @@ class Server:
             device=identity.st_dev,
             inode=identity.st_ino,
             addresses=tuple((name, bias + offset) for name, offset in offsets.items()),
+            calls=frozenset(bias + address for address in calls),
         )
 
 
@@ -101,6 +118,18 @@ def exported(executable: Path, names: Iterable[str]) -> dict[str, int]:
     except ELFError as error:
         raise UnknownServerError(f"{executable} is not an ELF program: {error}") from error
     return {name: int(symbol["st_value"]) for name, symbol in symbols.items() if symbol}
+
+
+def called(executable: Path, version: int) -> frozenset[int]:
+    """Virtual addresses at which the functions that are probed themselves begin."""
+    try:
+        with executable.open("rb") as file:
+            found = call_entries(ELFFile(file), version)
+    except ELFError as error:
+        raise UnknownServerError(f"{executable} is not an ELF program: {error}") from error
+    except CaptureUnavailable as error:
+        raise UnknownServerError(str(error)) from error
+    return frozenset(entry.address for _, entry in found if entry)
 
 
 def load_bias(pid: int, inode: int) -> int:

@@ -7,11 +7,12 @@ import signal
 import time
 from contextlib import suppress
 
-from agent.guard.server import ENTRIES, PROC, Server, stat_fields
+from agent.guard.halts import children
+from agent.guard.server import PROC, Server, stat_fields
+from agent.guard.signal_frame import find_frame
 
 SETTLE_SECONDS = 0.4
 """Longer than any hold of a living agent with the default deadline: those are left alone."""
-FIRST_INSTRUCTIONS_BYTES = 16
 
 
 def release_stale(server: Server, settle_seconds: float = SETTLE_SECONDS) -> list[int]:
@@ -31,7 +32,7 @@ def release_stale(server: Server, settle_seconds: float = SETTLE_SECONDS) -> lis
         with suppress(OSError):
             pidfd = os.pidfd_open(pid)
             try:
-                if _held(server).get(pid) == started:
+                if _held_since(pid, server) == started:
                     signal.pidfd_send_signal(pidfd, signal.SIGCONT)
                     released.append(pid)
             finally:
@@ -41,21 +42,29 @@ def release_stale(server: Server, settle_seconds: float = SETTLE_SECONDS) -> lis
 
 def _held(server: Server) -> dict[int, str]:
     """Stopped children at a probed entry, with their start time."""
-    places = [address for name, address in server.addresses if name in ENTRIES]
-    found = {}
-    for entry in PROC.iterdir():
-        if not entry.name.isdigit():
-            continue
-        with suppress(OSError, ValueError, IndexError):
-            pid = int(entry.name)
-            fields = stat_fields(pid)
-            if fields[0] != "T" or int(fields[1]) != server.postmaster_pid:
-                continue
-            # "-1 SP PC" for a task that is in no system call.
-            words = (entry / "syscall").read_text().split()
-            if words[0] != "-1":
-                continue
-            counter = int(words[2], 16)
-            if any(0 <= counter - place < FIRST_INSTRUCTIONS_BYTES for place in places):
-                found[pid] = fields[19]
-    return found
+    try:
+        pids = children(server.postmaster_pid)
+    except OSError:
+        return {}
+    found = {pid: _held_since(pid, server) for pid in pids}
+    return {pid: started for pid, started in found.items() if started}
+
+
+def _held_since(pid: int, server: Server) -> str:
+    """Its start time if it is held; empty if not."""
+    with suppress(OSError, ValueError, IndexError):
+        fields = stat_fields(pid)
+        if fields[0] != "T" or int(fields[1]) != server.postmaster_pid:
+            return ""
+        # "-1 SP PC" for a task that is in no system call.
+        words = (PROC / str(pid) / "syscall").read_text().split()
+        if words[0] == "-1" and _at_entry(pid, int(words[1], 16), int(words[2], 16), server):
+            return fields[19]
+    return ""
+
+
+def _at_entry(pid: int, stack_pointer: int, instruction_pointer: int, server: Server) -> bool:
+    """There, or at the entry of a signal's handler that returns there."""
+    if server.is_entry(instruction_pointer):
+        return True
+    return find_frame(pid, stack_pointer, server.is_entry) is not None

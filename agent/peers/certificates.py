@@ -50,14 +50,18 @@ class Certificates:
         if time.monotonic() < server.silent_until:
             raise CertificatesUnknownError(server.reason)
         try:
-            connection = self._open(cluster, server)
-            return self._read(connection, backends)
+            found = self._read(self._open(cluster, server), backends)
         except CertificatesUnknownError as unknown:
             self._rest(server, str(unknown))
             raise
         except (psycopg.Error, OSError):
             self._rest(server, "no_login")
             raise CertificatesUnknownError("no_login") from None
+        # Sessions that were over before anybody could ask, the agent's own among them, are no
+        # reason to stay.
+        if found:
+            server.used_at = time.monotonic()
+        return found
 
     def close_idle(self) -> None:
         for server in self._servers.values():
@@ -79,7 +83,7 @@ class Certificates:
                 server.connection.execute("SET idle_session_timeout = 0")
             server.connection.execute("SET statement_timeout = '2s'")
             server.connection.execute("SET lock_timeout = '500ms'")
-        server.used_at = time.monotonic()
+            server.used_at = time.monotonic()
         return server.connection
 
     def _read(

@@ -18,7 +18,7 @@ from typing import Any
 
 from agent.probes.errors import RIGHTS, CaptureUnavailable
 from agent.probes.headers import HeadersError, provide
-from agent.probes.loader import EXIT_PROGRAM, MAPS, NESTED_PROGRAMS, PROGRAMS, Loaded
+from agent.probes.loader import EXIT_PROGRAM, MAPS, PROGRAMS, Loaded
 
 SYSTEM_PACKAGES = Path("/usr/lib/python3/dist-packages")
 REMEDY = "apt-get install python3-bpfcc linux-headers-amd64"
@@ -48,7 +48,7 @@ class BccLoader:
         except HeadersError as error:
             raise CaptureUnavailable(str(error), REMEDY) from error
 
-    def load(self, ring_bytes: int, sessions: int, *, nested: bool = False) -> Loaded:
+    def load(self, ring_bytes: int, sessions: int, *, inside: tuple[str, ...] = ()) -> Loaded:
         flags = [
             "-DPGWARDEN_BCC",
             f"-DRING_BYTES={ring_bytes}",
@@ -56,8 +56,8 @@ class BccLoader:
             f"-I{self._source.parent}",
             "-Wno-macro-redefined",
         ]
-        wanted = (*PROGRAMS, *NESTED_PROGRAMS) if nested else PROGRAMS
-        if nested:
+        wanted = (*PROGRAMS, *inside)
+        if inside:
             flags.append("-DPGWARDEN_NESTED")
         complaints: list[str] = []
         try:

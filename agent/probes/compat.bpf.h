@@ -19,6 +19,10 @@
 #define SEPARATE static __always_inline
 #define HASHED_BYTES 512
 #define SKELETON_BYTES 128
+#define STOP_EARLY(condition) 0 /* each way out of a loop is one more to walk */
+#define RELATIONS_AT_ONCE 4
+#define RELATION_LOTS 1
+#define PLANS_SEEN 1
 #define LENGTH_PARTS 4 /* lengths are counted up to 33 MB */
 
 /* LOOKUP, INSERT, DELETE, RESERVE, SUBMIT and DISCARD are not defined here: bcc rewrites calls
@@ -35,6 +39,10 @@
 #define SEPARATE __attribute__((noinline))
 #define HASHED_BYTES TEXT_KEPT
 #define SKELETON_BYTES 512 /* longer texts are judged one by one */
+#define STOP_EARLY(condition) (condition)
+#define RELATIONS_AT_ONCE 16
+#define RELATION_LOTS 256  /* 4,096; what touches more is held each time */
+#define PLANS_SEEN 8	   /* rules of the rewriter make several of one statement */
 #define LENGTH_PARTS 128   /* lengths are counted up to 1 GiB, the longest there are */
 #define DECLARE_RING(name, bytes)                                                                  \
 	struct {                                                                                   \

@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 from agent.probes.errors import CaptureUnavailable, kernel_refusal
@@ -22,6 +23,10 @@ BPF_MAP_UPDATE_ELEM = 2
 BPF_MAP_DELETE_ELEM = 3
 BPF_RAW_TRACEPOINT_OPEN = 17
 BPF_MAP_LOOKUP_BATCH = 24
+BPF_LINK_CREATE = 28
+BPF_TRACE_UPROBE_MULTI = 48
+MANY_AT_ONCE = (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP)
+"""How kernels before 6.6 say that they cannot attach one program to many places at once."""
 BPF_MAP_DELETE_BATCH = 27
 BPF_NOEXIST = 1
 PERF_EVENT_IOC_ENABLE = 0x2400
@@ -169,6 +174,40 @@ def attach_uprobe(program_fd: int, binary: Path, file_offset: int) -> int:
         os.close(fd)
         raise kernel_refusal("attach the program to its probe", error.errno or 0) from error
     return fd
+
+
+def attach_uprobes(program_fd: int, binary: Path, file_offsets: Sequence[int]) -> list[int]:
+    """The same at many places. Since Linux 6.6 on one descriptor: to take away a probe on its own
+    takes the kernel a tenth of a second."""
+    if not file_offsets:
+        return []
+    path = ctypes.create_string_buffer(os.fsencode(binary))
+    places = (ctypes.c_uint64 * len(file_offsets))(*file_offsets)
+    attributes = struct.pack("<IIII", program_fd, 0, BPF_TRACE_UPROBE_MULTI, 0)
+    attributes += struct.pack(
+        "<QQQQIII",
+        ctypes.addressof(path),
+        ctypes.addressof(places),
+        0,
+        0,
+        len(file_offsets),
+        0,
+        0,
+    )
+    fd = _bpf(BPF_LINK_CREATE, attributes)
+    if fd >= 0:
+        return [fd]
+    if -fd not in MANY_AT_ONCE:
+        raise kernel_refusal(f"put probes into {binary}", -fd)
+    descriptors: list[int] = []
+    try:
+        for offset in file_offsets:
+            descriptors.append(attach_uprobe(program_fd, binary, offset))
+    except CaptureUnavailable:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        raise
+    return descriptors
 
 
 def attach_raw_tracepoint(program_fd: int, name: str) -> int:

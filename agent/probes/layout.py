@@ -20,6 +20,9 @@ BYTE_JOINS = 2
 PARAMETERS_MANY = 32
 PARAMETER_BYTES = 116
 PARAMETER_TYPES = 8192
+CALL_BYTES = 256
+CALL_UNKNOWN = 0xFFFFFFFF
+NO_TEXT = 255
 RESPONSE_SMALL = 192
 RESPONSE_HEAD = 1024
 RESPONSE_MEDIUM = 1536
@@ -38,6 +41,7 @@ class RecordKind(IntEnum):
     EXECUTION = 8
     NESTED = 9
     PARAMETERS = 10
+    CALL = 11
 
 
 class TextState(IntEnum):
@@ -75,6 +79,23 @@ class TypeKind(IntEnum):
     VARLENA = 2
 
 
+class Inlining(IntEnum):
+    """Whether JIT may put the code of functions into that of an expression."""
+
+    NONE = 0
+    JUDGED = 1
+    ALONE = 2
+
+
+class Nested(IntEnum):
+    """What is told of what runs inside statements."""
+
+    NONE = 0
+    ALL = 1
+    COMMANDS = 2
+    """DDL, GRANT, ALTER SYSTEM and their like: what outlives the statement."""
+
+
 class Aggregation(IntEnum):
     NEVER = 0
     OVERLOAD = 1
@@ -96,6 +117,7 @@ LOSS_REASONS = (
     "urgent_statement",
     "urgent_response",
     "parameters",
+    "unheld",
 )
 """Names for the indices of ``enum loss``."""
 LOST_STATEMENTS = frozenset(("statement", "execution", "urgent_statement", "table_full"))
@@ -103,6 +125,7 @@ LOST_STATEMENTS = frozenset(("statement", "execution", "urgent_statement", "tabl
 other reasons count what is missing of statements that are told."""
 
 HEAD = "IIQq"
+HEAD_FIELDS = 4
 FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "record_head": (HEAD, ("kind", "pid", "at_ns", "session_us")),
     "session_record": (
@@ -121,12 +144,14 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "statement_record": (
-        HEAD + "q16s16sIIIIIBBBB",
+        HEAD + "q16s16sQQIIIIIBBBBBBB5s",
         (
             "head",
             "requested_us",
             "text_key",
             "skeleton",
+            "planned",
+            "touched",
             "text_bytes",
             "full_bytes",
             "text_id",
@@ -136,6 +161,10 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "depth",
             "held",
             "text_state",
+            "planned_list",
+            "quiet",
+            "inlines",
+            "padding",
         ),
     ),
     "execution_record": (
@@ -182,7 +211,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "stranger_record": (HEAD + "q", ("head", "started_us")),
     "config": (
-        "19Q14I256s8192s",
+        "19Q20I256s8192s",
         (
             "entry_portal_run",
             "entry_secure_write",
@@ -211,8 +240,14 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "list_cells",
             "planned_utility",
             "command_utility",
+            "planned_relations",
+            "planned_tree",
+            "planned_results",
+            "changed_parts",
+            "calls",
             "aggregate",
             "nested",
+            "inside",
             "context_third",
             "portal_parameters",
             "list_parameters",
@@ -222,17 +257,25 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "occasion": (
-        "qQQ16sIIIIIBBBBBBB5s",
+        "qQQQQQQ32s16sIIIIIIIIBBBBBBBBBBBBB3s",
         (
             "requested_us",
             "portal",
             "text",
+            "planned",
+            "touched",
+            "cell",
+            "unreadable",
+            "mix",
             "skeleton",
             "kind",
             "row_limit",
             "class",
             "limit",
             "full_bytes",
+            "cells",
+            "start",
+            "more_padding",
             "protocol",
             "depth",
             "text_state",
@@ -240,25 +283,32 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "hold",
             "kept",
             "told",
+            "planned_list",
+            "unseen",
+            "judged",
+            "utility",
+            "quiet",
+            "inlines",
             "padding",
         ),
     ),
-    "level": ("QQQII", ("frame", "text", "stack", "end", "fetched")),
+    "level": ("QQQIIII", ("frame", "text", "stack", "start", "end", "fetched", "padding")),
     "judge": (
         "QQIIII",
         ("beat_ns", "window_ns", "hold", "pressed", "epoch", "padding"),
     ),
     "known_text": ("II", ("id", "urgent")),
     "session_class": ("qII", ("session_us", "class", "naming")),
-    "allowance": ("16sII", ("text", "class", "skeleton")),
+    "allowance": ("16sQII", ("text", "touched", "class", "skeleton")),
     "aggregate_key": ("qIIII", ("session_us", "pid", "text_id", "epoch", "padding")),
     "aggregate": (
         "6Q96s",
         ("count", "rows", "bytes", "duration_ns", "first_ns", "last_ns", "durations"),
     ),
     "cluster": ("II", ("number", "watched")),
+    "function": ("II", ("number", "text")),
     "session_state": (
-        "qqQQQQQQQ16sIIIIIIIHHHBBBBBBBBBBB3s72s256s48s256s2048s",
+        "qqQQQQQQQQ16sIIIIIIIHHHBBBBBBBBBBBB2s152s320s48s256s2048s",
         (
             "session_us",
             "requested_us",
@@ -269,6 +319,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "write_end",
             "held_at_ns",
             "started_ns",
+            "base",
             "text_key",
             "cluster",
             "starts",
@@ -291,6 +342,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "protocol",
             "level",
             "known",
+            "exempt",
             "padding",
             "occasion",
             "levels",
@@ -320,19 +372,22 @@ def pack(name: str, **values: int) -> bytes:
 
 
 def offset_of(name: str, field: str) -> int:
-    """Where a member of a struct without a head begins, in bytes."""
+    """Where a member begins, in bytes."""
     members, fields = FIELDS[name]
     codes = [
         code
         for count, kind in re.findall(r"(\d*)([a-zA-Z])", members)
         for code in ([count + kind] if kind == "s" else [kind] * int(count or 1))
     ]
-    return Struct("<" + "".join(codes[: fields.index(field)])).size
+    before = fields.index(field) + (HEAD_FIELDS - 1 if fields[0] == "head" else 0)
+    return Struct("<" + "".join(codes[:before])).size
 
 
 HELD_AT = Struct("<Q")
 HELD_AT_OFFSET = offset_of("session_state", "held_at_ns")
 AGGREGATE_FIELD = Struct("<I")
+CALLS_OFFSET = offset_of("config", "calls")
+"""Of the same form."""
 AGGREGATE_OFFSET = offset_of("config", "aggregate")
 RECORD_HEAD = layout_of("record_head")
 SESSION = layout_of("session_record")
@@ -345,6 +400,7 @@ PARAMETER = layout_of("parameter")
 CONFIG = layout_of("config")
 JUDGE = layout_of("judge")
 CLUSTER = layout_of("cluster")
+FUNCTION = layout_of("function")
 EXECUTION = layout_of("execution_record")
 KNOWN_TEXT = layout_of("known_text")
 SESSION_CLASS = layout_of("session_class")

@@ -27,6 +27,12 @@ class Layout:
     """Where a ``List`` leads to its first cell; 8 before PostgreSQL 13, when it was linked."""
     planned_utility: int = 120
     """``PlannedStmt.utilityStmt``; the statement's place in the text follows it."""
+    planned_tree: int = 32
+    """``PlannedStmt.planTree``."""
+    planned_results: int = 48
+    """``PlannedStmt.resultRelations``."""
+    changed_parts: int = 0
+    """``ModifyTable.plans``, before PostgreSQL 14; then there is one, to the left."""
     command_utility: int = 6
     """``CMD_UTILITY``; 5 before PostgreSQL 15 brought MERGE."""
     context_third: bool = False
@@ -36,16 +42,22 @@ class Layout:
     list_parameters: int = 56
     """``ParamListInfo.numParams``; the parameters lie 8 bytes behind it."""
 
+    @property
+    def planned_relations(self) -> int:
+        """``PlannedStmt.relationOids``, the third before ``utilityStmt`` in every version."""
+        return self.planned_utility - 24
+
 
 LAYOUTS = {
     12: Layout(
         port_database_name=328, port_user_name=336, portal_source_text=48,
         portal_statements=64, list_cells=8, planned_utility=112, command_utility=5,
-        context_third=True, portal_parameters=80, list_parameters=48,
+        context_third=True, portal_parameters=80, list_parameters=48, changed_parts=144,
     ),
     13: Layout(
         port_database_name=328, port_user_name=336, portal_source_text=48,
         portal_statements=80, command_utility=5, context_third=True, portal_parameters=96,
+        changed_parts=144,
     ),
     14: Layout(
         port_database_name=328, port_user_name=336, portal_source_text=48,
@@ -54,10 +66,15 @@ LAYOUTS = {
     15: Layout(
         port_database_name=328, port_user_name=336, portal_source_text=56, planned_utility=112
     ),
-    16: Layout(port_database_name=328, port_user_name=336, portal_source_text=56),
-    17: Layout(port_database_name=320, port_user_name=328, portal_source_text=56),
+    16: Layout(
+        port_database_name=328, port_user_name=336, portal_source_text=56, planned_results=56
+    ),
+    17: Layout(
+        port_database_name=320, port_user_name=328, portal_source_text=56, planned_results=56
+    ),
     18: Layout(
-        port_database_name=384, port_user_name=392, portal_source_text=56, planned_utility=144
+        port_database_name=384, port_user_name=392, portal_source_text=56, planned_utility=144,
+        planned_tree=40, planned_results=80,
     ),
 }  # fmt: skip
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from agent.probes.errors import CaptureUnavailable, kernel_refusal
-from agent.probes.loader import MAPS, NESTED_PROGRAMS, PROGRAMS, Loaded
+from agent.probes.kernel import BPF_TRACE_UPROBE_MULTI
+from agent.probes.loader import CALL_PROGRAM, MAPS, NESTED_PROGRAMS, PROGRAMS, Loaded
 
 LIBRARY = "libbpf.so.1"
 LOG_LINE_BYTES = 4096
@@ -37,7 +38,7 @@ class LibbpfLoader:
         self._log: list[str] = []
         self._declare()
 
-    def load(self, ring_bytes: int, sessions: int, *, nested: bool = False) -> Loaded:
+    def load(self, ring_bytes: int, sessions: int, *, inside: tuple[str, ...] = ()) -> Loaded:
         library = self._library
         self._log.clear()
         handle = library.bpf_object__open_file(str(self._path).encode(), None)
@@ -50,14 +51,18 @@ class LibbpfLoader:
             for name, entries in (("records", ring_bytes), ("sessions", sessions)):
                 map_handle = library.bpf_object__find_map_by_name(handle, name.encode())
                 library.bpf_map__set_max_entries(map_handle, entries)
-            if not nested:
-                for program in NESTED_PROGRAMS:
+            for program in NESTED_PROGRAMS:
+                if program not in inside:
                     library.bpf_program__set_autoload(self._program(handle, program), False)
+            if CALL_PROGRAM in inside:
+                # A kernel that cannot attach it to many places at once takes no notice of this.
+                call = self._program(handle, CALL_PROGRAM)
+                library.bpf_program__set_expected_attach_type(call, BPF_TRACE_UPROBE_MULTI)
             result = library.bpf_object__load(handle)
             if result < 0:
                 refusal = kernel_refusal("load the probes", -result)
                 raise CaptureUnavailable(f"{refusal.reason} ({self._complaint()})", refusal.remedy)
-            wanted = (*PROGRAMS, *NESTED_PROGRAMS) if nested else PROGRAMS
+            wanted = (*PROGRAMS, *inside)
             programs = {
                 name: library.bpf_program__fd(self._program(handle, name)) for name in wanted
             }
@@ -90,6 +95,7 @@ class LibbpfLoader:
             "bpf_object__find_program_by_name": (pointer, [pointer, text]),
             "bpf_program__fd": (ctypes.c_int, [pointer]),
             "bpf_program__set_autoload": (ctypes.c_int, [pointer, ctypes.c_bool]),
+            "bpf_program__set_expected_attach_type": (ctypes.c_int, [pointer, ctypes.c_int]),
             "bpf_map__fd": (ctypes.c_int, [pointer]),
             "bpf_object__close": (None, [pointer]),
             "libbpf_set_print": (pointer, [_PRINT]),

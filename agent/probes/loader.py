@@ -9,11 +9,15 @@ from typing import Literal, Protocol
 
 from agent.probes.build import OBJECT, SOURCE
 from agent.probes.errors import CaptureUnavailable
-from agent.probes.symbols import NESTED_PROBES, PROBES
+from agent.probes.symbols import COMMAND_PROGRAM, NESTED_PROBES, PROBES
 
 EXIT_PROGRAM = "on_exit"
+EXIT_FUNCTION = "sched_process_exit"
+"""A tracepoint of the kernel, not a function of the server."""
 PROGRAMS = (*PROBES, EXIT_PROGRAM)
-NESTED_PROGRAMS = tuple(NESTED_PROBES)
+CALL_PROGRAM = "on_call"
+NESTED_PROGRAMS = (*NESTED_PROBES, CALL_PROGRAM)
+COMMAND_PROGRAMS = (COMMAND_PROGRAM,)
 MAPS = (
     "records",
     "urgents",
@@ -21,6 +25,7 @@ MAPS = (
     "judges",
     "sessions",
     "clusters",
+    "functions",
     "losses",
     "texts",
     "classes",
@@ -40,14 +45,22 @@ class Loaded:
     owner: object = field(repr=False)
 
 
+def programs_inside(*, commands: bool, nested: bool) -> tuple[str, ...]:
+    """Those for what runs inside statements: for ``commands`` that last, or for all (``nested``,
+    which holding needs as well)."""
+    if nested:
+        return NESTED_PROGRAMS
+    return COMMAND_PROGRAMS if commands else ()
+
+
 class Loader(Protocol):
     """``name`` says which one: ``libbpf`` or ``bcc``."""
 
     name: str
 
-    def load(self, ring_bytes: int, sessions: int, *, nested: bool = False) -> Loaded:
-        """A fresh instance of the program, with NESTED_PROGRAMS where asked. Raises
-        CaptureUnavailable."""
+    def load(self, ring_bytes: int, sessions: int, *, inside: tuple[str, ...] = ()) -> Loaded:
+        """A fresh instance of the program, with those of NESTED_PROGRAMS that ``inside`` names.
+        Raises CaptureUnavailable."""
         ...
 
     def unload(self, loaded: Loaded) -> None: ...

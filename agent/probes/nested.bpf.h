@@ -1,5 +1,6 @@
-/* What runs inside another statement: in functions, procedures, triggers, DO and SQL EXECUTE. Only
- * where it is asked for are these probes attached. Nested statements are told, and never held.
+/* What runs inside another statement: in functions, procedures, triggers, DO and SQL EXECUTE. The
+ * probe of commands is attached where those that last (DDL, GRANT, ALTER SYSTEM) are to be told, both
+ * where all is, and where statements are held.
  *
  * Whose part a statement is, PostgreSQL's chain of error contexts says. Whoever runs statements for
  * a function (SPI, a function in SQL) has an entry in it, on its own stack, for as long as they run:
@@ -10,12 +11,14 @@
 
 #include "statements.bpf.h"
 
+#define JIT_INLINE 4 /* PGJIT_INLINE */
 #define EXPLAIN_ONLY 1 /* EXEC_FLAG_EXPLAIN_ONLY: it will not run */
 #define UTILITY_TOPLEVEL 0
 #define UTILITY_SUBCOMMAND 3 /* a part of CREATE SCHEMA, ALTER TABLE, ... */
 #define QUERY_PLANNED 8	     /* QueryDesc.plannedstmt */
 #define QUERY_TEXT 16	     /* QueryDesc.sourceText */
 #define CHAIN_STEPS 48
+#define NESTED_URGENT 32 /* commands inside one round trip that have reserved room */
 #define COMPARED_CHUNKS 16
 #define CHUNK_BYTES 32 /* with a NUL */
 
@@ -38,21 +41,55 @@ SEPARATE int same_string(__u64 one, __u64 other)
 	return 1;
 }
 
-INLINE int runs_in_portal(struct config *config, __u64 base, __u64 text)
+/* ActivePortal, if it runs just this string, not one with the same letters. */
+INLINE __u64 find_portal(struct config *config, __u64 base, __u64 text)
 {
 	__u64 portal = read_u64(base + config->active_portal);
-	return portal && read_u64(portal + config->portal_source_text) == text;
+	return portal && read_u64(portal + config->portal_source_text) == text ? portal : 0;
 }
 
 /* The client's own statement, if it runs in a portal with just this text. Portals that SPI and SQL
  * EXECUTE open have other texts; DECLARE copies its own. The portal of Bind is started by another
- * message than the statement that ran last. */
+ * message than the statement that ran last. Good for the record, not for what must be judged. */
 INLINE int is_outermost(struct config *config, __u64 base, struct session_state *session,
 			struct occasion *what)
 {
 	__u64 asked = read_u64(base + config->debug_query_string);
 	return what->text == asked || what->requested_us != session->requested_us ||
 	       same_string(what->text, asked);
+}
+
+/* Beyond doubt a part of what PortalRun judges: it has the very string of a portal that the client
+ * opened, which lives as long as that runs. Only clients open portals without a name. One with a
+ * name is the client's where Bind starts it: nobody else has pushed an error context. */
+INLINE int is_clients(struct config *config, __u64 base, struct session_state *session,
+		      struct occasion *what, __u64 portal, __u64 frame)
+{
+	if (!is_named(portal))
+		return 1;
+	return what->requested_us != session->requested_us && (!frame || !read_u64(frame)) &&
+	       same_string(what->text, read_u64(base + config->debug_query_string));
+}
+
+/* Whether PortalRun was given this very plan: the query of COPY, CREATE TABLE AS or EXPLAIN has the
+ * text of the client's portal, and a plan of its own. */
+SEPARATE int is_of_portal(struct config *config, __u64 portal, __u64 planned)
+{
+	if (!config)
+		return 0;
+	__u64 list = read_u64(portal + config->portal_statements);
+	__u64 cell = read_u64(list + config->list_cells);
+	__u32 left = read_u64(list + 4); /* List.length */
+	int found = 0;
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < PLANS_SEEN; i++) {
+		if (!left)
+			break;
+		found |= read_u64(cell) == planned;
+		cell = next_cell(config, cell);
+		left -= 1;
+	}
+	return found;
 }
 
 /* Forgets statements that are over. `chain`: the outer error contexts, the next one first. Entries
@@ -78,17 +115,36 @@ SEPARATE int end_levels(struct session_state *session, __u64 chain)
 	return 1;
 }
 
-/* A query that is part of the utility statement that was told just before: CREATE TABLE AS, COPY,
- * EXPLAIN. It has the same text, and starts deeper in the stack. */
-INLINE int is_part(struct session_state *session, __u64 text, __u64 frame, __u64 stack,
-		   __u32 end)
+/* The utility statement that was told just before, if this query is part of it: CREATE TABLE AS,
+ * COPY, EXPLAIN. It has the same text, and starts deeper in the stack. */
+INLINE struct level *find_whole(struct session_state *session, __u64 text, __u64 frame, __u64 stack,
+				__u32 start, __u32 bytes)
 {
 	__u32 level = session->level;
 	if (!level)
 		return 0;
 	struct level *last = &session->levels[(level - 1) & (LEVELS - 1)];
-	return last->end && last->text == text && last->frame == frame && stack < last->stack &&
-	       end <= last->end;
+	if (!last->end || last->text != text || last->frame != frame || stack >= last->stack ||
+	    start + bytes > last->end || (bytes && start < last->start))
+		return 0;
+	return last;
+}
+
+/* A function whose body is SQL itself has an empty text. Its key is that of no other one: none is as
+ * long as the last word says. 0: it is another one, or not to be read. */
+SEPARATE int is_silent(struct config *config, struct session_state *session, __u64 text)
+{
+	char first[2];
+	struct sip s;
+	if (!config || !session || !text)
+		return 0;
+	if (bpf_probe_read_user_str(first, sizeof(first), (void *)text) != 1)
+		return 0;
+	sip_begin(&s, config);
+	sip_word(&s, RECORD_NESTED);
+	sip_word(&s, ~(__u64)0);
+	sip_end(&s, &session->text_key);
+	return 1;
 }
 
 /* `bytes` must be a constant. */
@@ -105,13 +161,10 @@ INLINE int send_kept(struct session_state *session, struct occasion *what, __u32
 	return 1;
 }
 
-INLINE void tell_nested(struct config *config, struct session_state *session,
-			struct occasion *what)
+INLINE void tell_nested(struct session_state *session, struct occasion *what)
 {
 	int sent;
-	session->row_limit = 0;
-	session->text = 0; /* `kept` is no longer the text of the outer one */
-	if (!keep_text(config, session, what->text)) {
+	if (!what->kept) {
 		send_text(session, what);
 		return;
 	}
@@ -130,44 +183,118 @@ INLINE void tell_nested(struct config *config, struct session_state *session,
 		count_loss(what->urgent ? LOSS_URGENT_STATEMENT : LOSS_STATEMENT);
 }
 
+INLINE void push_level(struct session_state *session, __u64 text, __u64 frame, __u64 stack)
+{
+	__u32 level = session->level;
+	struct occasion *what = &session->occasion;
+	if (level >= LEVELS)
+		return;
+	HIDE(level); /* the mask is for the verifier: it must stay */
+	struct level *now = &session->levels[level & (LEVELS - 1)];
+	now->frame = frame;
+	now->text = text;
+	now->stack = stack;
+	now->fetched = what->utility && what->portal;
+	now->start = what->start;
+	now->end = what->utility ? what->limit ? what->start + what->limit : ~0U : 0;
+	session->level = level + 1;
+}
+
+/* `what->start` and `what->limit`: where the statement stands in the text. */
+INLINE void place_statement(struct config *config, struct occasion *what, __u64 planned, __u64 text)
+{
+	__s32 place[2] = {};
+	bpf_probe_read_user(place, sizeof(place), (void *)(planned + config->planned_utility + 8));
+	__u32 there = read_u8(text) != 0;
+	what->start = place[0] > 0 && there ? place[0] : 0;
+	what->limit = place[1] > 0 && there ? place[1] : 0;
+}
+
+/* PlannedStmt.jitFlags, right before its planTree in every version. */
+INLINE int may_inline(struct config *config, __u64 planned)
+{
+	__u32 flags = 0;
+	if (!config->calls)
+		return 0;
+	bpf_probe_read_user(&flags, sizeof(flags), (void *)(planned + config->planned_tree - 8));
+	return flags & JIT_INLINE;
+}
+
+/* Whether it is told although nobody refused it. */
+INLINE int is_wanted(struct config *config, struct occasion *what, __u64 text)
+{
+	if (config->nested != NESTED_COMMANDS)
+		return config->nested == NESTED_ALL;
+	return what->utility && is_lasting(text + what->start);
+}
+
 INLINE void start_nested(struct config *config, __u64 base, struct session_state *session,
 			 __u64 stack, __u64 planned, __u64 text, int utility)
 {
 	struct occasion *what = new_occasion(config, base, session);
-	what->text = text;
-	int in_portal = runs_in_portal(config, base, text);
-	if (in_portal && is_outermost(config, base, session, what))
-		return;
-	__s32 place[2] = {}; /* of the statement in the text: its start and length */
-	bpf_probe_read_user(place, sizeof(place), (void *)(planned + config->planned_utility + 8));
-	__u32 start = place[0] > 0 && read_u8(text) ? place[0] : 0;
-	__u32 bytes = place[1] > 0 && read_u8(text) ? place[1] : 0;
 	__u64 frame = read_u64(base + config->error_context);
-	if (is_part(session, text, frame, stack, start + bytes))
+	what->text = text;
+	what->utility = utility;
+	what->portal = find_portal(config, base, text);
+	int clients = what->portal && is_clients(config, base, session, what, what->portal, frame) &&
+		      (utility || is_of_portal(config, what->portal, planned));
+	what->judged = is_judged(session);
+	/* A portal with a name may be fetched from by that name, and never comes to PortalRun. */
+	int comes = clients && !(what->judged && is_named(what->portal));
+	if (!utility && may_inline(config, planned))
+		what->inlines = comes ? INLINING_ALONE : INLINING_JUDGED;
+	if (comes && !what->inlines)
 		return;
+	if (!what->judged && (clients || !config->nested))
+		return;
+	int own = clients || (what->portal && is_outermost(config, base, session, what));
+	place_statement(config, what, planned, text);
+	struct level *whole = find_whole(session, text, frame, stack, what->start, what->limit);
+	if (!what->judged && (own || whole))
+		return;
+	int wanted = is_wanted(config, what, text);
+	if (!what->judged && !wanted)
+		return;
+	/* Told only if it is refused. */
+	what->quiet = own || whole || !wanted;
+	if (what->judged) {
+		what->planned = planned;
+		see_plan(config, session);
+	}
 	tell_pending(session);
-	end_levels(session, frame ? read_u64(frame) : 0);
-	__u32 level = session->level;
-	if (level < LEVELS) {
-		struct level *now = &session->levels[level & (LEVELS - 1)];
-		now->frame = frame;
-		now->text = text;
-		now->stack = stack;
-		now->fetched = utility && in_portal;
-		now->end = utility ? bytes ? start + bytes : ~0U : 0;
-		session->level = level + 1;
+	if (!own && !whole)
+		end_levels(session, frame ? read_u64(frame) : 0);
+	what->depth = session->level + 1;
+	if (whole) {
+		/* Where a later string has taken the place of its text, that is what is judged. */
+		what->start = whole->start;
+		what->limit = whole->end == ~0U ? 0 : whole->end - whole->start;
+	} else if (own) {
+		/* As at PortalRun: what is asked about twice must be asked in the same words. */
+		what->start = what->limit = 0;
+	} else {
+		push_level(session, text, frame, stack);
 	}
 	what->kind = RECORD_NESTED;
-	what->depth = level + 1;
-	what->text = text + start;
-	what->limit = bytes;
-	what->urgent = utility && !begins_everyday(what->text);
+	what->text = text + what->start;
+	session->row_limit = 0;
+	session->text = 0; /* `kept` is no longer the text of the outer one */
+	what->kept = keep_text(config, session, what->text);
+	int keyed = what->kept || is_silent(config, session, what->text);
+	what->hold = what->judged &&
+		     (what->inlines || what->unseen || !keyed || !is_allowed(config, session));
+	require_judge(what);
+	if (what->quiet && !what->hold)
+		return;
+	/* A loop in one function must not take the room of holds: only its first commands have room. */
+	int reserved = utility && session->urgent < NESTED_URGENT && !begins_everyday(what->text);
+	what->urgent = what->hold || reserved;
 	if (what->urgent) {
-		session->urgent = 1;
+		session->urgent = session->urgent < NESTED_URGENT ? session->urgent + 1 : NESTED_URGENT;
 		if (!session->announced)
 			announce(config, base, session, 1);
 	}
-	tell_nested(config, session, what);
+	tell_nested(session, what);
 }
 
 #endif

@@ -6,6 +6,7 @@
  * parsing is left to user space. No kernel struct is read: globals of the server are found by their
  * distance from the probed function.
  */
+#include "calls.bpf.h"
 #include "executions.bpf.h"
 #include "nested.bpf.h"
 
@@ -24,6 +25,15 @@ int on_portal_run(struct pt_regs *ctx)
 	what->portal = portal;
 	what->text = read_u64(portal + config->portal_source_text);
 	what->row_limit = PT_REGS_PARM2(ctx) < ~0U ? PT_REGS_PARM2(ctx) : 0; /* FETCH_ALL: LONG_MAX */
+	/* What SQL EXECUTE runs is judged where its query or command starts. */
+	int inner = config->inside && is_deeper(session, PT_REGS_SP(ctx)) && is_named(portal) &&
+		    what->text != read_u64(base + config->debug_query_string);
+	if (!inner && is_judged(session)) {
+		what->judged = 1;
+		what->planned = read_u64(portal + config->portal_statements);
+		what->planned_list = 1;
+		see_plan(config, session);
+	}
 	start_statement(config, base, session, PT_REGS_SP(ctx), what);
 	return 0;
 }
@@ -40,7 +50,9 @@ int on_fastpath(struct pt_regs *ctx)
 		return 0;
 	struct occasion *what = new_occasion(config, base, session);
 	what->protocol = PROTOCOL_FASTPATH;
-	start_call(session, PT_REGS_SP(ctx), what);
+	what->row_limit = called_function(PT_REGS_PARM1(ctx));
+	what->judged = is_judged(session);
+	start_call(config, session, PT_REGS_SP(ctx), what);
 	return 0;
 }
 
@@ -202,6 +214,20 @@ int on_process_utility(struct pt_regs *ctx)
 		return 0;
 	start_nested(config, base, session, PT_REGS_SP(ctx), PT_REGS_PARM1(ctx),
 		     PT_REGS_PARM2(ctx), 1);
+	return 0;
+}
+
+PROBE("uprobe")
+int on_call(struct pt_regs *ctx)
+{
+	struct config *config = find_config();
+	struct session_state *session = find_session();
+	if (!config || !session)
+		return 0;
+	__u64 place = PT_REGS_IP(ctx) - session->base;
+	struct function *function = LOOKUP(functions, &place);
+	if (function && is_judged(session))
+		start_builtin(config, session, function, PT_REGS_PARM1(ctx));
 	return 0;
 }
 

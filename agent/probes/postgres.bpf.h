@@ -28,6 +28,10 @@
 #define PARAMETER_BYTES 116
 #define PARAMETER_TYPES 8192 /* of the types that are built in every number is smaller */
 
+/* A call of a function that is probed itself: how much of its texts is copied. */
+#define CALL_BYTES 256
+#define CALL_UNKNOWN ~0U /* as length: it is NULL, too long, compressed or elsewhere */
+
 #define RESPONSE_SMALL 192
 #define RESPONSE_HEAD 1024
 #define RESPONSE_TAIL 512
@@ -49,6 +53,7 @@ enum record_kind {
 	RECORD_EXECUTION = 8,
 	RECORD_NESTED = 9, /* a statement_record */
 	RECORD_PARAMETERS = 10,
+	RECORD_CALL = 11, /* a statement_record, behind it two texts of CALL_BYTES each */
 };
 
 enum protocol {
@@ -89,7 +94,8 @@ enum loss {
 	LOSS_URGENT_STATEMENT = 11, /* as LOSS_STATEMENT, of the records with reserved room */
 	LOSS_URGENT_RESPONSE = 12,
 	LOSS_PARAMETERS = 13,
-	LOSSES = 14,
+	LOSS_UNHELD = 14, /* a statement that had to be judged, while the judge gave no sign of life */
+	LOSSES = 15,
 };
 
 /* Times named *_us count microseconds since 2000-01-01 as PostgreSQL does; at_ns is the kernel's
@@ -114,6 +120,14 @@ struct session_record {
 	char application[NAME_BYTES];
 };
 
+/* Whether JIT may put the code of functions into that of an expression, which then runs past their
+ * probes. It is held in any case, and user space tells the plan not to. */
+enum inlining {
+	INLINING_NONE = 0,
+	INLINING_JUDGED = 1, /* and it is judged as well */
+	INLINING_ALONE = 2,  /* it is part of what PortalRun judges */
+};
+
 /* A text under the instance's secret key: nobody outside can make two that collide. Zero: no key,
  * the text is too long. */
 struct text_key {
@@ -126,15 +140,21 @@ struct statement_record {
 	__s64 requested_us;
 	struct text_key text_key;
 	struct text_key skeleton; /* of the text with its numbers made equal; only where held */
+	__u64 planned;            /* where its PlannedStmt lies, or a List of them; only where held */
+	__u64 touched;            /* see plans.bpf.h; only where statements are held */
 	__u32 text_bytes;         /* copied, without the final NUL */
 	__u32 full_bytes;
 	__u32 text_id;
-	__u32 row_limit; /* of this execution, 0: all */
+	__u32 row_limit; /* of this execution, 0: all; of a call the function's number */
 	__u32 naming;    /* session_state.naming at that moment */
 	__u8 protocol;
 	__u8 depth;
 	__u8 held;
 	__u8 text_state; /* enum text_state, and TEXT_URGENT */
+	__u8 planned_list;
+	__u8 quiet; /* told only if it is refused */
+	__u8 inlines; /* enum inlining */
+	__u8 padding[5];
 	/* text follows */
 };
 
@@ -248,8 +268,14 @@ struct config {
 	__u32 list_cells;          /* where a List leads to its first cell */
 	__u32 planned_utility;     /* PlannedStmt.utilityStmt, behind it the place in the text */
 	__u32 command_utility;     /* CMD_UTILITY */
+	__u32 planned_relations;   /* PlannedStmt.relationOids */
+	__u32 planned_tree;        /* PlannedStmt.planTree */
+	__u32 planned_results;     /* PlannedStmt.resultRelations */
+	__u32 changed_parts;       /* ModifyTable.plans, 0 where there is one plan, to the left */
+	__u32 calls;               /* some functions are probed themselves */
 	__u32 aggregate;           /* enum aggregation */
-	__u32 nested;              /* what runs inside statements is told as well */
+	__u32 nested;              /* enum nested: what is told of what runs inside statements */
+	__u32 inside;              /* the probes for it are attached */
 	__u32 context_third;       /* ProcessUtility's context is its third argument, not the fourth */
 	__u32 portal_parameters;   /* Portal.portalParams */
 	__u32 list_parameters;     /* ParamListInfo.numParams, 8 bytes behind it the first */
@@ -261,11 +287,25 @@ struct config {
 #define BYTE_DIGIT 1
 #define BYTE_JOINS 2 /* after it a digit is no number of its own: t1, $1, 1.5, "1", '1' */
 
+enum nested {
+	NESTED_NONE = 0,
+	NESTED_ALL = 1,
+	NESTED_COMMANDS = 2, /* those that outlive the statement */
+};
+
 enum aggregation {
 	AGGREGATE_NEVER = 0,
 	AGGREGATE_OVERLOAD = 1, /* while the reader is behind */
 	AGGREGATE_ALWAYS = 2,
 };
+
+/* A function that is probed itself, by its distance from the program's start. */
+struct function {
+	__u32 number; /* user space knows its name by it */
+	__u32 text;   /* which argument is its first text; NO_TEXT: none */
+};
+
+#define NO_TEXT 255
 
 /* The judge's pulse: nothing is held unless it is fresh. */
 struct judge {
@@ -293,6 +333,7 @@ struct session_class {
 /* Its presence says: judged, and no rule stops it. */
 struct allowance {
 	struct text_key text;
+	__u64 touched;
 	__u32 class;
 	__u32 skeleton; /* `text` is a skeleton's */
 };
@@ -321,18 +362,34 @@ struct cluster {
 	__u32 watched; /* 0: met, reported as a stranger, not ours */
 };
 
+/* The state of a SipHash. */
+struct sip {
+	__u64 v0;
+	__u64 v1;
+	__u64 v2;
+	__u64 v3;
+};
+
 /* What a hit knows of the statement that starts. It lies in the session's state, whose contents the
  * verifier takes for unknown: on the stack each of its values would double what it has to walk. */
 struct occasion {
 	__s64 requested_us;
 	__u64 portal;
 	__u64 text;
+	__u64 planned;
+	__u64 touched;
+	__u64 cell; /* plans.bpf.h: the next one, and how many there are */
+	__u64 unreadable;
+	struct sip mix;
 	struct text_key skeleton;
 	__u32 kind;
 	__u32 row_limit;
 	__u32 class; /* of the session, 0: none that holds */
 	__u32 limit; /* of the text: a part of a longer one, 0: up to its end */
 	__u32 full_bytes; /* of a text that is cut */
+	__u32 cells;
+	__u32 start; /* where it stands in a longer text */
+	__u32 more_padding;
 	__u8 protocol;
 	__u8 depth;
 	__u8 text_state;
@@ -340,7 +397,13 @@ struct occasion {
 	__u8 hold;
 	__u8 kept; /* the text lies in the session's state */
 	__u8 told; /* what was pending before it has been told */
-	__u8 padding[5];
+	__u8 planned_list;
+	__u8 unseen; /* `touched` is not known */
+	__u8 judged; /* somebody is there who judges what is held */
+	__u8 utility;
+	__u8 quiet; /* told only if it is refused */
+	__u8 inlines;
+	__u8 padding[3];
 };
 
 /* A nested statement that runs, and may have others inside it. */
@@ -348,8 +411,10 @@ struct level {
 	__u64 frame; /* the innermost error context when it started */
 	__u64 text;
 	__u64 stack;
-	__u32 end; /* of a utility statement in its text, 0: a query */
+	__u32 start; /* in its text */
+	__u32 end;   /* of a utility statement, 0: a query */
 	__u32 fetched; /* a utility statement behind a cursor: `frame` is its function's */
+	__u32 padding;
 };
 
 struct session_state {
@@ -362,6 +427,7 @@ struct session_state {
 	__u64 write_end;
 	__u64 held_at_ns; /* at_ns of the last hold: its name */
 	__u64 started_ns;  /* of the statement that waits for its answer */
+	__u64 base; /* where its program lies in memory */
 	struct text_key text_key;
 	__u32 cluster;
 	__u32 starts; /* since the last ReadyForQuery */
@@ -384,7 +450,8 @@ struct session_state {
 	__u8 protocol;    /* of the statement that waits */
 	__u8 level;       /* how many of `levels` there are */
 	__u8 known; /* user space has met the session */
-	__u8 padding[3];
+	__u8 exempt; /* never held: it serves those who judge */
+	__u8 padding[2];
 	struct occasion occasion;
 	struct level levels[LEVELS];
 	__u8 tail[TAIL_BYTES];

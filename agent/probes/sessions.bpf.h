@@ -18,7 +18,8 @@
 #define KNOWN_TEXTS 16384
 #define ALLOWANCES 32768
 #define AGGREGATES 16384
-#define RESERVE_TRIES 3
+#define FUNCTIONS 256
+#define RESERVE_TRIES 12
 
 DECLARE_RING(records, RING_BYTES);
 DECLARE_RING(urgents, URGENT_BYTES); /* DDL, roles, what is held: a flood of others has no part in it */
@@ -32,6 +33,7 @@ DECLARE_SPARSE_HASH(allowances, struct allowance, __u32, ALLOWANCES);
 DECLARE_SPARSE_HASH(aggregates, struct aggregate_key, struct aggregate, AGGREGATES);
 DECLARE_ARRAY(blank_aggregates, struct aggregate); /* too large for the stack as well */
 DECLARE_HASH(clusters, __s64, struct cluster, CLUSTERS);
+DECLARE_HASH(functions, __u64, struct function, FUNCTIONS);
 DECLARE_PERCPU_ARRAY(losses, __u64, LOSSES);
 
 #define INLINE static __always_inline
@@ -56,7 +58,9 @@ INLINE struct judge *find_judge(void)
 }
 
 /* `bytes` must be a constant. Since 6.15 the ring's lock may be given up under contention, where the
- * ring has room: asked again. What is urgent has its own room, and may go where there is any. */
+ * ring has room: asked again. In a virtual machine some kernels take a wait of one millisecond for a
+ * deadlock (mended by "rqspinlock: Fix TAS fallback lock entry creation"), and a processor that is
+ * taken away from the lock's holder may be gone for several; a full ring answers at once. What is urgent has its own room, and may go where there is any. */
 INLINE void *reserve(__u32 urgent, __u64 bytes)
 {
 	for (int i = 0; i < RESERVE_TRIES; i++) {
@@ -85,6 +89,14 @@ INLINE __u8 read_u8(__u64 address)
 	__u8 value = 0;
 	bpf_probe_read_user(&value, sizeof(value), (void *)address);
 	return value;
+}
+
+/* Whether a portal has a name (its first member). In doubt it has one. */
+INLINE int is_named(__u64 portal)
+{
+	__u8 first = 1;
+	bpf_probe_read_user(&first, sizeof(first), (void *)read_u64(portal));
+	return first != 0;
 }
 
 /* The reader looks every few milliseconds by itself: waking it for each record would cost the
@@ -160,6 +172,7 @@ INLINE struct session_state *meet(struct config *config, __u64 base, __u32 runni
 	}
 	session->session_us = read_u64(base + config->my_start_timestamp);
 	session->cluster = cluster->number;
+	session->base = base;
 	session->walsender = read_u8(base + config->am_walsender);
 	session->starting = read_u8(base + config->client_auth_in_progress);
 	return session;

@@ -3,12 +3,19 @@
 #define PGWARDEN_STATEMENTS_BPF_H
 
 #include "parameters.bpf.h"
+#include "plans.bpf.h"
 #include "responses.bpf.h"
 #include "texts.bpf.h"
 #include "urgency.bpf.h"
 
 #define STOP_SIGNAL 19	  /* SIGSTOP on x86-64 */
 #define LENGTH_CHUNKS 64 /* of TEXT_LARGE: 8 MB at a time */
+
+/* Of a text that is too long to be told: it is only counted. */
+struct passage {
+	char bytes[TEXT_LARGE];
+};
+DECLARE_ARRAY(passages, struct passage);
 
 INLINE struct occasion *new_occasion(struct config *config, __u64 base,
 				     struct session_state *session)
@@ -19,13 +26,23 @@ INLINE struct occasion *new_occasion(struct config *config, __u64 base,
 	what->kind = what->row_limit = 0;
 	what->protocol = what->depth = what->text_state = what->urgent = 0;
 	what->hold = what->kept = what->told = 0;
+	what->planned = what->touched = 0;
+	what->planned_list = what->unseen = what->judged = 0;
+	what->utility = what->quiet = what->inlines = 0;
 	what->limit = 0;
 	what->requested_us = read_requested(config, base);
 	return what;
 }
 
-/* Whether a judge is there who lets go what is held. */
-INLINE int judge_holds(void)
+/* Whether this session's statements are to be judged before they run. */
+INLINE int is_judged(struct session_state *session)
+{
+	struct judge *judge = find_judge();
+	return judge && judge->hold && !session->exempt;
+}
+
+/* Whether the judge is there, who lets go what is held. */
+INLINE int judge_lives(void)
 {
 	struct judge *judge = find_judge();
 	if (!judge || !judge->hold)
@@ -36,8 +53,10 @@ INLINE int judge_holds(void)
 
 INLINE __u32 hold(void)
 {
-	if (!judge_holds())
+	if (!judge_lives()) {
+		count_loss(LOSS_UNHELD);
 		return 0;
+	}
 	if (bpf_send_signal(STOP_SIGNAL)) {
 		count_loss(LOSS_SIGNAL);
 		return 0;
@@ -45,21 +64,32 @@ INLINE __u32 hold(void)
 	return 1;
 }
 
-/* Goes on counting what->full_bytes of a long text, through a record that is thrown away; 0 at its
- * end. It is one part of the way: the verifier walks through a loop as often as it runs. */
+/* What had to be held and is not, for nobody would let it go, is counted and told like the rest. */
+INLINE void require_judge(struct occasion *what)
+{
+	if (!what->hold || judge_lives())
+		return;
+	count_loss(LOSS_UNHELD);
+	what->hold = 0;
+}
+
+/* Goes on counting what->full_bytes of a long text; 0 at its end. It is one part of the way: the
+ * verifier walks through a loop as often as it runs. What is read is looked at by nobody, so that
+ * all processors may write it to one place. */
 SEPARATE int measure_part(struct session_state *session)
 {
 	if (!session)
 		return 0;
 	struct occasion *what = &session->occasion;
-	char *scratch = RESERVE(records, TEXT_LARGE);
-	if (!scratch)
+	__u32 zero = 0;
+	struct passage *passage = LOOKUP(passages, &zero);
+	if (!passage)
 		return 0;
 	__u32 length = what->full_bytes;
 	int more = 1;
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < LENGTH_CHUNKS; i++) {
-		long got = bpf_probe_read_user_str(scratch, TEXT_LARGE, (void *)(what->text + length));
+		long got = bpf_probe_read_user_str(passage->bytes, TEXT_LARGE, (void *)(what->text + length));
 		if (got > 0)
 			length += got - 1;
 		if (got < TEXT_LARGE) {
@@ -68,22 +98,19 @@ SEPARATE int measure_part(struct session_state *session)
 		}
 	}
 	what->full_bytes = length;
-	DISCARD(records, scratch, BPF_RB_NO_WAKEUP);
 	return more;
 }
 
-/* How long a text of more than TEXT_HUGE is. PostgreSQL takes none of 1 GiB. */
-INLINE __u32 measure(struct session_state *session)
+/* How long a text is of which `got` bytes were copied, with the zero at their end; 0 where that is
+ * all. PostgreSQL takes none of 1 GiB. */
+INLINE __u32 measure(struct session_state *session, __u32 got)
 {
-	session->occasion.full_bytes = TEXT_HUGE - 1;
+	session->occasion.full_bytes = got - 1;
 #pragma clang loop unroll(disable)
 	for (int i = 0; i < LENGTH_PARTS; i++)
 		if (!measure_part(session))
 			break;
-	/* It is longer than what was copied, also where there was no room to count in. */
-	if (session->occasion.full_bytes < TEXT_HUGE)
-		session->occasion.full_bytes = TEXT_HUGE;
-	return session->occasion.full_bytes;
+	return session->occasion.full_bytes >= got ? session->occasion.full_bytes : 0;
 }
 
 /* The record exists before the signal, so a held backend is always known to user space. */
@@ -99,6 +126,11 @@ INLINE void finish_statement(struct session_state *session, struct occasion *wha
 	record->naming = session->naming;
 	record->protocol = what->protocol;
 	record->depth = what->depth;
+	record->planned = what->hold ? what->planned : 0;
+	record->touched = what->touched;
+	record->planned_list = what->planned_list;
+	record->quiet = what->quiet;
+	record->inlines = what->inlines;
 	if (what->urgent)
 		record->text_state |= TEXT_URGENT;
 	record->held = what->hold ? hold() : 0;
@@ -123,20 +155,30 @@ INLINE void finish_text(struct session_state *session, struct occasion *what,
 	finish_statement(session, what, record);
 }
 
+/* A few long texts may not take the room of many short ones. */
+INLINE int much_reserved_room(void)
+{
+#ifdef PGWARDEN_BCC
+	return 1; /* bcc 0.26 cannot ask how full the ring is */
+#else
+	return bpf_ringbuf_query(&urgents, BPF_RB_AVAIL_DATA) <
+	       bpf_ringbuf_query(&urgents, BPF_RB_RING_SIZE) / 4;
+#endif
+}
+
 /* The text again, in a record of the next size class; NULL when the statement has been sent. Where
- * the ring has no room for it, the smaller record is sent as cut. `bytes` must be a constant. */
+ * the ring has no room for it, *got is as before: less than `bytes`, which must be a constant. */
 INLINE struct statement_record *grow(struct session_state *session, struct occasion *what,
 				     struct statement_record *record, __u32 bytes, long *got)
 {
 	/* The reserved room is for many, not for a few that are long, unless somebody must judge them. */
-	__u32 urgent = bytes <= TEXT_MEDIUM && what->urgent;
+	__u32 urgent = bytes <= TEXT_MEDIUM && what->urgent && much_reserved_room();
 	struct statement_record *larger = reserve(urgent, sizeof(*larger) + bytes);
-	if (!larger && what->hold && bytes == TEXT_LARGE)
+	if (!larger && what->hold && bytes == TEXT_LARGE && much_reserved_room())
 		larger = reserve(1, sizeof(*larger) + bytes);
 	if (!larger) {
 		count_loss(LOSS_TEXT_CUT);
-		finish_text(session, what, record, *got, *got);
-		return 0;
+		return record;
 	}
 	DISCARD(records, record, BPF_RB_NO_WAKEUP);
 	*got = bpf_probe_read_user_str(larger + 1, bytes, (void *)what->text);
@@ -166,12 +208,40 @@ INLINE int send_text(struct session_state *session, struct occasion *what)
 		return 1;
 	}
 	record = grow(session, what, record, TEXT_MEDIUM, &got);
-	if (record)
+	if (record && got == TEXT_MEDIUM)
 		record = grow(session, what, record, TEXT_LARGE, &got);
-	if (record)
+	if (record && got == TEXT_LARGE)
 		record = grow(session, what, record, TEXT_HUGE, &got);
 	if (record)
-		finish_text(session, what, record, got, measure(session));
+		finish_text(session, what, record, got, measure(session, got));
+	return 1;
+}
+
+/* `bytes` of the text that was kept; must be a constant. */
+INLINE int send_pending(struct session_state *session, __u32 bytes)
+{
+	__u32 urgent = session->urgent;
+	struct statement_record *record = reserve(urgent, sizeof(*record) + bytes);
+	if (!record)
+		return 0;
+	fill_head(&record->head, RECORD_STATEMENT, session->session_us);
+	record->head.at_ns = session->started_ns;
+	record->requested_us = session->requested_us;
+	record->text_key = session->text_key;
+	record->skeleton.high = record->skeleton.low = 0;
+	record->text_bytes = record->full_bytes = session->kept_bytes;
+	record->text_id = session->text_id;
+	record->row_limit = session->row_limit;
+	record->naming = session->naming;
+	record->protocol = session->protocol;
+	record->depth = 0;
+	record->held = 0;
+	record->planned = record->touched = 0;
+	record->planned_list = record->quiet = record->inlines = 0;
+	record->text_state = (bytes ? TEXT_WHOLE : TEXT_KNOWN) | (urgent ? TEXT_URGENT : 0);
+	if (bytes)
+		bpf_probe_read_kernel(record + 1, bytes, session->kept);
+	SUBMIT(records, record, wakeup());
 	return 1;
 }
 
@@ -180,34 +250,19 @@ SEPARATE int tell_pending(struct session_state *session)
 {
 	if (!session || !session->pending)
 		return 1;
+	int sent;
 	session->pending = 0;
-	__u32 known = session->text_id, urgent = session->urgent;
-	struct statement_record *record;
-	if (known)
-		record = reserve(urgent, sizeof(*record));
+	if (session->text_id)
+		sent = send_pending(session, 0);
+	else if (session->kept_bytes <= EXECUTION_SMALL)
+		sent = send_pending(session, EXECUTION_SMALL);
+	else if (session->kept_bytes <= EXECUTION_MEDIUM)
+		sent = send_pending(session, EXECUTION_MEDIUM);
 	else
-		record = reserve(urgent, sizeof(*record) + TEXT_KEPT);
-	if (!record) {
-		count_loss(urgent ? LOSS_URGENT_STATEMENT : LOSS_STATEMENT);
-		return 0;
-	}
-	fill_head(&record->head, RECORD_STATEMENT, session->session_us);
-	record->head.at_ns = session->started_ns;
-	record->requested_us = session->requested_us;
-	record->text_key = session->text_key;
-	record->skeleton.high = record->skeleton.low = 0;
-	record->text_bytes = record->full_bytes = session->kept_bytes;
-	record->text_id = known;
-	record->row_limit = session->row_limit;
-	record->naming = session->naming;
-	record->protocol = session->protocol;
-	record->depth = 0;
-	record->held = 0;
-	record->text_state = (known ? TEXT_KNOWN : TEXT_WHOLE) | (urgent ? TEXT_URGENT : 0);
-	if (!known)
-		bpf_probe_read_kernel(record + 1, TEXT_KEPT, session->kept);
-	SUBMIT(records, record, wakeup());
-	return 1;
+		sent = send_pending(session, TEXT_KEPT);
+	if (!sent)
+		count_loss(session->urgent ? LOSS_URGENT_STATEMENT : LOSS_STATEMENT);
+	return sent;
 }
 
 /* Looks the text up and decides how its statement is told: `urgent` and `hold`. */
@@ -220,9 +275,10 @@ INLINE void consider(struct config *config, struct session_state *session, struc
 	} else {
 		what->urgent = what->portal ? is_urgent(config, what->portal, what->text) : 0;
 	}
-	if (session->walsender || !judge_holds())
+	if (!what->judged)
 		return;
-	what->hold = !what->kept || !is_allowed(config, session);
+	what->hold = what->unseen || !what->kept || !is_allowed(config, session);
+	require_judge(what);
 	what->urgent |= what->hold;
 }
 
@@ -239,11 +295,37 @@ INLINE void begin_command(struct session_state *session, __u64 stack, struct occ
 	session->starts += 1;
 }
 
+/* The number of the function that a FunctionCall message is for: its first four bytes, big-endian.
+ * 0: not to be read. */
+INLINE __u32 called_function(__u64 message)
+{
+	__u8 number[4] = {};
+	__u32 cursor = 0; /* StringInfo: data, len, maxlen, cursor */
+	bpf_probe_read_user(&cursor, sizeof(cursor), (void *)(message + 16));
+	bpf_probe_read_user(number, sizeof(number), (void *)(read_u64(message) + cursor));
+	return (__u32)number[0] << 24 | (__u32)number[1] << 16 | (__u32)number[2] << 8 | number[3];
+}
+
+/* Takes the place of the key of a text. No text has it: none is as long as the last word says. */
+INLINE void key_of_call(struct config *config, struct session_state *session, __u32 function)
+{
+	struct sip s;
+	session->kept_bytes = 0;
+	sip_begin(&s, config);
+	sip_word(&s, PROTOCOL_FASTPATH);
+	sip_word(&s, function);
+	sip_word(&s, ~(__u64)0);
+	sip_end(&s, &session->text_key);
+}
+
 /* A fastpath call, which has no text: rare, told at once. */
-INLINE void start_call(struct session_state *session, __u64 stack, struct occasion *what)
+INLINE void start_call(struct config *config, struct session_state *session, __u64 stack,
+		       struct occasion *what)
 {
 	begin_command(session, stack, what);
-	what->hold = !session->walsender && judge_holds();
+	key_of_call(config, session, what->row_limit);
+	what->hold = what->judged && (!what->row_limit || !is_allowed(config, session));
+	require_judge(what);
 	what->urgent = what->hold;
 	session->urgent |= what->urgent;
 	send_text(session, what);
@@ -274,6 +356,11 @@ INLINE void drop_question(struct session_state *session, struct occasion *what)
 	}
 }
 
+INLINE int is_deeper(struct session_state *session, __u64 stack)
+{
+	return session->outer_stack && stack < session->outer_stack;
+}
+
 /* A nested PortalRun (SQL EXECUTE) lies deeper in the stack than the one that the client asked for.
  * The statements of one string share text and arrival time: the text is sent once, or a script of
  * many statements would be copied once for each. */
@@ -283,7 +370,7 @@ INLINE void start_statement(struct config *config, __u64 base, struct session_st
 	drop_question(session, what);
 	what->told = tell_pending(session);
 	what->kind = RECORD_STATEMENT;
-	what->depth = session->outer_stack && stack < session->outer_stack;
+	what->depth = is_deeper(session, stack);
 	if (!what->told)
 		session->text = 0;
 	if (!what->depth && what->text && what->requested_us && what->text == session->text &&
@@ -292,7 +379,7 @@ INLINE void start_statement(struct config *config, __u64 base, struct session_st
 	/* Read again also then: what may pass without a hold is decided by the text itself. */
 	what->kept = keep_text(config, session, what->text);
 	consider(config, session, what);
-	if (what->depth && config->nested && !what->hold) {
+	if (what->depth && config->nested == NESTED_ALL && !what->hold) {
 		session->text = 0;
 		return; /* the start of its query tells it */
 	}

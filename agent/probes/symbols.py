@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ from elftools.common.exceptions import ELFError
 from elftools.elf.elffile import ELFFile
 from elftools.elf.hash import ELFHashTable, GNUHashTable
 
+from agent.probes.calls import Call, calls_of
 from agent.probes.errors import RIGHTS, CaptureUnavailable
-from agent.probes.layout import BYTE_DIGIT, BYTE_JOINS, CONFIG, Aggregation
+from agent.probes.layout import BYTE_DIGIT, BYTE_JOINS, CONFIG, Aggregation, Nested
 from agent.probes.layouts import layout_for
 from agent.probes.types import TYPE_KINDS
 
@@ -33,7 +35,9 @@ NESTED_PROBES = {
     "on_executor_start": "standard_ExecutorStart",
     "on_process_utility": "standard_ProcessUtility",
 }
-"""Attached only where what runs inside statements is asked for."""
+"""Attached where what runs inside statements is told, or may be held."""
+COMMAND_PROGRAM = "on_process_utility"
+"""Attached alone where only commands inside statements are told."""
 ALL_PROBES = PROBES | NESTED_PROBES
 GLOBALS = (
     "MyProcPort",
@@ -52,6 +56,10 @@ STATEMENT_START = "GetCurrentStatementStartTimestamp"
 """Exported everywhere, and returns a static variable: when the client's message arrived."""
 LOAD = re.compile(rb"\x48\x8b\x05(.{4})", re.DOTALL)
 """``mov disp32(%rip),%rax``."""
+LONG_JUMP, SHORT_JUMP = 0xE9, 0xEB
+"""Their distance, four bytes or one, counts from the next instruction."""
+JUMPS = 4
+"""In a row; more than any compiler makes."""
 GETTER_BYTES = 32
 RETURN = b"\xc3"
 
@@ -90,6 +98,10 @@ class ServerBinary:
     """Virtual addresses of GLOBALS."""
     statement_start: int
     """Virtual address of ``stmtStartTimestamp``."""
+    calls: tuple[tuple[Call, Entry], ...] = ()
+    """Functions that may be probed themselves; several may have one entry."""
+    missing: tuple[Call, ...] = ()
+    """Those that a server of this version has, and this program does not export."""
 
     def entry(self, program: str) -> Entry:
         return dict(self.entries)[program]
@@ -101,7 +113,8 @@ class ServerBinary:
         self,
         aggregate: Aggregation = Aggregation.OVERLOAD,
         *,
-        nested: bool = False,
+        nested: Nested = Nested.NONE,
+        inside: bool = False,
         parameters: bool = False,
     ) -> bytes:
         """``struct config`` of the BPF object, with a new secret key for texts."""
@@ -120,8 +133,14 @@ class ServerBinary:
             layout.list_cells,
             layout.planned_utility,
             layout.command_utility,
+            layout.planned_relations,
+            layout.planned_tree,
+            layout.planned_results,
+            layout.changed_parts,
+            0,
             aggregate,
             nested,
+            inside,
             layout.context_third,
             layout.portal_parameters,
             layout.list_parameters,
@@ -149,6 +168,7 @@ class ServerBinary:
                 if elf.get_machine_arch() != "x64":
                     raise CaptureUnavailable(f"{path} is not an x86-64 program")
                 symbols = _exported(elf, path)
+                calls = call_entries(elf, version)
                 return cls(
                     path=path,
                     device=status.st_dev,
@@ -156,11 +176,13 @@ class ServerBinary:
                     build_id=_build_id(elf),
                     version=version,
                     entries=tuple(
-                        (program, _entry(elf, symbols[function]))
+                        (program, entry_at(elf, symbols[function]))
                         for program, function in ALL_PROBES.items()
                     ),
                     addresses=tuple((name, symbols[name]) for name in GLOBALS),
                     statement_start=_returned(elf, symbols[STATEMENT_START], path),
+                    calls=tuple((call, entry) for call, entry in calls if entry),
+                    missing=tuple(call for call, entry in calls if not entry),
                 )
         except PermissionError as error:
             raise CaptureUnavailable(f"cannot read the server program: {error}", RIGHTS) from error
@@ -170,9 +192,43 @@ class ServerBinary:
             raise CaptureUnavailable(f"{path} is not an ELF program: {error}") from error
 
 
-def _exported(elf: Any, path: Path) -> dict[str, int]:
+def call_entries(elf: Any, version: int) -> list[tuple[Call, Entry | None]]:
+    """Where the functions of ``calls_of`` begin; None: they cannot be found in this program."""
+    table = symbol_table(elf)
+    found: list[tuple[Call, Entry | None]] = []
+    for call in calls_of(version):
+        symbol = table.get_symbol(call.symbol) if table is not None else None
+        entry = None
+        if symbol:
+            with suppress(CaptureUnavailable):  # it leads out of the program
+                entry = _landing(elf, int(symbol["st_value"]))
+        found.append((call, entry))
+    return found
+
+
+def symbol_table(elf: Any) -> GNUHashTable | ELFHashTable | None:
     table = elf.get_section_by_name(".gnu.hash") or elf.get_section_by_name(".hash")
-    if not isinstance(table, GNUHashTable | ELFHashTable):
+    return table if isinstance(table, GNUHashTable | ELFHashTable) else None
+
+
+def _landing(elf: Any, address: int) -> Entry | None:
+    """Where a function really begins: some are nothing but a jump to the one that does the work,
+    and a backend that is held at a jump stands behind it. None: nobody knows."""
+    for _ in range(JUMPS):
+        entry = entry_at(elf, address)
+        code = _code(elf, entry.file_offset, 5)
+        if code[0] == LONG_JUMP:
+            address = entry.address + 5 + int.from_bytes(code[1:5], "little", signed=True)
+        elif code[0] == SHORT_JUMP:
+            address = entry.address + 2 + int.from_bytes(code[1:2], "little", signed=True)
+        else:
+            return entry
+    return None
+
+
+def _exported(elf: Any, path: Path) -> dict[str, int]:
+    table = symbol_table(elf)
+    if table is None:
         raise CaptureUnavailable(f"{path} has no table of exported symbols")
     wanted = (*ALL_PROBES.values(), *GLOBALS, STATEMENT_START)
     found = {name: symbol for name in wanted if (symbol := table.get_symbol(name))}
@@ -185,7 +241,8 @@ def _exported(elf: Any, path: Path) -> dict[str, int]:
     return {name: int(found[name]["st_value"]) for name in wanted}
 
 
-def _entry(elf: Any, address: int) -> Entry:
+def entry_at(elf: Any, address: int) -> Entry:
+    """Of the function at this virtual address. Raises CaptureUnavailable outside the program."""
     offset = _file_offset(elf, address)
     skip = len(ENDBR64) if _code(elf, offset, len(ENDBR64)) == ENDBR64 else 0
     return Entry(address + skip, offset + skip)

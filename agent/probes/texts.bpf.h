@@ -13,13 +13,6 @@
  * cannot. */
 #define HIDE(value) asm volatile("" : "+r"(value))
 
-struct sip {
-	__u64 v0;
-	__u64 v1;
-	__u64 v2;
-	__u64 v3;
-};
-
 #define ROTATE(x, bits) (((x) << (bits)) | ((x) >> (64 - (bits))))
 
 INLINE void sip_round(struct sip *s)
@@ -145,18 +138,26 @@ SEPARATE int make_skeleton(struct config *config, struct session_state *session)
 	return 1;
 }
 
-/* Judged before, with the same rules and the same facts about the session, and not stopped. */
+/* What rules can see of the session, as a number; 0: none that holds. */
+INLINE __u32 find_class(struct session_state *session)
+{
+	__u32 pid = bpf_get_current_pid_tgid() >> 32;
+	struct session_class *class = LOOKUP(classes, &pid);
+	if (class && class->session_us == session->session_us && class->naming == session->naming)
+		return class->class;
+	return 0;
+}
+
+/* Judged before, with the same rules, the same facts about the session and the same relations, and
+ * not stopped. */
 INLINE int is_allowed(struct config *config, struct session_state *session)
 {
 	struct occasion *what = &session->occasion;
-	__u32 pid = bpf_get_current_pid_tgid() >> 32;
-	struct session_class *class = LOOKUP(classes, &pid);
-	what->class = 0;
-	if (class && class->session_us == session->session_us && class->naming == session->naming)
-		what->class = class->class;
+	what->class = find_class(session);
 	struct allowance question = {};
 	question.text = session->text_key;
 	question.class = what->class;
+	question.touched = what->touched;
 	if (LOOKUP(allowances, &question))
 		return 1;
 	if (!make_skeleton(config, session))

@@ -52,6 +52,12 @@ INLINE int is_everyday_long(__u64 word)
 	       six == ((__u64)WORD('d', 'e', 'a', 'l') | (__u64)'l' << 32 | (__u64)'o' << 40);
 }
 
+/* Utility commands that functions run in passing: LOCK, RESET. */
+INLINE int is_passing(__u32 word)
+{
+	return word == WORD('l', 'o', 'c', 'k') || word == WORD('r', 'e', 's', 'e');
+}
+
 /* The first statement of a portal, as the planner left it. */
 INLINE __u64 first_planned(struct config *config, __u64 portal)
 {
@@ -67,6 +73,19 @@ INLINE int begins_everyday(__u64 text)
 	bpf_probe_read_user(&word, sizeof(word), (void *)text);
 	word |= 0x2020202020202020; /* to lower case; NUL becomes a space */
 	return is_everyday(word) || is_everyday_long(word);
+}
+
+/* Of a utility command inside others, whether it changes what outlives it. Utilities that begin with
+ * SELECT make a table. */
+INLINE int is_lasting(__u64 text)
+{
+	__u64 word = 0;
+	for (int i = 0; i < LEADING_SPACE && read_u8(text) - 1U < ' '; i++)
+		text += 1;
+	bpf_probe_read_user(&word, sizeof(word), (void *)text);
+	word |= 0x2020202020202020;
+	return (__u32)word == WORD('s', 'e', 'l', 'e') ||
+	       !(is_everyday(word) || is_everyday_long(word) || is_passing(word));
 }
 
 /* Asked of texts that user space does not know yet. */

@@ -36,6 +36,7 @@ class Backend:
         "session",
         "silent",
         "unmatched",
+        "unread",
         "unready",
         "walsender",
     )
@@ -47,7 +48,8 @@ class Backend:
         self.alive = True
         self.pending: deque[Execution] = deque()
         """Top-level statements that have not ended, oldest first."""
-        self.levels: list[Execution] = []
+        self.levels: list[tuple[int, Execution]] = []
+        """With their depth: where only some nested ones are told, depths are left out."""
         """Nested statements that the last one may be inside of, by depth."""
         self.early: deque[Execution] = deque()
         """Nested ones that ran before their outer one began: planning calls functions."""
@@ -63,8 +65,13 @@ class Backend:
         inside them.
         """
         self.last_requested_at_us = 0
+        self.unread = 0
+        """Errors to which no statement belongs, since they were last asked for."""
         self.unready: list[Execution] = []
-        """Ended by an error: its transaction's state comes with ReadyForQuery, in a later write."""
+        """They have ended, but not their round trip: what becomes of the transaction comes with
+        ReadyForQuery, in a later write. If another statement starts before, or nothing comes for
+        long, they leave without.
+        """
 
     def start(self, event: StatementStarted, id: int, text: bytes) -> Execution:
         parent = self.pending[-1] if event.depth and self.pending else None
@@ -78,6 +85,7 @@ class Backend:
             row_limit=event.row_limit,
             parent=parent,
             parameters=event.parameters,
+            hold_id=event.hold_id,
         )
         if execution.started_at_us == event.requested_at_us:
             execution.preparation_us = event.at_ns // 1000 - execution.started_at_us
@@ -93,7 +101,8 @@ class Backend:
 
     def start_nested(self, event: StatementStarted, id: int, text: bytes) -> Execution:
         """Has no parent if that one has not begun."""
-        del self.levels[event.depth - 1 :]
+        while self.levels and self.levels[-1][0] >= event.depth:
+            self.levels.pop()
         root = self.pending[-1] if self.pending else None
         execution = Execution(
             id=id,
@@ -101,10 +110,11 @@ class Backend:
             text=text,
             text_bytes=event.text_bytes,
             started_at_us=event.at_ns // 1000,
-            parent=self.levels[-1] if self.levels else root,
+            parent=self.levels[-1][1] if self.levels else root,
             nested=True,
+            hold_id=event.hold_id,
         )
-        self.levels.append(execution)
+        self.levels.append((event.depth, execution))
         return execution
 
     def _started_at_us(self, event: StatementStarted, parent: Execution | None) -> int:
@@ -123,15 +133,21 @@ class Backend:
     ) -> tuple[list[Execution], int]:
         """Statements that ended by this answer, and how many completions had no start.
 
+        What the server refuses before it is a statement (a text that is not valid in the client's
+        encoding, a NUL, the name of nothing that was prepared) is counted in ``unread``.
+
         The bytes go to the statement that was running; where one answer completes several, to the
-        last of them.
+        last of them. ReadyForQuery in a write of its own is of the one before it.
         """
         at_us = event.at_ns // 1000
         ended: list[Execution] = []
         strangers = 0
-        if self.pending:
-            running = self.pending[-1]
+        running = self.pending[-1] if self.pending else None
+        if running is not None:
             running.bytes_sent = max(running.bytes_sent, 0) + event.bytes_sent
+        elif self.unready and event.ready:
+            last = self.unready[-1]
+            last.bytes_sent = max(last.bytes_sent, 0) + event.bytes_sent
         for completion in event.completions:
             if not self.pending:
                 # The end of a stream, and DROP_REPLICATION_SLOT on 12, are told twice.
@@ -141,9 +157,9 @@ class Backend:
             execution.tag, execution.rows = completion.tag, completion.rows
             if not completion.tag:
                 execution.rows = execution.row_limit  # a suspended portal gave just as many
-            self._end(execution, at_us, SUCCESS, "", ended)
+            self._end(execution, self._over_by(at_us), SUCCESS, "", ended)
         if event.error is not None:
-            self._fail(event, event.error, next_id, ended)
+            self._fail(event, event.error, running, next_id, ended)
         if event.ready:
             self.end_all(at_us, SUCCESS, ended)
         if event.ready:
@@ -151,7 +167,7 @@ class Backend:
         transaction = _transaction(event)
         for execution in ended:
             execution.transaction = transaction
-        if event.error is not None and not event.ready:
+        if ended and not event.ready:
             self.unready += ended
             return [], strangers
         return ended, strangers
@@ -184,6 +200,7 @@ class Backend:
         self,
         event: ResponseSent,
         error: ErrorReport,
+        running: Execution | None,
         next_id: Callable[[], int],
         ended: list[Execution],
     ) -> None:
@@ -203,19 +220,29 @@ class Backend:
                 text=text,
                 text_bytes=len(text),
                 started_at_us=requested if 0 < requested <= at_us else at_us,
-                bytes_sent=event.bytes_sent if not self.pending else -1,
+                bytes_sent=event.bytes_sent,
                 failed_early=True,
             )
+            if running is not None:  # it was not the last of this answer
+                running.bytes_sent = (running.bytes_sent - event.bytes_sent) or -1
             self._end(failed, at_us, error.sqlstate, error.message, ended)
         elif ended and not self.pending:
             # It was complete, and then its transaction could not be committed.
             last = next(each for each in reversed(ended) if each.parent is None)
             last.tag, last.rows = "", -1
             last.end(at_us, error.sqlstate, error.message)
+        elif not ended and error.severity == "ERROR":
+            self.unread += 1
+
+    def _over_by(self, at_us: int) -> int:
+        """When the one that was just taken had ended: one answer may tell of several, which ran one
+        after the other."""
+        return min(at_us, self.pending[0].started_at_us) if self.pending else at_us
 
     def end_all(self, at_us: int, sqlstate: str, ended: list[Execution]) -> None:
         while self.pending:
-            self._end(self.pending.popleft(), at_us, sqlstate, "", ended)
+            execution = self.pending.popleft()
+            self._end(execution, self._over_by(at_us), sqlstate, "", ended)
 
     def _end(
         self, execution: Execution, at_us: int, sqlstate: str, message: str, ended: list[Execution]

@@ -32,6 +32,7 @@ class Execution:
     sqlstate: str = ""
     error_message: str = ""
     parameters: bytes = b""
+    hold_id: int = 0
     audits: list[AuditLogged] = field(default_factory=list)
     failed_early: bool = False
     """It failed before it started, so pgaudit had nothing to write."""
@@ -77,6 +78,7 @@ class Execution:
             executions=self.executions,
             durations=self.durations,
             parameters=self.parameters,
+            hold_id=self.hold_id,
             audit=summary(self.audits, self.text, self.tag) if self.audits else None,
         )
 

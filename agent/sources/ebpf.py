@@ -9,44 +9,46 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import select
+import threading
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 
 from agent.discovery import Cluster, cluster_at, parent_of
 from agent.probes.errors import CaptureUnavailable
-from agent.probes.kernel import KernelMap, attach_raw_tracepoint, attach_uprobe, possible_cpus
+from agent.probes.kernel import (
+    possible_cpus,
+)
 from agent.probes.layout import (
-    AGGREGATE_FIELD,
-    AGGREGATE_OFFSET,
     ALLOWANCE,
-    CLUSTER,
     HELD_AT,
     HELD_AT_OFFSET,
     JUDGE,
-    KNOWN_TEXT,
-    LOSS_REASONS,
     SESSION_CLASS,
     Aggregation,
+    Nested,
     layout_of,
+    offset_of,
     pack,
 )
-from agent.probes.loader import EXIT_PROGRAM, Loaded, Loader, open_loader
-from agent.probes.ring import Ring, ring_size
-from agent.probes.symbols import NESTED_PROBES, PROBES, ServerBinary
+from agent.probes.loader import (
+    EXIT_FUNCTION,
+    Loader,
+    open_loader,
+    programs_inside,
+)
+from agent.probes.ring import ring_size
+from agent.probes.symbols import ALL_PROBES, COMMAND_PROGRAM, NESTED_PROBES, PROBES
 from agent.sources.aggregates import collect
-from agent.sources.order import Order
-from agent.sources.records import POSTGRES_EPOCH_US, Decoder, Stranger
+from agent.sources.instance import ZERO, Instance, Wanted, Watched, build
+from agent.sources.order import is_statement
+from agent.sources.records import POSTGRES_EPOCH_US, Stranger, held_text
 from agent.sources.running import UnreadableError, open_sessions, postmaster_started_us
-from agent.sources.texts import Numbered
 from model.event import Event, Lost, SessionSeen, StatementStarted
 from model.session import BackendKey
 
-SOURCE = "ebpf"
 RING_BYTES = 8 << 20
-URGENT_BYTES = 1 << 20
-"""Room of its own for DDL, roles, and what is held."""
 SESSIONS = 8192
 """Concurrent client backends per binary; more are counted as lost (``table_full``)."""
 HOLD_WINDOW_MS = 250
@@ -61,69 +63,14 @@ ALLOWANCES = 32768
 """Of the kernel program, which takes no more."""
 INITIAL_PID_NAMESPACE = 0xEFFFFFFC
 """The kernel's fixed inode number of the first pid namespace."""
-ZERO = bytes(4)
 SESSION_STATE_BYTES = layout_of("session_state").size
+EXEMPT_OFFSET = offset_of("session_state", "exempt")
 
 Adopt = Callable[[int], Cluster | None]
 
 
-@dataclass(slots=True)
-class _Watched:
-    """A cluster under watch, and how the kernel calls it."""
-
-    cluster: Cluster
-    number: int
-    started_us: int | None = None
-    """``PgStartTime``; None until its memory, or the kernel, tells."""
-
-
-@dataclass(slots=True)
-class _Instance:
-    """The kernel program of one server binary, attached."""
-
-    binary: ServerBinary
-    loader: Loader
-    loaded: Loaded
-    ring: Ring
-    urgent: Ring
-    decoder: Decoder
-    config: bytes
-    singly: bool
-    """Each statement is told, in order: another source is matched with it."""
-    order: Order = field(default_factory=Order)
-    descriptors: list[int] = field(default_factory=list)
-    watched: list[_Watched] = field(default_factory=list)
-    lost: list[int] = field(default_factory=lambda: [0] * len(LOSS_REASONS))
-
-    def map(self, name: str) -> KernelMap:
-        return KernelMap(self.loaded.maps[name])
-
-    def losses(self, cpus: int) -> list[int]:
-        """Counts since the program was loaded, by index of LOSS_REASONS."""
-        counts = self.map("losses")
-        totals = []
-        for index in range(len(LOSS_REASONS)):
-            raw = counts.lookup(index.to_bytes(4, "little"), 8 * cpus) or b""
-            totals.append(
-                sum(int.from_bytes(raw[at : at + 8], "little") for at in range(0, len(raw), 8))
-            )
-        return totals
-
-    def detach(self) -> None:
-        """Takes the probes away; what they have told so far stays."""
-        for descriptor in self.descriptors:
-            os.close(descriptor)
-        self.descriptors.clear()
-
-    def close(self) -> None:
-        self.detach()
-        self.ring.close()
-        self.urgent.close()
-        self.loader.unload(self.loaded)
-
-
 class EbpfSource:
-    """Not for use by several threads at once; ``beat`` alone may come from another one."""
+    """Not for use by several threads at once; ``beat`` and ``wake`` may come from another one."""
 
     def __init__(
         self,
@@ -136,10 +83,14 @@ class EbpfSource:
         aggregate: Aggregation = Aggregation.NEVER,
         grouped: bool = True,
         nested: bool = False,
+        commands: bool = False,
+        holds: bool = False,
         parameters: bool = False,
     ) -> None:
         """``aggregate``: when repeated statements are counted by the kernel instead of told.
-        ``nested``: what runs inside statements is told as well; ``parameters``: so are bound
+        ``nested``: what runs inside statements is told as well; ``commands``: of that only what
+        outlives the statement (DDL, GRANT, ALTER SYSTEM); ``holds``: statements may be held,
+        what runs inside them too; ``parameters``: so are bound
         values. ``grouped``: see Decoder, and ``tell_singly``. ``adopt`` is asked about the
         postmaster of a backend that belongs to no watched cluster; without it only a restarted
         cluster (same data directory) is taken up
@@ -149,32 +100,84 @@ class EbpfSource:
         """
         _require_initial_pid_namespace()
         self._loader = loader or open_loader("auto")
-        self._ring_bytes = ring_size(ring_bytes)
-        self._sessions = sessions
         self._window_ns = hold_window_ms * 1_000_000
         self._adopt = adopt
-        self._aggregate = aggregate
-        self._singly = not grouped
-        self._nested = nested
-        self._parameters = parameters
-        self._hold = False
+        within = programs_inside(commands=commands, nested=nested or holds)
+        self._wanted = Wanted(
+            ring_bytes=ring_size(ring_bytes),
+            sessions=sessions,
+            programs_inside=within,
+            probed=(*PROBES, *(one for one in NESTED_PROBES if one in within)),
+            aggregate=aggregate,
+            nested=Nested.ALL if nested else Nested.COMMANDS if commands else Nested.NONE,
+            inside=nested or holds,
+            parameters=parameters,
+            singly=not grouped,
+        )
+        self._hold = self._paused = False
+        self._beat_ns = 0
         self._pressed = False
         self._epoch = 0
         self._collect_at = time.monotonic() + COLLECT_SECONDS
-        self._instances: dict[tuple[int, int], _Instance] = {}
+        self._instances: dict[tuple[int, int], Instance] = {}
+        self._built: dict[tuple[int, int], Instance] = {}
+        """Prepared, and not in use yet."""
+        self._building = threading.Lock()
+        self._closed = False
+        self._leaving: list[threading.Thread] = []
+        self._detached: queue.SimpleQueue[Instance] = queue.SimpleQueue()
         self._names: dict[int, str] = {}
+        self._calls: frozenset[str] = frozenset()
         self._waiting: list[Event] = []
         self._epoll = select.epoll()
+        self._woken = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll.register(self._woken, select.EPOLLIN)
+        self._waking = threading.Lock()
         self._cpus = possible_cpus()
         self._drained_at = 0.0
+        self.on_held: Callable[[bytes], None] = lambda text: None
+        """Hears the text of a held statement before its record has been decoded. Must not wait."""
 
     @property
     def loader(self) -> str:
         return self._loader.name
 
     @property
+    def probes(self) -> int:
+        """Of functions of each server, but those of single calls."""
+        return len(self._wanted.probed)
+
+    def telling(self) -> list[str]:
+        """The probed functions of each server that tell of whatever comes to them at this moment.
+        What runs inside statements is not told of unless it is asked for, or held."""
+        nested, holds = self._wanted.nested, self.holds
+        tell = {
+            "on_executor_start": nested is Nested.ALL or holds,
+            COMMAND_PROGRAM: nested is not Nested.NONE or holds,
+        }
+        probed = (one for one in self._wanted.probed if tell.get(one, True))
+        return [*(ALL_PROBES[one] for one in probed), EXIT_FUNCTION]
+
+    @property
     def clusters(self) -> list[Cluster]:
         return [watched.cluster for one in self._instances.values() for watched in one.watched]
+
+    def build_of(self, cluster: Cluster) -> str:
+        """The build-id of its program, which names the build for whoever has to ask its packager;
+        empty where it has none, or no probes. From any thread."""
+        for one in list(self._instances.values()):
+            if any(watched.cluster == cluster for watched in list(one.watched)):
+                return one.binary.build_id
+        return ""
+
+    def prepare(self, cluster: Cluster) -> None:
+        """Loads and attaches what ``add`` needs, which takes seconds: for another thread, so that
+        the one that reads goes on meanwhile. Raises CaptureUnavailable."""
+        key = _key(cluster)
+        with self._building:
+            if self._closed or key in self._instances or key in self._built:
+                return
+            self._built[key] = self._build(cluster)
 
     def add(self, cluster: Cluster) -> None:
         """Watch a cluster; its open sessions are among the next events.
@@ -184,13 +187,10 @@ class EbpfSource:
         if cluster in self.clusters:
             return
         predecessors = self._predecessors(cluster)
-        key = (cluster.device, cluster.inode)
-        instance = self._instances.get(key)
-        if instance is None:
-            instance = self._instances[key] = self._attach(cluster)
+        instance = self._instances.get(_key(cluster)) or self._adopt_built(cluster)
         number = len(self._names) + 1
         self._names[number] = cluster.name
-        watched = _Watched(cluster, number)
+        watched = Watched(cluster, number)
         instance.watched.append(watched)
         # Not before: the last cluster of a binary would take the probes with it.
         for old in predecessors:
@@ -207,25 +207,24 @@ class EbpfSource:
             for watched in [one for one in instance.watched if one.cluster == cluster]:
                 instance.watched.remove(watched)
                 if watched.started_us is not None:
-                    self._set_watched(instance, watched.started_us, watched.number, watch=False)
+                    instance.set_watched(watched.started_us, watched.number, watch=False)
             if not instance.watched:
-                self._waiting += self._last_of(instance)
-                self._epoll.unregister(instance.loaded.maps["records"])
-                self._epoll.unregister(instance.loaded.maps["urgents"])
-                instance.close()
                 del self._instances[key]
+                self._let_go(instance)
 
     def rescan(self, clusters: Iterable[Cluster]) -> dict[Cluster, CaptureUnavailable]:
         """Watch exactly these; returns why some of them cannot be."""
         wanted = list(clusters)
-        for gone in [cluster for cluster in self.clusters if cluster not in wanted]:
-            self.remove(gone)
         refusals = {}
         for cluster in wanted:
             try:
                 self.add(cluster)
             except CaptureUnavailable as refusal:
                 refusals[cluster] = refusal
+        # Not before: what is new may have the binary of the last one that is gone.
+        for gone in [cluster for cluster in self.clusters if cluster not in wanted]:
+            self.remove(gone)
+        self._discard_built({_key(cluster) for cluster in wanted})
         return refusals
 
     def poll(self, timeout_ms: int) -> list[Event]:
@@ -244,26 +243,62 @@ class EbpfSource:
             for instance in list(self._instances.values()):
                 events += self._drain(instance)
                 stalled |= instance.ring.stalled or instance.urgent.stalled or instance.order.early
+            while not self._detached.empty():
+                events += self._end(self._detached.get())
             self._drained_at = time.monotonic()
-            if self._aggregate is not Aggregation.NEVER and self._drained_at >= self._collect_at:
+            if (
+                self._wanted.aggregate is not Aggregation.NEVER
+                and self._drained_at >= self._collect_at
+            ):
                 events += self._collect()
             if stalled:
                 # A backend was interrupted between reserving and submitting. Behind its record may
                 # lie a held one, whose wake-up is used up: look again very soon.
                 time.sleep(STALLED_SECONDS)
                 self._drained_at -= DRAIN_SECONDS
-            if events or self._waiting or self._drained_at >= deadline:
+            if events or self._waiting or self._drained_at >= deadline or self._was_woken():
                 events += self._waiting
                 self._waiting = []
                 return events
 
+    def wake(self) -> None:
+        """``poll`` returns soon, with nothing if there is nothing. From any thread."""
+        with self._waking:
+            if self._woken >= 0:  # once it is closed the number may be another file's
+                os.eventfd_write(self._woken, 1)
+
+    def _was_woken(self) -> bool:
+        try:
+            return bool(os.eventfd_read(self._woken))
+        except BlockingIOError:
+            return False
+
     def losses(self) -> list[Lost]:
         """What was lost since the last call, by reason."""
-        return [lost for one in self._instances.values() for lost in self._losses_of(one)]
+        return [lost for one in self._instances.values() for lost in one.losses(self._cpus)]
+
+    @property
+    def holds(self) -> bool:
+        """Whether statements are held at this moment."""
+        age_ns = time.monotonic_ns() - self._beat_ns
+        return self._hold and not self._paused and age_ns <= self._window_ns
+
+    def knows(self, cluster: Cluster) -> bool:
+        """Whether the kernel can tell this cluster's backends from those of others."""
+        return any(
+            watched.cluster == cluster and watched.started_us is not None
+            for one in list(self._instances.values())
+            for watched in list(one.watched)
+        )
 
     def set_hold(self, hold: bool) -> None:
         """Whether client backends are stopped at the start of a statement while the judge beats."""
         self._hold = hold
+        self.beat()
+
+    def pause(self, paused: bool) -> None:
+        """While paused nothing is held, and what had to be is counted (``unheld``)."""
+        self._paused = paused
         self.beat()
 
     def beat(self) -> None:
@@ -271,6 +306,7 @@ class EbpfSource:
         pulse = self._pulse()
         for instance in list(self._instances.values()):
             instance.map("judges").update(ZERO, pulse)
+        self._beat_ns = time.monotonic_ns()
 
     def press(self, pressed: bool) -> None:
         """The reader cannot keep up, or can again: what is known is counted meanwhile."""
@@ -286,9 +322,10 @@ class EbpfSource:
             with contextlib.suppress(OSError):  # full: its statements are held, no more than that
                 instance.map("classes").update(backend.pid.to_bytes(4, "little"), value)
 
-    def allow(self, text_key: bytes, number: int, *, skeleton: bool) -> None:
-        """Statements with this text (or skeleton) in sessions of this class are not held again."""
-        key = ALLOWANCE.pack(text_key, number, skeleton)
+    def allow(self, text_key: bytes, touched: int, number: int, *, skeleton: bool) -> None:
+        """Statements with this text (or skeleton) that touch the same relations, in sessions of
+        this class, are not held again."""
+        key = ALLOWANCE.pack(text_key, touched, number, skeleton)
         for instance in list(self._instances.values()):
             with contextlib.suppress(OSError):  # full: it is held and judged again
                 instance.map("allowances").update(key, ZERO)
@@ -311,6 +348,39 @@ class EbpfSource:
                 return bool(HELD_AT.unpack_from(state, HELD_AT_OFFSET)[0] == event.hold_id)
         return False
 
+    def never_hold(self, pid: int) -> bool:
+        """This backend serves us: who judges must not wait for itself. To be called while it is
+        idle, from any thread; False if the probes have not met it."""
+        key = pid.to_bytes(4, "little")
+        for instance in list(self._instances.values()):
+            states = instance.map("sessions")
+            state = states.lookup(key, SESSION_STATE_BYTES)
+            if state is not None:
+                exempt = bytearray(state)
+                exempt[EXEMPT_OFFSET] = 1
+                states.update(key, bytes(exempt))
+                return True
+        return False
+
+    def watch_calls(self, names: frozenset[str]) -> None:
+        """Calls of these functions are held wherever they come from, and of no others any more.
+        Only for a source that holds; ``uncalled`` says what could not be done."""
+        self._calls = names
+        for instance in list(self._instances.values()):
+            instance.probe_calls(names)
+
+    def uncalled(self) -> list[str]:
+        """Why calls are not held that should be, one sentence for each server."""
+        found = []
+        for instance in list(self._instances.values()):
+            binary = instance.binary
+            names = sorted({call.name for call in binary.missing} & self._calls)
+            if names:
+                found.append(f"calls of {', '.join(names)} are not held: {binary.path} has none")
+            if instance.uncalled:
+                found.append(f"calls inside statements are not held: {instance.uncalled}")
+        return found
+
     def tell_singly(self, wanted: Callable[[str], bool]) -> None:
         """Whether every statement of a cluster is told by itself and in order, because pgaudit's
         records are matched with them: nothing is grouped or counted by the kernel then."""
@@ -319,7 +389,12 @@ class EbpfSource:
             if singly is not instance.singly:
                 instance.singly = singly
                 instance.decoder.grouped = not singly
-                self._configure(instance)
+                instance.configure()
+
+    def forget(self, backend: BackendKey) -> None:
+        """It has ended, and the record of that was lost."""
+        for instance in self._instances.values():
+            instance.decoder.forget(backend)
 
     def hand_back(self, events: list[Event]) -> None:
         """Events that a canary took but did not cause: the next poll returns them."""
@@ -329,16 +404,24 @@ class EbpfSource:
         """Takes all probes away; everything that they told, counted or lost until then."""
         events, self._waiting = self._waiting, []
         for instance in self._instances.values():
+            instance.detach()
             events += self._last_of(instance)
-        return events
+        return events + self._last_of_leaving()
 
     def close(self) -> None:
         """Take all probes away. Nothing stays held by us: the judge ends with us."""
         self._hold = False
-        for instance in self._instances.values():
-            instance.close()
-        self._instances.clear()
+        self._last_of_leaving()
+        with self._building:
+            self._closed = True
+            for instance in (*self._instances.values(), *self._built.values()):
+                instance.close()
+            self._instances.clear()
+            self._built.clear()
         self._epoll.close()
+        with self._waking:
+            os.close(self._woken)
+            self._woken = -1
 
     def __enter__(self) -> EbpfSource:
         return self
@@ -346,65 +429,79 @@ class EbpfSource:
     def __exit__(self, *_exception: object) -> None:
         self.close()
 
-    def _attach(self, cluster: Cluster) -> _Instance:
-        binary = ServerBinary.read(cluster.binary, cluster.version)
-        loaded = self._loader.load(self._ring_bytes, self._sessions, nested=self._nested)
-        texts = KernelMap(loaded.maps["texts"])
-        instance = _Instance(
-            binary=binary,
-            loader=self._loader,
-            loaded=loaded,
-            ring=Ring(loaded.maps["records"], self._ring_bytes),
-            urgent=Ring(loaded.maps["urgents"], URGENT_BYTES),
-            decoder=Decoder(
-                lambda number: self._names.get(number, ""),
-                lambda numbered: _enter(texts, numbered),
-                grouped=not self._singly,
-            ),
-            config=binary.config(self._aggregate, nested=self._nested, parameters=self._parameters),
-            singly=self._singly,
+    def _build(self, cluster: Cluster) -> Instance:
+        return build(
+            cluster,
+            self._loader,
+            self._wanted,
+            self._calls,
+            self._pulse(),
+            lambda number: self._names.get(number, ""),
         )
-        try:
-            self._configure(instance)
-            instance.map("judges").update(ZERO, self._pulse())
-            exit_program = loaded.programs[EXIT_PROGRAM]
-            instance.descriptors.append(attach_raw_tracepoint(exit_program, "sched_process_exit"))
-            for program in (*PROBES, *NESTED_PROBES) if self._nested else PROBES:
-                entry = binary.entry(program)
-                instance.descriptors.append(
-                    attach_uprobe(loaded.programs[program], binary.path, entry.file_offset)
-                )
-        except (CaptureUnavailable, OSError) as error:
-            instance.close()
-            if isinstance(error, OSError):
-                raise CaptureUnavailable(f"the probes cannot be set up: {error}") from error
-            raise
+
+    def _adopt_built(self, cluster: Cluster) -> Instance:
+        """The one that was prepared, or one that is made now. Does not wait for one that another
+        thread is building."""
+        key = _key(cluster)
+        instance = self._built.get(key) or self._build(cluster)
+        self._instances[key] = instance  # before it leaves the others: nobody builds another one
+        self._built.pop(key, None)
+        if instance.calls != self._calls:
+            instance.probe_calls(self._calls)
+        self.beat()
         # Edge-triggered: records that nobody is to be woken for must not end a wait.
         for ring in ("records", "urgents"):
-            self._epoll.register(loaded.maps[ring], select.EPOLLIN | select.EPOLLET)
+            self._epoll.register(instance.loaded.maps[ring], select.EPOLLIN | select.EPOLLET)
         return instance
 
-    def _configure(self, instance: _Instance) -> None:
-        config = bytearray(instance.config)
-        if instance.singly:
-            AGGREGATE_FIELD.pack_into(config, AGGREGATE_OFFSET, Aggregation.NEVER)
-        instance.map("configs").update(ZERO, bytes(config))
+    def _discard_built(self, kept: set[tuple[int, int]]) -> None:
+        """A server that ended while its probes were made ready leaves none behind."""
+        for key in [key for key in list(self._built) if key not in kept]:
+            instance = self._built.pop(key, None)
+            if instance is not None:
+                self._beside(instance.close)
 
-    def _watch(self, instance: _Instance, watched: _Watched, started_us: int) -> None:
+    def _let_go(self, instance: Instance) -> None:
+        """Its probes go one after the other, which takes a while: not on this thread."""
+        self._waiting += self._drain(instance)
+
+        def detach() -> None:
+            instance.detach()
+            self._detached.put(instance)
+            self.wake()
+
+        self._beside(detach)
+
+    def _beside(self, detach: Callable[[], None]) -> None:
+        thread = threading.Thread(target=detach, name="detach", daemon=True)
+        self._leaving = [one for one in self._leaving if one.is_alive()] + [thread]
+        thread.start()
+
+    def _end(self, instance: Instance) -> list[Event]:
+        """What it had still to tell, now that its probes are gone."""
+        events = self._last_of(instance)
+        for ring in ("records", "urgents"):
+            self._epoll.unregister(instance.loaded.maps[ring])
+        instance.close()
+        return events
+
+    def _last_of_leaving(self) -> list[Event]:
+        for thread in self._leaving:
+            thread.join()
+        events: list[Event] = []
+        while not self._detached.empty():
+            events += self._end(self._detached.get())
+        return events
+
+    def _watch(self, instance: Instance, watched: Watched, started_us: int) -> None:
         watched.started_us = started_us
-        self._set_watched(instance, started_us, watched.number, watch=True)
-
-    def _set_watched(
-        self, instance: _Instance, started_us: int, number: int, *, watch: bool
-    ) -> None:
-        key = started_us.to_bytes(8, "little", signed=True)
-        instance.map("clusters").update(key, CLUSTER.pack(number, watch))
+        instance.set_watched(started_us, watched.number, watch=True)
 
     def _predecessors(self, cluster: Cluster) -> list[Cluster]:
         """A restarted server replaces the one that used the same data directory."""
         return [old for old in self.clusters if old.data_directory == cluster.data_directory]
 
-    def _find_open_sessions(self, instance: _Instance, watched: _Watched) -> None:
+    def _find_open_sessions(self, instance: Instance, watched: Watched) -> None:
         states = instance.map("sessions")
         for found in open_sessions(watched.cluster, instance.binary):
             key = found.pid.to_bytes(4, "little")
@@ -413,6 +510,7 @@ class EbpfSource:
                 session_us=found.session_us,
                 cluster=watched.number,
                 walsender=found.walsender,
+                base=found.base,
                 announced=1,
                 known=1,
             )
@@ -438,15 +536,24 @@ class EbpfSource:
         if seconds > 0:
             self._epoll.poll(seconds)
 
-    def _drain(self, instance: _Instance) -> list[Event]:
+    def _drain(self, instance: Instance) -> list[Event]:
         ring, urgent, order = instance.ring, instance.urgent, instance.order
         order.mark(time.monotonic_ns(), lambda: (ring.end, urgent.end))
         drained = ring.drain(), urgent.drain()
         order.add(*drained, (ring.at, urgent.at), urgent_unread=urgent.unread)
         records = order.take(CHUNK_RECORDS)
+        if order.holding:
+            self._foresee(records)
         return self._decode(instance, records) if records else []
 
-    def _decode(self, instance: _Instance, records: list[bytes]) -> list[Event]:
+    def _foresee(self, records: list[bytes]) -> None:
+        for record in records:
+            if is_statement(record) and (text := held_text(record)):
+                with contextlib.suppress(Exception):  # it is asked again, by who can answer for it
+                    self.on_held(text)
+                return
+
+    def _decode(self, instance: Instance, records: list[bytes]) -> list[Event]:
         events: list[Event] = []
         now_ns = time.monotonic_ns()
         for event in instance.decoder.decode(records, _unix_minus_monotonic_ns(), now_ns):
@@ -466,26 +573,24 @@ class EbpfSource:
         self.beat()
         return events
 
-    def _collect_from(self, instance: _Instance, *, all_epochs: bool) -> list[Event]:
+    def _collect_from(self, instance: Instance, *, all_epochs: bool) -> list[Event]:
         aggregates, offset_ns = instance.map("aggregates"), _unix_minus_monotonic_ns()
         text = instance.decoder.text
         return [*collect(aggregates, self._epoch, text, offset_ns, all_epochs=all_epochs)]
 
-    def _last_of(self, instance: _Instance) -> list[Event]:
-        """Everything that the instance still has, before it goes."""
-        instance.detach()
+    def _last_of(self, instance: Instance) -> list[Event]:
+        """Everything that an instance without probes still has."""
         events = self._drain(instance)
         if records := instance.order.flush():
             events += self._decode(instance, records)
         events += self._collect_from(instance, all_epochs=True)
-        return events + self._losses_of(instance)
+        return events + instance.losses(self._cpus)
 
     def _pulse(self) -> bytes:
-        return JUDGE.pack(
-            time.monotonic_ns(), self._window_ns, self._hold, self._pressed, self._epoch, 0
-        )
+        beat_ns = 0 if self._paused else time.monotonic_ns()
+        return JUDGE.pack(beat_ns, self._window_ns, self._hold, self._pressed, self._epoch, 0)
 
-    def _meet(self, instance: _Instance, stranger: Stranger) -> None:
+    def _meet(self, instance: Instance, stranger: Stranger) -> None:
         """A backend of a cluster that the kernel does not know: one that we asked for under another
         start time (a restart), or somebody else's."""
         postmaster_pid = parent_of(stranger.pid)
@@ -503,23 +608,9 @@ class EbpfSource:
         known = {one.data_directory for one in self.clusters}
         return cluster if cluster and cluster.data_directory in known else None
 
-    def _losses_of(self, instance: _Instance) -> list[Lost]:
-        totals = instance.losses(self._cpus)
-        now_ns = time.time_ns()
-        lost = [
-            Lost(now_ns, SOURCE, reason, total - before)
-            for reason, total, before in zip(LOSS_REASONS, totals, instance.lost, strict=True)
-            if total > before
-        ]
-        instance.lost = totals
-        return lost
 
-
-def _enter(texts: KernelMap, numbered: Numbered) -> None:
-    with contextlib.suppress(OSError):  # full: the text comes in full again
-        texts.update(numbered.key, KNOWN_TEXT.pack(numbered.number, numbered.urgent))
-    if numbered.forget is not None:
-        texts.delete(numbered.forget)
+def _key(cluster: Cluster) -> tuple[int, int]:
+    return cluster.device, cluster.inode
 
 
 def _require_initial_pid_namespace() -> None:

@@ -13,15 +13,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from struct import Struct
 
-from agent.probes.layout import FIELDS, RecordKind
+from agent.probes.layout import RecordKind, offset_of
 
 HEAD = Struct("<IIQ")
-HELD_AT = Struct("<" + FIELDS["statement_record"][0][:-2]).size
+HELD_AT = offset_of("statement_record", "held")
+STATEMENTS = (RecordKind.STATEMENT, RecordKind.NESTED, RecordKind.CALL)
 """Of ``held`` in a statement record."""
 
 
 def at_ns(record: bytes) -> int:
     return int(HEAD.unpack_from(record)[2])
+
+
+def is_statement(record: bytes) -> bool:
+    return record[0] in STATEMENTS
 
 
 class Order:
@@ -33,6 +38,10 @@ class Order:
         self._mark: tuple[int, int, int] | None = None
         self._complete_ns = 0
         """Every record with an earlier time has come."""
+        self._held = 0
+        """So many records at the front are of backends that wait."""
+        self.holding = False
+        """What was taken last is of such."""
 
     @property
     def ready(self) -> bool:
@@ -72,10 +81,12 @@ class Order:
         waiting = self._early + bulk + urgent
         now = sorted((one for one in waiting if at_ns(one) <= self._complete_ns), key=at_ns)
         self._early = [one for one in waiting if at_ns(one) > self._complete_ns]
-        self._ready = _held_first(self._ready + now)
+        self._ready, self._held = _held_first(self._ready + now)
 
     def take(self, limit: int) -> list[bytes]:
-        """The next records, oldest first for each backend; those of held backends first of all."""
+        """The next records, oldest first for each backend; those of held backends first of all, and
+        by themselves: these need not wait until the others have been read."""
+        self.holding, limit, self._held = bool(self._held), self._held or limit, 0
         taken, self._ready = self._ready[:limit], self._ready[limit:]
         return taken
 
@@ -86,11 +97,10 @@ class Order:
         return records
 
 
-def _held_first(records: list[bytes]) -> list[bytes]:
-    held = {
-        record[4:8] for record in records if record[0] == RecordKind.STATEMENT and record[HELD_AT]
-    }
+def _held_first(records: list[bytes]) -> tuple[list[bytes], int]:
+    """And how many of them are of held backends."""
+    held = {record[4:8] for record in records if is_statement(record) and record[HELD_AT]}
     if not held:
-        return records
+        return records, 0
     first = [record for record in records if record[4:8] in held]
-    return first + [record for record in records if record[4:8] not in held]
+    return first + [record for record in records if record[4:8] not in held], len(first)

@@ -15,6 +15,7 @@ from struct import Struct
 
 from agent.probes.layout import PARAMETER, ParameterState
 from agent.probes.types import TYPE_NAMES
+from agent.sources.composed import array, jsonb
 
 COUNT = Struct("<II")
 """Of all parameters, and the depth of the statement."""
@@ -230,3 +231,9 @@ _SHOWN: dict[str, Callable[[bytes], str]] = {
     "xml": _text, "name": _name, "uuid": _uuid, "date": _date, "time": _time,
     "timestamp": _timestamp, "timestamptz": _timestamptz, "numeric": _numeric,
 }  # fmt: skip
+_SHOWN["jsonb"] = lambda data: jsonb(data, _text, _numeric)
+_SHOWN |= {
+    name: lambda data: array(data, TYPE_NAMES, _SHOWN)
+    for name in TYPE_NAMES.values()
+    if name.endswith("[]")
+}

@@ -6,8 +6,11 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from agent.probes.calls import call
 from agent.probes.layout import (
     APPLICATION,
+    CALL_BYTES,
+    CALL_UNKNOWN,
     CARRY_BYTES,
     EXECUTION,
     PARAMETER,
@@ -29,6 +32,8 @@ from agent.probes.layout import (
 from agent.sources.parameters import COUNT
 from agent.sources.responses import READY_BYTES, ResponseReader, Write, last_completion
 from agent.sources.texts import KnownTexts, Numbered
+from agent.sql.decoding import decoded
+from agent.sql.fastpath import text_of_call
 from model.event import (
     ApplicationNamed,
     Event,
@@ -49,6 +54,8 @@ SMALL_RECORD_BYTES = RESPONSE.size + RESPONSE_SMALL
 LARGE_PLACE = RESPONSE.size + CARRY_BYTES
 MEDIUM_RECORD_BYTES = LARGE_PLACE + RESPONSE_MEDIUM
 NO_KEY = bytes(16)
+HELD_FIELDS = (0, 9, 10, 14, 16, 17)
+"""Of a statement record: kind, copied, full, protocol, held, state."""
 LOST_TEXT = b"<text not known>"
 NO_TEXT = b"<text not kept by the server>"
 """Of statements in functions whose body is SQL itself (BEGIN ATOMIC, RETURN), not a string."""
@@ -93,6 +100,18 @@ class _Backend:
         return captured if key == [requested_us, depth] else b""
 
 
+def held_text(record: bytes) -> bytes:
+    """The text of a held statement, as soon as its record has come; empty where it takes more than
+    this record to know it."""
+    fields = STATEMENT.unpack_from(record)
+    kind, copied, full, protocol, held, state = (fields[at] for at in HELD_FIELDS)
+    if kind != RecordKind.STATEMENT or held != 1 or PROTOCOLS[protocol] is not Protocol.QUERY:
+        return b""
+    if state & ~TEXT_URGENT != TextState.WHOLE or copied != full:
+        return b""
+    return record[STATEMENT.size : STATEMENT.size + copied]
+
+
 class Decoder:
     """Reads the records of one instance, in order. ``cluster_name`` knows the kernel's numbers;
     ``on_numbered`` is told which texts the kernel may call by number from now on.
@@ -126,6 +145,7 @@ class Decoder:
             RecordKind.EXIT: self._exit,
             RecordKind.STRANGER: self._stranger,
             RecordKind.PARAMETERS: self._parameters,
+            RecordKind.CALL: self._call,
         }
 
     def decode(self, records: list[bytes], offset_ns: int, now_ns: int) -> list[Event | Stranger]:
@@ -206,6 +226,12 @@ class Decoder:
         """A session that was open before: its first record will find it."""
         return self._backend(pid, session_us).key
 
+    def forget(self, key: BackendKey) -> None:
+        """A session that has ended without a record."""
+        known = self._backends.get(key.pid)
+        if known is not None and known.key == key:
+            del self._backends[key.pid]
+
     def _backend(self, pid: int, session_us: int) -> _Backend:
         backend = self._backends.get(pid)
         if backend is None or backend.session_us != session_us:
@@ -223,9 +249,9 @@ class Decoder:
             at_ns=at_ns + self._offset_ns,
             backend=self._backend(pid, session_us).key,
             cluster=self._cluster_name(cluster),
-            user=user.decode("utf-8", "replace"),
-            database=database.decode("utf-8", "replace"),
-            application_name=application.decode("utf-8", "replace"),
+            user=decoded(user),
+            database=decoded(database),
+            application_name=decoded(application),
             client_address=shown,
             client_port=port,
             naming=naming,
@@ -233,8 +259,9 @@ class Decoder:
 
     def _statement(self, record: bytes) -> Event:
         (
-            kind, pid, at_ns, session_us, requested_us, key, skeleton, copied, full, text_id,
-            row_limit, naming, protocol, depth, held, state,
+            kind, pid, at_ns, session_us, requested_us, key, skeleton, planned, touched, copied,
+            full, text_id, row_limit, naming, protocol, depth, held, state, planned_list, quiet,
+            inlines, _,
         ) = STATEMENT.unpack_from(record)  # fmt: skip
         backend = self._backend(pid, session_us)
         urgent, state = state >= TEXT_URGENT, state & ~TEXT_URGENT
@@ -248,9 +275,12 @@ class Decoder:
             text = record[STATEMENT.size : STATEMENT.size + copied]
             if state == TextState.UNREADABLE and protocol == 0:
                 full = max(full, 1)
+        if PROTOCOLS[protocol] is Protocol.FASTPATH:
+            text, row_limit = text_of_call(row_limit), 0
+            full = len(text)
         nested = kind == RecordKind.NESTED
         if nested:
-            if state == TextState.WHOLE and key != NO_KEY:
+            if state == TextState.WHOLE and key != NO_KEY and text:
                 self._learn(key, text, at_ns, urgent)
             text, full = _piece(text, full)
         elif not depth:
@@ -273,6 +303,41 @@ class Decoder:
             nested,
             urgent,
             backend.take_bound(requested_us, depth),
+            planned if held else 0,
+            planned_list == 1,
+            touched,
+            quiet == 1,
+            inlines=inlines if held else 0,
+        )
+
+    def _call(self, record: bytes) -> Event:
+        """A function that is probed itself, as a statement that calls it with these texts."""
+        (
+            _, pid, at_ns, session_us, requested_us, key, _, _, _, first, second, _, number,
+            naming, _, depth, held, state, _, quiet, _, _,
+        ) = STATEMENT.unpack_from(record)  # fmt: skip
+        at = STATEMENT.size
+        given, value = (
+            None if length == CALL_UNKNOWN else record[place : place + length]
+            for length, place in ((first, at), (second, at + CALL_BYTES))
+        )
+        called = call(number)
+        text, keyed = called.sql(given, value)
+        return StatementStarted(
+            at_ns + self._offset_ns,
+            self._backend(pid, session_us).key,
+            text,
+            len(text),
+            requested_us + POSTGRES_EPOCH_US if requested_us else 0,
+            depth,
+            held=held == 1,
+            hold_id=at_ns if held else 0,
+            naming=naming,
+            text_key=key if keyed and key != NO_KEY else b"",
+            nested=True,
+            urgent=state >= TEXT_URGENT,
+            quiet=quiet == 1,
+            calls=called.name,
         )
 
     def _parameters(self, record: bytes) -> None:
@@ -283,7 +348,7 @@ class Decoder:
 
     def _failed(self, record: bytes) -> None:
         """The text belongs to the error in the response that follows."""
-        _, pid, _, session_us, _, _, _, copied, *_rest = STATEMENT.unpack_from(record)
+        _, pid, _, session_us, _, _, _, _, _, copied, *_rest = STATEMENT.unpack_from(record)
         self._backend(pid, session_us).failed = record[STATEMENT.size : STATEMENT.size + copied]
 
     def _response(self, record: bytes) -> Event | None:
@@ -353,7 +418,7 @@ class Decoder:
 
     def _application(self, record: bytes) -> Event:
         _, pid, at_ns, session_us, naming, _, name = APPLICATION.unpack_from(record)
-        shown = name.split(b"\0", 1)[0].decode("utf-8", "replace")
+        shown = decoded(name.split(b"\0", 1)[0])
         key = self._backend(pid, session_us).key
         return ApplicationNamed(at_ns + self._offset_ns, key, shown, naming)
 

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, field
 from struct import Struct
 
+from agent.sql.decoding import decoded
 from model.event import Completion, ErrorReport
 
 MESSAGE = Struct(">BI")
@@ -191,4 +192,4 @@ def error_report(fields: bytes) -> ErrorReport | None:
 
 def _report(match: re.Match[bytes]) -> ErrorReport:
     severity, sqlstate, message = match.groups()
-    return ErrorReport(severity.decode(), sqlstate.decode(), message.decode("utf-8", "replace"))
+    return ErrorReport(severity.decode(), sqlstate.decode(), decoded(message))

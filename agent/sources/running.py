@@ -15,6 +15,7 @@ from agent.probes.layout import NAME_BYTES
 from agent.probes.layouts import layout_for
 from agent.probes.symbols import ServerBinary
 from agent.sources.records import client
+from agent.sql.decoding import decoded
 
 PROC = Path("/proc")
 POINTER = Struct("<Q")
@@ -38,6 +39,8 @@ class OpenSession:
     client_address: str
     client_port: int
     walsender: bool
+    base: int = 0
+    """Where its program lies in memory."""
 
 
 def postmaster_started_us(cluster: Cluster, binary: ServerBinary) -> int:
@@ -76,6 +79,7 @@ def _session(pid: int, cluster: Cluster, binary: ServerBinary) -> OpenSession | 
                 client_address=shown,
                 client_port=number,
                 walsender=memory.read(base + binary.address("am_walsender"), 1) != b"\0",
+                base=base,
             )
     except UnreadableError:
         return None
@@ -119,7 +123,7 @@ class _Memory:
         data = self.read(place, min(NAME_BYTES, until_page_end))
         if b"\0" not in data and len(data) < NAME_BYTES:
             data += self.read(place + len(data), NAME_BYTES - len(data))
-        return data.split(b"\0", 1)[0].decode("utf-8", "replace")
+        return decoded(data.split(b"\0", 1)[0])
 
     def _unpack(self, layout: Struct, address: int) -> int:
         try:

@@ -6,13 +6,15 @@ This file walks queries (SELECT, INSERT, UPDATE, DELETE, MERGE) and everything b
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from agent.sql.commands import command
 from agent.sql.facts import Facts, Scope
+from agent.sql.secret_values import note_arguments
 from agent.sql.tree import (
     Node,
+    constant_text,
     dotted,
     each,
     fields_of,
@@ -71,7 +73,7 @@ class Walker:
         scope = self.select(select, scope)
         if is_limited(select):
             self.facts.flag("limit")
-        elif self.hands_out_everything(select, scope):
+        if self.hands_out_everything(select, scope) or self._hands_out_within(select, scope):
             self.facts.flag("unfiltered")
 
     def walk(self, value: Any, scope: Scope) -> None:
@@ -252,20 +254,32 @@ class Walker:
     def _function(self, fields: Node, scope: Scope) -> None:
         name = dotted(fields.get("funcname"))
         self.facts.functions.add(name)
+        note_arguments(self.facts, name, fields)
         if name == "set_config":
-            # The name of a setting is a literal here; only what cannot be a value is believed.
-            argument = fields.get("args", [{}])[0]
-            text = argument.get("A_Const", {}).get("sval", {}).get("sval", "")
-            if text.replace("_", "").replace(".", "").isalpha() and text.islower():
-                self.facts.setting(text)
-                self.facts.credentials = True
+            self._set_config(fields)
         self.children(fields, scope)
+
+    def _set_config(self, fields: Node) -> None:
+        """The name of a setting is a literal here; one that is only known at run time is ``?``."""
+        arguments = list(each(fields.get("args")))
+        named = [a for kind, a in arguments if kind == "NamedArgExpr"]
+        given = next((a.get("arg") for a in named if a.get("name") == "setting_name"), None)
+        if given is None and not named and arguments:
+            given = fields["args"][0]
+        name = constant_text(given)
+        self.facts.setting(name or "?")
+        self.facts.credentials = True
+        if (name or "").lower() in ("role", "session_authorization"):
+            self.facts.verbs.add("set")
+            values = [a.get("arg") for a in named if a.get("name") == "new_value"]
+            role = constant_text((values or fields.get("args", [])[1:2] or [None])[0])
+            self.facts.roles.add(role or "?")
 
     # How much
 
     def hands_out_everything(self, select: Node, scope: Scope) -> bool:
         """Whether a SELECT returns a relation as a whole: nothing filters, limits or sums it up."""
-        if is_limited(select):
+        if is_limited(select) and not any(map(_collects, select.get("targetList", []))):
             return False
         if "larg" in select:
             arms = [fields_of(select.get(side), "SelectStmt") for side in ("larg", "rarg")]
@@ -277,6 +291,13 @@ class Walker:
         if any(_reduces(target) for target in select.get("targetList", [])):
             return False
         return any(self._whole(source, scope) for source in select.get("fromClause", []))
+
+    def _hands_out_within(self, select: Node, scope: Scope) -> bool:
+        """``SELECT ARRAY(SELECT ...)``: a relation in one value, whatever limits the rows."""
+        return any(
+            self.hands_out_everything(fields_of(inner, "SelectStmt"), scope)
+            for inner in subqueries(select.get("targetList"))
+        )
 
     def _whole(self, source: Any, scope: Scope) -> bool:
         kind, fields = unwrap(source)
@@ -298,6 +319,28 @@ class Walker:
 
 def is_limited(select: Node) -> bool:
     return "limitCount" in select and not is_null(select["limitCount"])
+
+
+def subqueries(value: Any) -> Iterator[Any]:
+    """Those that give a value: not IN, not EXISTS."""
+    rest = [value]
+    while rest:
+        item = rest.pop()
+        if type(item) is list:
+            rest += item
+        elif type(item) is dict:
+            link = item.get("SubLink")
+            if link and link.get("subLinkType") in ("ARRAY_SUBLINK", "EXPR_SUBLINK"):
+                yield link.get("subselect")
+            rest += item.values()
+
+
+def _collects(target: Any) -> bool:
+    """Whether an output column has many rows in one value."""
+    kind, fields = unwrap(unwrap(target)[1].get("val"))
+    while kind == "TypeCast":
+        kind, fields = unwrap(fields.get("arg"))
+    return kind == "FuncCall" and dotted(fields["funcname"]).endswith("agg")
 
 
 def _reduces(target: Any) -> bool:

@@ -7,37 +7,38 @@ guard treats it as unknown.
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
+from agent.sql.answers import decisive_in, shape_of, without_tree
 from agent.sql.cache import ShapeCache
-from agent.sql.glance import HARMLESS, is_harmless
-from agent.sql.process import WorkerError, WorkerProcess
-from agent.sql.redact import leading_verb, redact_unscanned
-from agent.sql.skeleton import Skeleton, literals_in, skeleton_of
+from agent.sql.decoding import decoded
+from agent.sql.glance import is_plain_data
+from agent.sql.process import START_SECONDS, URGENT_ANSWERS, WorkerError, WorkerProcess
+from agent.sql.skeleton import Skeleton, skeleton_of
+from agent.sql.spare import SpareWorker
 from model.statement import ParseStatus, Shape
 
 LONG_BYTES = 64 << 10
-"""Longer text is parsed only where a glance finds something in it that rules are about: nested
-comments take quadratic time, trees a hundred times the size."""
+"""Longer text is parsed unless a glance tells that it is nothing but rows to insert: trees are a
+hundred times the size."""
 MAX_PARSED_BYTES = 1 << 20
 """As much as is captured."""
 MAX_COMMENTS = 500
 """Nested ones take the parser quadratic time: one session could keep it busy for all others."""
+MAX_AHEAD_BYTES = 16 << 10
+"""Longer texts are asked about by a thread that may wait."""
+KEEP_SECONDS = 0.005
+SPARE_SECONDS = 0.05
 BATCH_TEXTS = 256
 BATCH_BYTES = 1 << 20
+KILLS = 3
+"""So often a text is asked again whose worker somebody else has killed."""
 FAILED_FOR_SECONDS = 30.0
 """A text that killed the parser is not tried again for this long; the host may have been busy."""
-
-_LISTS = (
-    "verbs", "objects", "reads", "writes", "columns", "functions", "settings", "roles", "flags"
-)  # fmt: skip
-_TEXTS = ("redacted_text", "operation", "summary", "fingerprint")
 
 
 @dataclass(slots=True)
@@ -61,13 +62,33 @@ class ParserClient:
     client of its own and shares the cache: ``ParserClient(cache)``.
     """
 
-    def __init__(self, cache: ShapeCache | None = None, text_budget_seconds: float = 0.25) -> None:
-        """Raises WorkerError where the worker cannot be started at all."""
+    def __init__(
+        self,
+        cache: ShapeCache | None = None,
+        text_budget_seconds: float = 0.25,
+        *,
+        spare: bool = False,
+        on_started: Callable[[int], None] = lambda pid: None,
+    ) -> None:
+        """``spare``: keep a second worker ready, for callers who cannot wait until one has started.
+        ``on_started`` hears of each worker process that is put to work.
+
+        Raises WorkerError where none can be started at all.
+        """
         self._cache = cache if cache is not None else ShapeCache()
         self._budget_seconds = text_budget_seconds
         self._lock = threading.Lock()
-        self._worker: WorkerProcess | None = WorkerProcess()
+        self._spare = SpareWorker() if spare else None
+        self._spare_seconds = START_SECONDS
+        self._on_started = on_started
+        self._worker: WorkerProcess | None = None
+        self._start()
         self._closed = False
+        self._last: tuple[bytes, Skeleton | None] = (b"", None)
+        self._ahead: bytes | None = None
+        """The worker has been asked about this text, and has not answered."""
+        self._ahead_answers = 0
+        """That are still to come; the last one is whole."""
         self.counters = ParserCounters()
 
     def __enter__(self) -> ParserClient:
@@ -87,6 +108,7 @@ class ParserClient:
         ``full_lengths`` are the bytes that each statement really had: larger than its text where
         the capture cut it.
         """
+        self.keep()
         get = self._cache.get
         answers = [
             get(text) if full_length <= len(text) else None
@@ -109,16 +131,84 @@ class ParserClient:
 
     def known(self, text: bytes, full_length: int) -> Shape | None:
         """The answer, if it can be had without asking the worker; never waits."""
+        self.keep()
         shape = self._cache.get(text) if full_length <= len(text) else None
         if shape is not None:
             self.counters.cached += 1
             return shape
         return self._unseen(text, full_length, {})
 
+    @property
+    def has_spare(self) -> bool:
+        return self._spare is not None and self._spare.ready
+
+    def ask_ahead(self, text: bytes) -> bool:
+        """Hands the worker a text of which nothing is ``known``, and does not wait for its answer,
+        which is for ``answer_soon``, or for whoever asks for its Shape next. True as well where it
+        has been asked already.
+
+        False where already this might have to wait: somebody else is asking, the worker must be
+        started, the text is long.
+        """
+        if len(text) > MAX_AHEAD_BYTES or not self._lock.acquire(blocking=False):
+            return False
+        try:
+            worker = self._worker
+            if worker is None or self._ahead is not None:
+                return self._ahead == text
+            if not worker.send_urgent(decoded(text), self._budget_seconds):
+                self._ended()
+                return False
+            self._ahead, self._ahead_answers = text, URGENT_ANSWERS
+            return True
+        finally:
+            self._lock.release()
+
+    def answer_soon(self, text: bytes, patience_seconds: float) -> Shape | None:
+        """What rules can see of it: neither its redaction nor its fingerprint. None if the worker
+        needs longer than that, or died."""
+        answer, whole = self._ahead_answer(text, patience_seconds)
+        if answer is None:
+            return None
+        shape = shape_of(text, answer)
+        if whole:
+            self._keep(text, self._skeleton(text), answer, shape)
+        return shape
+
+    def keep(self) -> None:
+        """Remembers the whole of what ``answer_soon`` brought a part of."""
+        text = self._ahead
+        if text is not None and self._ahead_answers == 1:
+            answer, whole = self._ahead_answer(text, KEEP_SECONDS)
+            if answer is not None and whole:
+                self._keep(text, self._skeleton(text), answer, shape_of(text, answer))
+
+    def _ahead_answer(self, text: bytes, patience_seconds: float) -> tuple[object | None, bool]:
+        """The next answer, and whether it is the last one of this text."""
+        if not self._lock.acquire(blocking=False):
+            return None, False
+        try:
+            worker = self._worker
+            if worker is None or self._ahead != text:
+                return None, False
+            answers, ended = worker.receive_soon(patience_seconds)
+            if ended:
+                self._ended()
+            if not answers:
+                return None, False
+            self._ahead_answers -= 1
+            if not self._ahead_answers:
+                self._ahead = None
+            return answers[0], self._ahead is None
+        finally:
+            self._lock.release()
+
     def close(self) -> None:
         with self._lock:
             self._closed = True
             self._stop()
+            if self._spare is not None:
+                self._spare.close()
 
     def _unseen(
         self, text: bytes, full_length: int, unseen: dict[bytes, Skeleton | None]
@@ -130,7 +220,7 @@ class ParserClient:
             return self._unparsed(text, ParseStatus.CUT)
         if len(text) > MAX_PARSED_BYTES:
             return self._unparsed(text, ParseStatus.TOO_LONG)
-        if len(text) > LONG_BYTES and is_harmless(text):
+        if len(text) > LONG_BYTES and is_plain_data(text):
             return self._unparsed(text, ParseStatus.TOO_LONG)
         failed = self._cache.failed(text, time.monotonic())
         if failed is not None:
@@ -140,11 +230,20 @@ class ParserClient:
             return self._unparsed(text, ParseStatus.NUL)
         if text.count(b"/*") > MAX_COMMENTS:
             return self._unparsed(text, ParseStatus.FAILED)
-        skeleton = skeleton_of(text)
+        skeleton = self._skeleton(text)
         shape = self._from_template(skeleton, text)
         if shape is None:
             unseen[text] = skeleton
         return shape
+
+    def _skeleton(self, text: bytes) -> Skeleton | None:
+        """The guard asks for what is ``known`` of a text, and then for its shape: the same object,
+        while its backend waits."""
+        last, skeleton = self._last
+        if last is not text:
+            skeleton = skeleton_of(text)
+            self._last = text, skeleton
+        return skeleton
 
     def _from_template(self, skeleton: Skeleton | None, text: bytes) -> Shape | None:
         if skeleton is None or len(skeleton) == 1:
@@ -177,7 +276,7 @@ class ParserClient:
 
     def _unparsed(self, text: bytes, status: ParseStatus) -> Shape:
         self.counters.by_status[status] += 1
-        return _without_tree(text, status)
+        return without_tree(text, status)
 
     def _parse(self, unseen: dict[bytes, Skeleton | None]) -> dict[bytes, Shape]:
         """After a worker's end the rest of its batch is asked one by one, to find who did it."""
@@ -192,52 +291,81 @@ class ParserClient:
             elif not answers:
                 answers = self._ask_again(batch, ended)
             for text, answer in zip(batch, answers, strict=False):
-                shapes[text] = self._keep(text, unseen[text], answer)
+                shapes[text] = shape_of(text, answer)
+                self._keep(text, unseen[text], answer, shapes[text])
                 at += 1
         return shapes
 
     def _ask_again(self, text: list[bytes], ended: str) -> list[object]:
-        """A worker that died may have been somebody else's kill; a text out of time is guilty."""
+        """Somebody else's kill says nothing of the text; one that is out of time or crashes the
+        parser is guilty."""
         answers: list[object] = []
-        if ended == "died":
-            answers, _ = self._ask_worker(text)
+        for _ in range(KILLS):
+            if answers or ended != "killed":
+                break
+            answers, ended = self._ask_worker(text)
         return answers or [None]
 
     def _ask_worker(self, batch: list[bytes]) -> tuple[list[object], str]:
         if self._closed:
             return [], "closed"
+        if self._worker is not None and not self._worker.alive:
+            guilty = batch == [self._ahead] and not self._worker.killed()
+            self._ended()
+            if guilty:
+                return [], "died"
+        mine = batch == [self._ahead]
+        count, self._ahead, self._ahead_answers = self._ahead_answers, None, 0
         try:
             worker = self._worker or self._start()
+            answers, ended = worker.receive(count, self._budget_seconds)
+            if ended and not mine:
+                self._ended()
+                worker = self._start()
         except WorkerError:
             return [], "not started"
-        answers, ended = worker.ask([_decoded(text) for text in batch], self._budget_seconds)
+        if not mine:
+            answers, ended = worker.ask([decoded(text) for text in batch], self._budget_seconds)
+        if ended == "died" and worker.killed():
+            ended = "killed"
         if ended:
-            self._stop()
-            self.counters.restarts += 1
-        return answers, ended
+            self._ended()
+        return answers[-1:] if mine and not ended else [] if mine else answers, ended
+
+    def _ended(self) -> None:
+        """The worker is of no more use."""
+        self._stop()
+        self._ahead, self._ahead_answers = None, 0
+        self.counters.restarts += 1
 
     def _start(self) -> WorkerProcess:
-        self._worker = WorkerProcess()
-        return self._worker
+        if self._spare is None:
+            worker = WorkerProcess()
+        else:
+            # Who waits for the first one has time. Later ones are wanted while a backend is held: a
+            # text without a worker is judged by the rules for what cannot be parsed.
+            worker = self._spare.take(self._spare_seconds)
+            self._spare_seconds = SPARE_SECONDS
+        self._worker = worker
+        self._on_started(worker.pid)
+        return worker
 
     def _stop(self) -> None:
         if self._worker is not None:
             self._worker.kill()
             self._worker = None
 
-    def _keep(self, text: bytes, skeleton: Skeleton | None, answer: object) -> Shape:
-        shape = _shape(text, answer)
+    def _keep(self, text: bytes, skeleton: Skeleton | None, answer: object, shape: Shape) -> None:
         self.counters.parsed += 1
         self.counters.by_status[shape.status] += 1
         if shape.status is ParseStatus.FAILED:
             self._cache.put_failed(text, shape, time.monotonic() + FAILED_FOR_SECONDS)
-            return shape
+            return
         self._cache.put(text, shape)
         if skeleton is not None and shape.status is ParseStatus.PARSED:
-            decisive = _decisive(answer, text)
+            decisive = decisive_in(answer, text)
             if decisive is not None:
                 self._cache.templates.learn(skeleton, text, shape, decisive)
-        return shape
 
 
 def _batch(texts: list[bytes], at: int, limit: int) -> list[bytes]:
@@ -249,81 +377,3 @@ def _batch(texts: list[bytes], at: int, limit: int) -> list[bytes]:
             break
         batch.append(text)
     return batch
-
-
-def _decoded(text: bytes) -> str:
-    """A server may use another encoding than UTF-8. Its server encodings never use ASCII bytes for
-    anything else, and its lexer takes every other byte for a letter, as it does the sign that
-    stands here for those that are no UTF-8: what is a word, a string, a comment stays the same.
-    """
-    return text.decode("utf-8", "replace")
-
-
-def _without_tree(text: bytes, status: ParseStatus) -> Shape:
-    redacted = redact_unscanned(_decoded(text))
-    return _named(Shape(status, hashlib.sha256(text).hexdigest(), redacted), text)
-
-
-def _named(shape: Shape, text: bytes) -> Shape:
-    """A statement without parse tree still has a first word, and is or is not harmless."""
-    verb = leading_verb(shape.redacted_text)
-    whole = shape.status is not ParseStatus.CUT
-    return Shape(
-        shape.status,
-        shape.digest,
-        shape.redacted_text,
-        operation=verb,
-        summary=verb.upper(),
-        flags=(HARMLESS,) if whole and is_harmless(text) else (),
-    )
-
-
-def _shape(text: bytes, answer: object) -> Shape:
-    """The worker's answer as a Shape; it may have been taken over by a text, so believe no type."""
-    if not isinstance(answer, dict) or not _well_formed(answer):
-        return _without_tree(text, ParseStatus.FAILED)
-    status = ParseStatus(answer["status"])
-    if status is not ParseStatus.PARSED and not answer["redacted_text"]:
-        return _without_tree(text, status)
-    fields: dict[str, Any] = {key: tuple(answer[key]) for key in _LISTS}
-    fields |= {key: answer[key] for key in _TEXTS}
-    digest = hashlib.sha256(_without_password(text, answer)).hexdigest()
-    shape = Shape(status=status, digest=digest, statements=answer["statements"], **fields)
-    return shape if status is ParseStatus.PARSED else _named(shape, text)
-
-
-def _without_password(text: bytes, answer: dict[str, Any]) -> bytes:
-    """A hash of a text with a password in it could be searched for the password."""
-    return answer["redacted_text"].encode() if "password" in answer["flags"] else text
-
-
-def _well_formed(answer: dict[str, Any]) -> bool:
-    if answer.get("status") not in _STATUSES or type(answer.get("statements")) is not int:
-        return False
-    for key in _TEXTS:
-        if type(answer.get(key)) is not str:
-            return False
-    for key in _LISTS:
-        items = answer.get(key)
-        if type(items) is not list or not _ONLY_TEXT.issuperset(map(type, items)):
-            return False
-    return True
-
-
-_ONLY_TEXT = frozenset({str})
-
-
-def _decisive(answer: object, text: bytes) -> tuple[int, ...] | None:
-    """Believed only as far as the indices exist."""
-    given = answer.get("decisive") if isinstance(answer, dict) else None
-    if type(given) is not list:
-        return None
-    if not given:
-        return ()
-    indices = range(sum(1 for _ in literals_in(text)))
-    if not all(type(index) is int and index in indices for index in given):
-        return None
-    return tuple(sorted(set(given)))
-
-
-_STATUSES = frozenset(status.value for status in ParseStatus)

@@ -27,14 +27,21 @@ MAX_FRAGMENTS = 400
 
 _VERBS = """
     SELECT INSERT UPDATE DELETE_P MERGE WITH TRUNCATE DROP CREATE ALTER GRANT REVOKE COPY CALL SET
-    RESET LOCK_P REINDEX VACUUM COMMENT DO EXECUTE REASSIGN REFRESH IMPORT_P SECURITY
+    RESET TABLE VALUES LOCK_P REINDEX VACUUM COMMENT DO EXECUTE REASSIGN REFRESH IMPORT_P SECURITY
 """
 _STARTERS = frozenset(_VERBS.split())
-_QUERY_STARTERS = frozenset({"SELECT", "WITH", "EXECUTE"})
+_SUBQUERY_STARTERS = frozenset({"SELECT", "WITH", "EXECUTE"})
+_QUERY_STARTERS = _SUBQUERY_STARTERS | {
+    "INSERT", "UPDATE", "DELETE_P", "MERGE", "TABLE", "VALUES"
+}  # fmt: skip
+"""A loop or a cursor may also go through what INSERT, UPDATE or DELETE returns."""
 _BEFORE_STATEMENT = frozenset({"ASCII_59", "BEGIN_P", "THEN", "ELSE"})
-_BEFORE_QUERY = frozenset({"IN_P", "FOR", "IS", "ASCII_40"})
+_BEFORE_QUERY = frozenset({"IN_P", "FOR", "IS"})
 _BEFORE_WORDS = frozenset({"loop", "query", "perform", "begin"})
 """Words of PL/pgSQL that the SQL scanner takes for identifiers."""
+_BEFORE_EXPRESSION = frozenset({"COLON_EQUALS", "RETURN", "IF_P", "WHEN", "DEFAULT", "ASCII_61"})
+_BEFORE_EXPRESSION_WORDS = frozenset({"elsif", "elseif", "while", "assert", "next", "raise"})
+_AFTER_EXPRESSION = frozenset({"ASCII_59", "THEN"})
 
 
 def routine_bodies(fields: Node, key: str = "options") -> Iterator[tuple[str, str]]:
@@ -83,6 +90,7 @@ def _enter_plpgsql(walker: Walker, text: str) -> None:
     index = fragments = 0
     while index < len(tokens):
         if not _starts_statement(text, tokens, index):
+            fragments += _enter_expression(walker, text, tokens, index)
             index += 1
             continue
         fragments += 1
@@ -92,13 +100,47 @@ def _enter_plpgsql(walker: Walker, text: str) -> None:
         index = _fragment(walker, text, tokens, index)
 
 
+def _enter_expression(walker: Walker, text: str, tokens: list[Token], index: int) -> bool:
+    """What PL/pgSQL evaluates behind ``:=``, RETURN, IF and the like is a SELECT without the word:
+    ``x := secret FROM salaries``. True where there was one. Its own statements are found later."""
+    first = tokens[index]
+    if first.name not in _BEFORE_EXPRESSION and _word(text, first) not in _BEFORE_EXPRESSION_WORDS:
+        return False
+    depth = 0
+    end = index + 1
+    while end < len(tokens):
+        name = tokens[end].name
+        depth += (name == "ASCII_40") - (name == "ASCII_41")
+        if name in _AFTER_EXPRESSION or depth < 0 or _word(text, tokens[end]) == "loop":
+            break
+        end += 1
+    inner = tokens[index + 1 : end]
+    if not _calls_or_reads(inner):
+        return False
+    try:
+        tree = walker.parse("SELECT " + text[inner[0].start : inner[-1].end + 1])
+    except ValueError:
+        return False
+    said = walker.facts.words_said
+    for statement in tree.get("stmts", []):
+        walker.walk(statement.get("stmt"), Scope())
+    if any(token.name == "SELECT" for token in inner):
+        walker.facts.unsay(said)  # it is met again as a statement, and told then
+    return True
+
+
+def _calls_or_reads(tokens: list[Token]) -> bool:
+    """Most expressions are a variable or a constant: those are nobody's business."""
+    return any(token.name in ("ASCII_40", "FROM") for token in tokens)
+
+
 def scan(text: str) -> list[Token]:
     """Tokens without comments; raises ValueError where the scanner refuses the text."""
     try:
         tokens = pglast.parser.scan(text)
     except pglast.parser.ParseError as error:
         raise ValueError("the scanner refuses the text") from error
-    return [token for token in tokens if not token.name.endswith("COMMENT")]
+    return [token for token in tokens if token.name not in ("C_COMMENT", "SQL_COMMENT")]
 
 
 def _word(text: str, token: Token) -> str:
@@ -113,6 +155,8 @@ def _starts_statement(text: str, tokens: list[Token], index: int) -> bool:
     if index == 0:
         return True
     before = tokens[index - 1]
+    if before.name == "ASCII_40":
+        return token.name in _SUBQUERY_STARTERS
     if before.name in _BEFORE_QUERY:
         return token.name in _QUERY_STARTERS
     return before.name in _BEFORE_STATEMENT or _word(text, before) in _BEFORE_WORDS

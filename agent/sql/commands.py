@@ -16,8 +16,10 @@ from agent.sql.command_table import CREDENTIALS, TABLE
 from agent.sql.facts import Facts, Scope
 from agent.sql.objects import named, names_in, object_kind, said
 from agent.sql.power import POWER, note_roles
+from agent.sql.secret_values import note_file, note_options
 from agent.sql.tree import (
     Node,
+    constant_text,
     dotted,
     each,
     fields_of,
@@ -51,6 +53,7 @@ def command(walker: Walker, kind: str, fields: Node, scope: Scope) -> None:
         facts.object(about, name)
     if kind in CREDENTIALS:
         facts.credentials = True
+        note_options(facts, fields)
     for key in ("roles", "role", "newowner", "newrole", "user"):
         note_roles(facts, fields.get(key))
     walker.children(fields, scope, skip=_SKIPPED)
@@ -144,6 +147,7 @@ def _copy(walker: Walker, fields: Node, scope: Scope) -> None:
         facts.flag("program")
     elif "filename" in fields:
         facts.flag("server_file")
+        note_file(facts, fields["filename"])
     name = relation_name(fields.get("relation"))
     for column in strings(fields.get("attlist")):
         facts.column(column)
@@ -211,6 +215,9 @@ def _routine(walker: Walker, fields: Node, scope: Scope) -> None:
     facts.flag("code")
     _routine_settings(facts, options(fields))
     walker.walk(fields.get("sql_body"), scope.child())
+    language = (constant_text(dict(options(fields)).get("language")) or "sql").lower()
+    if language not in ("sql", "plpgsql"):
+        facts.object("language", language)
     for language, body in routine_bodies(fields):
         enter_body(walker, language, body)
 

@@ -67,6 +67,14 @@ class Facts:
         self.flags.add(name)
 
     @property
+    def words_said(self) -> int:
+        return len(self._summary)
+
+    def unsay(self, words: int) -> None:
+        """The summary as it was when it had so many words."""
+        del self._summary[words:]
+
+    @property
     def summary(self) -> str:
         kept: list[str] = []
         length = -1

@@ -18,9 +18,14 @@ _WORDS = (
 _DANGEROUS = re.compile(
     rb"(?<![\w$\x80-\xff])(?:(?:%s)(?![\w$\x80-\xff])|pg_)" % b"|".join(_WORDS), re.I
 )
+_ASKING = re.compile(
+    rb"(?<![\w$\x80-\xff])(?:select|table|with|set|reset|load|create|comment|security|refresh|declare)"
+    rb"(?![\w$\x80-\xff])", re.I
+)  # fmt: skip
+"""What a rule may be about beside that: reads, settings, what is made."""
 _UNCERTAIN = re.compile(rb"--|/\*|[\"$\\]")
 _LITERAL = re.compile(rb"'[^']*'")
-_UPSERT = re.compile(rb"\bon\s+conflict\b[^;]{0,1000}?\bdo\s+update\b", re.I)
+_UPSERT = re.compile(rb"\bon\s+conflict\b|\bdo\s+update\b|;", re.I)
 
 
 def is_harmless(text: bytes) -> bool:
@@ -30,6 +35,33 @@ def is_harmless(text: bytes) -> bool:
     dollar quoting and no backslash anywhere in the text. What looks dangerous may still be prose
     in a literal; then somebody has to parse it.
     """
-    if not _UNCERTAIN.search(text):
-        text = _UPSERT.sub(b"", _LITERAL.sub(b"''", text))
-    return not _DANGEROUS.search(text)
+    return not _DANGEROUS.search(_without_strings(text))
+
+
+def is_plain_data(text: bytes) -> bool:
+    """True only for what is nothing but rows to insert, so that nobody has to parse it."""
+    bare = _without_strings(text)
+    return not (_DANGEROUS.search(bare) or _ASKING.search(bare))
+
+
+def _without_strings(text: bytes) -> bytes:
+    """Nor with DO UPDATE of an upsert; the text as it is where a string's end is in doubt."""
+    return text if _UNCERTAIN.search(text) else _without_upserts(_LITERAL.sub(b"''", text))
+
+
+def _without_upserts(text: bytes) -> bytes:
+    """Each ON CONFLICT excuses one DO UPDATE behind it in the same statement. In one pass, however
+    often the words stand there: it is a client who wrote them.
+    """
+    kept, begun, conflict = [], 0, False
+    for word in _UPSERT.finditer(text):
+        if word[0][:1] in b"oO":
+            conflict = True
+        elif word[0] == b";":
+            conflict = False
+        elif conflict:
+            conflict = False
+            kept.append(text[begun : word.start()])
+            begun = word.end()
+    kept.append(text[begun:])
+    return b"".join(kept)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.sql.facts import Facts, Scope
 from agent.sql.objects import named, names_in, object_kind, said
+from agent.sql.secret_values import note_role_password
 from agent.sql.tree import (
     Node,
     constant_text,
@@ -81,7 +82,7 @@ def _role(walker: Walker, fields: Node, scope: Scope) -> None:
         if option in _ROLE_ATTRIBUTES and switched_on(argument):
             facts.flag(_ROLE_ATTRIBUTES[option])
         elif option == "password":
-            facts.flag("password")
+            note_role_password(facts, argument)
         elif option in _MEMBERS:
             note_roles(facts, unwrap(argument)[1].get("items"))
 

@@ -9,8 +9,9 @@ Names stay, because a record without names is worthless. Names that can hold a v
 aliases become ``"a1"``, ``"a2"`` ...; a quoted name that does not look like one becomes ``"?"``;
 values of SET, and words after PASSWORD, become ``?``. In text that the grammar refuses, words after
 the first string may be the inside of a badly quoted one and become ``?``, and so does a quoted name
-that is not plainly a relation's. What remains is a
-secret typed where a name belongs and looking like a name: no one can tell that one apart.
+that is not plainly a relation's; where it does not begin as a statement on data, every name does.
+What remains is a secret typed where a name belongs and looking like a name: no one can tell that
+one apart.
 """
 
 from __future__ import annotations
@@ -50,10 +51,26 @@ _NAME = re.compile(r"[^\W\d][\w $.-]{0,62}\Z")
 _CREDENTIALS = re.compile(
     r"(^|;|\bas\s)\s*(set|reset)\b"
     r"|\b(create|alter)\s+(role|user|group|system|database|server|subscription|foreign|publication)\b"
-    r"|\bidentified\b|\bpas+w",
+    r"|\bidentified\b|\bpas+w|:\s*/\s*/",
     re.IGNORECASE,
 )
 """In a text that does not parse, wherever it stands: behind PREPARE, EXPLAIN, another statement."""
+_FIRST_WORDS = re.compile(r"(?:^|;)[\s(;]*(\w+)")
+_DATA = frozenset(("select", "insert", "update", "delete", "with", "copy", "values", "table"))
+_REPLICATION = frozenset(
+    f"{verb}_replication_slot" for verb in ("create", "alter", "drop", "read")
+) | {"start_replication", "base_backup", "identify_system", "timeline_history", "upload_manifest"}
+
+
+def may_name_credentials(text: str) -> bool:
+    """Of a text that does not parse, without comments. Who misspells PASSWORD may misspell ROLE as
+    well: only what plainly begins as a statement on data, or as a command of replication, which has
+    no other names, is believed to be one."""
+    firsts = _FIRST_WORDS.findall(text)
+    return (
+        _CREDENTIALS.search(text) is not None
+        or not {w.lower() for w in firsts} <= _DATA | _REPLICATION
+    )
 
 
 def is_name(text: str) -> bool:
@@ -80,7 +97,7 @@ class _TokenRedaction:
         self._aliases: dict[str, str] = {}
         self._start_statement()
         self._seen_string = False
-        self._bare = not parsed and _CREDENTIALS.search(_without_comments(text, tokens))
+        self._bare = not parsed and may_name_credentials(_without_comments(text, tokens))
 
     def run(self) -> str:
         if not _covers(self._text, self._all):
@@ -243,8 +260,8 @@ def redact_unscanned(text: str) -> str:
             continue
         end = unsure.start()
         break
-    kept = _DIGITS.sub(_hide_number, text[start:end])
-    if _CREDENTIALS.search(kept):
+    kept = _DIGITS.sub(_hide_number, text[start:end]).lstrip(" ;(\t\r\n\f\v")
+    if may_name_credentials(kept):
         kept = _WORD.sub(_hide_unless_keyword, kept)
     kept = " ".join(kept.split())
     if end == whole and len(kept) <= MAX_REDACTED_CHARS:
@@ -260,8 +277,10 @@ def _hide_number(match: re.Match[str]) -> str:
 
 
 def _hide_unless_keyword(match: re.Match[str]) -> str:
+    """A verb of SQL is one where a statement begins; elsewhere it may be a value."""
     word = match.group()
-    return word if word.lower() in _KEYWORDS_OF_CREDENTIALS else "?"
+    known = _VERBS if match.start() == 0 else _KEYWORDS_OF_CREDENTIALS
+    return word if word.lower() in known else "?"
 
 
 _LEADING_VERBS = """

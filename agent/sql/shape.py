@@ -7,7 +7,8 @@ trees; the JSON form is bounded by libpg_query's own stack check.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import orjson
@@ -67,6 +68,28 @@ def answer(text: str) -> Answer:
         return Answer(ParseStatus.FAILED, redact_tokens(text, tokens, parsed=False))
     try:
         tree = parse(text)
+    except UnparsedError as error:
+        return Answer(error.status, redact_tokens(text, tokens, parsed=False))
+    except RecursionError:
+        return Answer(ParseStatus.FAILED, redact_tokens(text, tokens, parsed=False))
+    return _whole(text, tokens, tree)
+
+
+def judgeable(text: str) -> tuple[Answer, Callable[[], Answer]]:
+    """As ``answer``, without what takes as long again and no rule can see: redaction, fingerprint,
+    and what holds for texts like this one; and how to get the whole."""
+    tokens = scan(text)
+    if tokens is not None and not ambiguous(text, tokens):
+        with suppress(UnparsedError, RecursionError):
+            tree = parse(text)
+            facts = classify(tree, parse)
+            return _answer_of(facts, tree), lambda: _whole(text, tokens, tree)
+    whole = answer(text)
+    return whole, lambda: whole
+
+
+def _whole(text: str, tokens: Sequence[Token], tree: Node) -> Answer:
+    try:
         blind = classify_blind(text, tokens, tree, parse)
         facts, decisive = blind or (classify(tree, parse), None)
     except UnparsedError as error:
@@ -84,9 +107,25 @@ def _parsed(
     decisive: tuple[int, ...] | None,
 ) -> Answer:
     secret = facts.credentials or "password" in facts.flags
+    return _answer_of(
+        facts,
+        tree,
+        redact_tokens(text, tokens, parsed=True),
+        "" if secret else _fingerprint(text, tokens, facts),
+        decisive,
+    )
+
+
+def _answer_of(
+    facts: Facts,
+    tree: Node,
+    redacted_text: str = "",
+    fingerprint: str = "",
+    decisive: tuple[int, ...] | None = None,
+) -> Answer:
     return Answer(
         status=ParseStatus.PARSED,
-        redacted_text=redact_tokens(text, tokens, parsed=True),
+        redacted_text=redacted_text,
         operation=next(iter(facts.verbs), ""),
         summary=facts.summary,
         verbs=tuple(facts.verbs),
@@ -98,7 +137,7 @@ def _parsed(
         settings=tuple(facts.settings),
         roles=tuple(facts.roles),
         flags=tuple(facts.flags),
-        fingerprint="" if secret else _fingerprint(text, tokens, facts),
+        fingerprint=fingerprint,
         statements=len(tree.get("stmts", [])),
         decisive=decisive,
     )

@@ -139,6 +139,8 @@ def _constant_truth(fields: Node) -> bool | None:
     if "ival" in fields:
         return bool(fields["ival"].get("ival"))
     text = fields.get("sval", {}).get("sval", "").strip().lower()
+    if "\\" in text:
+        return True  # where standard_conforming_strings is off, '\164' is 't'
     if text and any(word.startswith(text) for word in ("true", "yes", "on", "1")):
         return True
     return None

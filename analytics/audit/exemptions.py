@@ -32,7 +32,7 @@ _FAILED_CHANGE = pl.col("sqlstate").str.starts_with(INTEGRITY) & pl.col("operati
 )
 _NAMED = pl.col("reads").list.concat("writes")
 _SEVERAL = pl.col("flags").list.contains("multi")
-_OF_CATALOG = _NAMED.list.eval(pl.element().str.contains(r"^(pg_catalog\.|pg_)"))
+_OF_CATALOG = _NAMED.list.eval(pl.element().str.starts_with("pg_"))
 # Of several statements in one text, nobody knows which one reads the catalog.
 _ONLY_CATALOG = (_NAMED.list.len() > 0) & pl.when(_SEVERAL).then(_OF_CATALOG.list.any()).otherwise(
     _OF_CATALOG.list.all()
@@ -87,6 +87,15 @@ EXEMPTIONS = (
     ),
 )
 
+_OTHERS = tuple(line for line in EXEMPTIONS if line.reason != "catalog_only")
+
+
+def of_pgaudit(masks: pl.Series) -> tuple[Exemption, ...]:
+    """Those of EXEMPTIONS that may apply under these masks: to look for catalogs is dear."""
+    off = masks.drop_nulls() & classes.CATALOG == 0
+    return EXEMPTIONS if off.any() else _OTHERS
+
+
 MAY_BE_SWAPPED = ("failed", "aborted_transaction", "catalog_only", "class_off")
 """Log times are cut to milliseconds: where a text ran twice at once and only one run has a record,
 the agent may have given it to the other. A record of a statement that is exempt for such a reason
@@ -106,6 +115,11 @@ PROBE_EXEMPTIONS = (
         "No client: background workers (pg_cron, logical replication) run statements that pgaudit "
         "logs and the probes leave out. Where log_line_prefix has no %h and the probes never saw "
         "the session, a client looks the same.",
+    ),
+    Exemption(
+        "refused_login",
+        pl.col("protocol") == "startup",
+        "A login that the server refused: only its log tells, and there was no statement to see.",
     ),
 )
 """Of what only pgaudit told: why eBPF by design lacks it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 import polars as pl
@@ -28,13 +29,17 @@ def paired(server: pl.DataFrame, before: int) -> pl.DataFrame:
     """
     halves = pl.col("outcome").is_in(_HALVES) & (pl.col("window") <= before)
     rows = server.filter(halves)
-    outcomes = set(rows["outcome"])
-    if ONLY_EBPF not in outcomes or len(outcomes) < 2:
+    if not may_pair(rows["outcome"].unique()):
         return server
     told = list(rows.iter_rows(named=True))
     found = _match(told, before)
     kept = [row for row in told if row["count"]]
     return pl.concat([server.filter(~halves), pl.DataFrame(kept + found, schema=server.schema)])
+
+
+def may_pair(outcomes: Iterable[str]) -> bool:
+    halves = {*outcomes} & {*_HALVES}
+    return ONLY_EBPF in halves and len(halves) > 1
 
 
 def _match(rows: list[Row], before: int) -> list[Row]:

@@ -71,14 +71,21 @@ class AuditCoverage:
         self, state: pl.DataFrame, batch: pl.DataFrame
     ) -> tuple[pl.DataFrame, list[Minute]]:
         """As ``observe``, with the numbers of every window that closed."""
+        after, done = self.measure_rows(state, batch)
+        return after, [minute for _, each in done for minute in each]
+
+    def measure_rows(
+        self, state: pl.DataFrame, batch: pl.DataFrame
+    ) -> tuple[pl.DataFrame, list[tuple[int, list[Minute]]]]:
+        """As ``measure``, by the number of the row of ``batch`` that closed them."""
         statements = judged(batch)
         if statements.is_empty():
             return state, []
         done: list[tuple[int, list[Minute]]] = []
-        for _, group in statements.group_by(SERVER, maintain_order=True):
+        for group in _by_server(statements):
             state = self._server(state, group, done)
         done.sort(key=lambda closing: closing[0])
-        return self._bounded(state), [minute for _, each in done for minute in each]
+        return self._bounded(state), done
 
     def settle(self, state: pl.DataFrame, now_us: int) -> tuple[pl.DataFrame, list[Minute]]:
         """Close what would be closed by now if statements had come; also what lies in the future,
@@ -139,13 +146,10 @@ class AuditCoverage:
                 pl.col("end_us") // clock.window_us, clock.open_from(before_us)
             ),
         )
-        for (open_from,), rows in placed.group_by("open_from", maintain_order=True):
-            assert isinstance(open_from, int)
-            server, found = minutes.closed(server, losses, open_from, clock)
-            if found:
-                done.append((rows["row"][0], found))
-            server = minutes.added(server, rows)
+        server, closings = minutes.passed(server, losses, placed, clock)
+        done += closings
         old = (pl.col("kind") == minutes.LOSS) & (pl.col("agent") == agent)
+        open_from = placed["open_from"][-1]
         return pl.concat([others, server]).filter(~(old & (pl.col("window") < open_from - 1)))
 
     def _losses(self, state: pl.DataFrame, agent: str) -> pl.DataFrame:
@@ -166,6 +170,12 @@ class AuditCoverage:
             return [_finding(side, [minute]) for minute in missed]
         missed.sort(key=lambda minute: -minute.missed[side])
         return [_finding(side, missed)]
+
+
+def _by_server(statements: pl.DataFrame) -> Iterable[pl.DataFrame]:
+    if all((statements[name] == statements[name][0]).all() for name in SERVER):
+        return [statements]
+    return (group for _, group in statements.group_by(SERVER, maintain_order=True))
 
 
 def _finding(side: str, missed: Sequence[Minute]) -> Finding:

@@ -7,9 +7,11 @@ from typing import Any
 
 import polars as pl
 
-from analytics import novelty
-from analytics.findings import finding_id, literal
-from analytics.frames import SCOPE, prepare, succeeded
+from analytics import alike, candidates, novelty
+from analytics.candidates import shortened
+from analytics.findings import finding_id, literal, on_server
+from analytics.frames import SCOPE, succeeded
+from analytics.novelty import NoveltySettings
 from model.finding import Finding, FindingKind
 from model.verdict import Severity
 
@@ -34,16 +36,13 @@ SENSITIVE_RELATION = (
 
 
 @dataclass(frozen=True)
-class FirstSeenSettings:
-    learn_seconds: float = 7 * 86_400
-    learn_statements: int = 200
-    min_score: float = 3.5
-    max_keys: int = 200_000
+class FirstSeenSettings(NoveltySettings):
+    pass
 
 
 @dataclass(frozen=True)
 class FirstSeen:
-    """Score: -log(own rate of new relations) - log(rate of peers that know the relation)."""
+    """Score: -log10 of the chance of a day with an access as rare among peers, of this identity."""
 
     settings: FirstSeenSettings = FirstSeenSettings()
     name: str = NAME
@@ -54,23 +53,12 @@ class FirstSeen:
     def observe(
         self, state: pl.DataFrame, batch: pl.DataFrame
     ) -> tuple[pl.DataFrame, list[Finding]]:
-        statements = prepare(batch).filter(succeeded())
-        limits = novelty.NoveltySettings(
-            self.settings.learn_seconds,
-            self.settings.learn_statements,
-            self.settings.min_score,
-            max_keys=self.settings.max_keys,
-        )
-        after, surprising = novelty.observe(
-            state,
-            statements.select(*_KEPT, subject=pl.col("identity")),
-            _accesses(statements),
-            limits,
-        )
-        return after, [_finding(row) for row in surprising.iter_rows(named=True)]
-
-
-_KEPT = (*SCOPE, "row", "at_us", "id", "user_name", "identity_kind", "identity_name")
+        wanted = succeeded() & (pl.col("identity") != "")
+        dated = alike.dated(batch, wanted, state, int(self.settings.day_seconds * 1e6))
+        relations = ~pl.col("item").str.starts_with(novelty.DATABASE)
+        writes = ~pl.col("item").str.starts_with("read ")
+        state, told = novelty.first_times(state, dated, _accesses, relations, self.settings, writes)
+        return state, [_finding(row) for row in told]
 
 
 def _accesses(statements: pl.DataFrame) -> pl.DataFrame:
@@ -91,18 +79,21 @@ def _accesses(statements: pl.DataFrame) -> pl.DataFrame:
 
 def _finding(row: dict[str, Any]) -> Finding:
     verb, _, relation = row["item"].partition(" ")
-    who, peers, have = row["subject"], row["peers"], row["peers_have"]
+    who, peers, have = row["identity"], int(row["peers"]), int(row["have"])
     among = f"{have} of {peers} peers have" if peers else "nobody else works in this database"
-    column = "reads" if verb == "read" else "writes"
     known = "identity_name" if row["identity_name"] else "user_name"
     agent = row["identity_kind"] == "ai_agent"
+    suffix, history = candidates.history(row["history"])
+    column = "reads" if verb == "read" else "writes"
+    did = f"{PAST_TENSE[verb]} {shortened(relation)}"
+    score = round(max(row["bits"], 0.001), 3)
     return Finding(
         id=finding_id(row["at_us"], NAME, *(row[name] for name in SCOPE), who, row["item"]),
         kind=FindingKind.ANOMALY,
         detector=NAME,
         severity=Severity.HIGH if have == 0 and (agent or verb != "read") else Severity.MEDIUM,
-        title=f"First access: {who} to {relation}",
-        sentence=f"{who} {PAST_TENSE[verb]} {relation} for the first time; {among}",
+        title=f"First access: {shortened(who)} to {shortened(relation)}",
+        sentence=f"{shortened(who)} {did} for the first time; {among}{suffix}",
         at_us=row["at_us"],
         agent=row["agent"],
         cluster=row["cluster"],
@@ -110,19 +101,24 @@ def _finding(row: dict[str, Any]) -> Finding:
         user=row["user_name"],
         identity=who,
         object=relation,
-        score=round(row["score"], 3),
+        score=score,
         evidence_sql=(
             "SELECT started_at, user_name, application_name, client_address, rows, text "
-            f"FROM statements WHERE {known} = {literal(who)} "
+            f"FROM statements WHERE {on_server(row)} AND {known} = {literal(who)} "
             f"AND database = {literal(row['database'])} "
             f"AND list_contains({column}, {literal(relation)}) ORDER BY started_at LIMIT 100"
         ),
         statement_id=row["id"],
         details=(
             ("verb", verb),
-            ("statements_before", str(row["statements_before"])),
-            ("relations_before", str(row["items_before"])),
+            ("identity_kind", row["identity_kind"]),
+            ("expected", f"{row['expected']:.2g}"),
+            ("seen", f"{row['figure']:.2g}"),
+            ("unit", "strangeness of the day's newest access"),
             ("peers", str(peers)),
             ("peers_have", str(have)),
+            ("new_today", str(int(row["nth"]))),
+            ("statements", str(row["id"])),
+            *history,
         ),
     )

@@ -1,39 +1,55 @@
-"""Volume: an identity takes far more rows or bytes in a window than in its own past windows."""
+"""Volume: an identity takes far more rows or bytes in a window than it ever takes.
+
+A window's total, as a logarithm, is compared with the largest windows of earlier days
+(``analytics.extremes``): an identity whose days vary has to take more to be remarkable. What is
+usual at the hour of the week is said with it. A row that comes slightly late counts in the current
+window; one that comes later than that counts nowhere.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
 
-from analytics.findings import between, finding_id, literal
-from analytics.frames import SCOPE, keep_latest, prepare, top_level
+from analytics import alike, candidates, days, extremes, keyed, usual
+from analytics.alike import Dated
+from analytics.candidates import shortened
+from analytics.extremes import KEY, Prior
+from analytics.findings import between, finding_id, literal, on_server
+from analytics.frames import SCOPE, by_who, top_level, who_columns
 from model.finding import Finding, FindingKind
 from model.verdict import Severity
 
 NAME = "volume"
-SUBJECT = (*SCOPE, "identity")
-KEY = (*SUBJECT, "window")
+OWNER = KEY[:-1]
 METRICS = ("rows", "bytes")
-QUARTILES_TO_SIGMA = 1.349
-# Totals are compared as logarithms; a steadier history than this counts as this unsteady, or a
-# service that returns the same ten rows for ever would alarm at twelve.
-LEAST_SIGMA = 0.25
-NOTEWORTHY_Z = 12.0
+WINDOW = "window"
+NOTEWORTHY_BITS = 4.0
+PRIOR = Prior(6.0, 1.2, 0.4)
+"""Of a day's largest window, as a natural logarithm."""
+VALUES = {
+    **extremes.VALUES,
+    "window": pl.Int64,
+    "rows": pl.Float64,
+    "bytes": pl.Float64,
+}
+_ROW = ("row", "at_us", "id", "alike", "identity", "identity_name", "user_name", "who")
 
 
 @dataclass(frozen=True)
 class VolumeSettings:
     window_seconds: float = 600
-    learn_windows: int = 12
-    """Windows with activity that an identity needs before it is judged."""
-    floor_rows: int = 10_000
-    floor_bytes: int = 10 * 1024 * 1024
+    floor_rows: int = 1_000
+    floor_bytes: int = 1024 * 1024
     """A window below its floor is never remarkable."""
-    history_windows: int = 288
-    min_z: float = 6.0
+    min_bits: float = 1.0
+    day_seconds: float = 86_400
     max_keys: int = 500_000
+    max_keys_per_identity: int = 2_000
 
     def floor(self, metric: str) -> int:
         return max(1, self.floor_rows if metric == "rows" else self.floor_bytes)
@@ -41,135 +57,130 @@ class VolumeSettings:
 
 @dataclass(frozen=True)
 class Volume:
-    """Score: robust z (median and quartiles) of log totals; also a new maximum, above a floor.
+    """Score: -log10 of the chance that a day of this identity has a window as far from usual.
 
-    Raised by the very statement that carries the window over the limit. The limit of a window
-    depends on earlier windows alone, so it does not matter how the stream was cut into batches.
+    Raised by the very statement that carries the window over the limit.
     """
 
     settings: VolumeSettings = VolumeSettings()
     name: str = NAME
 
     def empty_state(self) -> pl.DataFrame:
-        """One row a window in which an identity was active."""
-        return pl.DataFrame(
-            schema={
-                **dict.fromkeys(SUBJECT, pl.String),
-                "window": pl.Int64,
-                **dict.fromkeys(METRICS, pl.Int64),
-                "last_us": pl.Int64,
-            }
-        )
+        return keyed.empty(dict.fromkeys(KEY, pl.String), VALUES)
 
     def observe(
         self, state: pl.DataFrame, batch: pl.DataFrame
     ) -> tuple[pl.DataFrame, list[Finding]]:
-        statements = self._windowed(batch)
-        if statements.is_empty():
+        wanted = top_level() & (pl.col("identity") != "")
+        day_us, window_us = (
+            int(each * 1e6) for each in (self.settings.day_seconds, self.settings.window_seconds)
+        )
+        dated = alike.dated(batch, wanted, state, day_us, window_us)
+        if dated.clocks is None:
             return state, []
-        subjects = statements.select(SUBJECT).unique()
-        touched = state.join(subjects, on=SUBJECT, how="semi")
-        others = state.join(subjects, on=SUBJECT, how="anti")
-        windows = self._merge(touched, statements)
-        current = windows.join(statements.select(KEY).unique(), on=KEY, how="semi")
-        findings: list[Finding] = []
-        for metric in METRICS:
-            crossed = current.filter(pl.col(metric) >= pl.col(f"{metric}_limit"))
-            if not crossed.is_empty():
-                findings += self._findings(metric, touched, crossed, statements)
-        kept = windows.select(state.columns).filter(
-            pl.int_range(pl.len(), 0, -1).over(SUBJECT) <= self.settings.history_windows
-        )
-        return keep_latest(pl.concat([others, kept]), self.settings.max_keys, KEY), findings
+        changes = [dated.clocks]
+        found: list[Finding] = []
+        for part in dated.parts():
+            changed, news = self._observe_day(state, dated, _taken(part))
+            state = self._put(state, [*changes, *changed])
+            found, changes = found + news, []
+        return state, found
 
-    def _windowed(self, batch: pl.DataFrame) -> pl.DataFrame:
-        window_us = int(self.settings.window_seconds * 1e6)
-        return (
-            prepare(batch)
-            .filter(top_level())
-            .with_columns(
-                window=pl.col("at_us") // window_us,
-                rows=pl.col("rows").fill_null(0).clip(lower_bound=0),
-                bytes=pl.col("bytes_sent").fill_null(0).clip(lower_bound=0),
-            )
-        )
+    def _observe_day(
+        self, state: pl.DataFrame, dated: Dated, rows: pl.DataFrame
+    ) -> tuple[list[pl.DataFrame], list[Finding]]:
+        """Rows of the state that change, and what is new."""
+        if rows.is_empty():
+            return [], []
+        windows = _windows(state, rows)
+        over_us = (pl.col("window") + 1) * int(self.settings.window_seconds * 1e6)
+        ended = _closed(windows).with_columns(seen_us=over_us)
+        learned = [usual.learned(state, self._measured(state, ended))] if ended.height else []
+        measured = self._measured(state, _open(windows))
+        peaks, parents = extremes.baselines(state, _subjects(measured))
+        told = self._told(lambda hot: _single(dated, rows, hot), measured, peaks)
+        subjects = candidates.with_told(peaks, told, (*OWNER, "metric"))
+        found = [(row["row"], self._finding(row)) for row in told]
+        return [_latest(windows), *learned, parents, subjects], candidates.in_order(found)
 
-    def _merge(self, touched: pl.DataFrame, statements: pl.DataFrame) -> pl.DataFrame:
-        """Windows of the touched identities in time order, each with its limits."""
-        fresh = statements.group_by(KEY).agg(
-            *(pl.col(metric).sum() for metric in METRICS), last_us=pl.col("at_us").max()
-        )
-        merged = (
-            pl.concat([touched, fresh.select(touched.columns)])
-            .group_by(KEY)
-            .agg(*(pl.col(metric).sum() for metric in METRICS), pl.col("last_us").max())
-            .sort(KEY)
-        )
-        return merged.with_columns(
-            expression for metric in METRICS for expression in self._limits(metric)
-        )
+    def _put(self, state: pl.DataFrame, changes: list[pl.DataFrame]) -> pl.DataFrame:
+        full = days.filled(changes, state)
+        bound = keyed.GroupBound(OWNER, self.settings.max_keys_per_identity)
+        return keyed.put(state, full, self.settings.max_keys, bound)
 
-    def _limits(self, metric: str) -> list[pl.Expr]:
-        span, least = self.settings.history_windows, self.settings.learn_windows
-        past = pl.col(metric).cast(pl.Float64).log1p().shift(1)
-        median = past.rolling_median(span, min_samples=least)
-        quartiles = [
-            past.rolling_quantile(q, window_size=span, min_samples=least) for q in (0.25, 0.75)
-        ]
-        sigma = ((quartiles[1] - quartiles[0]) / QUARTILES_TO_SIGMA).clip(lower_bound=LEAST_SIGMA)
-        unusual = (median + self.settings.min_z * sigma).exp() - 1
-        most = pl.col(metric).shift(1).rolling_max(span, min_samples=least)
-        # Any side of the maximum that is null (still learning) makes the limit null: no finding.
-        limit = (
-            pl.when(unusual.is_not_null())
-            .then(pl.max_horizontal(unusual, most + 1, pl.lit(self.settings.floor(metric))))
+    def _measured(self, state: pl.DataFrame, windows: pl.DataFrame) -> pl.DataFrame:
+        """A row a window and metric, with what is usual and its ``figure``."""
+        start = pl.col("window") * int(self.settings.window_seconds * 1e6)
+        long = pl.concat(
+            windows.with_columns(
+                metric=pl.lit(metric),
+                total=metric,
+                before=f"{metric}_before",
+                floor=pl.lit(float(self.settings.floor(metric))),
+                hour=usual.hour_of_week(start),
+                log_total=pl.col(metric).log1p(),
+            ).drop(*METRICS, *(f"{name}_before" for name in METRICS))
+            for metric in METRICS
+        )
+        return usual.expected(state, long).with_columns(figure=_figure())
+
+    def _told(
+        self,
+        rows_of: Callable[[pl.DataFrame], pl.DataFrame],
+        measured: pl.DataFrame,
+        peaks: pl.DataFrame,
+    ) -> list[dict[str, Any]]:
+        owner = (*OWNER, "metric")
+        expected = candidates.expected(peaks, owner).with_columns(said="most_told")
+        bits = extremes.bits(pl.col("figure"), pl.col("expected"), pl.col("expected_spread"))
+        hot = measured.join(expected, on=owner, how="inner").filter(
+            (pl.col("total") >= pl.col("floor"))
+            & candidates.worth_a_look(bits, self.settings.min_bits)
+        )
+        if hot.is_empty():
+            return []
+        kept = hot.select(
+            *owner, "window", "before", "floor", "usual", "usual_spread", "most", "said",
+            *candidates.EXPECTED,
         )  # fmt: skip
-        return [
-            median.over(SUBJECT).alias(f"{metric}_median"),
-            sigma.over(SUBJECT).alias(f"{metric}_sigma"),
-            most.over(SUBJECT).alias(f"{metric}_most"),
-            limit.over(SUBJECT).alias(f"{metric}_limit"),
-        ]
-
-    def _findings(
-        self, metric: str, touched: pl.DataFrame, crossed: pl.DataFrame, statements: pl.DataFrame
-    ) -> list[Finding]:
-        limits = crossed.select(
-            *KEY,
-            limit=f"{metric}_limit",
-            median=f"{metric}_median",
-            sigma=f"{metric}_sigma",
-            most=f"{metric}_most",
-        )
-        before = touched.select(*KEY, before=metric)
-        due = (
-            statements.join(limits, on=KEY, how="inner", maintain_order="left")
-            .join(before, on=KEY, how="left", maintain_order="left")
-            .with_columns(total=pl.col("before").fill_null(0) + pl.col(metric).cum_sum().over(KEY))
-            .filter(
-                (pl.col("total") >= pl.col("limit"))
-                & (pl.col("total") - pl.col(metric) < pl.col("limit"))
+        risen = (
+            _owned(rows_of(kept))
+            .join(kept, on=(*OWNER, "window"), how="inner", maintain_order="left")
+            .with_columns(
+                amount=pl.when(pl.col("metric") == "rows").then("rows").otherwise("bytes")
             )
             .with_columns(
-                z=(pl.col("total").cast(pl.Float64).log1p() - pl.col("median")) / pl.col("sigma"),
-                usual=pl.col("median").exp() - 1,
+                total=pl.col("before") + pl.col("amount").cum_sum().over(*owner, "window")
             )
+            .with_columns(log_total=pl.col("total").log1p())
+            .with_columns(figure=_figure())
+            .with_columns(bits=bits)
+            .with_columns(level=candidates.level(pl.col("bits")))
+            .filter(
+                (pl.col("level") >= self.settings.min_bits) & (pl.col("total") >= pl.col("floor"))
+            )
+            .filter(candidates.risen(owner))
         )
-        return [self._finding(metric, row) for row in due.iter_rows(named=True)]
+        return candidates.told(risen, owner, owner)
 
-    def _finding(self, metric: str, row: dict[str, Any]) -> Finding:
-        who, seconds = row["identity"], self.settings.window_seconds
+    def _finding(self, row: dict[str, Any]) -> Finding:
+        who, metric, seconds = row["identity"], row["metric"], self.settings.window_seconds
         start_us = int(row["window"] * seconds * 1e6)
+        from_us = min(start_us, row["at_us"])  # a row that came late may be older
         known = "identity_name" if row["identity_name"] else "user_name"
-        total, usual, most = (amount(metric, row[name]) for name in ("total", "usual", "most"))
+        total = amount(metric, row["total"])
+        normal = amount(metric, math.expm1(row["usual"]))
+        most = amount(metric, math.expm1(row["most"]))
+        suffix, history = candidates.history(row["history"])
+        score = round(max(row["bits"], 0.001), 3)
         return Finding(
-            id=finding_id(row["at_us"], NAME, metric, *(row[name] for name in SUBJECT)),
+            id=finding_id(row["at_us"], NAME, metric, *(row[name] for name in SCOPE), who),
             kind=FindingKind.ANOMALY,
             detector=NAME,
-            severity=Severity.HIGH if row["z"] >= NOTEWORTHY_Z else Severity.MEDIUM,
-            title=f"Unusual volume: {who} took {total}",
-            sentence=f"{who} took {total} within {seconds:g} s; usual is {usual}, "
-            f"the most so far was {most}",
+            severity=Severity.HIGH if score >= NOTEWORTHY_BITS else Severity.MEDIUM,
+            title=f"Unusual volume: {shortened(who)} took {total}",
+            sentence=f"{shortened(who)} took {total} within {seconds:g} s; usual at this hour is "
+            f"{normal}, the most on earlier days was {most}{suffix}",
             at_us=row["at_us"],
             agent=row["agent"],
             cluster=row["cluster"],
@@ -177,16 +188,131 @@ class Volume:
             user=row["user_name"],
             identity=who,
             object=metric,
-            score=round(row["z"], 3),
+            score=score,
             evidence_sql=(
                 "SELECT started_at, client_address, rows, bytes_sent, text FROM statements "
-                f"WHERE {known} = {literal(who)} AND database = {literal(row['database'])} "
-                f"AND {between('started_at', start_us, start_us + int(seconds * 1e6))} "
+                f"WHERE {on_server(row)} "
+                f"AND {known} = {literal(who)} AND database = {literal(row['database'])} "
+                f"AND {between('started_at', from_us, start_us + int(seconds * 1e6))} "
                 f"ORDER BY {'rows' if metric == 'rows' else 'bytes_sent'} DESC LIMIT 100"
             ),
             statement_id=row["id"],
-            details=(("metric", metric), ("total", str(row["total"])), ("most", str(row["most"]))),
+            details=(
+                ("metric", metric),
+                ("expected", f"{math.expm1(row['usual']):.0f}"),
+                ("seen", f"{row['total']:.0f}"),
+                ("unit", metric),
+                ("most", f"{math.expm1(row['most']):.0f}"),
+                ("usual_extreme_of_a_day", f"{math.expm1(row['expected']):.0f}"),
+                ("window_seconds", f"{seconds:g}"),
+                ("statements", str(row["id"])),
+                *history,
+            ),
         )
+
+
+def _figure() -> pl.Expr:
+    """Not the distance from the usual of the hour: of few windows that is known too badly, and a
+    small export at an idle hour would be as far off as a large one at noon."""
+    return pl.col("log_total")
+
+
+def _taken(part: pl.DataFrame) -> pl.DataFrame:
+    """Rows with their window and amounts."""
+    kept = ("late", "segment", "seen_us", "identity_kind")
+    return part.filter(~pl.col("late")).select(
+        *SCOPE, *_ROW, *kept, today="day", window="tick", rows="rows_taken", bytes="bytes_taken"
+    )
+
+
+def _single(dated: Dated, rows: pl.DataFrame, hot: pl.DataFrame) -> pl.DataFrame:
+    """Every row of the owners and windows that are ``hot``."""
+    on = (*OWNER, "window")
+    some = _owned(rows).join(hot.select(on), on=on, how="semi").rename({"window": alike.TICK})
+    return _taken(dated.rows(some).with_columns(alike.ONE))
+
+
+def _owned(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.with_columns(owner=pl.concat_str(pl.lit("="), "identity"))
+
+
+def _windows(state: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
+    """A row an identity and window, in order of rows; the first goes on from the state's window.
+
+    ``rows`` and ``bytes`` with what was ``before`` this batch; ``stored_window`` (null: none) with
+    ``stored_rows`` and ``stored_bytes``; ``last``: no later window of the identity in the batch.
+    """
+    here = (*SCOPE, "identity")
+    counted = (
+        by_who(rows, "window")
+        .agg(
+            who_columns(),
+            pl.col("identity_kind", "today").first(),
+            pl.col("rows", "bytes").sum(),
+            since_us=pl.col("at_us").first(),
+            seen_us=pl.col("seen_us").max(),
+        )
+        .with_columns(
+            owner=pl.concat_str(pl.lit("="), "identity"),
+            group=pl.concat_str(pl.lit("~"), "identity_kind"),
+            item=pl.lit(WINDOW),
+            number=pl.int_range(pl.len()).over(here),
+            last=pl.int_range(pl.len(), 0, -1).over(here) == 1,
+        )
+        .drop("who")
+        .rename({"window": "at_window", **{name: f"{name}_more" for name in METRICS}})
+    )
+    stored = keyed.get(state, counted, ["window", *METRICS]).rename(
+        {name: f"stored_{name}" for name in ("window", *METRICS)}
+    )
+    goes_on = (pl.col("number") == 0) & (pl.col("stored_window") == pl.col("at_window"))
+    before = [
+        pl.when(goes_on).then(f"stored_{name}").otherwise(0.0).alias(f"{name}_before")
+        for name in METRICS
+    ]
+    return (
+        stored.with_columns(before)
+        .with_columns(
+            (pl.col(f"{name}_before") + pl.col(f"{name}_more")).alias(name) for name in METRICS
+        )
+        .rename({"at_window": "window"})
+    )
+
+
+_KEPT = (*OWNER, "group", "window", "today", "since_us", "seen_us", *METRICS)
+_BEFORE = tuple(f"{name}_before" for name in METRICS)
+
+
+def _open(windows: pl.DataFrame) -> pl.DataFrame:
+    return windows.select(*_KEPT, *_BEFORE)
+
+
+def _closed(windows: pl.DataFrame) -> pl.DataFrame:
+    """Windows that are over: the stored one where a new one has begun, and all but the last."""
+    ended = windows.filter(
+        (pl.col("number") == 0)
+        & pl.col("stored_window").is_not_null()
+        & (pl.col("stored_window") != pl.col("window"))
+    ).with_columns(window="stored_window", rows="stored_rows", bytes="stored_bytes")
+    return _open(pl.concat([ended, windows.filter(~pl.col("last"))]))
+
+
+def _latest(windows: pl.DataFrame) -> pl.DataFrame:
+    return windows.filter("last").select(
+        *OWNER, "window", *METRICS, item=pl.lit(WINDOW), day="today", last_us="seen_us"
+    )
+
+
+def _subjects(measured: pl.DataFrame) -> pl.DataFrame:
+    return (
+        measured.group_by(*OWNER, "metric", maintain_order=True)
+        .agg(
+            pl.col("group", "today", "since_us").first(),
+            pl.col("seen_us").max(),
+            top=pl.col("figure").max(),
+        )
+        .with_columns(item=pl.concat_str(pl.lit("peak "), "metric"), **PRIOR.columns())
+    )
 
 
 def amount(metric: str, value: float) -> str:

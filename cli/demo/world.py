@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 import yaml
 
+from agent.catalog.rights import OUR_ROLE, grants
 from cli.demo.cluster import PostgresCluster
 
 DATABASE = "shop"
@@ -43,8 +44,6 @@ CREATE TABLE hr.salaries (person text PRIMARY KEY, amount numeric);
 INSERT INTO hr.salaries SELECT 'person ' || i, 1000 * i FROM generate_series(1, 50) i;
 GRANT USAGE ON SCHEMA hr TO shop_owner, analyst;
 GRANT SELECT ON hr.salaries TO shop_owner;
-GRANT SELECT ON pg_hba_file_rules TO pgwarden;
-GRANT EXECUTE ON FUNCTION pg_hba_file_rules() TO pgwarden;
 """
 
 SERVICE_SCRIPT = """
@@ -63,6 +62,7 @@ def build(cluster: PostgresCluster) -> None:
         connection.execute(f"CREATE DATABASE {DATABASE}")
     with cluster.connect(dbname=DATABASE) as connection:
         _run(connection, SCHEMA)
+        _run(connection, "\n".join(grants(OUR_ROLE, cluster.major)[1:]))
 
 
 def _run(connection: psycopg.Connection[Any], script: str) -> None:
@@ -105,8 +105,15 @@ def configuration(
             "listen": [f"unix:{folder}/collector.sock"],
             "metrics": {"host": "127.0.0.1", "port": collector_port},
             "analytics": {
-                "first_seen": {"learn_seconds": 0, "learn_statements": 25},
-                "new_shape": {"learn_seconds": 0, "learn_statements": 10_000},
+                # A demo has no days: what is usual is learnt from stretches of five seconds, and
+                # with so little history nothing is very unlikely.
+                "alerts_per_day_per_100_identities": 20,
+                "least_bits": 0.8,
+                "maintenance": [{"because": "its own snapshots", "identity": "pgwarden"}],
+                "first_act": {"day_seconds": 5},
+                "first_seen": {"day_seconds": 5},
+                "new_shape": {"day_seconds": 5},
+                "volume": {"day_seconds": 5, "window_seconds": 1},
             },
             "alerts": {
                 "min_severity": "medium",

@@ -19,8 +19,9 @@ from protos.pgwarden.v1 import uplink_pb2
 
 DEADLINE_SECONDS = 3.0
 EXPIRES_SOON = timedelta(days=14)
+"""Or a quarter of its life: pgwarden pki rotate renews at a third."""
 SERVICE: str = uplink_pb2.DESCRIPTOR.services_by_name["Uplink"].full_name
-RENEW = "renew it, and write certificate and key in place: both programs read them again"
+RENEW = "pgwarden pki rotate, and write both files in place: the programs read them again"
 STRANGE_SIGNS = ("SETTINGS", "Socket closed")
 """An HTTP/2 server begins with a SETTINGS frame; one that wants TLS hangs up instead."""
 TLS_SIGNS = ("ssl", "tls", "handshake", "certificate")
@@ -53,8 +54,8 @@ def check_collector(config: Config) -> Iterator[Check]:
     if reply.status == health_pb2.HealthCheckResponse.SERVING:
         yield good("collector", f"{address} answers and takes events")
     else:
-        sentence = f"{address} answers, but takes no events: its last commit failed"
-        yield bad("collector", sentence, "journalctl -u pgwarden-collector  # disk or ledger")
+        sentence = f"{address} answers, but is not ready: its last commit, or a certificate"
+        yield bad("collector", sentence, "journalctl -u pgwarden-collector  # disk, ledger or tls")
 
 
 def _unreachable(address: str, tls: TlsFiles | None, error: RpcError) -> Check:
@@ -95,7 +96,7 @@ def _check_certificate(tls: TlsFiles) -> Iterator[Check]:
     ends, now = certificate.not_valid_after_utc, datetime.now(UTC)
     if ends < now:
         yield bad("collector", f"agent.tls: {tls.certificate} expired at {ends:%F %R} UTC", RENEW)
-    elif ends < now + EXPIRES_SOON:
+    elif ends - now < min(EXPIRES_SOON, (ends - certificate.not_valid_before_utc) / 4):
         yield warn("collector", f"agent.tls: {tls.certificate} expires {ends:%F %R} UTC", RENEW)
 
 

@@ -12,13 +12,13 @@ from agent.clusters import Clusters
 from agent.discovery import PROGRAM, Cluster, discover, hidden_servers
 from cli.doctor.check import Check, Look, Mark, attempt, bad, good, skipped, warn
 from cli.doctor.collector import check_collector, check_metrics
+from cli.doctor.grants import check_grants
 from cli.doctor.host import check_host
 from cli.doctor.login import Connection, open_login
 from cli.doctor.parts import check_identities, check_loader, check_parser, check_rules
 from cli.doctor.probes import check_probes
 from cli.doctor.server import (
     check_audit,
-    check_grants,
     check_guard,
     check_settings,
     check_version,
@@ -114,7 +114,9 @@ def _check_server(
             looks: dict[str, Look] = {
                 "settings": lambda: check_settings(cluster, login),
                 "pgaudit": lambda: check_audit(config, cluster, login),
-                "grants": lambda: check_grants(config, cluster, login),
+                "grants": lambda: check_grants(
+                    config, cluster, login, partial(clusters.connect, cluster)
+                ),
             }
             for aspect, look in looks.items():
                 yield from attempt(aspect, look, name)

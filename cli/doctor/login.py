@@ -10,12 +10,12 @@ import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
+from agent.catalog.rights import OUR_ROLE, grants, quoted
 from agent.clusters import Clusters
 from agent.discovery import Cluster, cluster_at, parent_of
 from cli.doctor.check import Check, bad, good, one_line, warn
@@ -23,9 +23,6 @@ from config import Config
 
 Connection = psycopg.Connection[Any]
 
-GRANTS = Path(__file__).parents[2] / "agent" / "catalog" / "grants.sql"
-"""The one place that says what the role needs."""
-OUR_ROLE = "pgwarden"
 LOOPBACK = "127.0.0.1/32"
 SUPERUSER_SQL = "SELECT rolsuper FROM pg_roles WHERE rolname = current_user"
 
@@ -126,19 +123,6 @@ def _from_there(remedy: str, said: str) -> str:
     return remedy.replace(LOOPBACK, f"{seen[1]}/{128 if ':' in seen[1] else 32}")
 
 
-def grants(role: str) -> list[str]:
-    """The statements of ``grants.sql`` for this role, without its comments."""
-    text = re.sub(r"--[^\n]*", "", GRANTS.read_text(encoding="utf-8"))
-    statements = [" ".join(part.split()) for part in text.split(";")]
-    name = quoted(role)
-    return [re.sub(rf"\b{OUR_ROLE}\b", lambda _: name, each) + ";" for each in statements if each]
-
-
-def quoted(name: str) -> str:
-    """A name as SQL takes it; ours as everybody writes it."""
-    return name if name == OUR_ROLE else '"' + name.replace('"', '""') + '"'
-
-
 def as_superuser(cluster: Cluster, database: str = "postgres") -> str:
     """The command that the SQL below it goes into, as a comment so that all of it can be pasted."""
     folders = cluster.socket_directories
@@ -147,7 +131,7 @@ def as_superuser(cluster: Cluster, database: str = "postgres") -> str:
 
 
 def _create_role(access: Access) -> list[str]:
-    return [as_superuser(access.cluster), *grants(access.role)]
+    return [as_superuser(access.cluster), *grants(access.role, access.cluster.version)]
 
 
 def _choose_database(access: Access) -> list[str]:
@@ -187,7 +171,7 @@ def _hba_line(access: Access) -> list[str]:
 def _password(access: Access) -> list[str]:
     return [
         as_superuser(access.cluster),
-        f"-- if the role is missing: {grants(access.role)[0]}",
+        f"-- if the role is missing: {grants(access.role, access.cluster.version)[0]}",
         f"\\password {quoted(access.role)}",
         "-- then the same in the file that agent.clusters dsn_file names, or without a password:",
         f"-- a line in {_hba_file(access)}: local  all  {access.role}  peer",
@@ -262,7 +246,13 @@ def _logged_in(connection: Connection, access: Access, account: str) -> Check:
         return warn(
             "login",
             f"{aim} is a superuser: more than pgwarden needs",
-            "\n".join(["-- a role of its own:", *grants(OUR_ROLE), "-- agent.catalog.user"]),
+            "\n".join(
+                [
+                    "-- a role of its own:",
+                    *grants(OUR_ROLE, access.cluster.version),
+                    "-- agent.catalog.user",
+                ]
+            ),
         )
     return good("login", aim)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from agent.configured_rules import load_rules
 from agent.identity import IdentityError
 from agent.probes.errors import CaptureUnavailable
 from agent.probes.loader import open_loader
@@ -13,7 +14,7 @@ from cli.doctor.check import Check, bad, good, one_line, warn
 from config import Config
 from config.schema import Loader as Wanted
 from model.statement import ParseStatus
-from rules import DEFAULT_PACKS, RuleError, RuleSet
+from rules import RuleError
 
 REASON_CHARACTERS = 200
 """libbpf and clang explain at length; the beginning says it."""
@@ -90,7 +91,7 @@ def check_parser() -> list[Check]:
 def check_rules(config: Config) -> list[Check]:
     rules = config.agent.rules
     try:
-        loaded = RuleSet.load(rules.packs or [DEFAULT_PACKS], rules.vars)
+        loaded = load_rules(rules)
     except RuleError as error:
         remedy = "pgwarden rules check  # the agent does not start before they are mended"
         return [bad("rules", one_line(str(problem)), remedy) for problem in error.problems]

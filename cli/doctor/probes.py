@@ -9,15 +9,16 @@ from typing import Any
 
 import psycopg
 
-from agent.discovery import Cluster
+from agent.catalog.rights import quoted
+from agent.discovery import Cluster, backend_here
 from agent.probes.errors import CaptureUnavailable
 from agent.probes.loader import open_loader
-from agent.probes.symbols import ALL_PROBES, PROBES
 from agent.sources.canary import Proof, prove
 from agent.sources.ebpf import EbpfSource
 from cli.doctor.check import Check, bad, good, one_line, skipped, warn
-from cli.doctor.login import Connection, quoted
+from cli.doctor.login import Connection
 from config import Config
+from model.verdict import Mode
 
 REPLICATION = "exec_replication_command"
 NOT_SEEN = "its events are not seen"
@@ -27,6 +28,8 @@ LOST = {
     "pgstat_report_appname": "a changed application_name is not seen",
     "HandleFunctionRequest": "fastpath calls are not seen",
     REPLICATION: "replication commands are not seen",
+    "standard_ExecutorStart": "queries inside functions are not seen",
+    "standard_ProcessUtility": "commands inside functions are not seen",
     "sched_process_exit": "the end of a session is not seen",
 }
 
@@ -39,14 +42,23 @@ def check_probes(config: Config, cluster: Cluster, login: Connection | None) -> 
         return
     try:
         loader = open_loader(capture.loader.value)
-        with EbpfSource(capture.ring_bytes, loader, nested=capture.nested) as source:
+        holds = config.agent.guard.mode is Mode.ENFORCE
+        with EbpfSource(
+            capture.ring_bytes,
+            loader,
+            nested=capture.nested,
+            commands=capture.nested_commands,
+            holds=holds,
+        ) as source:
             source.add(cluster)
-            count = len(ALL_PROBES if capture.nested else PROBES)
-            yield good("probes", f"{count} attached with {source.loader}, and detached again")
+            count = source.probes
+            build = source.build_of(cluster)
+            told = f"{count} attached with {source.loader}, and detached again"
+            yield good("probes", f"{told}; build {build}" if build else told)
             if login is None:
                 yield skipped("probe", "login")
                 return
-            proofs = prove(source, partial(_again, login))
+            proofs = prove(source, partial(_again, login), partial(backend_here, cluster))
     except CaptureUnavailable as error:
         sentence = f"{one_line(error.reason)[:400]}; the pgaudit log alone remains"
         yield bad("probes", sentence, error.remedy or "set agent.capture.ebpf: false")

@@ -6,15 +6,14 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from agent.catalog.snapshot import take_snapshot
+from agent.catalog.rights import quoted
 from agent.discovery import Cluster
 from agent.guard.server import OBJECT_DATABASE, Server, UnknownServerError
 from agent.probes.layouts import LAYOUTS
 from agent.sources.pgaudit import Location, locate
 from cli.doctor.check import Check, bad, good, one_line, warn
-from cli.doctor.login import Connection, as_superuser, grants, quoted
+from cli.doctor.login import Connection
 from config import Config
-from model.catalog import CatalogKind
 from model.verdict import Mode
 
 JSONLOG_SINCE = 15
@@ -33,17 +32,7 @@ WANTED = {
     ),
 }
 """Setting, its value, and what is lost with another one."""
-LACKS_SQL = """
-SELECT NOT pg_has_role(current_user, 'pg_read_all_settings', 'USAGE'),
-       NOT has_table_privilege('pg_catalog.pg_hba_file_rules', 'SELECT')
-       OR NOT has_function_privilege('pg_catalog.pg_hba_file_rules()', 'EXECUTE')
-"""
 RELATIONS_SQL = "SELECT setting FROM pg_settings WHERE name = 'pgaudit.log_relation'"
-CLOSED_SQL = """
-SELECT datname FROM pg_database
-WHERE datallowconn AND NOT datistemplate AND NOT has_database_privilege(oid, 'CONNECT')
-ORDER BY datname
-"""
 
 
 def check_version(cluster: Cluster) -> list[Check]:
@@ -147,58 +136,6 @@ def _log_files(location: Location) -> Check:
             "-- and: usermod --append --groups postgres pgwarden, or CAP_DAC_READ_SEARCH",
         )
     return good("pgaudit", f"{location.format}, {newest}")
-
-
-def check_grants(config: Config, cluster: Cluster, connection: Connection) -> Iterator[Check]:
-    """Which kinds of the catalog this role reads in full, and the GRANTs for the others."""
-    if not config.agent.catalog.enabled:
-        yield good("grants", "not needed: agent.catalog.enabled is false")
-        return
-    role = connection.info.user
-    settings, hba = connection.execute(LACKS_SQL).fetchone() or (True, True)
-    snapshot = take_snapshot(connection, cluster.name)
-    missing = {kind for kind in CatalogKind if kind not in snapshot.kinds}
-    missing |= {CatalogKind.SETTING} if settings else set()
-    missing |= {CatalogKind.HBA} if hba else set()
-    if not missing:
-        yield good("grants", f"{', '.join(CatalogKind)}: read in full")
-    else:
-        told = ", ".join(kind for kind in CatalogKind if kind in missing)
-        yield bad(
-            "grants",
-            f"not read in full: {told}; drift in them stays unseen",
-            "\n".join(_granting(cluster, role, connection.info.dbname, missing)),
-        )
-        others = missing - {CatalogKind.SETTING, CatalogKind.HBA}
-        if others:
-            yield bad("grants", one_line("; ".join(snapshot.problems)), "pgwarden doctor")
-    yield from _closed_databases(connection, role)
-
-
-def _granting(
-    cluster: Cluster, role: str, database: str, missing: set[CatalogKind]
-) -> Iterator[str]:
-    yield (
-        as_superuser(cluster)
-        .replace(" postgres", f" {database}")
-        .replace(f"-u {database}", "-u postgres")
-    )
-    for statement in grants(role)[1:]:
-        of_hba = "pg_hba_file_rules" in statement
-        if (CatalogKind.HBA in missing) if of_hba else (missing - {CatalogKind.HBA}):
-            yield statement
-
-
-def _closed_databases(connection: Connection, role: str) -> Iterator[Check]:
-    names = [_text(name) for (name,) in connection.execute(CLOSED_SQL).fetchall()]
-    if names:
-        yield warn(
-            "grants",
-            f"{role} may not connect to {one_line(', '.join(names))}: privileges there stay unseen",
-            "\n".join(
-                f"GRANT CONNECT ON DATABASE {quoted(each)} TO {quoted(role)};" for each in names
-            ),
-        )
 
 
 def check_guard(config: Config, cluster: Cluster) -> list[Check]:

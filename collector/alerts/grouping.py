@@ -1,7 +1,7 @@
 """Findings in, Alerts out: which findings are one alert, when it is said again, when it is over.
 
-Pure. A group is keyed by (kind, detector, cluster, object or rule, identity). Drift ends when every
-open finding of the group is resolved; everything else ends after a quiet time.
+Pure. A group is keyed by (kind, detector, cluster, object or rule, identity). A difference ends
+when every open finding of the group is resolved; everything else ends after a quiet time.
 """
 
 import hashlib
@@ -23,6 +23,8 @@ TITLE_CHARACTERS = 200
 TEXT_CHARACTERS = 1000
 LABEL_CHARACTERS = 200
 OVERFLOW_OBJECT = "further-findings"
+EVENTS = frozenset(("application_change", "drift.baseline"))
+"""Detectors whose findings of drift nobody ever resolves."""
 
 
 def at_least(severity: Severity, floor: Severity) -> bool:
@@ -238,7 +240,9 @@ class Grouper:
             self._put(group)
             self._key_of_open.pop(finding.id, None)
             return None
-        return self._end(group, now_us)
+        # Its last words say how it ended.
+        summary = plain(finding.sentence, TEXT_CHARACTERS)
+        return self._end(replace(group, alert=replace(group.alert, summary=summary)), now_us)
 
     def _end(self, group: Group, now_us: int) -> Alert:
         alert = replace(group.alert, status=AlertStatus.RESOLVED, ends_at_us=now_us)
@@ -263,7 +267,9 @@ class Grouper:
 
 
 def _ends_by_itself(group: Group) -> bool:
-    return group.kind is FindingKind.DRIFT
+    """A difference lasts until it is resolved; that a program changed, or a baseline was taken, is
+    an event."""
+    return group.kind is FindingKind.DRIFT and dict(group.alert.labels)["detector"] not in EVENTS
 
 
 def _overflow_title(finding: Finding) -> str:

@@ -70,9 +70,10 @@ class Values:
 class Program:
     """A compiled expression; safe to share between threads."""
 
-    __slots__ = ("_program", "functions")
+    __slots__ = ("_program", "expression", "functions")
 
     def __init__(self, expression: str) -> None:
+        self.expression = expression
         try:
             self._program: Any = _cel.compile(expression)
         except ValueError as error:

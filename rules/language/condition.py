@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
 
-from model.event import Protocol
 from model.session import BackendKey, Identity, IdentityKind, Session
 from model.statement import ParseStatus, Shape
+from rules.calendar import NO_MOMENT, Moment
 from rules.language.cel import CelError, EvaluationError, Program, Values
-from rules.language.expression import Mistake, Token, check_names
+from rules.language.expression import Known, Mistake, Token, check_names
 from rules.view import FIELDS, ROOTS, View, readings, variables
 
 MAX_EXPRESSION_CHARACTERS = 16_384
@@ -30,7 +30,7 @@ class Condition:
 
 
 def compile_condition(
-    expression: str, constants: Mapping[str, object]
+    expression: str, known: Known
 ) -> tuple[Condition | None, tuple[Mistake, ...]]:
     """The condition, or None with all mistakes that could be found."""
     if len(expression) > MAX_EXPRESSION_CHARACTERS:
@@ -39,7 +39,7 @@ def compile_condition(
         Program(expression)
     except CelError as error:
         return None, (Mistake(error.offset, error.message),)
-    names = check_names(expression, FIELDS, ROOTS, constants)
+    names = check_names(expression, FIELDS, ROOTS, known)
     mistakes = names.mistakes + tuple(_bad_patterns(names.patterns))
     if mistakes:
         return None, mistakes
@@ -108,7 +108,9 @@ def _samples() -> Iterator[View]:
         session = Session(
             BackendKey(1, 1), "c", "u", "d", "a", address, superuser=superuser, identity=identity
         )
-        yield View(shape, session, 10, Protocol.QUERY)
+        moment = Moment(3, "sat", "2026-01-03", names) if superuser else NO_MOMENT
+        classes = names if shape is full else ()
+        yield View(shape, session, 10, moment=moment, data_classes=classes, usual_rows=1000)
 
 
 SAMPLES = tuple(_samples())

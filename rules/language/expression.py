@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from rules.language.cel import literal
+from rules.language.schema import VarValue
 
 TOKEN = re.compile(
     r"""
@@ -34,6 +35,7 @@ FUNCTIONS = MACROS | {
     "int", "uint", "double", "string", "bytes", "type", "dyn", "duration", "timestamp",
 }  # fmt: skip
 WORDS = frozenset({"true", "false", "null", "in"})
+NAME = re.compile(r"[\w.-]+")
 OPENING, CLOSING = "([{", ")]}"
 
 
@@ -61,14 +63,27 @@ class Names:
     """String literals given to ``matches``."""
 
 
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a rule set defines by name."""
+
+    variables: Mapping[str, VarValue] = field(default_factory=dict)
+    windows: tuple[str, ...] = ()
+    data_classes: tuple[str, ...] = ()
+
+    def named_in(self, path: str) -> tuple[str, tuple[str, ...]]:
+        """What kind of names a list of the view holds, and which there are."""
+        return {
+            "time.windows": ("window", self.windows),
+            "statement.data_classes": ("data class", self.data_classes),
+        }.get(path, ("", ()))
+
+
 def check_names(
-    expression: str,
-    fields: Collection[str],
-    roots: Collection[str],
-    variables: Mapping[str, object],
+    expression: str, fields: Collection[str], roots: Collection[str], known: Known
 ) -> Names:
     """``expression`` has compiled, so its tokens are sound."""
-    return _Reader(expression, fields, roots, variables).read()
+    return _Reader(expression, fields, roots, known).read()
 
 
 def tokens(expression: str) -> list[Token]:
@@ -85,12 +100,13 @@ class _Reader:
         expression: str,
         fields: Collection[str],
         roots: Collection[str],
-        variables: Mapping[str, object],
+        known: Known,
     ) -> None:
         self.expression = expression
         self.known = fields
         self.roots = roots
-        self.variables = variables
+        self.defined = known
+        self.variables = known.variables
         self.tokens = [*tokens(expression), *[Token("end", "", len(expression))] * 4]
         self.fields: set[str] = set()
         self.mistakes: list[Mistake] = []
@@ -161,6 +177,17 @@ class _Reader:
             siblings = [field for field in self.known if field.startswith(f"{root.text}.")]
             self._mistake(name, f"unknown field {path!r}", path, siblings)
         self.fields.add(path)
+        self._member(index, path)
+
+    def _member(self, index: int, path: str) -> None:
+        """``'maintenance' in time.windows``: a name that nothing defines would never be there."""
+        kind, names = self.defined.named_in(path)
+        literal_before = self.tokens[index - 2] if index >= 2 else None
+        if not kind or literal_before is None or self._text(index - 1) != "in":
+            return
+        word = literal_before.text[1:-1]
+        if literal_before.kind == "string" and NAME.fullmatch(word) and word not in names:
+            self._mistake(literal_before, f"unknown {kind} {word!r}", word, names)
 
     def _variable(self, root: Token, name: Token) -> None:
         if name.text not in self.variables:
@@ -177,7 +204,8 @@ class _Reader:
 
     def _mistake(self, token: Token, message: str, word: str, known: Collection[str]) -> None:
         close = get_close_matches(word, sorted(known), n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known))}"
+        there_are = f"known: {', '.join(sorted(known))}" if known else "none is defined"
+        hint = f"did you mean {close[0]!r}?" if close else there_are
         self.mistakes.append(Mistake(token.offset, f"{message}; {hint}"))
 
     def _inline(self) -> str:

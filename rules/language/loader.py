@@ -3,70 +3,100 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, tzinfo
 from pathlib import Path
 
 import yaml
 
-from model.session import BackendKey, Identity, IdentityKind, Session
-from model.verdict import RuleAction, Severity
+from rules.calendar import Calendar
+from rules.data_classes import PATTERN, DataClasses
 from rules.language.condition import Condition, compile_condition
 from rules.language.document import Document
+from rules.language.expression import Known
+from rules.language.fields import read_figure, read_limit, read_rule
 from rules.language.problems import Problem, RuleError
-from rules.language.schema import MESSAGE_LIMIT_BYTES, Example, Rule, Status, Unknown, VarValue
-
-FILE_FIELDS = ("vars", "rules")
-RULE_FIELDS = (
-    "id", "title", "description", "severity", "tags", "status", "references", "falsepositives",
-    "when", "action", "message", "unknown", "examples",
-)  # fmt: skip
-REQUIRED = ("id", "title", "severity", "when", "action")
-EXAMPLE_FIELDS = ("sql", "session", "identity")
-SESSION_FIELDS = (
-    "user", "database", "application_name", "client_address", "superuser", "cluster",
-)  # fmt: skip
-IDENTITY_FIELDS = ("kind", "name", "confidence")
-RULE_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
-VAR_NAME = re.compile(r"[a-z_][a-z0-9_]{0,63}")
-EXAMPLE_SESSION = Session(
-    key=BackendKey(1, 1),
-    cluster="5432",
-    user="alice",
-    database="shop",
-    application_name="psql",
-    client_address="10.0.0.5",
-    superuser=False,
+from rules.language.schedule import (
+    NAME,
+    WrittenOpening,
+    read_openings,
+    read_zone,
+    written_opening,
+    zone_of,
 )
-"""Who sends an example that does not say: a plain login from another host."""
+from rules.language.schema import Exemption, Limit, Per, Rule, Unknown, VarValue
+from rules.language.tuning import CONFIGURATION, Tuning, tuned, unknown_rules
+
+FILE_FIELDS = ("vars", "timezone", "windows", "data_classes", "unknown", "rules", "limits")
+VAR_NAME = re.compile(r"[a-z_][a-z0-9_]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledExemption:
+    exemption: Exemption
+    condition: Condition
 
 
 @dataclass(frozen=True, slots=True)
 class CompiledRule:
     rule: Rule
     condition: Condition
+    unless: tuple[CompiledExemption, ...] = ()
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """All that the rule and its exceptions look at."""
+        return self.condition.fields.union(*(each.condition.fields for each in self.unless))
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledLimit:
+    limit: Limit
+    counts: CompiledRule
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    rules: tuple[CompiledRule, ...]
+    limits: tuple[CompiledLimit, ...]
+    variables: Mapping[str, VarValue]
+    calendar: Calendar
+    classes: DataClasses
 
 
 @dataclass(slots=True)
 class _Draft:
     document: Document
     rules: list[tuple[Rule, yaml.Node]] = field(default_factory=list)
+    limits: list[tuple[Rule, Per, dict[str, yaml.Node], yaml.Node]] = field(default_factory=list)
     variables: dict[str, tuple[VarValue, yaml.Node]] = field(default_factory=dict)
+    zone: tuple[tzinfo, yaml.Node] | None = None
+    windows: dict[str, tuple[tuple[WrittenOpening, ...], yaml.Node]] = field(default_factory=dict)
+    data_classes: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def load_rules(
-    paths: Iterable[Path], overrides: Mapping[str, object]
-) -> tuple[tuple[CompiledRule, ...], dict[str, VarValue]]:
+def load_rules(paths: Iterable[Path], overrides: Mapping[str, object], tuning: Tuning) -> Loaded:
     """Files, or folders of ``*.yaml`` and ``*.yml``. Raises RuleError with everything wrong."""
     problems: list[Problem] = []
     drafts = [_draft(Document(str(file))) for file in _files(paths, problems)]
     variables = _variables(drafts, overrides, problems)
-    compiled = [each for draft in drafts for each in _compile(draft, variables)]
+    calendar = _calendar(drafts, tuning, problems)
+    classes = _data_classes(drafts, tuning, problems)
+    known = Known(variables, tuple(calendar.windows), classes.names)
+    rules = [
+        compiled
+        for draft in drafts
+        for rule, node in draft.rules
+        if (compiled := _compiled(draft.document, tuned(rule, tuning), node, "when", known))
+    ]
+    limits = [each for draft in drafts for each in _limits(draft, tuning, known)]
     _refuse_duplicates(drafts)
+    problems += unknown_rules(tuning, [rule.id for draft in drafts for rule, _ in _ids(draft)])
     problems += [problem for draft in drafts for problem in draft.document.problems]
     if problems:
         raise RuleError(sorted(problems, key=lambda p: (p.path, p.line, p.column)))
-    return tuple(compiled), variables
+    return Loaded(tuple(rules), tuple(limits), variables, calendar, classes)
 
 
 def _files(paths: Iterable[Path], problems: list[Problem]) -> list[Path]:
@@ -89,18 +119,45 @@ def _draft(document: Document) -> _Draft:
     root = document.read()
     if root is None:
         return draft
-    rules: yaml.Node | None = root
+    fields: dict[str, yaml.Node] = {"rules": root}
     if isinstance(root, yaml.MappingNode):
         fields = document.mapping(root, "a rule file", FILE_FIELDS)
-        if (variables := fields.get("vars")) is not None:
-            for name, node in document.mapping(variables, "vars").items():
-                draft.variables[name] = (_var_value(document, name, node), node)
-        rules = fields.get("rules")
-    if rules is not None:
-        for node in document.sequence(rules, "rules"):
-            if (rule := _rule(document, node)) is not None:
-                draft.rules.append((rule, node))
+    if (variables := fields.get("vars")) is not None:
+        for name, node in document.mapping(variables, "vars").items():
+            draft.variables[name] = (_var_value(document, name, node), node)
+    if (zone := read_zone(document, fields.get("timezone"))) is not None:
+        draft.zone = zone, fields["timezone"]
+    for name, node in _named(document, fields.get("windows"), "windows"):
+        draft.windows[name] = read_openings(document, name, node), node
+    for name, node in _named(document, fields.get("data_classes"), "data_classes"):
+        draft.data_classes[name] = document.texts(node, f"data_classes.{name}")
+        for each in node.value if isinstance(node, yaml.SequenceNode) else ():
+            if isinstance(each, yaml.ScalarNode) and not PATTERN.fullmatch(each.value):
+                document.problem(each, f"data_classes.{name}: {_bad_pattern(each.value)}")
+    unknown = document.choice(fields.get("unknown"), Unknown, "unknown", Unknown.ALLOW)
+    for node in document.sequence(fields["rules"], "rules") if "rules" in fields else ():
+        if (rule := read_rule(document, node, unknown)) is not None:
+            draft.rules.append((rule, node))
+    for node in document.sequence(fields["limits"], "limits") if "limits" in fields else ():
+        if (limit := read_limit(document, node, unknown)) is not None:
+            draft.limits.append((*limit, node))
     return draft
+
+
+def _named(
+    document: Document, node: yaml.Node | None, what: str
+) -> Iterator[tuple[str, yaml.Node]]:
+    for name, each in document.mapping(node, what).items() if node is not None else ():
+        if not NAME.fullmatch(name):
+            document.problem(
+                each, f"{what}: the name {name!r} must be lower-case letters, digits, _"
+            )
+        else:
+            yield name, each
+
+
+def _bad_pattern(text: str) -> str:
+    return f"{text!r} is no relation, schema.relation or schema.relation.column"
 
 
 def _var_value(document: Document, name: str, node: yaml.Node) -> VarValue:
@@ -109,109 +166,6 @@ def _var_value(document: Document, name: str, node: yaml.Node) -> VarValue:
     if isinstance(node, yaml.SequenceNode):
         return document.texts(node, f"vars.{name}")
     return document.scalar(node, f"vars.{name}")
-
-
-def _rule(document: Document, node: yaml.Node) -> Rule | None:
-    fields = document.mapping(node, "a rule", RULE_FIELDS)
-    if not fields:
-        return None
-    for name in REQUIRED:
-        if name not in fields:
-            document.problem(node, f"the field {name!r} is missing")
-    get = fields.get
-    title = document.text(get("title"), "title")
-    return Rule(
-        id=_id(document, get("id")),
-        title=title,
-        when=document.text(get("when"), "when"),
-        action=document.choice(get("action"), RuleAction, "action", RuleAction.OBSERVE),
-        severity=document.choice(get("severity"), Severity, "severity", Severity.MEDIUM),
-        message=_message(document, get("message")) or title,
-        unknown=document.choice(get("unknown"), Unknown, "unknown", Unknown.ALLOW),
-        description=document.text(get("description"), "description").strip(),
-        status=document.choice(get("status"), Status, "status", Status.STABLE),
-        tags=document.texts(get("tags"), "tags"),
-        references=document.texts(get("references"), "references"),
-        falsepositives=document.texts(get("falsepositives"), "falsepositives"),
-        examples=_examples(document, get("examples")),
-        path=document.path,
-        line=node.start_mark.line + 1,
-    )
-
-
-def _id(document: Document, node: yaml.Node | None) -> str:
-    text = document.text(node, "id")
-    if node is not None and not RULE_ID.fullmatch(text):
-        document.problem(
-            node, f"the id {text!r} must be lower-case letters, digits, '.', '_', '-', at most 64"
-        )
-    return text
-
-
-def _message(document: Document, node: yaml.Node | None) -> str:
-    text = document.text(node, "message").strip()
-    if node is not None and len(text.encode()) > MESSAGE_LIMIT_BYTES:
-        document.problem(node, f"message is longer than {MESSAGE_LIMIT_BYTES} bytes")
-    if node is not None and not text.isprintable():
-        document.problem(node, "message must be one line without control characters")
-    return text
-
-
-def _examples(document: Document, node: yaml.Node | None) -> tuple[Example, ...]:
-    if node is None:
-        return ()
-    fields = document.mapping(node, "examples", ("match", "no_match"))
-    return tuple(
-        _example(document, each, matches)
-        for name, matches in (("match", True), ("no_match", False))
-        if name in fields
-        for each in document.sequence(fields[name], name)
-    )
-
-
-def _example(document: Document, node: yaml.Node, matches: bool) -> Example:
-    line = node.start_mark.line + 1
-    if isinstance(node, yaml.ScalarNode):
-        return Example(document.text(node, "an example"), EXAMPLE_SESSION, matches, line)
-    fields = document.mapping(node, "an example", EXAMPLE_FIELDS)
-    if fields and "sql" not in fields:
-        document.problem(node, "the field 'sql' is missing")
-    session = _session(document, fields.get("session"), _identity(document, fields.get("identity")))
-    return Example(document.text(fields.get("sql"), "sql"), session, matches, line)
-
-
-def _session(document: Document, node: yaml.Node | None, identity: Identity) -> Session:
-    fields = document.mapping(node, "session", SESSION_FIELDS) if node is not None else {}
-    given = {
-        name: document.text(each, name) for name, each in fields.items() if name != "superuser"
-    }
-    known = {name: getattr(EXAMPLE_SESSION, name) for name in SESSION_FIELDS}
-    superuser = False
-    if "superuser" in fields:
-        value = document.scalar(fields["superuser"], "superuser")
-        superuser = value is True
-        if not isinstance(value, bool):
-            document.problem(fields["superuser"], "superuser must be true or false")
-    values = known | given | {"superuser": superuser}
-    return Session(key=EXAMPLE_SESSION.key, identity=identity, **values)
-
-
-def _identity(document: Document, node: yaml.Node | None) -> Identity:
-    if node is None:
-        return Identity()
-    fields = document.mapping(node, "identity", IDENTITY_FIELDS)
-    confidence = 1.0
-    if "confidence" in fields:
-        value = document.scalar(fields["confidence"], "confidence")
-        if isinstance(value, str | bool) or not 0 <= value <= 1:
-            document.problem(fields["confidence"], "confidence must be a number from 0 to 1")
-        else:
-            confidence = float(value)
-    return Identity(
-        kind=document.choice(fields.get("kind"), IdentityKind, "kind", IdentityKind.UNKNOWN),
-        name=document.text(fields.get("name"), "name"),
-        confidence=confidence,
-    )
 
 
 def _variables(
@@ -238,21 +192,99 @@ def _variables(
     return values
 
 
-def _compile(draft: _Draft, variables: Mapping[str, VarValue]) -> Iterable[CompiledRule]:
-    document = draft.document
-    for rule, node in draft.rules:
-        if not rule.when:
-            continue  # missing or no text: reported already
-        condition, mistakes = compile_condition(rule.when, variables)
-        line = _line_of(node, "when") or rule.line
-        document.problems += [
-            Problem(
-                document.path, line, each.offset, f"rule {rule.id}: when: {each.message}", rule.when
-            )
-            for each in mistakes
+def _calendar(drafts: list[_Draft], tuning: Tuning, problems: list[Problem]) -> Calendar:
+    """One calendar for all files of a rule set; the configuration has the last word."""
+    zone: tzinfo = UTC
+    first = next((draft.zone for draft in drafts if draft.zone), None)
+    for draft in drafts:
+        if first and draft.zone and str(draft.zone[0]) != str(first[0]):
+            draft.document.problem(draft.zone[1], f"timezone is {first[0]} in another file")
+    if first:
+        zone = first[0]
+    if tuning.timezone:
+        try:
+            zone = zone_of(tuning.timezone)
+        except ValueError as error:
+            problems.append(Problem(CONFIGURATION, 0, 0, f"rules.timezone: {error}"))
+    windows: dict[str, tuple[WrittenOpening, ...]] = {}
+    for draft in drafts:
+        for name, (openings, node) in draft.windows.items():
+            if name in windows:
+                draft.document.problem(node, f"windows.{name} stands in another file too")
+            windows[name] = openings
+    for name, given in tuning.windows.items():
+        try:
+            windows[name] = tuple(written_opening(each) for each in given)
+        except ValueError as error:
+            problems.append(Problem(CONFIGURATION, 0, 0, f"rules.windows.{name}: {error}"))
+            windows[name] = ()
+    return Calendar(
+        zone, {name: tuple(w.opening(zone) for w in written) for name, written in windows.items()}
+    )
+
+
+def _data_classes(drafts: list[_Draft], tuning: Tuning, problems: list[Problem]) -> DataClasses:
+    """What several files and the configuration say of one class is taken together."""
+    patterns: dict[str, list[str]] = {}
+    for draft in drafts:
+        for name, given in draft.data_classes.items():
+            patterns.setdefault(name, []).extend(given)
+    for name, configured in tuning.data_classes.items():
+        patterns.setdefault(name, []).extend(configured)
+        bad = [each for each in configured if not PATTERN.fullmatch(each)]
+        if not NAME.fullmatch(name):
+            bad.append(name)
+        problems += [
+            Problem(CONFIGURATION, 0, 0, f"rules.data_classes.{name}: {_bad_pattern(each)}")
+            for each in bad
         ]
-        if condition is not None:
-            yield CompiledRule(rule, condition)
+    return DataClasses(patterns)
+
+
+def _limits(draft: _Draft, tuning: Tuning, known: Known) -> Iterator[CompiledLimit]:
+    for rule, per, nodes, node in draft.limits:
+        figures = {
+            name: read_figure(draft.document, name, each, known.variables)
+            for name, each in nodes.items()
+        }
+        counts = _compiled(draft.document, tuned(rule, tuning), node, "for", known)
+        if counts is not None:
+            limit = Limit(
+                counts.rule, figures.get("rows_per_hour"), figures.get("statements_per_hour"), per
+            )
+            yield CompiledLimit(limit, counts)
+
+
+def _compiled(
+    document: Document, rule: Rule, node: yaml.Node, field: str, known: Known
+) -> CompiledRule | None:
+    if not rule.when:
+        return None  # missing or no text: reported already
+    line = _line_of(node, field) or rule.line
+    condition = _condition(document, rule.id, field, rule.when, rule.path, line, known)
+    unless = []
+    for each in rule.unless:
+        compiled = _condition(document, rule.id, "unless", each.when, each.path, each.line, known)
+        if compiled is not None:
+            unless.append(CompiledExemption(each, compiled))
+    return CompiledRule(rule, condition, tuple(unless)) if condition is not None else None
+
+
+def _condition(
+    document: Document,
+    rule_id: str,
+    field: str,
+    expression: str,
+    path: str,
+    line: int,
+    known: Known,
+) -> Condition | None:
+    condition, mistakes = compile_condition(expression, known)
+    document.problems += [
+        Problem(path, line, each.offset, f"rule {rule_id}: {field}: {each.message}", expression)
+        for each in mistakes
+    ]
+    return condition
 
 
 def _line_of(node: yaml.Node, name: str) -> int:
@@ -262,10 +294,16 @@ def _line_of(node: yaml.Node, name: str) -> int:
     return 0
 
 
+def _ids(draft: _Draft) -> Iterator[tuple[Rule, yaml.Node]]:
+    """Rules and limits share one name space: a verdict names either."""
+    yield from draft.rules
+    yield from ((rule, node) for rule, _, _, node in draft.limits)
+
+
 def _refuse_duplicates(drafts: list[_Draft]) -> None:
     first: dict[str, Rule] = {}
     for draft in drafts:
-        for rule, node in draft.rules:
+        for rule, node in _ids(draft):
             if rule.id and rule.id in first:
                 where = first[rule.id]
                 draft.document.problem(

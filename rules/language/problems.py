@@ -19,6 +19,7 @@ class Problem:
     def __str__(self) -> str:
         place = f"{self.path}:{self.line}" if self.line else self.path
         if not self.expression:
+            place += f":{self.column}" if self.line and self.column else ""
             return f"{place}: {self.message}"
         row, column = row_and_column(self.expression, self.column)
         text = self.expression.splitlines()[row] if self.expression.strip() else ""

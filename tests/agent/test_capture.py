@@ -110,8 +110,12 @@ def test_an_urgent_statement_whose_poll_was_taken_whole_gets_its_answer_later():
 def test_reserved_room_ends_too_and_what_is_urgent_is_counted_then():
     inbox = Inbox(4)
     inbox.offer([statement() for _ in range(6)])
-    inbox.offer([replace(statement(), urgent=True)])
-    assert [lost.count for lost in inbox.overflow] == [1]
+    grants = StatementsExecuted(
+        BACKEND, b"GRANT a TO b", "GRANT", "II", [EXECUTED] * 3, urgent=True
+    )
+    inbox.offer([replace(statement(), urgent=True), grants, statement()])
+    lost = [(one.reason, one.count) for one in inbox.overflow]
+    assert lost == [("queue_full", 1), ("urgent_queue_full", 4)]
 
 
 def test_small_texts_weigh_by_the_event():

@@ -88,7 +88,7 @@ def test_rules_see_whom_the_comment_names_behind_a_pooler(tmp_path):
         def judged(text):
             event = StatementStarted(3, KEY, text, len(text), held=True, hold_id=1)
             decision = guard(event)
-            assert guard.known(event) == decision
+            assert guard.at_once(event) == decision
             return decision.rule_id
 
         assert judged(b"DROP TABLE a /*agent='helper'*/") == "ai-drops"

@@ -173,3 +173,18 @@ def test_a_cut_goes_through_no_character():
 def test_text_in_another_encoding_is_shown_whole():
     (value,) = bound(captured(one(TEXT, b"caf\xe9")))
     assert shown(value) == "caf\\xe9"
+
+
+@pytest.mark.parametrize(
+    "kind", [name for name in TYPE_NAMES.values() if name[-2:] == "[]"] + ["jsonb"]
+)
+@given(
+    data=st.binary(max_size=PARAMETER_BYTES)
+    | st.binary(min_size=12, max_size=40).map(
+        lambda rest: (2).to_bytes(4, "little") + bytes(4) + (23).to_bytes(4, "little") + rest
+    )
+)
+def test_what_is_no_array_and_no_jsonb_is_shown_as_bytes(kind, data):
+    (number,) = (number for number, name in TYPE_NAMES.items() if name == kind)
+    (value,) = bound(captured(one(number, data)))
+    assert isinstance(shown(value), str)

@@ -30,13 +30,13 @@ class Pipeline:
                 raise TypeError("poison")
             self.builder.add_loss(event)
 
-    def tick(self, now_us):
+    def tick(self, now_us, logs_read_us=None):
         pass
 
     def finish(self, now_us):
         pass
 
-    def payloads(self):
+    def payloads(self, *, parting=False):
         return self.builder.take()
 
 

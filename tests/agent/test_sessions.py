@@ -127,6 +127,31 @@ def test_a_reused_pid_ends_the_former_session():
     assert [session.key for session in talk.tracker.sessions()] == [other]
 
 
+def test_a_pid_that_comes_again_within_the_second_is_another_session():
+    other = BackendKey(KEY.pid, KEY.started_at_us + 500_000)
+    for exit_told in (True, False):
+        talk = Dialogue().hear(seen()).start(1, "select 1")
+        if exit_told:
+            talk.hear(SessionEnded(ns(2), KEY))
+        talk.hear(seen(other, user="bob", at=3)).start(4, "select 2", key=other)
+        talk.answer(5, ("SELECT", 1), key=other)
+        first, second = [item for item in talk.said() if isinstance(item, Statement)]
+        assert (first.text, first.session.user, first.session.key) == (b"select 1", "ann", KEY)
+        assert (second.text, second.session.user, second.session.key) == (b"select 2", "bob", other)
+        assert [session.key for session in talk.tracker.sessions()] == [other]
+        talk.wait(40_000).wait(80_000)
+        assert [session.key for session in talk.tracker.sessions()] == [other]
+        talk.hear(SessionEnded(ns(6), other))
+        (ended,) = talk.said()
+        assert (ended.user, ended.key, ended.ended_at_us) == ("bob", other, us(6))
+
+
+def test_the_end_of_a_former_session_that_is_told_late_ends_no_other():
+    other = BackendKey(KEY.pid, KEY.started_at_us + 9_000_000)
+    talk = Dialogue().hear(seen()).hear(seen(other, at=9)).hear(SessionEnded(ns(10), KEY))
+    assert [session.key for session in talk.tracker.sessions()] == [other]
+
+
 def test_a_lost_event_says_nothing():
     assert Dialogue().hear(Lost(ns(0), "ebpf", "ring_full", 3)).said() == []
 
@@ -154,11 +179,11 @@ def test_a_statement_is_said_once_when_it_ends():
     assert talk.answer(9).wait(9000).statements() == []
 
 
-def test_duration_counts_from_the_clients_request():
+def test_duration_counts_from_the_clients_request_until_the_next_of_its_answer_begins():
     talk = Dialogue().start(3, "a; b", requested_at_us=us(1))
     talk.start(5, "a; b", requested_at_us=us(1))
     first, second = talk.answer(6, ("SELECT", 1), ("SELECT", 2)).statements()
-    assert (first.started_at_us, first.duration_us) == (us(1), 5000)
+    assert (first.started_at_us, first.duration_us) == (us(1), 4000)
     assert (second.started_at_us, second.duration_us) == (us(5), 1000)
 
 
@@ -190,6 +215,42 @@ def test_an_error_ends_the_statement_that_ran():
     good, bad = talk.statements()
     assert (good.sqlstate, good.rows) == ("00000", 1)
     assert (bad.sqlstate, bad.error_message, bad.rows) == ("22012", "division by zero", -1)
+
+
+def test_the_end_of_a_failed_round_trip_counts_among_its_bytes():
+    talk = Dialogue().start(1, "select 1/0")
+    talk.answer(2, error=error("22012"), ready=False, bytes_sent=93)
+    (failed,) = talk.answer(2, bytes_sent=6).statements()
+    assert (failed.sqlstate, failed.bytes_sent) == ("22012", 99)
+
+
+def test_the_bytes_of_an_answer_are_those_of_its_last_statement_alone():
+    talk = Dialogue().start(1, "select 1; selec 2")
+    talk.answer(
+        2, ("SELECT", 1), error=error("42601"), ready=False, bytes_sent=93, failed_text=b"selec 2"
+    )
+    first, failed = talk.answer(2, bytes_sent=6).statements()
+    assert (first.bytes_sent, failed.bytes_sent) == (-1, 99)
+
+
+def test_what_is_answered_before_its_round_trip_ends_waits_for_that_or_for_the_next_statement():
+    talk = Dialogue().start(1, "one; two")
+    assert talk.answer(2, ("SELECT", 1), ready=False, transaction_before="I").statements() == []
+    (first,) = talk.start(3, "one; two").statements()
+    assert (first.transaction, first.duration_us) == ("I?", 1000)
+    assert talk.answer(4, ("SELECT", 1), ready=False).statements() == []
+    (second,) = talk.answer(
+        5, bytes_sent=6, transaction_before="I", transaction_status="T"
+    ).statements()
+    assert (second.transaction, second.duration_us, second.bytes_sent) == ("IT", 1000, 16)
+
+
+def test_a_client_that_leaves_its_round_trip_open_keeps_nothing_off_the_record():
+    talk = Dialogue().start(1, "one")
+    talk.answer(2, ("SELECT", 1), ready=False, transaction_before="I").wait(3).wait(900)
+    assert talk.statements() == []
+    (found,) = talk.wait(1100).statements()
+    assert (found.transaction, found.duration_us) == ("I?", 1000)
 
 
 def test_a_statement_that_fails_before_it_executes_is_a_statement_too():
@@ -246,6 +307,14 @@ def test_a_completion_without_a_start_is_counted():
     assert talk.tracker.losses() == {}
 
 
+def test_an_error_before_there_is_a_statement_is_counted():
+    error = ErrorReport("ERROR", "22021", "invalid byte sequence")
+    talk = Dialogue().hear(ResponseSent(ns(1), KEY, 90, error=error))
+    talk.hear(ResponseSent(ns(2), KEY, 6, ready=True, transaction_status="I"))
+    assert talk.statements() == []
+    assert talk.tracker.losses() == {"refused_unread": 1}
+
+
 # -- bounds
 
 
@@ -296,6 +365,15 @@ def test_what_runs_inside_a_statement_is_told_at_once_under_its_parent():
     assert {(s.duration_us, s.rows, s.sqlstate) for s in (first, second, deep, third)} == {
         (-1, -1, "")
     }
+
+
+def test_where_only_commands_are_told_two_of_one_untold_statement_are_siblings():
+    d = Dialogue().start(0, "SELECT f()")
+    d.start(1, "GRANT 1", depth=2, nested=True).start(2, "GRANT 2", depth=2, nested=True)
+    d.start(3, "GRANT 3", depth=3, nested=True)
+    first, second, deep = d.statements()
+    (outer,) = d.answer(5, ("SELECT", 1)).statements()
+    assert [s.parent_id for s in (first, second, deep)] == [outer.id, outer.id, second.id]
 
 
 def test_levels_of_one_statement_are_nothing_to_the_next():

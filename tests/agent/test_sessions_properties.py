@@ -90,10 +90,10 @@ def test_every_started_statement_comes_out_exactly_once(script, window, limits):
         isinstance(e, ResponseSent) and e.error is not None and bool(e.failed_text) for e in script
     )
     assert started <= len(seen) <= started + failed_early
-    assert tracker._text_bytes == 0
+    assert tracker._matching.text_bytes == 0
     assert tracker.sessions() == [s for s in tracker.sessions() if s.key.pid == 3]
-    assert not tracker._waiting
-    assert not tracker._settling
+    assert not tracker._matching._waiting
+    assert not tracker._matching._settling
 
 
 @settings(max_examples=200)

@@ -108,6 +108,42 @@ def test_a_full_spool_refuses_statements_counts_them_and_still_takes_verdicts(pa
     assert losses == {("spool", "spool_full"): 9}, "there is room again"
 
 
+def test_what_is_refused_is_counted_by_class_and_by_execution(path):
+    losses = Losses()
+    spool = Spool(path, losses, max_bytes=1000)
+    mixed = Payload(b"x" * 2000, {"statements": 5, "sessions": 2}, folded=40, urgent=3)
+    apart = Payload(b"x" * 2000, {"statements": 4}, priority=True, urgent=4)
+    spool.append(mixed, apart, verdicts(2000, rows=6))
+    assert losses == {
+        ("spool", "spool_full"): 42,
+        ("spool", "urgent_spool_full"): 3 + 4 + 6,
+        ("spool", "session_spool_full"): 2,
+    }
+
+
+def test_a_spool_is_pressed_before_it_is_full_and_until_there_is_room_again(path):
+    spool = Spool(path, Losses(), max_bytes=8000)
+    pressed = []
+    for _ in range(6):
+        spool.append(bulk(1000))
+        pressed.append(spool.pressed)
+    assert pressed == [False] * 4 + [True] * 2
+    spool.forget(5)
+    spool.append(bulk(1000))
+    assert not spool.pressed
+
+
+def test_a_full_disk_takes_what_is_urgent_before_anything_else(path):
+    losses = Losses()
+    spool = Spool(path, losses)
+    spool._db.execute("PRAGMA max_page_count = 30")
+    taken = spool.append(bulk(200_000, rows=7), verdicts(5000))
+    assert taken == 1
+    assert [batch.rows for batch in spool.read_from(1)] == [1]
+    assert losses == {("spool", "disk_full"): 7}
+    assert spool.pressed
+
+
 def test_a_refused_loss_is_owed_with_its_own_count_and_not_counted_again(path):
     losses = Losses()
     spool = Spool(path, losses, max_bytes=1000)

@@ -9,7 +9,7 @@ from agent.channel import AddressError
 from agent.spool import Spool
 from agent.uplink import Greeting, Uplink
 from agent.wire import BatchBuilder, Payload
-from collector.ledger import verify
+from collector.ledger_reading import verify
 from protos.pgwarden.v1 import operator_pb2, operator_pb2_grpc
 from protos.pgwarden.v1 import uplink_pb2 as pb
 from tests.collector.road import (
@@ -169,3 +169,12 @@ def test_an_address_on_the_network_without_tls_is_refused_with_the_remedy(spool,
 def test_a_malformed_address_is_refused(spool, address):
     with pytest.raises(AddressError, match="host:port"):
         Uplink(spool, address, Greeting("a", "", "", ""), refuse)
+
+
+def test_an_agent_that_speaks_no_protocol_of_the_collector_says_who_must_be_upgraded(
+    tmp_path, spool, monkeypatch
+):
+    monkeypatch.setattr("agent.uplink.OLDEST", 99)
+    with collector_at(tmp_path) as collector, uplink_to(collector.address, spool) as uplink:
+        wait_until(lambda: "upgrade the collector" in uplink.counters.last_error)
+        assert not uplink.connected

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.digests import sealed_with
 from agent.wire import MAX_PAYLOAD_BYTES, BatchBuilder, to_wire
 from agent.wire_messages import escape_name, escape_text
-from model.catalog import CatalogItem, CatalogKind, Snapshot
 from model.event import Executed, Lost
 from model.session import BackendKey, Session
 from model.statement import Audit, ParseStatus, Shape, Source, Statement, StatementRun
@@ -56,6 +56,19 @@ def test_a_row_comes_back_as_it_went_in_with_strings_and_shapes_interned():
     assert [names[i] for i in rows.error_message_s] == ["", "relation does not exist"]
     assert [names[i] for i in rows.rule_s] == ["r1", ""]
     assert sorted(set(names)) == sorted(names)
+
+
+def test_what_leaves_the_host_in_the_place_of_a_digest_cannot_be_tried_without_its_key():
+    seal, other = sealed_with(b"k" * 32), sealed_with(b"l" * 32)
+    builder = BatchBuilder(seal=seal)
+    builder.add(statement(1), replace(SHAPE, digest=sha("one")))
+    builder.add(statement(2), replace(SHAPE, digest=""))
+    [payload] = builder.take()
+    batch = pb.Batch.FromString(payload.body)
+    assert [each.hex() for each in batch.digests] == [seal(sha("one"))]
+    assert list(batch.statements.digest_d) == [1, 0]
+    assert sha("one") not in (seal(sha("one")), *(shape.digest for shape in batch.shapes))
+    assert seal(sha("one")) != other(sha("one"))
 
 
 def test_texts_that_differ_in_literals_alone_share_a_shape_and_keep_their_digests():
@@ -145,22 +158,6 @@ def test_the_largest_possible_row_fits_one_message():
         assert len(payload.body) < MAX_PAYLOAD_BYTES
 
 
-def test_a_snapshot_too_large_is_split_by_kind_and_a_part_never_passes_for_the_whole():
-    items = [CatalogItem(CatalogKind.ROLE, "", f"r{n}", "v" * 900) for n in range(8000)]
-    settings = [CatalogItem(CatalogKind.SETTING, "", "log", "on")]
-    snapshot = Snapshot(1, "5432", "", (CatalogKind.ROLE, CatalogKind.SETTING), (*items, *settings))
-    builder = BatchBuilder()
-    builder.add_snapshot(snapshot)
-    payloads = builder.take()
-    assert all(len(payload.body) <= MAX_PAYLOAD_BYTES for payload in payloads)
-    sent = [pb.Batch.FromString(payload.body) for payload in payloads]
-    messages = [snapshot for batch in sent for snapshot in batch.snapshots]
-    assert sum(len(message.items) for message in messages) == 8001
-    assert [list(message.kinds) for message in messages if message.kinds] == [["setting"]]
-    losses = [loss for batch in sent for loss in batch.losses]
-    assert {loss.reason for loss in losses} == {"snapshot_over_limit"}
-
-
 @pytest.mark.parametrize(
     ("raw", "text", "name"),
     [
@@ -194,3 +191,24 @@ def test_the_number_is_put_on_without_touching_the_body(epoch, sequence, rows):
     message = pb.AgentMessage.FromString(to_wire(body, epoch, sequence))
     assert (message.batch.epoch, message.batch.sequence) == (epoch, sequence)
     assert list(message.batch.statements.id) == list(range(rows))
+
+
+def test_urgent_statements_travel_with_the_others_until_there_is_little_room():
+    builder = BatchBuilder()
+    drop = replace(SHAPE, operation="drop", verbs=("drop",), redacted_text="DROP TABLE t")
+    run = StatementRun(
+        9, SESSION, b"DROP TABLE t", "DROP TABLE", "II", [Executed(1, 1, 1, -1, 1)] * 2
+    )
+    told = {}
+    for parting in (False, True):
+        builder.parting = parting
+        builder.add(statement(1, executions=40), SHAPE)
+        builder.add(statement(2), drop, urgent=True)
+        builder.add_run(run, drop, urgent=True)
+        told[parting] = builder.take()
+    (together,) = told[False]
+    assert (together.priority, together.rows, together.facts, together.urgent) == (False, 4, 43, 3)
+    bulk, urgent = told[True]
+    assert (bulk.priority, bulk.rows, bulk.facts, bulk.urgent) == (False, 1, 40, 0)
+    assert (urgent.priority, urgent.rows, urgent.facts, urgent.urgent) == (True, 3, 3, 3)
+    assert set(pb.Batch.FromString(urgent.body).statements.id) == {2, 9, 10}

@@ -35,8 +35,10 @@ SCHEMA: dict[str, Any] = {
     "objects": pl.List(pl.String),
     "reads": pl.List(pl.String),
     "writes": pl.List(pl.String),
+    "columns_used": pl.List(pl.String),
     "settings": pl.List(pl.String),
     "roles": pl.List(pl.String),
+    "functions": pl.List(pl.String),
     "flags": pl.List(pl.String),
     "fingerprint": pl.String,
     "text": pl.String,
@@ -53,10 +55,10 @@ DEFAULTS: dict[str, Any] = {
     "text_bytes": 60, "cluster": "5432", "database": "shop", "user_name": "orders_api",
     "application_name": "app", "client_address": "10.0.0.4", "identity_kind": "service",
     "identity_name": "", "sqlstate": "00000", "error_message": "", "operation": "select",
-    "summary": "", "verbs": [], "objects": [], "reads": [], "writes": [], "settings": [],
-    "roles": [], "flags": [], "fingerprint": "", "text": "", "pid": 4711,
-    "backend_started_at": START_US, "source": "both", "protocol": "query", "tag": "SELECT",
-    "parse_status": "parsed", "digest": "",
+    "summary": "", "verbs": [], "objects": [], "reads": [], "writes": [], "columns_used": [],
+    "settings": [], "roles": [], "functions": [], "flags": [], "fingerprint": "", "text": "",
+    "pid": 4711, "backend_started_at": START_US, "source": "both", "protocol": "query",
+    "tag": "SELECT", "parse_status": "parsed", "digest": "",
 }  # fmt: skip
 
 ROLES = {

@@ -13,6 +13,10 @@ from tests.live.postgres import free_port
 
 REFUSED_BY_AGENT = {
     "a rule file that is not there": ({"rules": {"packs": ["/nowhere.yaml"]}}, "/nowhere.yaml"),
+    "a public key that is not there": (
+        {"rules": {"central": {"public_key": "/nowhere.pub"}}},
+        "/nowhere.pub",
+    ),
     "an identity without a pattern": (
         {"identities": [{"kind": "service", "name": "x"}]},
         "identity rule 1: give at least one of",
@@ -33,6 +37,23 @@ REFUSED_BY_AGENT = {
     "a port in other digits": ({"collector": "127.0.0.1:²"}, "give unix:/path or host:port"),
 }
 REFUSED_BY_COLLECTOR = {
+    "a maintenance on no day": (
+        {
+            "analytics": {
+                "maintenance": [
+                    {
+                        "because": "backfill",
+                        "weekly": [{"days": ["caturday"], "from": "01:00", "to": "02:00"}],
+                    }
+                ]
+            }
+        },
+        "'backfill': the day 'caturday' is unknown",
+    ),
+    "a rule over findings that does not compile": (
+        {"analytics": {"respond": [{"when": "finding.bits >", "do": "cancel"}]}},
+        "'finding.bits >':",
+    ),
     "a network address without TLS": (
         {"listen": ["0.0.0.0:5000"]},
         "set collector.tls with certificate, key and ca",

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.catalog.rights import grants, quoted
 from agent.discovery import Cluster
 from cli.doctor.check import Mark, attempt, bad, good, skipped, warn
 from cli.doctor.collector import check_collector, check_metrics
@@ -18,7 +19,7 @@ from cli.doctor.host import (
     check_lockdown,
     check_ptrace,
 )
-from cli.doctor.login import Access, grants, quoted, remedy_for
+from cli.doctor.login import Access, remedy_for
 from cli.doctor.parts import check_loader, check_rules
 from cli.doctor.report import as_json, counts, line, summary
 from cli.doctor.server import check_guard, check_version
@@ -173,7 +174,7 @@ def test_json_survives_a_name_that_is_no_utf_8():
 
 def test_the_grants_of_another_role_name_it_quoted():
     assert quoted('we"ird') == '"we""ird"'
-    statements = grants("Watch")
+    statements = grants("Watch", 15)
     assert statements[0] == 'CREATE ROLE "Watch" LOGIN;'
     assert all('"Watch"' in each and "pgwarden" not in each for each in statements)
 

@@ -18,6 +18,7 @@ class Files:
     certificate: Path
     key: Path
     ca: Path
+    crl: Path | None = None
 
 
 class Authority:
@@ -69,7 +70,8 @@ class Authority:
 
 
 def _name(common_name):
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+    named = [x509.NameAttribute(NameOID.COMMON_NAME, common_name)] if common_name else []
+    return x509.Name(named)
 
 
 def _pem(certificate):

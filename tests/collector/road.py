@@ -10,6 +10,7 @@ from agent.uplink import Greeting, Uplink
 from agent.wire import BatchBuilder, Payload
 from collector.commands import Agents
 from collector.operator import OperatorService, Tails
+from collector.rule_bundles import RuleBundles
 from collector.segments import Committed
 from collector.server import Server
 from collector.service import UplinkService
@@ -73,6 +74,7 @@ class Collector:
     server: Server
     agents: Agents
     uplink: UplinkService
+    rules: RuleBundles
     commits: list[Committed] = field(default_factory=list)
 
     @property
@@ -83,11 +85,14 @@ class Collector:
         return self.store.query(f"SELECT count(*) FROM {table}")[0][0]
 
     def close(self) -> None:
+        self.rules.stop()
         self.server.stop(0.2)
         self.store.close()
 
 
-def start_collector(folder: Path, address: str = "", tls=None, drift=None) -> Collector:
+def start_collector(
+    folder: Path, address: str = "", tls=None, drift=None, bundles: Path | None = None
+) -> Collector:
     commits: list[Committed] = []
     sessions, tails = LiveSessions(), Tails()
 
@@ -98,12 +103,19 @@ def start_collector(folder: Path, address: str = "", tls=None, drift=None) -> Co
 
     store = Store(folder / "data", heard, commit_seconds=0.05)
     agents = Agents()
-    uplink = UplinkService(store.segments, agents, store.data_dir / "quarantine")
+    rules = RuleBundles(bundles, agents.tell_all, look_seconds=0.05)
+    uplink = UplinkService(
+        store.segments,
+        agents,
+        store.data_dir / "quarantine",
+        lambda agent: [newest] if (newest := rules.newest()) is not None else [],
+    )
     operator = OperatorService(agents, sessions, tails, drift)
     server = Server([address or f"unix:{folder}/collector.sock"], uplink, operator, tls)
     store.start()
+    rules.start()
     server.start()
-    return Collector(store, server, agents, uplink, commits)
+    return Collector(store, server, agents, uplink, rules, commits)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import grpc
 import pytest
 
+from collector.drift.accepting import AmbiguousFindingError
 from collector.operator import TAIL_ROWS, Tails, rows_json
 from collector.segments import Committed
 from collector.store import frame_of
@@ -21,11 +22,15 @@ class Baseline:
     accepted_by: str = "root"
     accepted_at_us: int = 5
     rows: list = field(default_factory=lambda: [{"occurred_at": START_US, "name": "fsync"}])
+    ignored: list = field(default_factory=list)
+    problems: list = field(default_factory=list)
 
     def status(self):
         return self
 
-    def accept(self, by, reason):
+    def accept(self, by, reason, only=None):
+        if only is not None:
+            raise AmbiguousFindingError("several findings begin with a; give more of the id")
         self.accepted_by = f"{by}: {reason}"
         return 42
 
@@ -86,6 +91,15 @@ def test_drift_is_asked_of_and_accepted_by_its_handler(operator, baseline):
     order = operator_pb2.DriftAcceptRequest(accepted_by="alice", reason="upgrade")
     assert operator.DriftAccept(order).items == 42
     assert baseline.accepted_by == "alice: upgrade"
+
+
+def test_a_finding_that_is_not_clear_is_refused_with_the_reason(operator, baseline):
+    order = operator_pb2.DriftAcceptRequest(accepted_by="alice", reason="ok", finding_id="a")
+    with pytest.raises(grpc.RpcError) as refused:
+        operator.DriftAccept(order)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert refused.value.details() == "several findings begin with a; give more of the id"
+    assert baseline.accepted_by == "root"
 
 
 def test_health_and_reflection_answer(running):

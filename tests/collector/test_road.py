@@ -1,7 +1,7 @@
 """From the agent's spool to the collector's segments, over real gRPC."""
 
 from agent.spool import Spool
-from collector.ledger import verify
+from collector.ledger_reading import verify
 from tests.collector.road import collector_at, statements, uplink_to
 
 

@@ -10,7 +10,7 @@ from agent.spool import Spool
 from cli import sql
 from collector.schema import TABLES
 from collector.store import Store, open_views
-from collector.views import damaged_segments
+from collector.views import damage
 from tests.collector.road import START_US, collector_at, statements, uplink_to
 from tests.waiting import wait_until
 
@@ -118,7 +118,7 @@ def test_questions_in_any_form_are_answered(stored, question):
 def test_a_damaged_segment_is_left_out_and_named_and_the_rest_is_readable(stored):
     victim = stored / "segments/statements/000000000001.parquet"
     victim.write_bytes(victim.read_bytes()[:100])
-    (sentence,) = damaged_segments(stored)
+    (sentence,) = damage(stored)
     assert "000000000001.parquet: 100 bytes" in sentence
     with sql.open_session(stored) as views:
         assert list(sql.ask(views, "SELECT count(*) FROM statements").rows()) == [(200,)]

@@ -8,12 +8,14 @@ import shutil
 import pytest
 
 from agent.wire import to_wire
-from collector import ledger
+from collector import ledger_reading as ledger
 from collector.intake import PoisonError, decode_batch, decode_message
-from collector.ledger import Ledger, verify
+from collector.ledger import Ledger
+from collector.ledger_reading import verify
 from collector.merge import merge_small_segments
 from collector.segments import Accepted, BatchId, Owner, Submission
-from collector.store import Store, StoreError, open_views, rebuild
+from collector.store import Store, StoreError, open_views
+from collector.store_rebuild import rebuild_index
 from protos.pgwarden.v1 import uplink_pb2 as pb
 from tests.collector.road import START_US, statements
 from tests.waiting import wait_until
@@ -224,7 +226,7 @@ def test_the_index_is_rebuilt_from_the_ledger_whatever_became_of_it(sealed, dama
     live = len(store.ledger.files)
     assert store._index.execute("SELECT count(*) FROM segments").fetchone() == (live,)
     store.close()
-    assert rebuild(sealed) == live
+    assert rebuild_index(sealed).segments == live
 
 
 def test_a_second_collector_on_the_same_directory_is_refused_with_the_remedy(opened):

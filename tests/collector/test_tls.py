@@ -7,8 +7,9 @@ import grpc
 import pytest
 
 from agent.spool import Spool
+from collector.access.door import Door, own_certificate
 from collector.commands import Agents
-from collector.operator import OperatorService, Tails, own_certificate
+from collector.operator import OperatorService, Tails
 from collector.server import ListenError, Server
 from collector.service import UplinkService
 from collector.sessions import LiveSessions
@@ -43,7 +44,7 @@ def collector(tmp_path, files):
     agents = Agents()
     uplink = UplinkService(store.segments, agents, tmp_path / "quarantine")
     operator = OperatorService(
-        agents, LiveSessions(), Tails(), own_certificate=own_certificate(files.certificate)
+        agents, LiveSessions(), Tails(), door=Door(own_certificate(files.certificate))
     )
     server = Server(["127.0.0.1:0"], uplink, operator, files)
     store.start()
@@ -84,6 +85,11 @@ def test_an_agent_cannot_speak_in_another_ones_name(collector, spool, authority)
     error = refused(collector, spool, authority.issue("host-b"))
     assert "PERMISSION_DENIED" in error
     assert "'host-b'" in error
+
+
+def test_a_certificate_without_a_common_name_passes_for_nobody(collector, spool, authority):
+    error = refused(collector, spool, authority.issue(""))
+    assert "the certificate is no agent's" in error
 
 
 def test_without_any_certificate_nothing_is_answered(collector, spool):

@@ -129,12 +129,9 @@ def test_every_setting_is_read_by_a_program():
     )
     whole = {
         schema.IdentityEntry,
-        schema.FirstSeenSettings,
-        schema.VolumeSettings,
-        schema.ErrorBurstSettings,
-        schema.NewShapeSettings,
-        schema.AuditCoverageSettings,
-    }
+        schema.WindowOpening,
+        *sections(schema.Analytics),
+    } - {schema.MaintenanceEntry, schema.RespondEntry}
     """Unpacked into a class of the program, which has the same names."""
     unread = {
         f"{section.__name__}.{name}"

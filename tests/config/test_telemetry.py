@@ -77,6 +77,7 @@ def test_both_programs_are_scraped_in_every_format(accept):
 
 def test_hostile_label_values_stay_bounded_and_scrapable():
     agent, collector = AgentMetrics("1"), CollectorMetrics("1")
+    collector.watch_candidates(lambda: {(text, text): 1 for text in payloads()})
     collector.watch_drift(lambda: {(text, text, text): 1 for text in payloads()})
     for text in payloads():
         collector.verdict(text, "deny", "prevented")

@@ -41,7 +41,7 @@ def main() -> int:
 
 def _as_known(run: VersionRun) -> bool:
     by_name = {one.name: one for one in SCENARIOS}
-    return not (run.errors or run.strays) and all(
+    return not (run.errors or run.strays or run.losses) and all(
         is_known(run.major, by_name[name], one) for name, one in run.results.items()
     )
 

@@ -3,7 +3,9 @@
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 
-from tests.conformance.expected import Captured, Comparison, Difference, Expected, Nested
+from tests.conformance.expected import SUCCESS, Captured, Comparison, Difference, Expected, Nested
+from tests.conformance.measures import answers, stretches
+from tests.conformance.messages import shape_of
 
 Check = Callable[[Expected, Captured], tuple[object, object]]
 CHECKS: dict[str, Check] = {
@@ -15,8 +17,20 @@ CHECKS: dict[str, Check] = {
     "protocol": lambda e, c: (e.protocol, c.protocol),
     "rows": lambda e, c: (e.outcome.rows, c.rows),
     "sqlstate": lambda e, c: (e.outcome.sqlstate, c.sqlstate),
+    "error_message": lambda e, c: (shape_of(e.outcome), c.error_message),
+    "transaction": lambda e, c: (e.transaction, _followed(e, c)),
+    "text_bytes": lambda e, c: (e.text_bytes, c.text_bytes),
 }
 """Field -> what it should be and what it is."""
+
+
+def _followed(one: Expected, row: Captured) -> str:
+    """Of several statements in one round trip some may be answered, and recorded, before its end:
+    what becomes of the transaction is not known then."""
+    known = row.transaction
+    if one.shared and known[:1] == one.transaction[:1] and known[1:] == "?":
+        return one.transaction
+    return known
 
 
 def compare(expected: Sequence[Expected], captured: Iterable[Captured]) -> Comparison:
@@ -28,7 +42,7 @@ def compare(expected: Sequence[Expected], captured: Iterable[Captured]) -> Compa
         if row.parent_id:
             children[row.parent_id].append(row)
     pairs, missing, duplicated, unexpected = _pair(expected, tops)
-    wrong: list[Difference] = []
+    wrong = [*answers(pairs), *stretches(pairs)]
     for one, row in pairs:
         wrong += _differences(one, row)
         inner = _Nested(row, children)
@@ -87,7 +101,19 @@ def _differences(one: Expected, row: Captured) -> list[Difference]:
     if duration is None or not max(one.at_least_us, 1) <= duration <= one.at_most_us:
         limits = f"{max(one.at_least_us, 1)}..{one.at_most_us}"
         found.append(Difference("duration_us", one.text, limits, str(duration)))
-    return found
+    return found + _preparation(one, row)
+
+
+def _preparation(one: Expected, row: Captured) -> list[Difference]:
+    """Told of the first statement of a message, if it began; a part of its duration."""
+    told, at_least_us = row.preparation_us, int(one.outcome.preparing_seconds * 1e6)
+    if told is not None and at_least_us <= told <= (row.duration_us or 0):
+        return []
+    succeeded = one.outcome.sqlstate == SUCCESS
+    if told is None and not (one.prepared and succeeded):
+        return []
+    wanted = f"{at_least_us}..{row.duration_us}"
+    return [Difference("preparation_us", one.text, wanted, str(told))]
 
 
 class _Nested:
@@ -113,7 +139,10 @@ class _Nested:
 
     def _fields(self, one: Nested, row: Captured) -> None:
         """Who and where from are the parent's."""
-        fields = {"text": (one.text, row.text)}
+        fields: dict[str, tuple[object, object]] = {
+            "text": (one.text, row.text),
+            "text_bytes": (len(one.text.encode()), row.text_bytes),
+        }
         if one.rows is not None:
             fields["rows"] = (one.rows, row.rows)
         for name in ("user", "database", "application_name", "client_address"):

@@ -24,6 +24,22 @@ class Outcome:
     """As the command tag says; None where it has no number."""
     sqlstate: str = SUCCESS
     nested: tuple[Nested, ...] = ()
+    message: str = ""
+    """Of an error: as it may leave the host, with ``?`` for every value."""
+    at_least_seconds: float = 0
+    at_most_seconds: float | None = None
+    """None: no more than what the client's stopwatch says."""
+    preparing_seconds: float = 0
+    """At least so long it was parsed and planned before it began."""
+
+
+@dataclass(frozen=True)
+class RoundTrip:
+    """What a client received up to a ReadyForQuery."""
+
+    bytes: int
+    status: str
+    """Of the transaction, as ReadyForQuery says."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +55,22 @@ class Expected:
     at_least_us: int
     at_most_us: int
     protocol: str = "query"
+    transaction: str = "II"
+    """Status before and after its round trip."""
+    text_bytes: int = 0
+    """Of all of it, though a long text is recorded in part."""
+    round_trip: int = 0
+    """Equal where one ReadyForQuery answered several."""
+    shared: bool = False
+    """Its round trip goes on with others."""
+    received: int | None = None
+    """Bytes of the whole round trip; None where the client cannot know."""
+    watch: int = 0
+    """Equal where one stopwatch ran for several, one after the other."""
+    watch_us: int | None = None
+    """What it said; None where they ran side by side."""
+    prepared: bool = True
+    """It is the first of its message: how long its preparation took is told."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +88,11 @@ class Captured:
     rows: int | None
     sqlstate: str
     protocol: str
+    transaction: str
+    text_bytes: int
+    bytes_sent: int | None
+    error_message: str
+    preparation_us: int | None
 
 
 @dataclass(frozen=True)

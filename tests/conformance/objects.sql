@@ -59,3 +59,9 @@ BEGIN
   COMMIT;
   INSERT INTO journal VALUES ('two');
 END $$;
+
+CREATE FUNCTION slow_to_plan() RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$
+BEGIN
+  PERFORM pg_sleep(0.1);
+  RETURN 1;
+END $$;

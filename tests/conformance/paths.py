@@ -45,6 +45,23 @@ MULTI = (
     Step("SELECT 1; SELECT * FROM no_such_table", (Outcome(1), Outcome(None, "42P01"))),
     Step("SELECT 1; SELEC 2", (Outcome(None, "42601"),)),
     Step(
+        "BEGIN; SELECT generate_series(1, 4); SELECT 'geheim'::int; COMMIT",
+        (Outcome(), Outcome(4), Outcome(None, "22P02")),
+    ),
+    Step("ROLLBACK; SELECT generate_series(1, 6)", (Outcome(), Outcome(6))),
+    Step(
+        "SELECT generate_series(1, 2); INSERT INTO guarded VALUES (1), (0), (1); SELECT 3",
+        (Outcome(2), Outcome(None, "23505")),
+    ),
+    Step(
+        "SELECT pg_sleep(0.05); SELECT pg_sleep(0.1); SELECT 1",
+        (
+            Outcome(1, at_least_seconds=0.05),
+            Outcome(1, at_least_seconds=0.1),
+            Outcome(1),
+        ),
+    ),
+    Step(
         "SELECT 1; SELECT repeat('y', 200) FROM generate_series(1, 2000); SELECT 2",
         (Outcome(1), Outcome(2000), Outcome(1)),
     ),
@@ -102,7 +119,9 @@ ERRORS = (
     step("SELECT repeat('z', 100), 1/(g - 900) FROM generate_series(1, 1000) g", error="22012"),
     step("INSERT INTO guarded SELECT g % 2 FROM generate_series(1, 3) g", error="23505"),
     step("SELECT * FROM pg_authid", error="42501"),
-    step("DROP TABLE no_such_table", error="42P01"),
+    step("DROP TABLE no_such_table", error="42P01",
+         message='table "no_such_table" does not exist'),
+    step("SELECT 'geheim'::int", error="22P02"),
     step("SELECT 1", 1),
 )  # fmt: skip
 
@@ -143,12 +162,13 @@ NOTIFY = (
     step("UNLISTEN news"),
 )
 
+TIMED_OUT = "canceling statement due to statement timeout"
 TIMEOUTS = (
     step("SELECT pg_sleep(0.1)", 1, at_least_seconds=0.1),
     step("SET statement_timeout = '100ms'"),
-    step("SELECT pg_sleep(5)", error="57014", at_least_seconds=0.1),
+    step("SELECT pg_sleep(5)", error="57014", message=TIMED_OUT, at_least_seconds=0.1),
     step("SELECT count(*) FROM generate_series(1, 1000000000)", error="57014",
-         at_least_seconds=0.1),
+         message=TIMED_OUT, at_least_seconds=0.1),
     step("SET statement_timeout = 0"),
 )  # fmt: skip
 
@@ -206,19 +226,20 @@ ROUTINE_ERRORS = (
         Nested("INSERT INTO journal VALUES ('two')"))),
 )  # fmt: skip
 
+TWICE_LATER = 'duplicate key value violates unique constraint "later_id_key"'
 DEFERRED = (
     step("INSERT INTO later VALUES (1)", 1),
     step("BEGIN"),
     step("INSERT INTO later VALUES (1)", 1),
-    step("COMMIT", error="23505"),
-    step("INSERT INTO later VALUES (1)", error="23505"),
+    step("COMMIT", error="23505", message=TWICE_LATER),
+    step("INSERT INTO later VALUES (1)", error="23505", message=TWICE_LATER),
     step("DELETE FROM later", 1),
 )
 """A constraint that is looked at when the transaction ends."""
 
 DEFERRED_PARAMETERS = (
     step("INSERT INTO later VALUES ($1::int)", 1, 1),
-    Step("INSERT INTO later VALUES ($1::int)", (Outcome(None, "23505"),), (1,)),
+    step("INSERT INTO later VALUES ($1::int)", None, 1, error="23505", message=TWICE_LATER),
     step("DELETE FROM later WHERE id = $1::int", 1, 1),
 )
 """In the extended protocol it fails at Sync, after CommandComplete."""
@@ -253,3 +274,28 @@ EXPLAIN_EXECUTE = (
     step("EXPLAIN ANALYZE EXECUTE inside",
          nested=(Nested("PREPARE inside AS SELECT generate_series(1, 4)"),)),
 )  # fmt: skip
+
+SLEEPS = (
+    step("SELECT pg_sleep(0.02)", 1, at_least_seconds=0.02),
+    step("SELECT pg_sleep($1::float8 / 1000)", 1, 20, at_least_seconds=0.02),
+    step("SELECT pg_sleep($1::float8 / 1000)", 1, 60, at_least_seconds=0.06),
+    step("SELECT pg_sleep(0.06) FROM generate_series(1, 2)", 2, at_least_seconds=0.12),
+    step("SELECT pg_sleep($1::float8 / 1000), 1/(g - 2) FROM generate_series(1, 3) g", None, 30,
+         error="22012", at_least_seconds=0.03),
+)  # fmt: skip
+"""Each takes at least as long as the server sleeps, at most as long as its client waits."""
+
+PLANNING = (
+    step("SELECT slow_to_plan()", 1, preparing_seconds=0.1,
+         nested=(Nested("SELECT pg_sleep(0.1)"),)),
+    step("SELECT slow_to_plan() + $1::int", 1, 1, nested=(Nested("SELECT pg_sleep(0.1)"),)),
+)  # fmt: skip
+"""The planner runs what is immutable. In the extended protocol it plans at Bind, which is a message
+of its own: what is told is Execute."""
+
+LENGTHY = (
+    step(f"SELECT length('{'l' * 150_000}')", 1),
+    step(f"SELECT length('{'m' * 1_500_000}')", 1),
+    step(f"SELECT length('{'n' * 1_500_000}') + $1::int", 1, 1),
+)
+"""Of the second and third a part is recorded, with the length of all of it."""

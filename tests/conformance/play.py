@@ -22,7 +22,8 @@ WAIT_SECONDS = 20
 _POOLER_OWN = re.compile(r"(SET (application_name|client_encoding)='[^;]*';)+")
 _QUERY = (
     "SELECT id, parent_id, text, user_name, database, application_name, client_address, "
-    f"duration_us, rows, sqlstate, protocol FROM statements WHERE user_name = '{USER}'"
+    "duration_us, rows, sqlstate, protocol, transaction, text_bytes, bytes_sent, error_message, "
+    f"preparation_us FROM statements WHERE user_name = '{USER}'"
 )
 
 
@@ -82,7 +83,7 @@ def _play_all(
 
 def _configuration() -> dict:
     """eBPF alone, and texts as they were sent, to be compared to the byte."""
-    capture: dict[str, object] = {"pgaudit": False}
+    capture: dict[str, object] = {"pgaudit": False, "canary_interval_seconds": 0}
     if "nested" in Capture.model_fields:
         capture["nested"] = True
     return {

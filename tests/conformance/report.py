@@ -15,6 +15,47 @@ from tests.conformance.scenarios import SCENARIOS, Scenario
 
 PAGE = Path(__file__).parents[2] / "docs" / "conformance.md"
 EXAMPLES = 5
+COMPARED = (
+    "## What is compared, and how closely",
+    "",
+    "| field | with what |",
+    "|---|---|",
+    "| text | as sent, to the byte; of more than 1,048,575 bytes so many |",
+    "| text_bytes | the length of all of it |",
+    "| login, database, application_name, client address, protocol | the scenario's |",
+    "| rows, SQLSTATE | the scenario's; the client must have seen the same |",
+    "| error_message | PostgreSQL's words with `?` for every value; the message that psycopg shows"
+    " must be of these words |",
+    "| transaction | the status before and after the round trip, followed by texts and SQLSTATEs;"
+    " psycopg and by-hand hold it against ReadyForQuery. Of several in one round trip those whose"
+    " answer the server sent before its end have `?` behind |",
+    "| duration | at most what the client's own stopwatch says of that message, at least what the"
+    " server slept in it, both to 1 ms (two clocks); one after the other, also the sum |",
+    "| preparation | told of the first statement of a message that succeeded, part of its duration,"
+    " and at least what the planner slept |",
+    "| bytes | of a whole round trip, to the byte: psycopg (libpq's trace), by-hand, node-postgres"
+    " without TLS; elsewhere more than an empty answer |",
+    "| nested | text, its length, the parent, and whose session it is |",
+    "",
+    "In the extended protocol Parse and Bind are messages of their own, and planning is a part of"
+    " Bind: duration and",
+    "preparation are those of Execute. Where a later statement of a message fails before it begins,"
+    " its duration is that of the",
+    "message up to the error. Several statements in one answer share its bytes: they stand"
+    " at the last of them.",
+    "",
+)
+NOT_PLAYED = (
+    "## What is not played",
+    "",
+    "- A message that the server refuses before it has a statement: a text that is not valid in",
+    "  its encoding (22021), a NUL byte (08P01), Bind or Execute of a name that does not exist",
+    "  (26000, 34000). Nothing executes; it is counted (`refused_unread`) and has no row.",
+    "- Rows, duration and SQLSTATE of nested statements: they are not known (docs/nested.md).",
+    "- Named statements and pipelines through pgbouncer, enforce mode, and `aggregate: always`.",
+    "- Bytes that a client sends (COPY FROM STDIN): only rows and the text are recorded of it.",
+)
+"""Said on the page, so that the table is not taken for more than it is."""
 _BY_NAME = {one.name: one for one in SCENARIOS}
 
 
@@ -91,10 +132,9 @@ def page(runs: Sequence[VersionRun]) -> str:
             "# Conformance",
             "",
             "What pgwarden records (eBPF alone, without pgaudit) against what clients did,",
-            "statement by statement: text, login, database, application_name, client address,",
-            "protocol, duration, rows and SQLSTATE. Made by `./run conformance --docs`. A client",
-            "that sees another result than its scenario says fails the run, so what is expected",
-            "does not rest on pgwarden.",
+            "statement by statement. Made by `./run conformance --docs`. A client that sees",
+            "another result than its scenario says fails the run, so what is expected does not",
+            "rest on pgwarden.",
             "",
             f"Measured on {today}, {machine()}.",
             "",
@@ -105,6 +145,7 @@ def page(runs: Sequence[VersionRun]) -> str:
             "|---|---|---|---|---|---|---|---|---|",
             *(_version_row(run) for run in runs),
             "",
+            *COMPARED,
             "## By path",
             "",
             "Statements expected, over all clients and transports that play the path; `✗` counts",
@@ -117,6 +158,8 @@ def page(runs: Sequence[VersionRun]) -> str:
             "## Known gaps",
             "",
             *_gap_lines(runs),
+            "",
+            *NOT_PLAYED,
             "",
         ]
     )

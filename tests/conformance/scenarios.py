@@ -15,7 +15,8 @@ from tests.conformance.clients import (
     psycopg3,
     wire_plays,
 )
-from tests.conformance.place import Diary, Place
+from tests.conformance.diary import Diary
+from tests.conformance.place import Place
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,11 @@ _ROWS: tuple[tuple[str, tuple[str, ...], str, Callable], ...] = (
     ("definitions", TCP, "psycopg", _plays(paths.DEFINITIONS)),
     ("prepared-inside", TCP, "psycopg", _plays(paths.PREPARED_INSIDE)),
     ("explain-execute", TCP, "psycopg", _plays(paths.EXPLAIN_EXECUTE)),
+    ("sleeps", ALL, "psycopg", _plays(paths.SLEEPS)),
+    ("sleeps", DIRECT, "asyncpg", _plays(paths.SLEEPS, asynchronous.extended)),
+    ("sleeps", DIRECT, "node-postgres", _plays(paths.SLEEPS, node.play, mode="unnamed")),
+    ("planning", TCP, "psycopg", _plays(paths.PLANNING)),
+    ("long-texts", DIRECT, "psycopg", _plays(paths.LENGTHY)),
     ("cancelled", DIRECT, "psycopg", endings.cancelled),
     ("cancelled-sending", TCP, "psycopg", endings.cancelled_while_it_sends),
     ("lock-timeout", TCP, "psycopg", endings.lock_timeout),

@@ -3,6 +3,7 @@
 ``node/package-lock.json`` pins each package by version and hash; ``npm ci`` refuses anything else.
 """
 
+import fcntl
 import json
 import os
 import shutil
@@ -24,14 +25,19 @@ class MissingProgramError(Exception):
 
 
 def fetch() -> None:
-    """Install what the lock file pins, unless that has been done."""
-    lock = (PINNED / "package-lock.json").read_bytes()
-    stamp = FETCHED / "installed.json"
+    """Install what the lock file pins, unless that has been done. Tests that run side by side wait
+    for the first of them."""
+    FETCHED.mkdir(parents=True, exist_ok=True)
+    with (FETCHED / "lock").open("w") as one_at_a_time:
+        fcntl.flock(one_at_a_time, fcntl.LOCK_EX)
+        _fetch((PINNED / "package-lock.json").read_bytes(), FETCHED / "installed.json")
+
+
+def _fetch(lock: bytes, stamp: Path) -> None:
     if stamp.exists() and stamp.read_bytes() == lock:
         return
     if shutil.which("npm") is None:
         raise MissingProgramError("npm is missing: ./run conformance installs it")
-    FETCHED.mkdir(parents=True, exist_ok=True)
     for name in ("package.json", "package-lock.json"):
         shutil.copy(PINNED / name, FETCHED / name)
     # Their install scripts are not run: all that they do is to make the links, as below.

@@ -117,6 +117,8 @@ class Stage:
             "auth_type = trust\n"
             f"auth_file = {folder}/users.txt\n"
             "pool_mode = transaction\n"
+            # Else it asks of its own whether a connection that rested still lives.
+            "server_check_delay = 3600\n"
             "default_pool_size = 1\n"
             "ignore_startup_parameters = extra_float_digits\n"
         )

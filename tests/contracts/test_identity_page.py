@@ -8,6 +8,12 @@ import yaml
 from agent.identities import identities
 from agent.identity.addresses import parse_address_map
 from agent.identity.rules import FACTS
+from agent.identity.signatures import (
+    ANCESTOR_SIGNATURES,
+    PROGRAM_SIGNATURES,
+    SIGNATURES,
+    USER_SIGNATURES,
+)
 from config import Config
 from config.schema import IdentitySettings
 from model.session import BackendKey, IdentityKind, Session
@@ -36,3 +42,19 @@ def test_the_patterns_of_the_page_are_those_of_the_rules():
 
 def test_the_example_of_an_address_map_is_good():
     assert len(parse_address_map(ADDRESSES.encode(), "addresses.yaml")) == 2
+
+
+def test_the_known_names_of_the_page_are_those_of_the_signatures():
+    rows = re.findall(r"^\| (`?[a-z_ ]+`?) \| (.*) \|$", PAGE, re.MULTILINE)
+    told = {place.strip("`"): re.split(r" ?\| ?", kinds) for place, kinds in rows}
+    tables = {
+        "application_name": SIGNATURES,
+        "login": USER_SIGNATURES,
+        "program": PROGRAM_SIGNATURES,
+        "started under": ANCESTOR_SIGNATURES,
+    }
+    kinds = (IdentityKind.HUMAN, IdentityKind.SERVICE, IdentityKind.AI_AGENT)
+    for place, signatures in tables.items():
+        for kind, cell in zip(kinds, told[place], strict=True):
+            what = dict.fromkeys(each.what for each in signatures if each.kind is kind)
+            assert cell == ", ".join(what) or not what, (place, kind)

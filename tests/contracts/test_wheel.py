@@ -36,6 +36,7 @@ def test_the_wheel_names_the_machine_that_its_probes_are_for(wheel):
         "agent/catalog/queries/*.sql",
         "agent/catalog/grants.sql",
         "rules/packs/*.yaml",
+        "collector/drift/profiles/*.yaml",
         "protos/pgwarden/v1/*_pb2.py",
         "*.dist-info/licenses/LICENSE",
     ],

@@ -22,25 +22,41 @@ class AlertNumbers:
     outbox_depth: dict[str, int]
 
 
+class RuleNumbers:
+    loaded_at_seconds = 1_790_000_000.0
+    digest = "ab" * 32
+    version = 7
+
+    def broken(self) -> dict[str, bool]:
+        return {"files": False, "central": True}
+
+
 def agent_metrics() -> AgentMetrics:
     metrics = AgentMetrics("0.0-test")
     metrics.watch_sessions(lambda: 7)
     metrics.watch_spool(lambda: 3, lambda: 4096, lambda: 1 << 20)
     metrics.watch_uplink(lambda: True, lambda: 41)
     metrics.watch_catalog(lambda: {"5432": time.time() - 30})
+    metrics.watch_canaries(lambda: {("5432", "PortalRun"): True})
+    metrics.watch_rules(RuleNumbers())
     return metrics
 
 
 def collector_metrics() -> CollectorMetrics:
     metrics = CollectorMetrics("0.0-test")
     metrics.watch_ledger(lambda: 99)
+    metrics.watch_heads(lambda: 98, lambda: 1, lambda: 1)
+    metrics.watch_outside(lambda: {"syslog": (98, 0)}, lambda: 97, lambda: 0)
     metrics.watch_agents(lambda: 1, lambda: {"db1": time.time()})
+    metrics.watch_candidates(lambda: {("volume", "folded"): 3})
     metrics.watch_drift(lambda: {("setting", "high", "unattributed"): 2})
+    metrics.watch_expectations(lambda: {"setting": 2}, lambda: 1, lambda: 0)
     metrics.watch_alerts(
         AlertNumbers(
             {("pager", "firing"): 3}, {"pager": 1}, {("pager", "expired"): 1}, 0, {"pager": 2}
         )
     )
+    metrics.approvals.watch_pending(lambda: 1)
     return metrics
 
 
@@ -53,7 +69,6 @@ def feed(agent: AgentMetrics, collector: CollectorMetrics) -> None:
     agent.verdict("deny", "prevented")
     agent.held(0.0001)
     agent.origin("process", "found")
-    agent.canary("PortalRun", ok=True)
     agent.capture("ebpf", up=True)
     agent.capture("pgaudit", up=True)
     collector.committed(2, {"statements": 4, "verdicts": 1}, 0.02)

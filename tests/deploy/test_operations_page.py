@@ -56,7 +56,8 @@ def test_the_example_of_alerts_is_a_valid_configuration():
 
 def test_names_follow_prometheus_conventions():
     for name in served():
-        assert name.startswith(("pgwarden_agent_", "pgwarden_collector_", "pgwarden_audit_")), name
+        parts = ("agent", "collector", "audit", "guard", "rules", "approvals")
+        assert name.startswith(tuple(f"pgwarden_{part}_" for part in parts)), name
         assert not re.search(r"_(ms|us|ns|kb|mb|percent)(_|$)", name), name
 
 

@@ -7,13 +7,16 @@ import time
 from types import SimpleNamespace
 
 from agent.guard.hold import ALLOW, Decision, OnTimeout
+from agent.guard.server import Server
 from agent.guard.watchdog_link import WatchdogLink
+from agent.parts import CLOSED_WINDOW_MS
 from model.event import StatementStarted
-from tests.kernel.guard_stage import Stage
+from tests.kernel.guard_stage import HOLD_WINDOW_MS, Stage
 
 DEADLINE_MS = 60_000
 """The guard itself is to do nothing here: only the watchdog releases."""
 WATCHDOG_MS = 200
+WINDOW_MS = {OnTimeout.ALLOW: HOLD_WINDOW_MS, OnTimeout.DENY: CLOSED_WINDOW_MS}
 
 
 def hang(event: StatementStarted) -> Decision:
@@ -25,9 +28,11 @@ def hang(event: StatementStarted) -> Decision:
 def main() -> None:
     pid, major, on_timeout = sys.argv[1:]
     cluster = SimpleNamespace(postmaster_pid=int(pid), major=int(major))
-    link = WatchdogLink(WATCHDOG_MS, cancel_stale=on_timeout == OnTimeout.DENY)
-    with Stage(cluster, hang, deadline_ms=DEADLINE_MS) as stage:
-        link.watch(stage.server)
+    window_ms = WINDOW_MS[OnTimeout(on_timeout)]
+    link = WatchdogLink(WATCHDOG_MS, cancel_stale=on_timeout == OnTimeout.DENY, window_ms=window_ms)
+    # Before the probes, as the agent does: what stands already is somebody else's to a watchdog.
+    link.watch(Server.running(cluster.postmaster_pid, cluster.major))
+    with Stage(cluster, hang, link.beat, window_ms, deadline_ms=DEADLINE_MS) as stage:
         print("ready", flush=True)
         while True:
             stage.source.beat()  # The judge hangs, and nobody has noticed.

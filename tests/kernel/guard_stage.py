@@ -30,12 +30,24 @@ def deny_drops(event: StatementStarted) -> Decision:
 class Stage:
     """Settles every held statement of ``cluster`` on a thread of its own while in use."""
 
-    def __init__(self, cluster: PostgresCluster, judge: Judge, **options: object) -> None:
+    def __init__(
+        self,
+        cluster: PostgresCluster,
+        judge: Judge,
+        beat: Callable[[int], None] = lambda held_ns: None,
+        hold_window_ms: int = HOLD_WINDOW_MS,
+        calls: frozenset[str] = frozenset(),
+        **options: object,
+    ) -> None:
+        """``beat``: the sign of life for watchdogs, given as the agent gives it. ``calls``:
+        functions whose calls are held."""
+        self._beat = beat
         self.server = Server.running(cluster.postmaster_pid, cluster.major)
         self.settled: list[tuple[bytes, Settled]] = []
         self.seen: list[StatementStarted] = []
         self.errors: list[BaseException] = []
-        self.source = EbpfSource(hold_window_ms=HOLD_WINDOW_MS)
+        self.source = EbpfSource(hold_window_ms=hold_window_ms, holds=True)
+        self.source.watch_calls(calls)
         self._guard = Guard(
             judge,
             lambda: [self.server],
@@ -68,6 +80,7 @@ class Stage:
         while not self._stop.is_set():
             try:
                 self.source.beat()
+                self._beat(0)
                 for event in self.source.poll(20):
                     if isinstance(event, StatementStarted):
                         self._observe(event)
@@ -77,6 +90,7 @@ class Stage:
     def _observe(self, event: StatementStarted) -> None:
         self.seen.append(event)
         if event.held:
+            self._beat(time.time_ns() - event.at_ns)
             self.settled.append((event.text, self._guard.settle(event)))
 
 

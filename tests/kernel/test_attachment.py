@@ -151,7 +151,7 @@ def test_with_the_last_cluster_of_a_program_its_probes_go_and_what_they_told_is_
         with postgres.connect() as connection:
             connection.execute("SELECT 'just before the end'")
         source.remove(cluster)
+        texts = [getattr(event, "text", b"") for event in source.finish()]
         assert len(os.listdir("/proc/self/fd")) < descriptors
         assert instance.descriptors == []
-        texts = [getattr(event, "text", b"") for event in source.poll(0)]
         assert b"SELECT 'just before the end'" in texts

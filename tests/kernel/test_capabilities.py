@@ -34,7 +34,7 @@ def cluster():
 def agent_of(cluster):
     started = []
 
-    def start(capabilities):
+    def start(capabilities, ready=True):
         running = Running(cluster, {"agent": {"guard": {"mode": "enforce"}}})
         running.folder.chmod(0o777)
         running.config.chmod(0o644)
@@ -45,7 +45,8 @@ def agent_of(cluster):
             stdout=log, stderr=log,
         )  # fmt: skip
         started.append(running)
-        running.wait_ready(running.agent_port)
+        if ready:
+            running.wait_ready(running.agent_port)
         return running
 
     yield start
@@ -71,7 +72,7 @@ def test_with_the_rights_of_the_unit_statements_are_seen_in_both_sources_and_ref
 
 
 def test_without_sys_admin_the_kernel_refuses_the_probes_and_the_log_remains(cluster, agent_of):
-    running = agent_of(tuple(name for name in UNIT if name != "sys_admin"))
-    assert "probes.refused" in running.log
+    running = agent_of(tuple(name for name in UNIT if name != "sys_admin"), ready=False)
+    running.wait(lambda: "probes.refused" in running.log, "the kernel refuses")
     assert "Traceback" not in running.log
     assert cluster.psql("SELECT 1", user="app").returncode == 0

@@ -90,6 +90,19 @@ def test_without_a_beat_nothing_is_held(holding, postgres):
     assert [start.held for start in starts(events)] == [False]
 
 
+def test_what_passes_because_the_judge_gives_no_sign_of_life_is_counted(holding, postgres):
+    holding.source.losses()
+    holding.source.set_hold(True)
+    with postgres.connect() as connection:
+        time.sleep(WINDOW_MS / 1000 + 0.05)
+        connection.execute("SELECT 'passed'")
+        passed = {lost.reason: lost.count for lost in holding.source.losses()}
+        holding.source.set_hold(False)
+        connection.execute("SELECT 'nobody wanted to hold it'")
+        assert holding.source.losses() == []
+    assert passed == {"unheld": 1}
+
+
 def test_a_beat_that_comes_while_the_kernel_looks_does_not_let_a_statement_slip(holding, postgres):
     """The pulse may be a moment later than the clock that the probe has already read."""
     with postgres.connect() as connection:

@@ -57,10 +57,25 @@ def test_a_text_that_the_ring_cannot_hold_is_cut_and_counted(loader, cluster, po
         text = "SELECT 1 --" + "c" * 3000
         (start,) = starts(capture.run(connection, text))
         assert start.text == text[:511].encode()
-        assert start.text_bytes > len(start.text)
+        assert start.text_bytes == len(text)
         assert [(lost.source, lost.reason, lost.count) for lost in source.losses()] == [
             ("ebpf", "text_cut", 1)
         ]
+
+
+def test_the_length_of_a_text_is_exact_however_little_of_it_has_room(loader, cluster, postgres):
+    with EbpfSource(loader=loader) as source, postgres.connect() as connection:
+        source.add(cluster)
+        source.poll(0)
+        text = f"SELECT length('{'c' * 5_000_000}')"
+        for _ in range(8):  # nobody reads meanwhile: the later ones find less and less room
+            connection.execute(text)
+        found = starts(source.poll(500))
+        cut = sum(each.count for each in source.losses() if each.reason == "text_cut")
+    assert [each.text_bytes for each in found] == [len(text)] * 8
+    assert all(text.encode().startswith(each.text) for each in found)
+    assert {len(each.text) for each in found} > {(1 << 20) - 1}
+    assert cut == sum(len(each.text) < (1 << 20) - 1 for each in found) > 0
 
 
 def test_more_sessions_than_the_table_holds_are_counted(loader, cluster, postgres):

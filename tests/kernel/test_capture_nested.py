@@ -6,6 +6,7 @@ import psycopg
 import pytest
 
 from agent.probes.loader import open_loader
+from agent.probes.symbols import PROBES
 from agent.sources.ebpf import EbpfSource
 from model.event import StatementStarted
 from tests.kernel.capture import Capture
@@ -270,6 +271,59 @@ def test_of_a_body_without_a_text_it_is_said_that_there_is_none(nested, client):
 def test_without_being_asked_for_nothing_nested_is_told(capture, nested, client):
     starts = told(capture, client, "select branch()")
     assert starts == [(0, "select branch()")]
+
+
+@pytest.fixture(scope="module")
+def commands(nested, cluster, postgres):
+    with EbpfSource(loader=open_loader(nested.source.loader), commands=True) as source:
+        source.add(cluster)
+        assert source.probes == len(PROBES) + 1
+        yield Capture(source, postgres)
+
+
+BLOCK = """do $$ begin
+  perform leaf(1);
+  set local work_mem = '1MB';
+  lock table parent;
+  execute 'grant select on parent to ' || current_user;
+  execute 'do ''begin create temp table deep (a int); end''';
+  create temp table made as select 1;
+  drop table deep, made;
+end $$"""
+
+
+def test_of_commands_alone_those_are_told_that_outlive_the_statement(commands, client):
+    assert told(commands, client, "set search_path to nest", BLOCK, count=2) == [
+        (0, "set search_path to nest"),
+        (0, BLOCK),
+        (1, f"grant select on parent to {client.info.user}"),
+        (1, "do 'begin create temp table deep (a int); end'"),
+        (2, "create temp table deep (a int)"),
+        (1, "create temp table made as select 1"),
+        (1, "drop table deep, made"),
+    ]
+
+
+def test_where_commands_alone_are_told_nothing_else_is(commands, client):
+    texts = ("select branch()", "insert into parent values (80)", "prepare q as select 1")
+    texts += ("execute q", "do 'begin execute ''execute q''; end'", "select pieces()")
+    texts += ("create temp table a as select 1; drop table a",)
+    starts = told(commands, client, *texts)
+    assert [text for depth, text in starts if not depth][:6] == [*texts[:6]]
+    assert [text for depth, text in starts if depth] == [
+        "prepare q as select 1",
+        "prepare q as select 1",
+        "create temp table piece as select 1 as a",
+        "drop table piece",
+    ]
+    assert len(starts) == 12  # of the last text there are two
+
+
+def test_a_table_that_a_select_makes_inside_a_function_is_told(commands, client):
+    client.execute("create function makes() returns void language sql volatile "
+                   "as 'select 1 as a into temp outcome'")  # fmt: skip
+    assert (1, "select 1 as a into temp outcome") in told(commands, client, "select makes()")
+    client.execute("drop function makes()")
 
 
 def test_commands_that_change_the_schema_inside_a_function_have_reserved_room(nested, client):

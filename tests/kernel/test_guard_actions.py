@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -15,7 +17,7 @@ from agent.guard.backend import Standing, examine, started_at_us
 from agent.guard.server import Server
 from model.action import Action, ActionKind, ActionOutcome
 from model.session import BackendKey
-from tests.kernel.guard_stage import states, wait_until
+from tests.kernel.guard_stage import ROOT, states, wait_until
 from tests.live.postgres import PostgresCluster
 
 pytestmark = [pytest.mark.kernel, pytest.mark.live]
@@ -158,3 +160,17 @@ def test_only_so_many_sessions_are_ended_a_minute(cluster, server, actions):
     assert victims[3].execute("SELECT 1").fetchone() == (1,)
     for victim in victims:
         victim.close()
+
+
+def test_a_pid_that_really_was_given_to_another_process_is_never_signalled():
+    """Another session or a stranger, before the order came or while it was carried out."""
+    done = subprocess.run(
+        ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc",
+         sys.executable, "-m", "tests.kernel.reused_pid"],
+        cwd=ROOT, capture_output=True, text=True, timeout=90,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert len(told) == 3 * len(ActionKind)
+    assert {value for name, value in told.items() if "stranger" not in name} == {"gone"}
+    assert {value for name, value in told.items() if "stranger" in name} == {"refused"}

@@ -7,20 +7,9 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from agent.capture import Capture, Inbox
-from agent.discovery import cluster_at
-from agent.guard.allowances import Allowances
-from agent.guard.hold import Guard
-from agent.guard.server import Server
-from agent.judge import Directory, GuardJudge
-from agent.parts import interchangeable
-from agent.pipeline import Held
-from agent.sources.ebpf import EbpfSource
-from agent.sql.cache import ShapeCache
-from agent.sql.client import ParserClient
-from rules import Judge
 from rules.ruleset import RuleSet
 from tests.kernel.guard_stage import wait_until
+from tests.kernel.guarding import Agent
 from tests.live.postgres import PostgresCluster
 
 pytestmark = [pytest.mark.kernel, pytest.mark.live]
@@ -44,53 +33,6 @@ rules:
       match: [{sql: "SELECT * FROM salary", session: {application_name: report}}]
       no_match: ["SELECT * FROM salary"]
 """  # noqa: E501
-
-
-class Agent:
-    """Capture and guard as the program wires them, without a recorder behind."""
-
-    def __init__(self, cluster: PostgresCluster, rules: RuleSet, *, nested: bool = False) -> None:
-        judge, cache = Judge(rules), ShapeCache()
-        self._parser = ParserClient(cache)
-        self._source = EbpfSource(nested=nested)
-        allowances = Allowances(self._source, interchangeable(cache, judge))
-        directory = Directory(lambda session: session, allowances.know)
-        guard_judge = GuardJudge(directory, self._parser, lambda: judge)
-        server = Server.running(cluster.postmaster_pid, cluster.major)
-        self._guard = Guard(
-            guard_judge,
-            lambda: [server],
-            known=guard_judge.known,
-            is_held=self._source.is_held,
-            deadline_ms=2000,
-        )
-        self._inbox = Inbox()
-        self._capture = Capture(
-            self._source,
-            self._inbox,
-            directory,
-            self._guard,
-            None,
-            allowances,
-            self._parser.known,
-        )
-        found = cluster_at(cluster.postmaster_pid)
-        assert found is not None
-        self._source.add(found)
-        self._capture.start()
-        self.events: list[object] = []
-
-    def close(self) -> None:
-        self._capture.stop()
-        self._source.close()
-        self._guard.close()
-        self._parser.close()
-
-    def held(self, text: str) -> int:
-        """How often statements with exactly this text were held so far."""
-        while (polled := self._inbox.take(0)) is not None:
-            self.events += polled.events
-        return sum(isinstance(e, Held) and e.event.text == text.encode() for e in self.events)
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +86,7 @@ def test_a_refused_statement_is_held_and_refused_every_time(agent, client, clust
     for _ in range(20):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             client.execute("DELETE FROM t")
-    assert agent.held("DELETE FROM t") == 20
+    wait_until(lambda: agent.held("DELETE FROM t") == 20, 5, "all are told")
     assert cluster.psql("SELECT count(*) FROM t").stdout.strip() == "100"
 
 

@@ -1,4 +1,4 @@
-"""Replication and PostgreSQL's own workers are never held, whatever the rules say."""
+"""Streams of replication and PostgreSQL's own workers are never held, whatever the rules say."""
 
 from __future__ import annotations
 
@@ -34,14 +34,35 @@ def deny_all(event: StatementStarted) -> Decision:
     return DENY
 
 
-def test_statements_of_a_replication_connection_are_seen_and_not_held(cluster):
+def test_sql_over_a_replication_connection_is_refused_like_any_other(cluster):
+    with Stage(cluster, deny_all) as stage:
+        for _ in range(3):
+            answer = subprocess.run(
+                ["psql", "-XqAt", "-c", "SELECT 42", cluster.dsn(replication="database")],
+                capture_output=True, text=True, timeout=30, check=False,
+            )  # fmt: skip
+            assert answer.stdout == ""
+            assert "blocked by pgwarden" in answer.stderr
+    assert len(stage.of(b"SELECT 42")) == 3
+
+
+def test_a_session_that_serves_the_judge_is_never_held(cluster):
+    with Stage(cluster, deny_all) as stage, cluster.connect() as connection:
+        assert stage.source.never_hold(connection.info.backend_pid)
+        assert connection.execute("SELECT 'ours'").fetchone() == ("ours",)
+        assert connection.execute("SELECT 'prepared'", prepare=True).fetchone() == ("prepared",)
+        connection.execute("DO $$ BEGIN PERFORM 'inside'; END $$")
+    assert stage.settled == []
+
+
+def test_replication_commands_are_seen_and_not_held(cluster):
     with Stage(cluster, deny_all) as stage:
         answer = subprocess.run(
-            ["psql", "-XqAt", "-c", "SELECT 42", cluster.dsn(replication="database")],
+            ["psql", "-XqAt", "-c", "IDENTIFY_SYSTEM", cluster.dsn(replication="database")],
             capture_output=True, text=True, timeout=30, check=False,
         )  # fmt: skip
-        assert answer.stdout == "42\n"
-        wait_until(lambda: any(b"42" in event.text for event in stage.seen), 5, "seen")
+        assert "postgres" in answer.stdout
+        wait_until(lambda: any(b"IDENTIFY" in event.text for event in stage.seen), 5, "seen")
     assert stage.settled == []
 
 

@@ -34,10 +34,11 @@ def open_folder() -> Iterator[Path]:
         yield folder
 
 
-def upgrade_in_place(program: Path) -> None:
-    """As a package manager does it: another file by the same name."""
+def upgrade_in_place(program: Path, build: Path | None = None) -> None:
+    """As a package manager does it: another file by the same name, of the same content unless
+    ``build`` is given."""
     fresh = program.with_suffix(".new")
-    shutil.copy2(program, fresh)
+    shutil.copy2(build or program, fresh)
     os.replace(fresh, program)
 
 

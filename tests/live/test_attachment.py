@@ -1,11 +1,12 @@
-"""The agent keeps its probes where the servers are, and says when one has fallen silent."""
+"""The agent keeps its probes where the servers are."""
 
 import os
 
 import pytest
 
+from config.schema import Capture
 from tests.live.postgres import PostgresCluster, server_folder
-from tests.live.private_server import bypass, copy_programs, open_folder, upgrade_in_place
+from tests.live.private_server import copy_programs, open_folder, upgrade_in_place
 from tests.live.running import Running, prepare
 
 pytestmark = [
@@ -51,7 +52,7 @@ def test_restarts_an_upgrade_in_place_and_a_new_cluster_are_followed(programs):
         prepare(server)
         config = {
             "clusters": [access(server, "main"), access(later, "later")],
-            "capture": {"rescan_seconds": 2},
+            "capture": {"rescan_seconds": Capture().rescan_seconds},
         }
         with Running(server, {"agent": config}) as up:
             seen_by_the_probes(up, server, "at_first")
@@ -64,15 +65,3 @@ def test_restarts_an_upgrade_in_place_and_a_new_cluster_are_followed(programs):
             with later:
                 prepare(later)
                 seen_by_the_probes(up, later, "in_a_new_cluster")
-
-
-def test_a_probe_that_never_fires_is_an_alarm_in_metrics_and_status(programs):
-    bypass(programs / "postgres", "secure_write", "pg_rusage_init")
-    with PostgresCluster(programs=programs) as server:
-        prepare(server)
-        config = {"capture": {"canary_seconds": 3}, "catalog": {"interval_seconds": 1}}
-        with Running(server, {"agent": config}) as up:
-            metric = 'pgwarden_agent_probe_canary_ok{probe="secure_write"}'
-            up.wait(lambda: up.metrics(up.agent_port).get(metric) == 0, "the alarm", 30)
-            told = "main: the probe on secure_write does not fire"
-            up.wait(lambda: told in up.pgwarden("agents").stdout, told)

@@ -12,6 +12,8 @@ from contextlib import suppress
 import psycopg
 import pytest
 
+from tests.conformance.clients.wire import Wire
+from tests.conformance.place import Place
 from tests.live.postgres import PostgresCluster, server_folder
 from tests.live.running import Running, prepare
 
@@ -24,7 +26,8 @@ pytestmark = [
 
 WINDOW_SECONDS = 4
 QUICK = {
-    "agent": {"guard": {"mode": "off"}},
+    # The canary calls a function by its number as well.
+    "agent": {"guard": {"mode": "off"}, "capture": {"canary_interval_seconds": 0}},
     "collector": {
         "analytics": {
             "audit_coverage": {
@@ -181,6 +184,35 @@ def test_of_ordinary_work_both_sides_saw_everything(running, traffic):
         assert metrics[ratio_of(side)] == 1.0
     exempt = {k: v for k, v in metrics.items() if k.startswith("pgwarden_audit_exempt_total")}
     assert exempt['pgwarden_audit_exempt_total{cluster="main",reason="failed"}'] > 0
+
+
+def test_what_pgaudit_by_design_does_not_log_is_exempt_by_its_reason_and_missed_by_nobody(
+    running, traffic
+):
+    """A function called by its number, and a command of the replication protocol."""
+    here = Place(
+        application_name="by-design", transport="tcp", host="127.0.0.1", port=running.cluster.port,
+        client_address="127.0.0.1", admin_dsn="", folder=running.folder, major=15,
+    )  # fmt: skip
+    with running.cluster.connect() as admin:
+        plus = admin.execute("SELECT 'int4pl'::regproc::oid::int").fetchone()[0]
+    with Wire(here, user="postgres", database="postgres") as wire:
+        wire.query("SELECT 1").send().until(b"Z")
+        wire.call(plus, *(number.to_bytes(4, "big") for number in (4, 5))).send().until(b"Z")
+    with Wire(here, user="postgres", database="postgres", replication="database") as wire:
+        wire.query("IDENTIFY_SYSTEM").send().until(b"Z")
+        wire.query("SELECT 2").send().until(b"Z")
+    running.wait(
+        lambda: coverage(running, "by-design")["exempt"] >= 2,
+        "the minutes are complete",
+        SOON_SECONDS,
+    )
+    row = coverage(running, "by-design")
+    assert (row["matched"], row["exempt"]) == (2, 2)
+    assert (row["only_ebpf"], row["only_pgaudit"]) == (0, 0)
+    exempt = running.metrics(running.collector_port)
+    for reason in ("fastpath", "replication_command"):
+        assert exempt[f'pgwarden_audit_exempt_total{{cluster="main",reason="{reason}"}}'] == 1
 
 
 def test_a_superuser_who_silences_pgaudit_is_named_with_what_he_then_did(running, traffic):

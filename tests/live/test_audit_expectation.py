@@ -28,7 +28,7 @@ SETTINGS = {
     "all": "all", "none": "none", "r": "read", "w": "write", "f": "function", "ro": "role",
     "d": "ddl", "m": "misc", "ms": "misc_set", "no_misc": "all,-misc", "rw": "read,write",
 }  # fmt: skip
-OFF = {"agent": {"guard": {"mode": "off"}}}
+OFF = {"agent": {"guard": {"mode": "off"}, "capture": {"canary_interval_seconds": 0}}}
 
 
 def work(cluster: PostgresCluster, user: str, database: str = "postgres") -> None:

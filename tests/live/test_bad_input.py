@@ -1,6 +1,7 @@
 """What is wrong, broken, hostile or missing gets a clear message or a counted event."""
 
 import csv
+import hashlib
 import io
 import os
 import signal
@@ -13,6 +14,7 @@ import psycopg
 import pytest
 
 from agent.clusters import conninfo
+from agent.digests import sealed_with
 from tests.live.postgres import PostgresCluster, server_folder
 from tests.live.running import COMMAND, Running, prepare
 
@@ -168,7 +170,8 @@ def test_a_wrong_dsn_is_told_without_its_password_and_capture_goes_on(cluster):
 
 def test_sql_that_does_not_parse_is_recorded_with_its_error_and_without_its_literals(running):
     running.cluster.psql("SELEC 'lit-4711' FROM somewhere", user="bot")
-    (row,) = running.wait_sql("SELECT * FROM statements WHERE text LIKE 'SELEC %'")
+    # Nobody knows what a statement is that does not begin as one: its names go as well.
+    (row,) = running.wait_sql("SELECT * FROM statements WHERE text = '? ? FROM ?'")
     assert (row["sqlstate"], row["parse_status"]) == ("42601", "invalid")
     assert row["text_bytes"] == len("SELEC 'lit-4711' FROM somewhere")
     assert "lit-4711" not in row["text"] + row["error_message"]
@@ -244,6 +247,21 @@ def test_a_nul_byte_in_a_query_runs_nothing_and_fools_nobody(running):
         "SELECT * FROM statements WHERE text LIKE '%before_nul%' AND sqlstate = '00000'"
     )
     assert done == []
+    counted = "SELECT sum(count) AS n FROM losses WHERE reason = 'refused_unread'"
+    running.wait(lambda: running.sql(counted)[0]["n"] == 1, "the refusal is counted")
+
+
+def test_text_that_is_invalid_in_the_database_is_counted(running):
+    before = running.sql("SELECT count(*) AS n FROM losses WHERE reason = 'refused_unread'")[0]["n"]
+    session = RawSession(running.cluster, "bot")
+    try:
+        answers = session.query(b"SELECT '\xff\xfe' AS broken")
+        (error,) = [body for kind, body in answers if kind == b"E"]
+        assert b"C22021" in error
+    finally:
+        session.close()
+    counted = "SELECT count(*) AS n FROM losses WHERE reason = 'refused_unread'"
+    running.wait(lambda: running.sql(counted)[0]["n"] == before + 1, "the refusal is counted")
 
 
 def test_a_statement_of_5_mb_keeps_its_beginning_and_true_length(running):
@@ -255,6 +273,8 @@ def test_a_statement_of_5_mb_keeps_its_beginning_and_true_length(running):
     assert (row["parse_status"], row["operation"], row["sqlstate"]) == ("cut", "select", "00000")
     assert row["text"].startswith("SELECT length(")
     assert "xxxx" not in row["text"]
+    key = (running.folder / "agent" / "digests.key").read_bytes()
+    assert row["digest"] == sealed_with(key)(hashlib.sha256(text.encode()[: MIB - 1]).hexdigest())
 
 
 def test_what_is_too_long_to_parse_follows_the_rule_for_unknown(quiet_cluster, tmp_path):
@@ -265,9 +285,10 @@ def test_what_is_too_long_to_parse_follows_the_rule_for_unknown(quiet_cluster, t
         Running(quiet_cluster, {"agent": own}) as up,
         quiet_cluster.connect(user="bot", application_name="unreadable") as connection,
     ):
-        for size in (5 * MIB, MIB // 2):
-            with pytest.raises(psycopg.errors.InsufficientPrivilege, match="bots-and-secrets"):
-                connection.execute(f"SELECT length('{'x' * size}')")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege, match="bots-and-secrets"):
+            connection.execute(f"SELECT length('{'x' * 5 * MIB}')")
+        # A read of half a megabyte is understood.
+        connection.execute(f"SELECT length('{'x' * (MIB // 2)}')")
         with pytest.raises(psycopg.errors.SyntaxError):
             connection.execute("SELEC 1")
         with pytest.raises(psycopg.errors.UndefinedTable):
@@ -282,7 +303,7 @@ def test_what_is_too_long_to_parse_follows_the_rule_for_unknown(quiet_cluster, t
     # What the server itself refuses never comes to the guard: nothing was too late.
     assert [tuple(row.values()) for row in rows] == [
         ("prevented", "cut", "42501"),
-        ("prevented", "too_long", "42501"),
+        (None, "parsed", "00000"),
         (None, "invalid", "42601"),
         (None, "parsed", "42P01"),
         (None, "parsed", "00000"),
@@ -457,3 +478,51 @@ def test_a_full_spool_counts_what_it_refuses_and_keeps_room_for_verdicts(quiet_c
             "every loss is told",
         )
         assert stored[0]["n"] < sent <= stored[0]["n"] + told[0]
+
+
+URGENT_LOST = "SELECT * FROM losses WHERE reason LIKE 'urgent%'"
+
+
+def test_a_full_spool_drops_ordinary_statements_and_no_ddl_to_the_last_one(quiet_cluster):
+    """Nothing but the clients' statements is about: no catalog is read, no verdict spoken."""
+    config = {
+        "agent": {
+            "guard": {"mode": "off"},
+            "catalog": {"enabled": False},
+            "capture": {"pgaudit": False, "canary_interval_seconds": 0},
+            "spool": {"max_bytes": MIB},
+        }
+    }
+    sent, made = 1000, 50
+    with agent_alone(quiet_cluster, config) as (up, collector):
+        with quiet_cluster.connect(user="bot", application_name="drowned") as connection:
+            flood(quiet_cluster, sent // 2)
+            with connection.transaction():
+                connection.execute("SELECT 'before'")
+            for number in range(made):
+                quiet_cluster.psql(f"CREATE ROLE kept_{number}")
+                quiet_cluster.psql(f"GRANT kept_{number} TO app; DROP ROLE kept_{number}")
+            flood(quiet_cluster, sent // 2)
+        refused = 'pgwarden_agent_events_lost_total{reason="spool_full",source="spool"}'
+        seen = 'pgwarden_agent_statements_total{source="ebpf"}'
+        ran = sent + 3 * made + 3
+        up.wait(lambda: up.metrics(up.agent_port)[seen] >= ran, "all are seen")
+        up.wait(lambda: up.metrics(up.agent_port)[refused] > 0, "the spool is full")
+        collector()
+        delivered(up)
+
+        def told():
+            (row,) = up.sql(
+                "SELECT (SELECT count(*) FROM statements) AS stored, (SELECT sum(count)::BIGINT"
+                " FROM losses WHERE reason = 'spool_full') AS lost"
+            )
+            print(row)
+            return row["lost"] and row["stored"] + row["lost"] == ran
+
+        up.wait(told, f"{ran} are stored or lost")
+        assert not up.sql(URGENT_LOST)
+        kept = up.sql(
+            "SELECT operation, count(*) AS n FROM statements WHERE operation IN"
+            " ('create', 'grant', 'drop') GROUP BY operation"
+        )
+        assert {row["operation"]: row["n"] for row in kept} == {"create": made, "grant": 2 * made}

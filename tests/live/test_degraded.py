@@ -6,9 +6,11 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.live.postgres import PostgresCluster, server_folder
@@ -60,7 +62,8 @@ def test_without_ebpf_the_log_alone_is_captured_and_status_says_so(cluster):
 
 def test_guarding_without_ebpf_is_told_not_pretended(cluster):
     config = {"agent": {"capture": {"ebpf": False}, "guard": {"mode": "enforce"}}}
-    with Running(cluster, config) as up:
+    with Running(cluster, config, ready=False) as up:
+        up.wait(lambda: "nothing is held" in unready(up), "not ready, and it says why")
         assert "nothing is held" in told(up, "nothing is held")
         cluster.psql("CREATE TABLE unheld (id int)")
         assert cluster.psql("DROP TABLE unheld").returncode == 0
@@ -77,16 +80,17 @@ def test_without_pgaudit_ebpf_alone_captures_and_status_says_so(plain_cluster):
         assert "shared_preload_libraries" in said
 
 
+def access_to(name, cluster):
+    return {
+        "port": cluster.port,
+        "data_directory": str(cluster.data),
+        "name": name,
+        "dsn": cluster.dsn(user="pgwarden"),
+    }
+
+
 def test_two_clusters_are_watched_by_one_agent(cluster, plain_cluster):
-    access = [
-        {
-            "port": each.port,
-            "data_directory": str(each.data),
-            "name": name,
-            "dsn": each.dsn(user="pgwarden"),
-        }
-        for name, each in (("first", cluster), ("second", plain_cluster))
-    ]
+    access = [access_to("first", cluster), access_to("second", plain_cluster)]
     config = {"agent": {"clusters": access, "guard": {"mode": "enforce"}}}
     with Running(cluster, config) as up:
         for name, each in (("first", cluster), ("second", plain_cluster)):
@@ -127,21 +131,67 @@ def watchdogs_of(agent):
     """Living children of any thread."""
     found = []
     for task in Path(f"/proc/{agent}/task").iterdir():
-        for pid in (task / "children").read_text().split():
-            if b"agent.guard.watchdog" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                found.append(int(pid))
-    return found
+        with suppress(FileNotFoundError):  # the thread has ended since
+            found += [int(pid) for pid in (task / "children").read_text().split()]
+    return [pid for pid in found if b"agent.guard.watchdog" in command_line(pid)]
+
+
+def command_line(pid):
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
 def test_a_watchdog_that_dies_is_replaced_and_the_guard_goes_on(cluster):
     with Running(cluster, {"agent": {"guard": {"mode": "enforce"}}}) as up:
         agent = up.child("agent")
-        (watchdog,) = watchdogs_of(agent)
+        watchdog, other = sorted(watchdogs_of(agent))
         os.kill(watchdog, signal.SIGKILL)
-        up.wait(lambda: watchdogs_of(agent) not in ([], [watchdog]), "another watchdog")
+        up.wait(lambda: len({*watchdogs_of(agent)} - {watchdog, other}) == 1, "another watchdog")
         assert captured(up, cluster, "after_the_watchdog")["sqlstate"] == "00000"
         refused = cluster.psql("DROP TABLE shop.orders", user="bot")
         assert "blocked by pgwarden" in refused.stderr
+
+
+def is_refused(cluster):
+    """What no session has sent before."""
+    unseen = f"DROP TABLE shop.orders, t{time.time_ns()}"
+    return "blocked by pgwarden" in cluster.psql(unseen).stderr
+
+
+def test_watchdogs_that_do_not_answer_for_a_new_server_are_replaced_and_the_guard_goes_on(cluster):
+    other = PostgresCluster()
+    access = [access_to("first", cluster), access_to("second", other)]
+    with Running(cluster, {"agent": {"clusters": access, "guard": {"mode": "enforce"}}}) as up:
+        agent = up.child("agent")
+        # Before there is another server: they may be told of it as soon as it runs.
+        with frozen(watchdogs_of(agent)) as unheard, other:
+            prepare(other)
+            until = time.monotonic() + 90
+            while {*unheard} & {*watchdogs_of(agent)}:
+                # Meanwhile somebody waits for their answer, and not the one who judges. Once both
+                # are gone nothing is held until there are others.
+                assert is_refused(cluster) or not {*unheard} & {*watchdogs_of(agent)}
+                assert time.monotonic() < until
+                time.sleep(0.1)
+            up.wait(lambda: len(watchdogs_of(agent)) == 2, "others in their place")
+            for each in (cluster, other):
+                up.wait(lambda each=each: is_refused(each), "it is refused again")
+            for _ in range(20):
+                assert is_refused(other)
+
+
+@contextmanager
+def frozen(pids):
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield pids
+    finally:
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
 
 @contextmanager
@@ -184,12 +234,22 @@ def collector_alone(cluster):
         up.__exit__()
 
 
+def unready(up):
+    try:
+        answer = httpx.get(f"http://127.0.0.1:{up.agent_port}/readyz")
+    except httpx.TransportError:
+        return ""
+    assert answer.status_code == 503
+    return answer.text
+
+
 def test_an_agent_without_capabilities_degrades_to_the_log_without_a_traceback(
     cluster, collector_alone
 ):
     up = collector_alone
     with agent_as(up, "postgres"):
-        up.wait_ready(up.agent_port)
+        # It enforces nothing, so it is not ready; what it can do it does.
+        up.wait(lambda: "nothing is held" in unready(up), "the log is followed")
         row = captured(up, cluster, "seen_without_rights")
         assert (row["source"], row["user_name"]) == ("pgaudit", "bot")
         said = told(up, "capture=pgaudit")

@@ -17,10 +17,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from agent.catalog.rights import grants
 from cli.doctor.check import Check, Mark
 from cli.doctor.collector import check_collector, check_metrics
 from cli.doctor.examine import check_servers
-from cli.doctor.login import grants
 from config import Config
 from tests.live.postgres import PostgresCluster, free_port, server_folder
 from tests.waiting import wait_until
@@ -73,7 +73,7 @@ def paste(cluster: PostgresCluster, remedy: str) -> None:
 
 
 def grant_all(cluster: PostgresCluster) -> None:
-    for statement in grants("pgwarden"):
+    for statement in grants("pgwarden", 15):
         assert cluster.psql(statement).returncode == 0
 
 
@@ -194,11 +194,26 @@ def test_a_role_without_grants_gets_the_grants_and_then_reads_everything(bare):
     access = {"dsn": bare.dsn(user="poor")}
     [grant] = of(server_checks(bare, access, capture={"ebpf": False}), "grants")
     assert grant.mark is Mark.BAD
-    assert "setting, hba" in grant.sentence
+    assert "errors in configuration files, hba, ident, setting" in grant.sentence
     assert "CREATE ROLE" not in grant.remedy
     paste(bare, grant.remedy)
     [grant] = of(server_checks(bare, access, capture={"ebpf": False}), "grants")
     assert grant.mark is Mark.GOOD
+
+
+def test_a_watched_table_that_the_role_may_not_read_gets_its_grant(watched):
+    watched.psql('CREATE SCHEMA "Cfg"')
+    watched.psql('CREATE TABLE "Cfg".flags (name text PRIMARY KEY)')
+    watched.psql("INSERT INTO \"Cfg\".flags VALUES ('a'), ('b')")
+    entries = {"watched": [{"table": '"Cfg".flags'}]}
+    asked = {"capture": {"ebpf": False}, "catalog": entries}
+    own, found = of(server_checks(watched, **asked), "grants")
+    assert own.mark is Mark.GOOD
+    assert found.mark is Mark.BAD
+    assert "permission denied for schema Cfg" in found.sentence
+    paste(watched, found.remedy)
+    _, found = of(server_checks(watched, **asked), "grants")
+    assert (found.mark, found.sentence) == (Mark.GOOD, '"Cfg".flags: 2 rows read')
 
 
 def test_a_database_that_the_role_may_not_enter_is_named(watched):

@@ -1,13 +1,15 @@
 """Passwords never pass: canaries in every form, then every file, metric and answer is searched."""
 
+import hashlib
 import os
 import subprocess
+import tarfile
 
 import httpx
 import pytest
 
 from tests.live.postgres import PostgresCluster, server_folder
-from tests.live.running import Running, prepare
+from tests.live.running import COMMAND, Running, prepare
 
 pytestmark = [
     pytest.mark.live,
@@ -54,6 +56,7 @@ FORMS = [
     "ALTER ROLE bot PASSWORD E'\\'@",
     "ALTER ROLE bot IDENTIFIED BY @",
     "ALTER ROLE bot PASSWORD = '@'",
+    "ALTR ROEL bot PSWD @",
     # In the server's own words
     "SELECT '@'::int",
     "SELECT CAST('@' AS timestamptz)",
@@ -144,6 +147,15 @@ def test_everything_was_seen(searched):
     assert len(withheld) >= len(PARAMETERS) - 1
 
 
+def test_no_digest_can_be_searched_for_a_canary(searched):
+    told = searched.sql("SELECT digest FROM statements UNION SELECT digest FROM verdicts")
+    stored = {row["digest"] for row in told}
+    texts = [form.replace("@", CANARY).encode() for form in FORMS]
+    assert len(stored) > len(texts) // 2
+    guesses = [text[: MIB - 1] for text in texts] + [b"PREPARE q AS " + text for text in texts]
+    assert not stored & {hashlib.sha256(guess).hexdigest() for guess in guesses}
+
+
 def test_no_canary_is_in_any_table_of_the_record(searched, cluster):
     wanted = canaries(cluster)
     for table in ("statements", "sessions", "verdicts", "losses", "catalog", "findings", "alerts"):
@@ -154,6 +166,19 @@ def test_no_canary_is_in_any_table_of_the_record(searched, cluster):
             if (at := told.find(c)) >= 0
         ]
         assert leaked == []
+
+
+def test_no_canary_is_in_a_support_bundle(searched, cluster, tmp_path):
+    target, log = tmp_path / "b.tar.gz", searched.folder / "log"
+    command = ["support", "bundle", "--output", str(target), "--log", str(log)]
+    subprocess.run(
+        [*COMMAND, *command, "--config", str(searched.config)], check=True, capture_output=True
+    )
+    with tarfile.open(target) as archive:
+        told = {member.name: archive.extractfile(member).read() for member in archive}
+    assert b"pgwarden_agent_build_info" in told["pgwarden-support/metrics-agent.txt"]
+    wanted = canaries(cluster)
+    assert [name for name, data in told.items() for c in wanted if c in data] == []
 
 
 def test_no_canary_is_in_any_file_log_or_metric(searched, cluster):

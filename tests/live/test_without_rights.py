@@ -8,7 +8,7 @@ import sys
 import httpx
 import pytest
 
-from cli.doctor.login import grants
+from agent.catalog.rights import grants
 from tests.live.postgres import PostgresCluster, server_folder
 from tests.live.running import Running, prepare
 
@@ -34,7 +34,7 @@ HIDDEN = "PostgreSQL processes cannot be looked at: run as root or with CAP_SYS_
 def cluster():
     with PostgresCluster() as server:
         prepare(server)
-        for grant in grants("pgwarden")[1:]:
+        for grant in grants("pgwarden", 15)[1:]:
             assert server.psql(grant).returncode == 0
         yield server
 

@@ -1,5 +1,6 @@
 """Rule files for tests: a good rule, and changes to it."""
 
+import re
 from pathlib import Path
 
 from model.session import BackendKey, Identity, IdentityKind, Session
@@ -25,11 +26,12 @@ def load(folder: Path, text: str | bytes, **options: object) -> RuleSet:
 
 
 def problems(folder: Path, text: str | bytes, **options: object) -> list[str]:
-    """Without the folder's name: ``rules.yaml:3: ...``."""
+    """Without the folder's name and the column: ``rules.yaml:3: ...``."""
     try:
         load(folder, text, **options)
     except RuleError as error:
-        return [str(problem).replace(f"{folder}/", "") for problem in error.problems]
+        texts = [str(problem).replace(f"{folder}/", "") for problem in error.problems]
+        return [re.sub(r"^(rules\.yaml:\d+):\d+: ", r"\1: ", text) for text in texts]
     return []
 
 

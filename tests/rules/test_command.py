@@ -104,3 +104,39 @@ def test_test_exits_1_and_names_the_example_that_fails(call, file):
         "parse_status": "parsed",
         "error": "",
     }
+
+
+LIMIT = """\
+rules: []
+limits:
+  - id: budget
+    title: B
+    for: identity.kind == 'ai_agent'
+    rows_per_hour: 100
+    severity: low
+    action: deny
+    unless: [{when: session.local, because: it was to end, until: 2020-01-01}]
+    examples: {match: [{sql: SELECT 1, identity: {kind: ai_agent}}], no_match: [SELECT 1]}
+"""
+
+
+def test_limits_are_listed_checked_and_tested_like_rules(call, file):
+    file.write_text(LIMIT)
+    listed = json.loads(call("list", file, "--json").stdout)
+    assert (listed["id"], listed["rows_per_hour"], listed["per"]) == ("budget", 100, "identity")
+    assert "1 rules are good" in call("check", file).output
+    assert "2 of 2 examples pass" in call("test", file).output
+
+
+def test_check_names_an_exception_that_has_ended(call, file):
+    file.write_text(LIMIT)
+    result = call("check", file)
+    assert result.exit_code == 0
+    assert "budget: the exception 'it was to end' ended on 2020-01-01" in result.output
+
+
+def test_check_names_the_column_of_a_mistake(call, file):
+    file.write_text(LIMIT.replace("rows_per_hour: 100", "rows_per_hour: lots"))
+    result = call("check", file)
+    assert result.exit_code == 78
+    assert "rules.yaml:6:20: rows_per_hour must be a whole number above 0" in result.stderr

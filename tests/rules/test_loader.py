@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from model.verdict import RuleAction, Severity
-from rules import DEFAULT_PACKS, RuleError, RuleSet, Status, Unknown
+from rules import DEFAULT_PACKS, Approval, RuleError, RuleSet, Status, Unknown
 from tests.rules.rule_files import GOOD, load, problems, rule, shape, view
 
 FUZZ = settings(
@@ -22,6 +22,7 @@ def test_a_rule_has_sensible_defaults(tmp_path):
     (only,) = load(tmp_path, GOOD).rules
     assert only.id == "reads-salaries"
     assert (only.severity, only.action) == (Severity.HIGH, RuleAction.DENY)
+    assert only.approval is Approval.ALLOWED
     assert (only.unknown, only.status) == (Unknown.ALLOW, Status.STABLE)
     assert only.message == "Salaries are read"
     assert only.line == 4
@@ -69,6 +70,10 @@ MISTAKES = {
     "bad unknown": (
         rule(unknown="maybe"),
         "rules.yaml:7: unknown 'maybe' is unknown; known: allow, deny",
+    ),
+    "bad approval": (
+        rule(approval="maybe"),
+        "rules.yaml:7: approval 'maybe' is unknown; known: allowed, never",
     ),
     "bad id": (
         rule(id="Drop It"),
@@ -218,7 +223,7 @@ def test_all_problems_of_all_files_come_at_once(tmp_path):
 def test_an_id_is_taken_only_once_and_the_message_names_the_first(tmp_path):
     (tmp_path / "a.yaml").write_text(rule())
     (tmp_path / "b.yaml").write_text(rule())
-    with pytest.raises(RuleError, match=r"b\.yaml:1: the id 'r' is taken by .*a\.yaml:1"):
+    with pytest.raises(RuleError, match=r"b\.yaml:1:3: the id 'r' is taken by .*a\.yaml:1"):
         RuleSet.load([tmp_path])
 
 

@@ -1,14 +1,16 @@
 """The default packs do what they say, through the parser that runs on a database host."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
 from agent.sql.client import ParserClient
+from model.session import Identity, IdentityKind
 from model.verdict import RuleAction
-from rules import RuleSet, View, decide
-from rules.examples import run_examples
-from rules.language.loader import EXAMPLE_SESSION
+from rules import RuleSet, Tuning, View, decide
+from rules.examples import run_examples, view_of
+from rules.language.examples import EXAMPLE_SESSION
 
 RULES = RuleSet.load()
 DENIED = {
@@ -20,6 +22,15 @@ DENIED = {
     "copy-program",
     "unreadable",
 }
+DENIED_TO_AGENTS = {
+    "ai-agent-write",
+    "ai-agent-ddl",
+    "ai-agent-side-effect",
+    "ai-agent-outside",
+    "ai-agent-unreadable",
+    "ai-agent-budget",
+}
+EVERY_RULE = (*RULES.rules, *(limit.rule for limit in RULES.limits.values()))
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +44,7 @@ def results(shape_of):
     return run_examples(RULES, shape_of)
 
 
-@pytest.mark.parametrize("rule_id", [rule.id for rule in RULES.rules])
+@pytest.mark.parametrize("rule_id", [rule.id for rule in EVERY_RULE])
 def test_a_rule_matches_its_examples_and_nothing_that_it_must_not(results, rule_id):
     wrong = [
         f"{'must match' if r.example.matches else 'must not match'}: {r.example.sql} -> {r.shape}"
@@ -45,13 +56,26 @@ def test_a_rule_matches_its_examples_and_nothing_that_it_must_not(results, rule_
 
 def test_a_rule_has_at_least_four_examples_of_each_kind(results):
     counts = Counter((r.rule.id, r.example.matches) for r in results)
-    few = [(rule.id, m) for rule in RULES.rules for m in (True, False) if counts[rule.id, m] < 4]
+    few = [(rule.id, m) for rule in EVERY_RULE for m in (True, False) if counts[rule.id, m] < 4]
     assert not few
 
 
-def test_only_what_destroys_or_runs_programs_is_denied():
-    assert {rule.id for rule in RULES.rules if rule.action is RuleAction.DENY} == DENIED
-    assert {rule.action for rule in RULES.rules} == {RuleAction.DENY, RuleAction.ALERT}
+def test_only_what_destroys_or_runs_programs_is_denied_to_everybody():
+    denied = {rule.id for rule in EVERY_RULE if rule.action is RuleAction.DENY}
+    assert denied == DENIED | DENIED_TO_AGENTS
+    assert {rule.action for rule in EVERY_RULE} == {RuleAction.DENY, RuleAction.ALERT}
+
+
+KINDS = [IdentityKind.SERVICE, IdentityKind.HUMAN, IdentityKind.UNKNOWN]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_denied_to_agents_is_denied_to_nobody_else(results, kind):
+    for result in results:
+        view = view_of(RULES, result.example, result.shape)
+        who = replace(view.session, identity=Identity(kind, "n", 1.0, proven=True))
+        matches = RULES.judge(view._replace(session=who))
+        assert not DENIED_TO_AGENTS & {match.rule.id for match in matches}, result.example.sql
 
 
 EVERYDAY = """
@@ -79,8 +103,44 @@ SELECT * FROM pg_stat_activity
 ALTER TABLE orders ADD COLUMN note text
 ALTER SYSTEM SET work_mem = '64MB'
 COPY orders FROM STDIN
+SELECT id, email, password_hash FROM users WHERE email = 'a@example.com'
+SELECT token, expires_at FROM sessions WHERE id = 7
+SELECT nextval('orders_id_seq')
+SELECT lo_get(document) FROM contracts WHERE id = 7
+SELECT pg_advisory_xact_lock(42)
+SELECT * FROM pg_roles
+SELECT rolname FROM pg_authid
+ALTER ROLE etl PASSWORD 'SCRAM-SHA-256$4096:c2FsdA==$c3RvcmVk:c2VydmVy'
+CREATE SERVER other FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '10.0.0.9')
 this is not SQL
 """.strip().splitlines()
+
+
+CLASSES = {"personal": ["hr.people", "public.customers.email"]}
+
+
+def test_everyday_statements_pass_although_classes_of_data_are_configured(shape_of):
+    rules = RuleSet.load(tuning=Tuning(data_classes=CLASSES))
+    for sql in EVERYDAY:
+        assert not rules.judge(View(shape_of(sql), EXAMPLE_SESSION, len(sql))), sql
+    for sql in ("SELECT email FROM customers WHERE id = 7", "INSERT INTO hr.people VALUES (1)"):
+        assert not rules.judge(View(shape_of(sql), EXAMPLE_SESSION, len(sql))), sql
+    for sql in ("SELECT email FROM customers", "COPY hr.people TO STDOUT"):
+        assert rules.judge(View(shape_of(sql), EXAMPLE_SESSION, len(sql))), sql
+
+
+def test_an_agent_reads_the_schemas_that_it_was_given(shape_of):
+    rules = RuleSet.load(variables={"agent_schemas": ["shop"]})
+    helper = Identity(IdentityKind.AI_AGENT, "helper", 0.8, proven=True)
+    agent = replace(EXAMPLE_SESSION, identity=helper)
+
+    def denied(sql):
+        return bool(rules.judge(View(shape_of(sql), agent, len(sql))))
+
+    assert not denied("SELECT * FROM shop.orders WHERE id = 7")
+    assert not denied("SELECT 1 FROM pg_class, information_schema.tables LIMIT 1")
+    assert denied("SELECT * FROM hr.people WHERE id = 7")
+    assert denied("SELECT * FROM shop.orders o JOIN people p ON p.id = o.id WHERE o.id = 7")
 
 
 @pytest.mark.parametrize("sql", EVERYDAY)

@@ -1,12 +1,21 @@
--- Privileges on databases, defaults included (PUBLIC may connect), the owner's own left out.
-SELECT 'database' AS type,
-       d.datname AS object,
+-- Privileges on what belongs to the whole cluster, defaults included (PUBLIC may connect to a
+-- database), the owner's own left out.
+WITH objects AS (
+    SELECT 'database' AS type, quote_ident(d.datname) AS object, d.datdba AS owner,
+           coalesce(d.datacl, acldefault('d', d.datdba)) AS acl
+    FROM pg_catalog.pg_database AS d
+    UNION ALL
+    SELECT 'tablespace', quote_ident(t.spcname), t.spcowner, t.spcacl
+    FROM pg_catalog.pg_tablespace AS t
+)
+SELECT o.type,
+       o.object,
        coalesce(r.rolname, 'PUBLIC') AS grantee,
        a.privilege_type || CASE WHEN a.is_grantable THEN '*' ELSE '' END AS privilege,
-       coalesce(o.rolname, '') AS owner
-FROM pg_catalog.pg_database AS d
-CROSS JOIN LATERAL aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) AS a
+       coalesce(w.rolname, '') AS owner
+FROM objects AS o
+CROSS JOIN LATERAL aclexplode(o.acl) AS a
 LEFT JOIN pg_catalog.pg_roles AS r ON r.oid = a.grantee
-LEFT JOIN pg_catalog.pg_roles AS o ON o.oid = d.datdba
-WHERE a.grantee <> d.datdba
+LEFT JOIN pg_catalog.pg_roles AS w ON w.oid = o.owner
+WHERE a.grantee <> o.owner
 ORDER BY 1, 2, 3, 4

@@ -2,7 +2,8 @@
 
 import re
 
-from agent.sources.pgaudit.records import AUDIT_MARK, LogRecord, printable
+from agent.sources.pgaudit.records import AUDIT_MARK, LogRecord
+from agent.sql.decoding import decoded
 from model.event import AuditLogged
 from model.session import BackendKey
 
@@ -35,13 +36,13 @@ def parse_audit(record: LogRecord, cluster: str) -> AuditLogged:
         database=record.database,
         application_name=record.application_name,
         client_address=record.client_address,
-        audit_type=printable(fields[0]),
+        audit_type=decoded(fields[0]),
         statement_id=statement_id,
         substatement_id=substatement_id,
-        audit_class=printable(fields[3]),
-        command=printable(fields[4]),
-        object_type=printable(fields[5]),
-        object_name=printable(fields[6]),
+        audit_class=decoded(fields[3]),
+        command=decoded(fields[4]),
+        object_type=decoded(fields[5]),
+        object_name=decoded(fields[6]),
         text=fields[7].decode("utf-8", "surrogateescape"),
         parameters="" if parameters == b"<none>" else parameters.decode("utf-8", "surrogateescape"),
     )

@@ -1,24 +1,24 @@
 """csvlog: quoted fields that may span lines; 23 columns in PostgreSQL 12, 24 in 13, 26 since 14.
 
-Only the first 14 and the 23rd are read, and those have never moved.
+Only some of the first 14 and the 23rd are read, and those have never moved.
 """
 
 import re
 from collections import Counter
 
+from agent.sources.pgaudit import logins
 from agent.sources.pgaudit.lines import MAX_RECORD_BYTES, Line, LineSplitter
 from agent.sources.pgaudit.records import (
-    AUDIT_MARK,
     LogClock,
     LogRecord,
     client_address,
-    printable,
     session_id_parts,
 )
+from agent.sql.decoding import decoded
 
 COLUMN_COUNTS = frozenset((23, 24, 26))
 _USER, _DATABASE, _CLIENT, _SESSION_ID = 1, 2, 4, 5
-_MESSAGE, _APPLICATION = 13, 22
+_SEVERITY, _MESSAGE, _APPLICATION = 11, 13, 22
 
 _FIELD = re.compile(rb'(?:"((?:[^"]++|"")*+)"|([^",]*+))(,|\Z)')
 
@@ -87,7 +87,7 @@ class CsvlogParser:
     def _complete(self, end: int) -> LogRecord | None:
         data, cut = bytes(self._record), self._dropped > 0
         self._forget()
-        if AUDIT_MARK not in data:
+        if not logins.may_tell(data):
             return None
         fields = _fields(data, cut)
         if fields is None:
@@ -100,25 +100,25 @@ class CsvlogParser:
             return None
         if cut:
             self.skipped["record_cut"] += 1
-        if len(fields) <= _MESSAGE or not fields[_MESSAGE].startswith(AUDIT_MARK):
+        if len(fields) <= _MESSAGE or not logins.tells(fields[_SEVERITY], fields[_MESSAGE]):
             return None
         return self._record_of(fields, end)
 
     def _record_of(self, fields: list[bytes], end: int) -> LogRecord | None:
-        started_at_seconds, pid = session_id_parts(printable(fields[_SESSION_ID]))
+        started_at_seconds, pid = session_id_parts(decoded(fields[_SESSION_ID]))
         if not pid:
             self.skipped["damaged_record"] += 1
             return None
-        host = printable(fields[_CLIENT])
+        host = decoded(fields[_CLIENT])
         if not host.startswith("["):
             host = host.rpartition(":")[0]
         return LogRecord(
-            at_ns=self._clock.parse_ns(printable(fields[0])),
+            at_ns=self._clock.parse_ns(decoded(fields[0])),
             pid=pid,
             started_at_seconds=started_at_seconds,
-            user=printable(fields[_USER]),
-            database=printable(fields[_DATABASE]),
-            application_name=printable(fields[_APPLICATION]) if len(fields) > _APPLICATION else "",
+            user=decoded(fields[_USER]),
+            database=decoded(fields[_DATABASE]),
+            application_name=decoded(fields[_APPLICATION]) if len(fields) > _APPLICATION else "",
             client_address=client_address(host),
             message=fields[_MESSAGE],
             end=end,

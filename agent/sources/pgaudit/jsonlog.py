@@ -7,14 +7,15 @@ from typing import Any
 
 import orjson
 
+from agent.sources.pgaudit import logins
 from agent.sources.pgaudit.lines import MAX_RECORD_BYTES, Line, LineSplitter
 from agent.sources.pgaudit.records import (
-    AUDIT_MARK,
     LogClock,
     LogRecord,
     client_address,
     session_id_parts,
 )
+from agent.sql.decoding import decoded
 
 _HALF_ESCAPE = re.compile(rb"(?<!\\)(?:\\\\)*(\\(?:u[0-9a-fA-F]{0,3})?)\Z")
 
@@ -30,7 +31,7 @@ class JsonlogParser:
         records = []
         for line in self._lines.feed(data):
             self.end = line.end
-            if AUDIT_MARK in line.data and (record := self._parse(line)) is not None:
+            if logins.may_tell(line.data) and (record := self._parse(line)) is not None:
                 records.append(record)
         return records
 
@@ -46,7 +47,7 @@ class JsonlogParser:
         if line.dropped:
             self.skipped["record_cut"] += 1
         message = _bytes(fields.get("message"))
-        if not message.startswith(AUDIT_MARK):
+        if not logins.tells(_bytes(fields.get("error_severity")), message):
             return None
         started_at_seconds, pid = session_id_parts(_text(fields.get("session_id")))
         return LogRecord(
@@ -86,7 +87,7 @@ def _bytes(value: object) -> bytes:
 def _text(value: object) -> str:
     if not isinstance(value, str):
         return ""
-    return value if value.isascii() else _bytes(value).decode("utf-8", "replace")
+    return value if value.isascii() else decoded(_bytes(value))
 
 
 def _number(value: object) -> int:

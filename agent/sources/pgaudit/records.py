@@ -1,4 +1,4 @@
-"""What every log format gives: a record that carries a pgaudit message."""
+"""What every log format gives: a record that carries a pgaudit message or a refused login."""
 
 import re
 from collections import Counter
@@ -9,7 +9,8 @@ AUDIT_MARK = b"AUDIT: "
 
 
 class LogRecord(NamedTuple):
-    """One log record whose message begins with ``AUDIT: ``; empty strings are not known."""
+    """One log record whose message begins with ``AUDIT: `` or tells of a refused login (logins.py);
+    empty strings are not known."""
 
     at_ns: int
     """0 where the line's time cannot be understood."""
@@ -22,7 +23,7 @@ class LogRecord(NamedTuple):
     client_address: str
     """``local`` for a unix socket."""
     message: bytes
-    """From ``AUDIT: `` on, byte for byte as the server wrote it."""
+    """Byte for byte as the server wrote it."""
     end: int
     """Offset after the record, counted from the parser's first byte."""
 
@@ -39,11 +40,6 @@ class RecordParser(Protocol):
     def finish(self) -> None:
         """No more bytes will come: counts what was kept."""
         ...
-
-
-def printable(value: bytes) -> str:
-    """Text for names: what is not UTF-8 shows as a replacement character."""
-    return value.decode("utf-8", "replace")
 
 
 def client_address(host: str) -> str:

@@ -1,4 +1,7 @@
-"""pgaudit's records of one cluster, as events, from where the last confirmed ones ended."""
+"""pgaudit's records and refused logins of one cluster, as events.
+
+Reading goes on where the last confirmed ones ended.
+"""
 
 import threading
 import time
@@ -27,11 +30,12 @@ from agent.sources.pgaudit.audit import AuditError, parse_audit
 from agent.sources.pgaudit.csvlog import CsvlogParser
 from agent.sources.pgaudit.jsonlog import JsonlogParser
 from agent.sources.pgaudit.lines import MAX_RECORD_BYTES
+from agent.sources.pgaudit.logins import failed_login
 from agent.sources.pgaudit.position import load_position, save_position
 from agent.sources.pgaudit.records import LogClock, LogRecord, RecordParser
 from agent.sources.pgaudit.stderr import StderrParser, compile_prefix
 from agent.sources.pgaudit.tail import LogFile, LogPosition, LogTail, TailError
-from model.event import AuditLogged, Event, Lost
+from model.event import AuditLogged, Event, LoginFailed, Lost
 
 _LOOK_SECONDS = 0.05
 """How often the files that are open are asked for news; one fstat each."""
@@ -100,6 +104,11 @@ class PgauditSource:
             if events or (left := deadline - now) <= 0:
                 return events
             self._hint.wait(min(left, _LOOK_SECONDS))
+
+    @property
+    def behind(self) -> bool:
+        """Whether the last look left something unread."""
+        return self._tail.behind
 
     def position(self) -> LogPosition:
         """Covers every event that poll has returned so far: give it to ``confirm`` once those are
@@ -203,10 +212,12 @@ class PgauditSource:
         self._lost.update(parser.skipped)
         self._parsers.pop(file, None)
 
-    def _event(self, record: LogRecord) -> AuditLogged | None:
+    def _event(self, record: LogRecord) -> AuditLogged | LoginFailed | None:
         if record.at_ns == 0:
             # The prefix carries no time that we understand: now is the best that is known.
             record = record._replace(at_ns=self._clock_ns())
+        if (login := failed_login(record, self.cluster)) is not None:
+            return login
         try:
             return parse_audit(record, self.cluster)
         except AuditError:

@@ -7,15 +7,16 @@ prints that (``%a``) it can imitate the rest of its own line. Prefer jsonlog or 
 import re
 from collections import Counter
 
+from agent.sources.pgaudit import logins
 from agent.sources.pgaudit.lines import MAX_RECORD_BYTES, Line, LineSplitter
 from agent.sources.pgaudit.records import (
     AUDIT_MARK,
     LogClock,
     LogRecord,
     client_address,
-    printable,
     session_id_parts,
 )
+from agent.sql.decoding import decoded
 
 _TIMESTAMP = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)? \S+"
 _ESCAPES = {
@@ -120,7 +121,7 @@ class StderrParser:
             if self._open:
                 self.skipped["damaged_record"] += 1
             self._open = False
-            if AUDIT_MARK not in line.data:
+            if not logins.may_tell(line.data):
                 return None
             self._start(line)
         return self._complete(line.end) if self._quotes % 2 == 0 else None
@@ -132,8 +133,9 @@ class StderrParser:
         self._append(line.data, line)
         # pgaudit quotes whatever holds a newline, so the record is whole when the quotes after the
         # mark are balanced: no need to wait for the next record's first line.
+        # What tells of a login is one line.
         mark = line.data.find(AUDIT_MARK)
-        self._quotes = line.data.count(b'"', mark) + line.dropped_quotes
+        self._quotes = line.data.count(b'"', mark) + line.dropped_quotes if mark >= 0 else 0
 
     def _append(self, data: bytes, line: Line) -> None:
         room = 0 if self._dropped else max(self._max_record_bytes - len(self._record), 0)
@@ -145,14 +147,15 @@ class StderrParser:
         self._open = False
         found = self._pattern.match(bytes(self._record))
         if found is None:
-            self.skipped["prefix_does_not_match"] += 1
+            if AUDIT_MARK in self._record:
+                self.skipped["prefix_does_not_match"] += 1
             return None
         values = found.groupdict(b"")
-        if not values["message"].startswith(AUDIT_MARK):
+        if not logins.tells(values["severity"], values["message"]):
             return None
         if self._dropped:
             self.skipped["record_cut"] += 1
-        started_at_seconds, pid = session_id_parts(printable(values.get("c", b"")))
+        started_at_seconds, pid = session_id_parts(decoded(values.get("c", b"")))
         return LogRecord(
             at_ns=self._at_ns(values),
             pid=pid or int(values.get("p", b"0")),
@@ -169,12 +172,12 @@ class StderrParser:
         if epoch := values.get("n"):
             seconds, _, fraction = epoch.partition(b".")
             return int(seconds) * 1_000_000_000 + int(fraction.ljust(9, b"0")[:9])
-        return self._clock.parse_ns(printable(values.get("m", b"")))
+        return self._clock.parse_ns(decoded(values.get("m", b"")))
 
     def _started_at_seconds(self, values: dict[str, bytes]) -> int:
-        return self._clock.parse_ns(printable(values.get("s", b""))) // 1_000_000_000
+        return self._clock.parse_ns(decoded(values.get("s", b""))) // 1_000_000_000
 
 
 def _known(value: bytes) -> str:
-    text = printable(value).rstrip(" ")
+    text = decoded(value).rstrip(" ")
     return "" if text == "[unknown]" else text

@@ -93,6 +93,8 @@ class LogTail:
         self._start = start
         self._at_end = start is None and not from_beginning
         self._ended: deque[LogFile] = deque()
+        self.behind = False
+        """Whether the last ``read`` left something unread."""
         self._barred: set[tuple[int, int]] = set()
         self._claimed: set[FilePosition] = set()
         self._cut: deque[LogFile] = deque(maxlen=16)
@@ -120,6 +122,7 @@ class LogTail:
 
     def read(self) -> Iterator[Chunk]:
         """What has been written since; oldest file first, the next one when that is drained."""
+        self.behind = False
         for file in list(self._files.values()):
             if file.descriptor >= 0 and file.origin is None:
                 for _ in range(_MAX_READS_A_ROUND):
@@ -127,6 +130,7 @@ class LogTail:
                         break
                     yield Chunk(file, data)
                 else:
+                    self.behind = True
                     break
         while self._ended:
             yield Chunk(self._ended.popleft(), b"")

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!protos/pgwarden/v1/operator.proto\x12\x0bpgwarden.v1\"\x1c\n\x0bTailRequest\x12\r\n\x05kinds\x18\x01 \x03(\t\"*\n\x08TailItem\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x10\n\x08row_json\x18\x02 \x01(\t\"\x0f\n\rAgentsRequest\"1\n\x0b\x41gentsReply\x12\"\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x12.pgwarden.v1.Agent\"\xb6\x01\n\x05\x41gent\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x11\n\tconnected\x18\x02 \x01(\x08\x12\x14\n\x0clast_seen_us\x18\x03 \x01(\x03\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x0f\n\x07\x63\x61pture\x18\x05 \x01(\t\x12\x12\n\nguard_mode\x18\x06 \x01(\t\x12\x15\n\rspool_batches\x18\x07 \x01(\x04\x12\x16\n\x0e\x61\x63ked_sequence\x18\x08 \x01(\x04\x12\x10\n\x08\x64\x65graded\x18\t \x03(\t\"\x11\n\x0fSessionsRequest\"\"\n\rSessionsReply\x12\x11\n\trows_json\x18\x01 \x03(\t\"{\n\nActRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05\x61gent\x18\x02 \x01(\t\x12\x0b\n\x03pid\x18\x03 \x01(\r\x12\x1d\n\x15\x62\x61\x63kend_started_at_us\x18\x04 \x01(\x03\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x14\n\x0crequested_by\x18\x06 \x01(\t\",\n\x08\x41\x63tReply\x12\x0f\n\x07outcome\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x14\n\x12\x44riftStatusRequest\"h\n\x10\x44riftStatusReply\x12\x14\n\x0chas_baseline\x18\x01 \x01(\x08\x12\x11\n\trows_json\x18\x02 \x03(\t\x12\x13\n\x0b\x61\x63\x63\x65pted_by\x18\x03 \x01(\t\x12\x16\n\x0e\x61\x63\x63\x65pted_at_us\x18\x04 \x01(\x03\"9\n\x12\x44riftAcceptRequest\x12\x13\n\x0b\x61\x63\x63\x65pted_by\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"!\n\x10\x44riftAcceptReply\x12\r\n\x05items\x18\x01 \x01(\x04\x32\xa0\x03\n\x08Operator\x12\x39\n\x04Tail\x12\x18.pgwarden.v1.TailRequest\x1a\x15.pgwarden.v1.TailItem0\x01\x12>\n\x06\x41gents\x12\x1a.pgwarden.v1.AgentsRequest\x1a\x18.pgwarden.v1.AgentsReply\x12\x44\n\x08Sessions\x12\x1c.pgwarden.v1.SessionsRequest\x1a\x1a.pgwarden.v1.SessionsReply\x12\x35\n\x03\x41\x63t\x12\x17.pgwarden.v1.ActRequest\x1a\x15.pgwarden.v1.ActReply\x12M\n\x0b\x44riftStatus\x12\x1f.pgwarden.v1.DriftStatusRequest\x1a\x1d.pgwarden.v1.DriftStatusReply\x12M\n\x0b\x44riftAccept\x12\x1f.pgwarden.v1.DriftAcceptRequest\x1a\x1d.pgwarden.v1.DriftAcceptReplyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!protos/pgwarden/v1/operator.proto\x12\x0bpgwarden.v1\"\x1c\n\x0bTailRequest\x12\r\n\x05kinds\x18\x01 \x03(\t\"*\n\x08TailItem\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x10\n\x08row_json\x18\x02 \x01(\t\"\x0f\n\rAgentsRequest\"1\n\x0b\x41gentsReply\x12\"\n\x06\x61gents\x18\x01 \x03(\x0b\x32\x12.pgwarden.v1.Agent\"\xe3\x01\n\x05\x41gent\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x11\n\tconnected\x18\x02 \x01(\x08\x12\x14\n\x0clast_seen_us\x18\x03 \x01(\x03\x12\x0f\n\x07version\x18\x04 \x01(\t\x12\x0f\n\x07\x63\x61pture\x18\x05 \x01(\t\x12\x12\n\nguard_mode\x18\x06 \x01(\t\x12\x15\n\rspool_batches\x18\x07 \x01(\x04\x12\x16\n\x0e\x61\x63ked_sequence\x18\x08 \x01(\x04\x12\x10\n\x08\x64\x65graded\x18\t \x03(\t\x12\x14\n\x0crules_digest\x18\x0c \x01(\t\x12\x15\n\rrules_version\x18\r \x01(\x04\"\x11\n\x0fSessionsRequest\"\"\n\rSessionsReply\x12\x11\n\trows_json\x18\x01 \x03(\t\"{\n\nActRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05\x61gent\x18\x02 \x01(\t\x12\x0b\n\x03pid\x18\x03 \x01(\r\x12\x1d\n\x15\x62\x61\x63kend_started_at_us\x18\x04 \x01(\x03\x12\x0e\n\x06reason\x18\x05 \x01(\t\x12\x14\n\x0crequested_by\x18\x06 \x01(\t\",\n\x08\x41\x63tReply\x12\x0f\n\x07outcome\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x14\n\x12\x44riftStatusRequest\"\x90\x01\n\x10\x44riftStatusReply\x12\x14\n\x0chas_baseline\x18\x01 \x01(\x08\x12\x11\n\trows_json\x18\x02 \x03(\t\x12\x13\n\x0b\x61\x63\x63\x65pted_by\x18\x03 \x01(\t\x12\x16\n\x0e\x61\x63\x63\x65pted_at_us\x18\x04 \x01(\x03\x12\x14\n\x0cignored_json\x18\x05 \x03(\t\x12\x10\n\x08problems\x18\x06 \x03(\t\"i\n\x12\x44riftAcceptRequest\x12\x13\n\x0b\x61\x63\x63\x65pted_by\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0c\n\x04kind\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\x12\n\nfinding_id\x18\x05 \x01(\t\"!\n\x10\x44riftAcceptReply\x12\r\n\x05items\x18\x01 \x01(\x04\"]\n\x13JudgeFindingRequest\x12\x12\n\nfinding_id\x18\x01 \x01(\t\x12\x0f\n\x07opinion\x18\x02 \x01(\t\x12\x0f\n\x07\x62\x65\x63\x61use\x18\x03 \x01(\t\x12\x10\n\x08\x61\x63\x63ounts\x18\x04 \x03(\t\"\x92\x01\n\x11JudgeFindingReply\x12\x12\n\nfinding_id\x18\x01 \x01(\t\x12\n\n\x02\x62y\x18\x02 \x01(\t\x12\x10\n\x08\x64\x65tector\x18\x03 \x01(\t\x12\x10\n\x08identity\x18\x04 \x01(\t\x12\x0e\n\x06object\x18\x05 \x01(\t\x12\x14\n\x0cmoved_before\x18\x06 \x01(\x01\x12\x13\n\x0bmoved_after\x18\x07 \x01(\x01\"\x13\n\x11ThresholdsRequest\"*\n\x0fThresholdsReply\x12\x17\n\x0fthresholds_json\x18\x01 \x01(\t2\xbe\x04\n\x08Operator\x12\x39\n\x04Tail\x12\x18.pgwarden.v1.TailRequest\x1a\x15.pgwarden.v1.TailItem0\x01\x12>\n\x06\x41gents\x12\x1a.pgwarden.v1.AgentsRequest\x1a\x18.pgwarden.v1.AgentsReply\x12\x44\n\x08Sessions\x12\x1c.pgwarden.v1.SessionsRequest\x1a\x1a.pgwarden.v1.SessionsReply\x12\x35\n\x03\x41\x63t\x12\x17.pgwarden.v1.ActRequest\x1a\x15.pgwarden.v1.ActReply\x12M\n\x0b\x44riftStatus\x12\x1f.pgwarden.v1.DriftStatusRequest\x1a\x1d.pgwarden.v1.DriftStatusReply\x12M\n\x0b\x44riftAccept\x12\x1f.pgwarden.v1.DriftAcceptRequest\x1a\x1d.pgwarden.v1.DriftAcceptReply\x12P\n\x0cJudgeFinding\x12 .pgwarden.v1.JudgeFindingRequest\x1a\x1e.pgwarden.v1.JudgeFindingReply\x12J\n\nThresholds\x12\x1e.pgwarden.v1.ThresholdsRequest\x1a\x1c.pgwarden.v1.ThresholdsReplyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,23 +40,31 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_AGENTSREPLY']._serialized_start=141
   _globals['_AGENTSREPLY']._serialized_end=190
   _globals['_AGENT']._serialized_start=193
-  _globals['_AGENT']._serialized_end=375
-  _globals['_SESSIONSREQUEST']._serialized_start=377
-  _globals['_SESSIONSREQUEST']._serialized_end=394
-  _globals['_SESSIONSREPLY']._serialized_start=396
-  _globals['_SESSIONSREPLY']._serialized_end=430
-  _globals['_ACTREQUEST']._serialized_start=432
-  _globals['_ACTREQUEST']._serialized_end=555
-  _globals['_ACTREPLY']._serialized_start=557
-  _globals['_ACTREPLY']._serialized_end=601
-  _globals['_DRIFTSTATUSREQUEST']._serialized_start=603
-  _globals['_DRIFTSTATUSREQUEST']._serialized_end=623
-  _globals['_DRIFTSTATUSREPLY']._serialized_start=625
-  _globals['_DRIFTSTATUSREPLY']._serialized_end=729
-  _globals['_DRIFTACCEPTREQUEST']._serialized_start=731
-  _globals['_DRIFTACCEPTREQUEST']._serialized_end=788
-  _globals['_DRIFTACCEPTREPLY']._serialized_start=790
-  _globals['_DRIFTACCEPTREPLY']._serialized_end=823
-  _globals['_OPERATOR']._serialized_start=826
-  _globals['_OPERATOR']._serialized_end=1242
+  _globals['_AGENT']._serialized_end=420
+  _globals['_SESSIONSREQUEST']._serialized_start=422
+  _globals['_SESSIONSREQUEST']._serialized_end=439
+  _globals['_SESSIONSREPLY']._serialized_start=441
+  _globals['_SESSIONSREPLY']._serialized_end=475
+  _globals['_ACTREQUEST']._serialized_start=477
+  _globals['_ACTREQUEST']._serialized_end=600
+  _globals['_ACTREPLY']._serialized_start=602
+  _globals['_ACTREPLY']._serialized_end=646
+  _globals['_DRIFTSTATUSREQUEST']._serialized_start=648
+  _globals['_DRIFTSTATUSREQUEST']._serialized_end=668
+  _globals['_DRIFTSTATUSREPLY']._serialized_start=671
+  _globals['_DRIFTSTATUSREPLY']._serialized_end=815
+  _globals['_DRIFTACCEPTREQUEST']._serialized_start=817
+  _globals['_DRIFTACCEPTREQUEST']._serialized_end=922
+  _globals['_DRIFTACCEPTREPLY']._serialized_start=924
+  _globals['_DRIFTACCEPTREPLY']._serialized_end=957
+  _globals['_JUDGEFINDINGREQUEST']._serialized_start=959
+  _globals['_JUDGEFINDINGREQUEST']._serialized_end=1052
+  _globals['_JUDGEFINDINGREPLY']._serialized_start=1055
+  _globals['_JUDGEFINDINGREPLY']._serialized_end=1201
+  _globals['_THRESHOLDSREQUEST']._serialized_start=1203
+  _globals['_THRESHOLDSREQUEST']._serialized_end=1222
+  _globals['_THRESHOLDSREPLY']._serialized_start=1224
+  _globals['_THRESHOLDSREPLY']._serialized_end=1266
+  _globals['_OPERATOR']._serialized_start=1269
+  _globals['_OPERATOR']._serialized_end=1843
 # @@protoc_insertion_point(module_scope)

@@ -31,7 +31,7 @@ class AgentsReply(_message.Message):
     def __init__(self, agents: _Optional[_Iterable[_Union[Agent, _Mapping]]] = ...) -> None: ...
 
 class Agent(_message.Message):
-    __slots__ = ("agent", "connected", "last_seen_us", "version", "capture", "guard_mode", "spool_batches", "acked_sequence", "degraded")
+    __slots__ = ("agent", "connected", "last_seen_us", "version", "capture", "guard_mode", "spool_batches", "acked_sequence", "degraded", "rules_digest", "rules_version")
     AGENT_FIELD_NUMBER: _ClassVar[int]
     CONNECTED_FIELD_NUMBER: _ClassVar[int]
     LAST_SEEN_US_FIELD_NUMBER: _ClassVar[int]
@@ -41,6 +41,8 @@ class Agent(_message.Message):
     SPOOL_BATCHES_FIELD_NUMBER: _ClassVar[int]
     ACKED_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     DEGRADED_FIELD_NUMBER: _ClassVar[int]
+    RULES_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    RULES_VERSION_FIELD_NUMBER: _ClassVar[int]
     agent: str
     connected: bool
     last_seen_us: int
@@ -50,7 +52,9 @@ class Agent(_message.Message):
     spool_batches: int
     acked_sequence: int
     degraded: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, agent: _Optional[str] = ..., connected: _Optional[bool] = ..., last_seen_us: _Optional[int] = ..., version: _Optional[str] = ..., capture: _Optional[str] = ..., guard_mode: _Optional[str] = ..., spool_batches: _Optional[int] = ..., acked_sequence: _Optional[int] = ..., degraded: _Optional[_Iterable[str]] = ...) -> None: ...
+    rules_digest: str
+    rules_version: int
+    def __init__(self, agent: _Optional[str] = ..., connected: _Optional[bool] = ..., last_seen_us: _Optional[int] = ..., version: _Optional[str] = ..., capture: _Optional[str] = ..., guard_mode: _Optional[str] = ..., spool_batches: _Optional[int] = ..., acked_sequence: _Optional[int] = ..., degraded: _Optional[_Iterable[str]] = ..., rules_digest: _Optional[str] = ..., rules_version: _Optional[int] = ...) -> None: ...
 
 class SessionsRequest(_message.Message):
     __slots__ = ()
@@ -91,27 +95,77 @@ class DriftStatusRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class DriftStatusReply(_message.Message):
-    __slots__ = ("has_baseline", "rows_json", "accepted_by", "accepted_at_us")
+    __slots__ = ("has_baseline", "rows_json", "accepted_by", "accepted_at_us", "ignored_json", "problems")
     HAS_BASELINE_FIELD_NUMBER: _ClassVar[int]
     ROWS_JSON_FIELD_NUMBER: _ClassVar[int]
     ACCEPTED_BY_FIELD_NUMBER: _ClassVar[int]
     ACCEPTED_AT_US_FIELD_NUMBER: _ClassVar[int]
+    IGNORED_JSON_FIELD_NUMBER: _ClassVar[int]
+    PROBLEMS_FIELD_NUMBER: _ClassVar[int]
     has_baseline: bool
     rows_json: _containers.RepeatedScalarFieldContainer[str]
     accepted_by: str
     accepted_at_us: int
-    def __init__(self, has_baseline: _Optional[bool] = ..., rows_json: _Optional[_Iterable[str]] = ..., accepted_by: _Optional[str] = ..., accepted_at_us: _Optional[int] = ...) -> None: ...
+    ignored_json: _containers.RepeatedScalarFieldContainer[str]
+    problems: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, has_baseline: _Optional[bool] = ..., rows_json: _Optional[_Iterable[str]] = ..., accepted_by: _Optional[str] = ..., accepted_at_us: _Optional[int] = ..., ignored_json: _Optional[_Iterable[str]] = ..., problems: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class DriftAcceptRequest(_message.Message):
-    __slots__ = ("accepted_by", "reason")
+    __slots__ = ("accepted_by", "reason", "kind", "name", "finding_id")
     ACCEPTED_BY_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    FINDING_ID_FIELD_NUMBER: _ClassVar[int]
     accepted_by: str
     reason: str
-    def __init__(self, accepted_by: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    kind: str
+    name: str
+    finding_id: str
+    def __init__(self, accepted_by: _Optional[str] = ..., reason: _Optional[str] = ..., kind: _Optional[str] = ..., name: _Optional[str] = ..., finding_id: _Optional[str] = ...) -> None: ...
 
 class DriftAcceptReply(_message.Message):
     __slots__ = ("items",)
     ITEMS_FIELD_NUMBER: _ClassVar[int]
     items: int
     def __init__(self, items: _Optional[int] = ...) -> None: ...
+
+class JudgeFindingRequest(_message.Message):
+    __slots__ = ("finding_id", "opinion", "because", "accounts")
+    FINDING_ID_FIELD_NUMBER: _ClassVar[int]
+    OPINION_FIELD_NUMBER: _ClassVar[int]
+    BECAUSE_FIELD_NUMBER: _ClassVar[int]
+    ACCOUNTS_FIELD_NUMBER: _ClassVar[int]
+    finding_id: str
+    opinion: str
+    because: str
+    accounts: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, finding_id: _Optional[str] = ..., opinion: _Optional[str] = ..., because: _Optional[str] = ..., accounts: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class JudgeFindingReply(_message.Message):
+    __slots__ = ("finding_id", "by", "detector", "identity", "object", "moved_before", "moved_after")
+    FINDING_ID_FIELD_NUMBER: _ClassVar[int]
+    BY_FIELD_NUMBER: _ClassVar[int]
+    DETECTOR_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    OBJECT_FIELD_NUMBER: _ClassVar[int]
+    MOVED_BEFORE_FIELD_NUMBER: _ClassVar[int]
+    MOVED_AFTER_FIELD_NUMBER: _ClassVar[int]
+    finding_id: str
+    by: str
+    detector: str
+    identity: str
+    object: str
+    moved_before: float
+    moved_after: float
+    def __init__(self, finding_id: _Optional[str] = ..., by: _Optional[str] = ..., detector: _Optional[str] = ..., identity: _Optional[str] = ..., object: _Optional[str] = ..., moved_before: _Optional[float] = ..., moved_after: _Optional[float] = ...) -> None: ...
+
+class ThresholdsRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ThresholdsReply(_message.Message):
+    __slots__ = ("thresholds_json",)
+    THRESHOLDS_JSON_FIELD_NUMBER: _ClassVar[int]
+    thresholds_json: str
+    def __init__(self, thresholds_json: _Optional[str] = ...) -> None: ...

@@ -66,6 +66,16 @@ class OperatorStub:
                 request_serializer=protos_dot_pgwarden_dot_v1_dot_operator__pb2.DriftAcceptRequest.SerializeToString,
                 response_deserializer=protos_dot_pgwarden_dot_v1_dot_operator__pb2.DriftAcceptReply.FromString,
                 _registered_method=True)
+        self.JudgeFinding = channel.unary_unary(
+                '/pgwarden.v1.Operator/JudgeFinding',
+                request_serializer=protos_dot_pgwarden_dot_v1_dot_operator__pb2.JudgeFindingRequest.SerializeToString,
+                response_deserializer=protos_dot_pgwarden_dot_v1_dot_operator__pb2.JudgeFindingReply.FromString,
+                _registered_method=True)
+        self.Thresholds = channel.unary_unary(
+                '/pgwarden.v1.Operator/Thresholds',
+                request_serializer=protos_dot_pgwarden_dot_v1_dot_operator__pb2.ThresholdsRequest.SerializeToString,
+                response_deserializer=protos_dot_pgwarden_dot_v1_dot_operator__pb2.ThresholdsReply.FromString,
+                _registered_method=True)
 
 
 class OperatorServicer:
@@ -111,6 +121,20 @@ class OperatorServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def JudgeFinding(self, request, context):
+        """What somebody thinks of a finding. Answered once it is durable.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Thresholds(self, request, context):
+        """What it takes now to be told of, for each detector.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OperatorServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -143,6 +167,16 @@ def add_OperatorServicer_to_server(servicer, server):
                     servicer.DriftAccept,
                     request_deserializer=protos_dot_pgwarden_dot_v1_dot_operator__pb2.DriftAcceptRequest.FromString,
                     response_serializer=protos_dot_pgwarden_dot_v1_dot_operator__pb2.DriftAcceptReply.SerializeToString,
+            ),
+            'JudgeFinding': grpc.unary_unary_rpc_method_handler(
+                    servicer.JudgeFinding,
+                    request_deserializer=protos_dot_pgwarden_dot_v1_dot_operator__pb2.JudgeFindingRequest.FromString,
+                    response_serializer=protos_dot_pgwarden_dot_v1_dot_operator__pb2.JudgeFindingReply.SerializeToString,
+            ),
+            'Thresholds': grpc.unary_unary_rpc_method_handler(
+                    servicer.Thresholds,
+                    request_deserializer=protos_dot_pgwarden_dot_v1_dot_operator__pb2.ThresholdsRequest.FromString,
+                    response_serializer=protos_dot_pgwarden_dot_v1_dot_operator__pb2.ThresholdsReply.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -309,6 +343,60 @@ class Operator:
             '/pgwarden.v1.Operator/DriftAccept',
             protos_dot_pgwarden_dot_v1_dot_operator__pb2.DriftAcceptRequest.SerializeToString,
             protos_dot_pgwarden_dot_v1_dot_operator__pb2.DriftAcceptReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def JudgeFinding(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pgwarden.v1.Operator/JudgeFinding',
+            protos_dot_pgwarden_dot_v1_dot_operator__pb2.JudgeFindingRequest.SerializeToString,
+            protos_dot_pgwarden_dot_v1_dot_operator__pb2.JudgeFindingReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Thresholds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pgwarden.v1.Operator/Thresholds',
+            protos_dot_pgwarden_dot_v1_dot_operator__pb2.ThresholdsRequest.SerializeToString,
+            protos_dot_pgwarden_dot_v1_dot_operator__pb2.ThresholdsReply.FromString,
             options,
             channel_credentials,
             insecure,

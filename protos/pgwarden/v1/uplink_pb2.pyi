@@ -7,48 +7,88 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class AgentMessage(_message.Message):
-    __slots__ = ("hello", "batch", "result", "status")
+    __slots__ = ("hello", "batch", "result", "status", "witnessed")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     BATCH_FIELD_NUMBER: _ClassVar[int]
     RESULT_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
+    WITNESSED_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     batch: Batch
     result: CommandResult
     status: Status
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., batch: _Optional[_Union[Batch, _Mapping]] = ..., result: _Optional[_Union[CommandResult, _Mapping]] = ..., status: _Optional[_Union[Status, _Mapping]] = ...) -> None: ...
+    witnessed: Witnessed
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., batch: _Optional[_Union[Batch, _Mapping]] = ..., result: _Optional[_Union[CommandResult, _Mapping]] = ..., status: _Optional[_Union[Status, _Mapping]] = ..., witnessed: _Optional[_Union[Witnessed, _Mapping]] = ...) -> None: ...
 
 class CollectorMessage(_message.Message):
-    __slots__ = ("ack", "command", "reject")
+    __slots__ = ("ack", "command", "reject", "rules", "head")
     ACK_FIELD_NUMBER: _ClassVar[int]
     COMMAND_FIELD_NUMBER: _ClassVar[int]
     REJECT_FIELD_NUMBER: _ClassVar[int]
+    RULES_FIELD_NUMBER: _ClassVar[int]
+    HEAD_FIELD_NUMBER: _ClassVar[int]
     ack: Ack
     command: Command
     reject: Reject
-    def __init__(self, ack: _Optional[_Union[Ack, _Mapping]] = ..., command: _Optional[_Union[Command, _Mapping]] = ..., reject: _Optional[_Union[Reject, _Mapping]] = ...) -> None: ...
+    rules: Rules
+    head: Head
+    def __init__(self, ack: _Optional[_Union[Ack, _Mapping]] = ..., command: _Optional[_Union[Command, _Mapping]] = ..., reject: _Optional[_Union[Reject, _Mapping]] = ..., rules: _Optional[_Union[Rules, _Mapping]] = ..., head: _Optional[_Union[Head, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("agent", "epoch", "version", "host", "boot_id")
+    __slots__ = ("agent", "epoch", "version", "host", "boot_id", "protocol", "oldest_protocol", "witness_size")
     AGENT_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
     HOST_FIELD_NUMBER: _ClassVar[int]
     BOOT_ID_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    OLDEST_PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    WITNESS_SIZE_FIELD_NUMBER: _ClassVar[int]
     agent: str
     epoch: int
     version: str
     host: str
     boot_id: str
-    def __init__(self, agent: _Optional[str] = ..., epoch: _Optional[int] = ..., version: _Optional[str] = ..., host: _Optional[str] = ..., boot_id: _Optional[str] = ...) -> None: ...
+    protocol: int
+    oldest_protocol: int
+    witness_size: int
+    def __init__(self, agent: _Optional[str] = ..., epoch: _Optional[int] = ..., version: _Optional[str] = ..., host: _Optional[str] = ..., boot_id: _Optional[str] = ..., protocol: _Optional[int] = ..., oldest_protocol: _Optional[int] = ..., witness_size: _Optional[int] = ...) -> None: ...
 
 class Ack(_message.Message):
-    __slots__ = ("epoch", "sequence")
+    __slots__ = ("epoch", "sequence", "protocol")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     epoch: int
     sequence: int
-    def __init__(self, epoch: _Optional[int] = ..., sequence: _Optional[int] = ...) -> None: ...
+    protocol: int
+    def __init__(self, epoch: _Optional[int] = ..., sequence: _Optional[int] = ..., protocol: _Optional[int] = ...) -> None: ...
+
+class Head(_message.Message):
+    __slots__ = ("line", "from_size", "leaves", "peaks", "ledger_key")
+    LINE_FIELD_NUMBER: _ClassVar[int]
+    FROM_SIZE_FIELD_NUMBER: _ClassVar[int]
+    LEAVES_FIELD_NUMBER: _ClassVar[int]
+    PEAKS_FIELD_NUMBER: _ClassVar[int]
+    LEDGER_KEY_FIELD_NUMBER: _ClassVar[int]
+    line: bytes
+    from_size: int
+    leaves: bytes
+    peaks: bytes
+    ledger_key: bytes
+    def __init__(self, line: _Optional[bytes] = ..., from_size: _Optional[int] = ..., leaves: _Optional[bytes] = ..., peaks: _Optional[bytes] = ..., ledger_key: _Optional[bytes] = ...) -> None: ...
+
+class Witnessed(_message.Message):
+    __slots__ = ("size", "line", "key", "refused")
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    LINE_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
+    size: int
+    line: bytes
+    key: bytes
+    refused: str
+    def __init__(self, size: _Optional[int] = ..., line: _Optional[bytes] = ..., key: _Optional[bytes] = ..., refused: _Optional[str] = ...) -> None: ...
 
 class Reject(_message.Message):
     __slots__ = ("epoch", "sequence", "reason")
@@ -61,23 +101,37 @@ class Reject(_message.Message):
     def __init__(self, epoch: _Optional[int] = ..., sequence: _Optional[int] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class Status(_message.Message):
-    __slots__ = ("at_us", "capture", "guard_mode", "spool_batches", "spool_bytes", "degraded")
+    __slots__ = ("at_us", "capture", "guard_mode", "spool_batches", "spool_bytes", "degraded", "rules_digest", "rules_version")
     AT_US_FIELD_NUMBER: _ClassVar[int]
     CAPTURE_FIELD_NUMBER: _ClassVar[int]
     GUARD_MODE_FIELD_NUMBER: _ClassVar[int]
     SPOOL_BATCHES_FIELD_NUMBER: _ClassVar[int]
     SPOOL_BYTES_FIELD_NUMBER: _ClassVar[int]
     DEGRADED_FIELD_NUMBER: _ClassVar[int]
+    RULES_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    RULES_VERSION_FIELD_NUMBER: _ClassVar[int]
     at_us: int
     capture: str
     guard_mode: str
     spool_batches: int
     spool_bytes: int
     degraded: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, at_us: _Optional[int] = ..., capture: _Optional[str] = ..., guard_mode: _Optional[str] = ..., spool_batches: _Optional[int] = ..., spool_bytes: _Optional[int] = ..., degraded: _Optional[_Iterable[str]] = ...) -> None: ...
+    rules_digest: str
+    rules_version: int
+    def __init__(self, at_us: _Optional[int] = ..., capture: _Optional[str] = ..., guard_mode: _Optional[str] = ..., spool_batches: _Optional[int] = ..., spool_bytes: _Optional[int] = ..., degraded: _Optional[_Iterable[str]] = ..., rules_digest: _Optional[str] = ..., rules_version: _Optional[int] = ...) -> None: ...
+
+class Rules(_message.Message):
+    __slots__ = ("version", "bundle", "signature")
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    version: int
+    bundle: bytes
+    signature: bytes
+    def __init__(self, version: _Optional[int] = ..., bundle: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class Command(_message.Message):
-    __slots__ = ("id", "kind", "cluster", "pid", "backend_started_at_us", "reason", "requested_by")
+    __slots__ = ("id", "kind", "cluster", "pid", "backend_started_at_us", "reason", "requested_by", "grants", "inspect", "database")
     ID_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
@@ -85,6 +139,9 @@ class Command(_message.Message):
     BACKEND_STARTED_AT_US_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     REQUESTED_BY_FIELD_NUMBER: _ClassVar[int]
+    GRANTS_FIELD_NUMBER: _ClassVar[int]
+    INSPECT_FIELD_NUMBER: _ClassVar[int]
+    DATABASE_FIELD_NUMBER: _ClassVar[int]
     id: str
     kind: str
     cluster: str
@@ -92,7 +149,52 @@ class Command(_message.Message):
     backend_started_at_us: int
     reason: str
     requested_by: str
-    def __init__(self, id: _Optional[str] = ..., kind: _Optional[str] = ..., cluster: _Optional[str] = ..., pid: _Optional[int] = ..., backend_started_at_us: _Optional[int] = ..., reason: _Optional[str] = ..., requested_by: _Optional[str] = ...) -> None: ...
+    grants: Grants
+    inspect: Inspect
+    database: str
+    def __init__(self, id: _Optional[str] = ..., kind: _Optional[str] = ..., cluster: _Optional[str] = ..., pid: _Optional[int] = ..., backend_started_at_us: _Optional[int] = ..., reason: _Optional[str] = ..., requested_by: _Optional[str] = ..., grants: _Optional[_Union[Grants, _Mapping]] = ..., inspect: _Optional[_Union[Inspect, _Mapping]] = ..., database: _Optional[str] = ...) -> None: ...
+
+class Grants(_message.Message):
+    __slots__ = ("grants",)
+    GRANTS_FIELD_NUMBER: _ClassVar[int]
+    grants: _containers.RepeatedCompositeFieldContainer[Grant]
+    def __init__(self, grants: _Optional[_Iterable[_Union[Grant, _Mapping]]] = ...) -> None: ...
+
+class Grant(_message.Message):
+    __slots__ = ("id", "request", "cluster", "database", "user", "identity", "digest", "uses", "used", "left_us", "relations", "functions")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    CLUSTER_FIELD_NUMBER: _ClassVar[int]
+    DATABASE_FIELD_NUMBER: _ClassVar[int]
+    USER_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    USES_FIELD_NUMBER: _ClassVar[int]
+    USED_FIELD_NUMBER: _ClassVar[int]
+    LEFT_US_FIELD_NUMBER: _ClassVar[int]
+    RELATIONS_FIELD_NUMBER: _ClassVar[int]
+    FUNCTIONS_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    request: str
+    cluster: str
+    database: str
+    user: str
+    identity: str
+    digest: bytes
+    uses: int
+    used: int
+    left_us: int
+    relations: _containers.RepeatedScalarFieldContainer[str]
+    functions: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, id: _Optional[str] = ..., request: _Optional[str] = ..., cluster: _Optional[str] = ..., database: _Optional[str] = ..., user: _Optional[str] = ..., identity: _Optional[str] = ..., digest: _Optional[bytes] = ..., uses: _Optional[int] = ..., used: _Optional[int] = ..., left_us: _Optional[int] = ..., relations: _Optional[_Iterable[str]] = ..., functions: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Inspect(_message.Message):
+    __slots__ = ("database", "relations")
+    DATABASE_FIELD_NUMBER: _ClassVar[int]
+    RELATIONS_FIELD_NUMBER: _ClassVar[int]
+    database: str
+    relations: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, database: _Optional[str] = ..., relations: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class CommandResult(_message.Message):
     __slots__ = ("id", "outcome", "message", "at_us")
@@ -107,7 +209,7 @@ class CommandResult(_message.Message):
     def __init__(self, id: _Optional[str] = ..., outcome: _Optional[str] = ..., message: _Optional[str] = ..., at_us: _Optional[int] = ...) -> None: ...
 
 class Batch(_message.Message):
-    __slots__ = ("epoch", "sequence", "strings", "shapes", "statements", "sessions", "verdicts", "losses", "snapshots", "digests")
+    __slots__ = ("epoch", "sequence", "strings", "shapes", "statements", "sessions", "verdicts", "losses", "snapshots", "digests", "rules_changes", "approvals")
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     STRINGS_FIELD_NUMBER: _ClassVar[int]
@@ -118,6 +220,8 @@ class Batch(_message.Message):
     LOSSES_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOTS_FIELD_NUMBER: _ClassVar[int]
     DIGESTS_FIELD_NUMBER: _ClassVar[int]
+    RULES_CHANGES_FIELD_NUMBER: _ClassVar[int]
+    APPROVALS_FIELD_NUMBER: _ClassVar[int]
     epoch: int
     sequence: int
     strings: _containers.RepeatedScalarFieldContainer[str]
@@ -128,7 +232,9 @@ class Batch(_message.Message):
     losses: _containers.RepeatedCompositeFieldContainer[Loss]
     snapshots: _containers.RepeatedCompositeFieldContainer[Snapshot]
     digests: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, epoch: _Optional[int] = ..., sequence: _Optional[int] = ..., strings: _Optional[_Iterable[str]] = ..., shapes: _Optional[_Iterable[_Union[Shape, _Mapping]]] = ..., statements: _Optional[_Union[StatementColumns, _Mapping]] = ..., sessions: _Optional[_Union[SessionColumns, _Mapping]] = ..., verdicts: _Optional[_Iterable[_Union[Verdict, _Mapping]]] = ..., losses: _Optional[_Iterable[_Union[Loss, _Mapping]]] = ..., snapshots: _Optional[_Iterable[_Union[Snapshot, _Mapping]]] = ..., digests: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    rules_changes: _containers.RepeatedCompositeFieldContainer[RulesChange]
+    approvals: _containers.RepeatedCompositeFieldContainer[ApprovalStep]
+    def __init__(self, epoch: _Optional[int] = ..., sequence: _Optional[int] = ..., strings: _Optional[_Iterable[str]] = ..., shapes: _Optional[_Iterable[_Union[Shape, _Mapping]]] = ..., statements: _Optional[_Union[StatementColumns, _Mapping]] = ..., sessions: _Optional[_Union[SessionColumns, _Mapping]] = ..., verdicts: _Optional[_Iterable[_Union[Verdict, _Mapping]]] = ..., losses: _Optional[_Iterable[_Union[Loss, _Mapping]]] = ..., snapshots: _Optional[_Iterable[_Union[Snapshot, _Mapping]]] = ..., digests: _Optional[_Iterable[bytes]] = ..., rules_changes: _Optional[_Iterable[_Union[RulesChange, _Mapping]]] = ..., approvals: _Optional[_Iterable[_Union[ApprovalStep, _Mapping]]] = ...) -> None: ...
 
 class Shape(_message.Message):
     __slots__ = ("status", "digest", "redacted_text", "operation", "summary", "verbs", "objects", "reads", "writes", "columns", "functions", "settings", "roles", "flags", "fingerprint", "statements")
@@ -312,6 +418,74 @@ class Verdict(_message.Message):
     redacted_text: str
     def __init__(self, at_us: _Optional[int] = ..., pid: _Optional[int] = ..., backend_started_at_us: _Optional[int] = ..., statement_id: _Optional[int] = ..., rule_id: _Optional[str] = ..., title: _Optional[str] = ..., severity: _Optional[str] = ..., action: _Optional[str] = ..., mode: _Optional[str] = ..., outcome: _Optional[str] = ..., reason: _Optional[str] = ..., digest: _Optional[str] = ..., held_us: _Optional[int] = ..., cluster: _Optional[str] = ..., database: _Optional[str] = ..., user: _Optional[str] = ..., application_name: _Optional[str] = ..., identity_kind: _Optional[str] = ..., identity_name: _Optional[str] = ..., redacted_text: _Optional[str] = ...) -> None: ...
 
+class RulesChange(_message.Message):
+    __slots__ = ("at_us", "outcome", "source", "digest", "previous", "rules", "version", "problem")
+    AT_US_FIELD_NUMBER: _ClassVar[int]
+    OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    SOURCE_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    PREVIOUS_FIELD_NUMBER: _ClassVar[int]
+    RULES_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    PROBLEM_FIELD_NUMBER: _ClassVar[int]
+    at_us: int
+    outcome: str
+    source: str
+    digest: str
+    previous: str
+    rules: int
+    version: int
+    problem: str
+    def __init__(self, at_us: _Optional[int] = ..., outcome: _Optional[str] = ..., source: _Optional[str] = ..., digest: _Optional[str] = ..., previous: _Optional[str] = ..., rules: _Optional[int] = ..., version: _Optional[int] = ..., problem: _Optional[str] = ...) -> None: ...
+
+class ApprovalStep(_message.Message):
+    __slots__ = ("id", "at_us", "step", "request", "grant", "cluster", "database", "user", "identity", "digest", "pid", "backend_started_at_us", "statement_id", "identity_kind", "identity_name", "rule", "text", "relations", "functions", "flags", "who", "reason")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    AT_US_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_FIELD_NUMBER: _ClassVar[int]
+    GRANT_FIELD_NUMBER: _ClassVar[int]
+    CLUSTER_FIELD_NUMBER: _ClassVar[int]
+    DATABASE_FIELD_NUMBER: _ClassVar[int]
+    USER_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    PID_FIELD_NUMBER: _ClassVar[int]
+    BACKEND_STARTED_AT_US_FIELD_NUMBER: _ClassVar[int]
+    STATEMENT_ID_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_KIND_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_NAME_FIELD_NUMBER: _ClassVar[int]
+    RULE_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    RELATIONS_FIELD_NUMBER: _ClassVar[int]
+    FUNCTIONS_FIELD_NUMBER: _ClassVar[int]
+    FLAGS_FIELD_NUMBER: _ClassVar[int]
+    WHO_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    at_us: int
+    step: str
+    request: str
+    grant: str
+    cluster: str
+    database: str
+    user: str
+    identity: str
+    digest: str
+    pid: int
+    backend_started_at_us: int
+    statement_id: int
+    identity_kind: str
+    identity_name: str
+    rule: str
+    text: str
+    relations: _containers.RepeatedScalarFieldContainer[str]
+    functions: _containers.RepeatedScalarFieldContainer[str]
+    flags: _containers.RepeatedScalarFieldContainer[str]
+    who: _containers.RepeatedScalarFieldContainer[str]
+    reason: str
+    def __init__(self, id: _Optional[str] = ..., at_us: _Optional[int] = ..., step: _Optional[str] = ..., request: _Optional[str] = ..., grant: _Optional[str] = ..., cluster: _Optional[str] = ..., database: _Optional[str] = ..., user: _Optional[str] = ..., identity: _Optional[str] = ..., digest: _Optional[str] = ..., pid: _Optional[int] = ..., backend_started_at_us: _Optional[int] = ..., statement_id: _Optional[int] = ..., identity_kind: _Optional[str] = ..., identity_name: _Optional[str] = ..., rule: _Optional[str] = ..., text: _Optional[str] = ..., relations: _Optional[_Iterable[str]] = ..., functions: _Optional[_Iterable[str]] = ..., flags: _Optional[_Iterable[str]] = ..., who: _Optional[_Iterable[str]] = ..., reason: _Optional[str] = ...) -> None: ...
+
 class Loss(_message.Message):
     __slots__ = ("at_us", "source", "reason", "count")
     AT_US_FIELD_NUMBER: _ClassVar[int]
@@ -325,20 +499,44 @@ class Loss(_message.Message):
     def __init__(self, at_us: _Optional[int] = ..., source: _Optional[str] = ..., reason: _Optional[str] = ..., count: _Optional[int] = ...) -> None: ...
 
 class Snapshot(_message.Message):
-    __slots__ = ("at_us", "cluster", "database", "kinds", "items", "server_version")
+    __slots__ = ("at_us", "cluster", "database", "kinds", "items", "server_version", "base_at_us", "removed", "first_name", "end_name", "since_us", "cluster_wide", "kinds_in_part")
     AT_US_FIELD_NUMBER: _ClassVar[int]
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
     DATABASE_FIELD_NUMBER: _ClassVar[int]
     KINDS_FIELD_NUMBER: _ClassVar[int]
     ITEMS_FIELD_NUMBER: _ClassVar[int]
     SERVER_VERSION_FIELD_NUMBER: _ClassVar[int]
+    BASE_AT_US_FIELD_NUMBER: _ClassVar[int]
+    REMOVED_FIELD_NUMBER: _ClassVar[int]
+    FIRST_NAME_FIELD_NUMBER: _ClassVar[int]
+    END_NAME_FIELD_NUMBER: _ClassVar[int]
+    SINCE_US_FIELD_NUMBER: _ClassVar[int]
+    CLUSTER_WIDE_FIELD_NUMBER: _ClassVar[int]
+    KINDS_IN_PART_FIELD_NUMBER: _ClassVar[int]
     at_us: int
     cluster: str
     database: str
     kinds: _containers.RepeatedScalarFieldContainer[str]
     items: _containers.RepeatedCompositeFieldContainer[CatalogItem]
     server_version: str
-    def __init__(self, at_us: _Optional[int] = ..., cluster: _Optional[str] = ..., database: _Optional[str] = ..., kinds: _Optional[_Iterable[str]] = ..., items: _Optional[_Iterable[_Union[CatalogItem, _Mapping]]] = ..., server_version: _Optional[str] = ...) -> None: ...
+    base_at_us: int
+    removed: _containers.RepeatedCompositeFieldContainer[CatalogKey]
+    first_name: str
+    end_name: str
+    since_us: int
+    cluster_wide: bool
+    kinds_in_part: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, at_us: _Optional[int] = ..., cluster: _Optional[str] = ..., database: _Optional[str] = ..., kinds: _Optional[_Iterable[str]] = ..., items: _Optional[_Iterable[_Union[CatalogItem, _Mapping]]] = ..., server_version: _Optional[str] = ..., base_at_us: _Optional[int] = ..., removed: _Optional[_Iterable[_Union[CatalogKey, _Mapping]]] = ..., first_name: _Optional[str] = ..., end_name: _Optional[str] = ..., since_us: _Optional[int] = ..., cluster_wide: _Optional[bool] = ..., kinds_in_part: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class CatalogKey(_message.Message):
+    __slots__ = ("kind", "database", "name")
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    DATABASE_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    kind: str
+    database: str
+    name: str
+    def __init__(self, kind: _Optional[str] = ..., database: _Optional[str] = ..., name: _Optional[str] = ...) -> None: ...
 
 class CatalogItem(_message.Message):
     __slots__ = ("kind", "database", "name", "value", "detail")

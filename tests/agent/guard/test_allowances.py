@@ -10,6 +10,7 @@ from model.statement import ParseStatus, Shape
 BACKEND = BackendKey(7, 1)
 SHAPE = Shape(ParseStatus.PARSED, "0" * 64, "SELECT ?")
 KEY, SKELETON = b"k" * 16, b"s" * 16
+TOUCHED = 77
 
 
 class Table:
@@ -17,21 +18,21 @@ class Table:
 
     def __init__(self) -> None:
         self.classes: dict[BackendKey, tuple[int, int]] = {}
-        self.allowed: set[tuple[bytes, int, bool]] = set()
+        self.allowed: set[tuple[bytes, int, int, bool]] = set()
 
     def classify(self, backend: BackendKey, number: int, naming: int) -> None:
         self.classes[backend] = number, naming
 
-    def allow(self, text_key: bytes, number: int, *, skeleton: bool) -> None:
-        self.allowed.add((text_key, number, skeleton))
+    def allow(self, text_key: bytes, touched: int, number: int, *, skeleton: bool) -> None:
+        self.allowed.add((text_key, touched, number, skeleton))
 
     def forget_allowed(self) -> None:
         self.allowed.clear()
 
-    def passes(self, backend: BackendKey, naming: int) -> bool:
+    def passes(self, backend: BackendKey, naming: int, touched: int = TOUCHED) -> bool:
         number, as_of = self.classes.get(backend, (0, 0))
         return as_of == naming and bool(
-            {(KEY, number, False), (SKELETON, number, True)} & self.allowed
+            {(KEY, touched, number, False), (SKELETON, touched, number, True)} & self.allowed
         )
 
 
@@ -40,7 +41,7 @@ def session(**facts: object) -> Session:
 
 
 def started(text=b"SELECT 1", naming=0, **fields) -> StatementStarted:
-    defaults = {"text_key": KEY, "skeleton": SKELETON, "held": True}
+    defaults = {"text_key": KEY, "skeleton": SKELETON, "held": True, "touched": TOUCHED}
     return StatementStarted(0, BACKEND, text, len(text), naming=naming, **{**defaults, **fields})
 
 
@@ -71,6 +72,7 @@ def test_what_was_allowed_passes_and_is_held_again_once_the_session_has_another_
         {"identity": Identity(IdentityKind.AI_AGENT)},
         {"identity": Identity(name="eve")},
         {"identity": Identity(confidence=0.5)},
+        {"identity": Identity(proven=True)},
     ],
     ids=str,
 )
@@ -82,6 +84,14 @@ def test_whatever_a_rule_can_see_of_a_session_makes_it_another_class(facts):
     assert not table.passes(BACKEND, 0)
     known.know(session(), 0)
     assert table.passes(BACKEND, 0), "the same facts are the same class"
+
+
+def test_what_was_allowed_is_held_again_once_its_names_mean_other_relations():
+    table, known = allowances()
+    known.know(session(), 0)
+    known.allow(started(), SHAPE)
+    assert table.passes(BACKEND, naming=0)
+    assert not table.passes(BACKEND, naming=0, touched=78)
 
 
 def test_a_verdict_over_facts_of_an_older_name_allows_nothing():
@@ -120,7 +130,7 @@ def test_only_this_text_passes_where_numbers_might_matter(event, interchangeable
     table, known = allowances(interchangeable)
     known.know(session(), 0)
     known.allow(event, SHAPE)
-    assert {skeleton for _, _, skeleton in table.allowed} == {False}
+    assert {skeleton for *_, skeleton in table.allowed} == {False}
 
 
 def test_a_full_table_is_emptied_and_fills_with_what_is_in_use():
@@ -128,7 +138,7 @@ def test_a_full_table_is_emptied_and_fills_with_what_is_in_use():
     known.know(session(), 0)
     for number in range(3):
         known.allow(started(text_key=bytes([number]) * 16, skeleton=b""), SHAPE)
-    assert [key for key, _, _ in table.allowed] == [b"\2" * 16]
+    assert [key for key, *_ in table.allowed] == [b"\2" * 16]
 
 
 @pytest.mark.parametrize(

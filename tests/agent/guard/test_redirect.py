@@ -62,3 +62,16 @@ def test_a_file_that_is_no_program_is_an_error_of_ours(tmp_path):
 def test_a_postmaster_that_ended_is_an_error_of_ours():
     with pytest.raises(UnknownServerError, match="postmaster 4194304"):
         Server.running(4_194_304, 15)
+
+
+def test_a_denial_says_what_the_statement_was_taken_for():
+    text = denial("shop", "r1", "No", "dba", recognised="DELETE hr.salaries")
+    assert (
+        text == b"shop (blocked by pgwarden: rule r1: No; recognised DELETE hr.salaries; ask dba)"
+    )
+
+
+def test_a_long_description_is_cut_and_leaves_room_for_the_contact():
+    text = denial("shop", "r1", "No", "dba", recognised="DROP TABLE " + "a, " * 500)
+    assert len(text) < 250
+    assert text.endswith(b"...; ask dba)")

@@ -1,10 +1,12 @@
 """A glance never calls harmless what a denying rule could be about."""
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.sql.glance import is_harmless
+from agent.sql.glance import is_harmless, is_plain_data
 
 DANGEROUS = [
     "DROP TABLE t", "drop\ttable t", "/**/drop/**/table t", "select 1;truncate t",
@@ -14,6 +16,8 @@ DANGEROUS = [
     "select 'a' ; drop table t -- it's", "select E'\\'' ; drop table t --'",
     "select $$'$$; drop table t --'", 'select "\'"; drop table t --\'', "/*'*/ drop table t --'",
     "insert into t values (1) on conflict (a) do update set a = 1; update t set a = 2",
+    "insert into t values (1) on conflict (a) do nothing; do update",
+    "insert into t values (1) on conflict (a) do update set a = 1 do update",
 ]  # fmt: skip
 HARMLESS = [
     "INSERT INTO t VALUES (1, 'please update or delete me'), (2, 'drop by')",
@@ -38,3 +42,18 @@ def test_nothing_around_it_hides_a_drop(before, gap, after):
     # Behind an odd number of quotes the word is inside a string, and so harmless in truth.
     if before.count("'") % 2 == 0:
         assert not is_harmless((before + gap + "DROP" + gap + after).encode())
+
+
+def seconds(text):
+    begun = time.thread_time()
+    is_harmless(text), is_plain_data(text)
+    return time.thread_time() - begun
+
+
+@pytest.mark.parametrize(
+    "words", ["on conflict ", "on  ", "do  ", "' ", "pg", "do\t", "on conflict do ", "\u00e9 "]
+)
+def test_words_that_a_client_repeats_cost_no_more_than_their_length(words):
+    # Nobody else runs meanwhile: a search that goes over the same words again stops the guard.
+    megabyte = ("insert into t values (1) " + words * (1_000_000 // len(words))).encode()
+    assert seconds(megabyte) < 1.0, "of CPU time; a search in a square of the length takes minutes"

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from agent.sql import process
 from agent.sql.cache import ShapeCache
 from agent.sql.client import ParserClient
 from model.statement import ParseStatus, Shape
@@ -155,6 +156,60 @@ def test_a_worker_found_dead_is_replaced_unnoticed():
         os.kill(client.worker_pid, signal.SIGKILL)
         assert_back(client)
         assert client.counters.by_status[ParseStatus.FAILED] == 0
+
+
+def with_spare(client: ParserClient) -> int:
+    """The pid of the worker at work, as soon as another one stands ready."""
+    limit = time.monotonic() + 20
+    while not client.has_spare:
+        assert time.monotonic() < limit
+        time.sleep(0.01)
+    return client.worker_pid
+
+
+def test_a_spare_worker_takes_over_from_a_killed_one_and_is_replaced():
+    with ParserClient(spare=True) as client:
+        for number in range(3):
+            pid = with_spare(client)
+            os.kill(pid, signal.SIGKILL)
+            assert one(client, b"DROP TABLE t%d" % number).status is ParseStatus.PARSED
+            assert client.worker_pid != pid
+        assert client.counters.restarts == 3
+
+
+def test_a_text_that_kills_one_worker_is_not_given_to_the_spare_one():
+    with ParserClient(text_budget_seconds=0.02, spare=True) as client:
+        with_spare(client)
+        assert one(client, slow_text()).status is ParseStatus.FAILED
+        assert client.counters.restarts == 1
+        assert_back(client)
+        assert client.counters.restarts == 1
+
+
+def test_a_host_that_is_out_of_processes_for_a_while_costs_no_spare(monkeypatch):
+    with ParserClient(spare=True) as client:
+        with_spare(client)
+        spawn, refusals = process._spawn, [1] * 3
+
+        def refuse(connection):
+            if refusals:
+                refusals.pop()
+                raise OSError(11, "Resource temporarily unavailable")
+            return spawn(connection)
+
+        monkeypatch.setattr(process, "_spawn", refuse)
+        os.kill(client.worker_pid, signal.SIGKILL)
+        assert one(client, b"SELECT 1").status is ParseStatus.PARSED
+        with_spare(client)
+        assert refusals == []
+
+
+def test_a_client_with_a_spare_leaves_no_process_behind():
+    client = ParserClient(spare=True)
+    pid = with_spare(client)
+    client.close()
+    assert not os.path.exists(f"/proc/{pid}")
+    assert not client.has_spare
 
 
 def test_a_stopped_worker_is_given_up():

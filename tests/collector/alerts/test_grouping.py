@@ -80,6 +80,23 @@ def test_a_replayed_finding_neither_counts_nor_fires_again():
     assert grouper.observe(GUARD, START_US + 17 * MINUTE_US) is None
 
 
+def test_an_alert_that_ends_says_how():
+    grouper = Grouper(POLICY)
+    grouper.observe(DRIFT, START_US)
+    over = replace(
+        DRIFT, resolved_at_us=START_US + 1, sentence="it was; since then reverted by bob"
+    )
+    assert grouper.observe(over, START_US + 1).summary == "it was; since then reverted by bob"
+
+
+def test_that_a_program_changed_is_an_event_and_its_alert_ends_after_a_quiet_time():
+    changed = replace(DRIFT, detector="application_change", severity=Severity.HIGH)
+    grouper = Grouper(POLICY)
+    assert grouper.observe(changed, START_US).status is AlertStatus.FIRING
+    [ended] = grouper.tick(START_US + 15 * MINUTE_US)
+    assert ended.status is AlertStatus.RESOLVED
+
+
 def test_a_quiet_guard_group_resolves_and_fires_again_on_news():
     grouper = Grouper(POLICY)
     grouper.observe(GUARD, START_US)

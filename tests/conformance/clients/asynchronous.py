@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable
 
 import asyncpg
 
-from tests.conformance.place import DATABASE, USER, Diary, Place, Step, agree, step
+from tests.conformance.diary import Diary
+from tests.conformance.place import DATABASE, USER, Place, Step, agree, step
 
 Work = Callable[[asyncpg.Connection, Diary], Awaitable[None]]
 SERIES = "SELECT generate_series(1, 25)"
@@ -65,7 +66,7 @@ def many(place: Place, one: Step, times: int) -> Diary:
     """One Parse, then Bind and Execute for each set of values, in one transaction by one Sync."""
 
     async def work(connection: asyncpg.Connection, diary: Diary) -> None:
-        with diary.doing(*[one] * times):
+        with diary.doing(*[one] * times, together=True):
             await connection.executemany(one.sql, [one.params] * times)
 
     return _play(place, work)

@@ -4,7 +4,9 @@ import psycopg
 
 from tests.conformance.clients import psycopg3
 from tests.conformance.clients.wire import Wire, endings
-from tests.conformance.place import Diary, Place, agree, step
+from tests.conformance.diary import Diary
+from tests.conformance.place import Place, agree, step
+from tests.conformance.transactions import OPEN
 
 SERIES = "SELECT generate_series(1, $1::int)"
 
@@ -17,7 +19,8 @@ def connect(place: Place) -> psycopg.Connection:
 
 
 def play(place: Place, connection: psycopg.Connection) -> Diary:
-    diary = Diary(place)
+    diary = psycopg3.attentive(place, connection)
+    diary.status, diary.before = OPEN, "?"  # nobody has told pgwarden of the BEGIN
     with connection:
         for rows in (3, 8):
             with diary.doing(step(SERIES, rows)):
@@ -38,7 +41,7 @@ def connect_by_hand(place: Place) -> Wire:
 
 
 def play_by_hand(place: Place, wire: Wire) -> Diary:
-    diary = Diary(place)
+    diary = Diary(place, ear=wire, status=OPEN, before="?")
     with wire:
         with diary.doing(step(SERIES, 5)):
             seen = endings(wire.execute(portal="rest").sync().send().until(b"Z"))

@@ -9,8 +9,10 @@ from collections.abc import Callable
 import psycopg
 
 from tests.conformance.clients import psycopg3
+from tests.conformance.diary import Diary
 from tests.conformance.expected import Outcome
-from tests.conformance.place import Diary, Place, Step, agree, step
+from tests.conformance.messages import has_shape, shape_of
+from tests.conformance.place import Place, Step, agree, step
 
 PAUSE_SECONDS = 0.2
 SLEEP = "SELECT pg_sleep(30)"
@@ -37,14 +39,17 @@ def _fails(connection: psycopg.Connection, one: Step, params: tuple | None = Non
         connection.execute(one.sql.replace("$1", "%s"), params)
     except psycopg.Error as error:
         agree(one, one.outcomes[0].sqlstate, error.sqlstate or "")
+        if error.diag.message_primary:
+            shape = shape_of(one.outcomes[0])
+            agree(one, True, has_shape(error.diag.message_primary, shape))
     else:
         agree(one, one.outcomes[0].sqlstate, "no error")
 
 
 def cancelled(place: Place) -> Diary:
     """By a cancel request of the client itself, in both protocols; the session lives on."""
-    diary = Diary(place)
     with psycopg3.connect(place) as connection:
+        diary = psycopg3.attentive(place, connection)
         for sql, params in ((SLEEP, None), ("SELECT pg_sleep($1::int)", (30,))):
             one = step(sql, error="57014", at_least_seconds=PAUSE_SECONDS)
             thread = _meanwhile(place, connection.info.backend_pid, connection.cancel)
@@ -58,11 +63,11 @@ def cancelled(place: Place) -> Diary:
 
 def cancelled_while_it_sends(place: Place) -> Diary:
     """In the middle of a result."""
-    diary = Diary(place)
     one = step(
         "SELECT repeat('x', 100), pg_sleep(0.001) FROM generate_series(1, 100000)", error="57014"
     )
     with psycopg3.connect(place) as connection:
+        diary = psycopg3.attentive(place, connection)
         thread = _meanwhile(place, connection.info.backend_pid, connection.cancel)
         with diary.doing(one):
             _fails(connection, one)
@@ -94,7 +99,7 @@ def killed(place: Place) -> Diary:
 
 def _ended(place: Place, sqlstate: str, end: Callable[[int], object]) -> Diary:
     diary = Diary(place)
-    one = Step(SLEEP, (Outcome(None, sqlstate),), (), PAUSE_SECONDS)
+    one = Step(SLEEP, (Outcome(None, sqlstate, at_least_seconds=PAUSE_SECONDS),))
     connection = psycopg3.connect(place)
     pid = connection.info.backend_pid
     thread = _meanwhile(place, pid, lambda: end(pid))
@@ -119,10 +124,10 @@ def vanished(place: Place) -> Diary:
 
 
 def lock_timeout(place: Place) -> Diary:
-    diary = Diary(place)
     lock = "SELECT count(*) FROM guarded"
     steps = (step("SET lock_timeout = '100ms'"), step(lock, error="55P03", at_least_seconds=0.1))
     with place.admin() as admin, psycopg3.connect(place) as connection, admin.transaction():
+        diary = psycopg3.attentive(place, connection)
         admin.execute("LOCK guarded IN ACCESS EXCLUSIVE MODE")
         with diary.doing(steps[0]):
             connection.execute(steps[0].sql)
@@ -133,7 +138,6 @@ def lock_timeout(place: Place) -> Diary:
 
 def replication(place: Place) -> Diary:
     """Commands of the replication protocol, and SQL on the same connection."""
-    diary = Diary(place)
     commands = (
         step("IDENTIFY_SYSTEM"),
         step("SHOW work_mem"),
@@ -142,6 +146,7 @@ def replication(place: Place) -> Diary:
         step('DROP_REPLICATION_SLOT "conf"'),
     )
     with psycopg.connect(**place.words(), replication="database", autocommit=True) as connection:
+        diary = psycopg3.attentive(place, connection)
         for one in commands:
             protocol = "query" if one.sql == "SELECT 1" else "replication"
             with diary.doing(one, protocol=protocol):

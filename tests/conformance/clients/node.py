@@ -5,7 +5,8 @@ import os
 import subprocess
 from pathlib import Path
 
-from tests.conformance.place import DATABASE, USER, Diary, Place, Step, agree, step
+from tests.conformance.diary import Diary
+from tests.conformance.place import DATABASE, USER, Place, Step, agree, step
 from tests.conformance.servers import FETCHED
 
 SCRIPT = Path(__file__).parents[1] / "node" / "play.mjs"
@@ -35,7 +36,9 @@ def play(place: Place, *steps: Step, mode: str) -> Diary:
     for one, saw in zip(steps, json.loads(done.stdout), strict=True):
         wanted = one.outcomes[-1]
         agree(one, (wanted.rows, wanted.sqlstate), (saw["rows"], saw["sqlstate"]))
-        diary.note((one,), int(saw["wall_us"]))
+        slices = mode == "cursor"
+        received = None if slices else saw["bytes"]
+        diary.note(one, int(saw["wall_us"]), received, ends=not slices)
     return diary
 
 

@@ -3,7 +3,8 @@
 import os
 import subprocess
 
-from tests.conformance.place import Diary, Place, Step, step
+from tests.conformance.diary import Diary
+from tests.conformance.place import Place, Step, step
 
 
 def play(place: Place, mode: str, clients: int = 1, repeats: int = 5) -> Diary:
@@ -23,7 +24,7 @@ def play(place: Place, mode: str, clients: int = 1, repeats: int = 5) -> Diary:
         _worded("INSERT INTO items VALUES (:n, 'bench');", mode, 1),
         step("END;"),
     ]
-    with diary.doing(*steps * clients * repeats):
+    with diary.doing(*steps * clients * repeats, at_once=clients):
         done = subprocess.run(
             [
                 "pgbench", "--no-vacuum", f"--file={script}", f"--protocol={mode}",

@@ -4,14 +4,22 @@ import re
 
 import psycopg
 
+from tests.conformance.clients.trace import Trace
+from tests.conformance.diary import Diary
 from tests.conformance.expected import Outcome
-from tests.conformance.place import SECOND_NAME, Diary, Place, Step, agree, step
+from tests.conformance.messages import has_shape, shape_of
+from tests.conformance.place import SECOND_NAME, Place, Step, agree, step
 
 _PARAMETER = re.compile(r"\$\d+")
 
 
 def connect(place: Place) -> psycopg.Connection:
     return psycopg.connect(**place.words(), autocommit=True, prepare_threshold=None)
+
+
+def attentive(place: Place, connection: psycopg.Connection) -> Diary:
+    """Knows what the connection receives from now on."""
+    return Diary(place, ear=Trace(connection.pgconn, place.folder))
 
 
 def _arguments(one: Step) -> tuple[str, tuple[int | str, ...] | None]:
@@ -25,8 +33,8 @@ def play(
     place: Place, *steps: Step, prepare: bool | None = None, binary: bool | None = None
 ) -> Diary:
     """Unnamed where ``prepare`` is not True; simple where a step has no parameters."""
-    diary = Diary(place)
     with connect(place) as connection:
+        diary = attentive(place, connection)
         for one in steps:
             with diary.doing(one):
                 _execute(connection, one, prepare, binary)
@@ -43,6 +51,7 @@ def _execute(
         cursor.execute(*_arguments(one), prepare=prepare)
     except psycopg.Error as error:
         seen = Outcome(None, error.sqlstate or "")
+        agree(one, True, has_shape(error.diag.message_primary or "", shape_of(wanted)))
     else:
         while cursor.nextset():
             pass
@@ -53,30 +62,31 @@ def _execute(
 
 def pipeline(place: Place, *steps: Step) -> Diary:
     """All steps before the first answer is read."""
-    diary = Diary(place)
-    with connect(place) as connection, diary.doing(*steps), connection.pipeline():
-        for one in steps:
-            connection.execute(*_arguments(one))
+    with connect(place) as connection:
+        diary = attentive(place, connection)
+        with diary.doing(*steps, together=True), connection.pipeline():
+            for one in steps:
+                connection.execute(*_arguments(one))
     return diary
 
 
 def many(place: Place, one: Step, times: int) -> Diary:
     """``executemany``: one Parse, many Bind and Execute in one pipeline."""
-    diary = Diary(place)
-    with connect(place) as connection, diary.doing(*[one] * times):
-        query, params = _arguments(one)
-        connection.cursor().executemany(query, [params] * times)
+    with connect(place) as connection:
+        diary = attentive(place, connection)
+        with diary.doing(*[one] * times, together=True):
+            query, params = _arguments(one)
+            connection.cursor().executemany(query, [params] * times)
     return diary
 
 
 def server_cursor(place: Place) -> Diary:
     """DECLARE, FETCH and CLOSE as psycopg words them."""
-    diary = Diary(place)
-
     with connect(place) as connection:
-        with diary.doing(
-            step("BEGIN"), step('DECLARE "c" CURSOR FOR SELECT generate_series(1, 25)')
-        ):
+        diary = attentive(place, connection)
+        # psycopg asks how the cursor's rows look, in a round trip of its own.
+        begin, declare = step("BEGIN"), step('DECLARE "c" CURSOR FOR SELECT generate_series(1, 25)')
+        with diary.doing(begin, declare, heard=False):
             context = connection.transaction()
             context.__enter__()
             cursor = connection.cursor(name="c")
@@ -91,8 +101,8 @@ def server_cursor(place: Place) -> Diary:
 
 
 def copy(place: Place, into: Step, out_of: Step) -> Diary:
-    diary = Diary(place)
     with connect(place) as connection:
+        diary = attentive(place, connection)
         with diary.doing(into), connection.cursor().copy(into.sql) as stream:
             for number in range(into.outcomes[0].rows or 0):
                 stream.write_row((1000 + number, "copied"))
@@ -104,9 +114,9 @@ def copy(place: Place, into: Step, out_of: Step) -> Diary:
 
 def renamed(place: Place) -> Diary:
     """The session takes another application_name, and its first one again."""
-    diary = Diary(place)
     first, second = place.application_name, place.application_name + SECOND_NAME
     with connect(place) as connection:
+        diary = attentive(place, connection)
         for name, then in ((second, second), (first, first)):
             change = step(f"SET application_name = '{name}'")
             with diary.doing(change):
@@ -119,8 +129,8 @@ def renamed(place: Place) -> Diary:
 
 def notified(place: Place) -> Diary:
     """A notification comes while the session is idle, and another while it works."""
-    diary = Diary(place)
     with connect(place) as connection, place.admin() as admin:
+        diary = attentive(place, connection)
         with diary.doing(step("LISTEN news")):
             connection.execute("LISTEN news")
         admin.execute("NOTIFY news, 'idle'")
@@ -138,9 +148,9 @@ def notified(place: Place) -> Diary:
 
 def copy_refused(place: Place) -> Diary:
     """Data that the column's type refuses, and a client that breaks off."""
-    diary = Diary(place)
     refused = step("COPY items FROM STDIN", error="22P02")
     with connect(place) as connection:
+        diary = attentive(place, connection)
         try:
             with diary.doing(refused), connection.cursor().copy(refused.sql) as stream:
                 stream.write("no number\tx\n")
@@ -153,11 +163,14 @@ def copy_refused(place: Place) -> Diary:
 
 def pipeline_fails(place: Place) -> Diary:
     """What stands behind an error in a pipeline does not run."""
-    diary = Diary(place)
     failing = Step("SELECT 1/$1::int", (Outcome(None, "22012"),), (0,))
     with connect(place) as connection:
+        diary = attentive(place, connection)
         try:
-            with diary.doing(step("SELECT $1::int", 1), failing), connection.pipeline():
+            with (
+                diary.doing(step("SELECT $1::int", 1), failing, together=True),
+                connection.pipeline(),
+            ):
                 connection.execute("SELECT %s::int", (1,))
                 connection.execute("SELECT 1/%s::int", (0,))
                 connection.execute("SELECT %s::int", (2,))
@@ -170,8 +183,8 @@ def pipeline_fails(place: Place) -> Diary:
 
 def client_cursor(place: Place) -> Diary:
     """Values are written into the text, which goes as a simple query."""
-    diary = Diary(place)
     with connect(place) as connection:
+        diary = attentive(place, connection)
         cursor = psycopg.ClientCursor(connection)
         for text, values, sent, rows in (
             ("SELECT generate_series(1, %s)", (4,), "SELECT generate_series(1, 4)", 4),
@@ -187,8 +200,8 @@ def client_cursor(place: Place) -> Diary:
 
 def parallel(place: Place, settings: tuple[Step, ...], queries: tuple[Step, ...]) -> Diary:
     """Workers take part, says EXPLAIN ANALYZE; they are not clients."""
-    diary = Diary(place)
     with connect(place) as connection:
+        diary = attentive(place, connection)
         for one in (*settings, *queries):
             with diary.doing(one):
                 _execute(connection, one, None, None)

@@ -5,6 +5,7 @@ import socket
 import struct
 from collections.abc import Iterator, Sequence
 
+from tests.conformance.expected import RoundTrip
 from tests.conformance.place import DATABASE, USER, Place
 
 PROTOCOL_3 = 196608
@@ -23,6 +24,8 @@ class Wire:
         self._socket.settimeout(READ_SECONDS)
         self._stream = self._socket.makefile("rb")
         self._pending = b""
+        self._received = 0
+        self._trips: list[RoundTrip] = []
         self.process_id = 0
         words = {
             "user": USER, "database": DATABASE, "application_name": place.application_name,
@@ -32,6 +35,7 @@ class Wire:
         for kind, data in self.until(b"Z"):
             if kind == b"K":
                 (self.process_id,) = struct.unpack_from("!I", data)
+        self.heard()
 
     def __enter__(self) -> "Wire":
         return self
@@ -82,6 +86,10 @@ class Wire:
         self._pending = b""
         return self
 
+    def heard(self) -> list[RoundTrip]:
+        trips, self._trips = self._trips, []
+        return trips
+
     def until(self, *kinds: bytes) -> list[tuple[bytes, bytes]]:
         """All messages up to the first of these kinds."""
         messages = []
@@ -96,7 +104,12 @@ class Wire:
     def _messages(self) -> Iterator[tuple[bytes, bytes]]:
         while head := self._stream.read(5):
             (length,) = struct.unpack_from("!I", head, 1)
-            yield head[:1], self._stream.read(length - 4)
+            data = self._stream.read(length - 4)
+            self._received += 1 + length
+            if head[:1] == b"Z":
+                self._trips.append(RoundTrip(self._received, data.decode()))
+                self._received = 0
+            yield head[:1], data
 
 
 def endings(messages: Sequence[tuple[bytes, bytes]]) -> list[str]:

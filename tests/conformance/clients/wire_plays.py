@@ -5,8 +5,10 @@ import time
 from collections.abc import Callable
 
 from tests.conformance.clients.wire import Wire, endings
+from tests.conformance.diary import Diary
 from tests.conformance.expected import Outcome
-from tests.conformance.place import Diary, Place, Step, agree, step
+from tests.conformance.messages import WITHHELD
+from tests.conformance.place import Place, Step, agree, step
 
 PAUSE_SECONDS = 0.05
 SERIES = "SELECT generate_series(1, $1::int)"
@@ -16,15 +18,15 @@ ADD = "INSERT INTO items VALUES ($1::int, 'wire')"
 def _exchange(
     diary: Diary, wire: Wire, steps: tuple[Step, ...], ended: list[str], *until: bytes
 ) -> None:
-    with diary.doing(*steps):
+    with diary.doing(*steps, together=True, ends=not until):
         messages = wire.send().until(*(until or (b"Z",)))
     agree(steps[0], ended, endings(messages))
 
 
 def unnamed(place: Place) -> Diary:
     """Parse, Bind, Execute, Sync in one message block, again and again."""
-    diary = Diary(place)
     with Wire(place) as wire:
+        diary = Diary(place, ear=wire)
         for rows in (3, 0, 7):
             wire.parse(SERIES).bind(str(rows)).execute().sync()
             _exchange(diary, wire, (step(SERIES, rows),), [f"SELECT {rows}"])
@@ -33,8 +35,8 @@ def unnamed(place: Place) -> Diary:
 
 def named(place: Place) -> Diary:
     """One Parse, many Bind and Execute; then several under one Sync."""
-    diary = Diary(place)
     with Wire(place) as wire:
+        diary = Diary(place, ear=wire)
         wire.parse(SERIES, "series").sync().send().until(b"Z")
         for rows in (3, 0, 7):
             wire.bind(str(rows), name="series").execute().sync()
@@ -49,8 +51,8 @@ def named(place: Place) -> Diary:
 
 def pipeline_fails(place: Place) -> Diary:
     """Different statements under one Sync, one of which fails: those behind it do not run."""
-    diary = Diary(place)
     with Wire(place) as wire:
+        diary = Diary(place, ear=wire)
         for text, value in ((ADD, "1"), (SERIES, "4"), ("SELECT 1/$1::int", "0"), (ADD, "2")):
             wire.parse(text).bind(value).execute()
         wire.sync()
@@ -61,8 +63,8 @@ def pipeline_fails(place: Place) -> Diary:
 
 def pipeline(place: Place) -> Diary:
     """Different statements under one Sync."""
-    diary = Diary(place)
     with Wire(place) as wire:
+        diary = Diary(place, ear=wire)
         for text, value in ((ADD, "1"), (SERIES, "2000"), (ADD, "2")):
             wire.parse(text).bind(value).execute()
         wire.sync()
@@ -73,8 +75,8 @@ def pipeline(place: Place) -> Diary:
 
 def pipeline_of_syncs(place: Place) -> Diary:
     """Several round trips sent before the first answer is read."""
-    diary = Diary(place)
     with Wire(place) as wire:
+        diary = Diary(place, ear=wire)
         for rows in range(1, 21):
             wire.parse(SERIES).bind(str(rows)).execute().sync()
         steps = tuple(step(SERIES, rows) for rows in range(1, 21))
@@ -86,9 +88,9 @@ def pipeline_of_syncs(place: Place) -> Diary:
 
 
 def bind_errors(place: Place) -> Diary:
-    """A value that its type refuses, and a statement that does not exist."""
-    diary = Diary(place)
+    """A value that its type refuses, for an unnamed and for a named statement."""
     with Wire(place) as wire:
+        diary = Diary(place, ear=wire)
         wire.parse(SERIES).bind("many").execute().sync()
         _exchange(diary, wire, (step(SERIES, error="22P02"),), ["22P02"])
         wire.parse(SERIES, "series").sync().send().until(b"Z")
@@ -106,8 +108,8 @@ def suspended(rows: int) -> Outcome:
 
 def row_limit(place: Place) -> Diary:
     """One portal in slices, each Execute a round trip of its own."""
-    diary = Diary(place)
     with Wire(place) as wire:
+        diary = Diary(place, ear=wire)
         wire.query("BEGIN")
         _exchange(diary, wire, (step("BEGIN"),), ["BEGIN"])
         wire.parse(SERIES).bind("10", portal="slices").execute(4, "slices").sync()
@@ -123,10 +125,10 @@ def row_limit(place: Place) -> Diary:
 
 def row_limit_one_sync(place: Place) -> Diary:
     """The same under one Sync, and a portal that is left unfinished."""
-    diary = Diary(place)
     with Wire(place) as wire:
+        diary = Diary(place, ear=wire)
         wire.parse(SERIES).bind("6").execute(4).execute(4).sync()
-        steps = (Step(SERIES, (suspended(4), Outcome(2))),)
+        steps = (Step(SERIES, (suspended(4),)), step(SERIES, 2))
         _exchange(diary, wire, steps, ["suspended", "SELECT 2"])
         wire.parse(SERIES).bind("6").execute(4).parse("SELECT 1").bind().execute().sync()
         steps = (Step(SERIES, (suspended(4),)), step("SELECT 1", 1))
@@ -136,8 +138,8 @@ def row_limit_one_sync(place: Place) -> Diary:
 
 def row_limit_flushed(place: Place) -> Diary:
     """As JDBC fetches: Flush after each slice, Sync at the end."""
-    diary = Diary(place)
     with Wire(place) as wire:
+        diary = Diary(place, ear=wire)
         wire.parse(SERIES).bind("6").execute(4).flush()
         _exchange(diary, wire, (Step(SERIES, (suspended(4),)),), ["suspended"], b"s")
         wire.execute(4).flush()
@@ -148,9 +150,9 @@ def row_limit_flushed(place: Place) -> Diary:
 
 def two_portals(place: Place) -> Diary:
     """Two portals in turn."""
-    diary = Diary(place)
     other = "SELECT generate_series(1, 5)"
     with Wire(place) as wire:
+        diary = Diary(place, ear=wire)
         wire.query("BEGIN")
         _exchange(diary, wire, (step("BEGIN"),), ["BEGIN"])
         wire.parse(SERIES).bind("6", portal="one").execute(4, "one")
@@ -163,8 +165,7 @@ def two_portals(place: Place) -> Diary:
 
 
 def fastpath(place: Place) -> Diary:
-    """A function by its number: no text is sent. ``int4pl`` and a division by zero."""
-    diary = Diary(place)
+    """A function by its number. ``int4pl`` and a division by zero."""
     numbers = [struct.pack("!i", number) for number in (4, 0)]
     with place.admin() as admin:
         plus, divide = (
@@ -172,13 +173,14 @@ def fastpath(place: Place) -> Diary:
             for name in ("int4pl", "int4div")
         )
     with Wire(place) as wire:
+        diary = Diary(place, ear=wire)
         for function, outcome, ended in (
             (plus, Outcome(), "call"),
             (divide, Outcome(None, "22012"), "22012"),
             (plus, Outcome(), "call"),
         ):
             wire.call(function, *numbers)
-            called = Step("", (outcome,))
+            called = Step(f"function call {function}", (outcome,))
             with diary.doing(called, protocol="fastpath"):
                 messages = wire.send().until(b"Z")
             agree(called, [ended], endings(messages))
@@ -187,8 +189,8 @@ def fastpath(place: Place) -> Diary:
 
 def empty(place: Place) -> Diary:
     """A text without a statement executes nothing."""
-    diary = Diary(place)
     with Wire(place) as wire:
+        diary = Diary(place, ear=wire)
         for text in ("", " ; ", "-- only a comment"):
             wire.query(text).send().until(b"Z")
         wire.parse("").bind().execute().sync().send().until(b"Z")
@@ -199,8 +201,8 @@ def empty(place: Place) -> Diary:
 
 def never_executed(place: Place) -> Diary:
     """Parse, Bind and Describe without Execute run nothing."""
-    diary = Diary(place)
     with Wire(place) as wire:
+        diary = Diary(place, ear=wire)
         wire.parse(SERIES, "never").bind("1", name="never").add(b"D", b"P\0").sync()
         wire.send().until(b"Z")
         wire.query("SELECT 1")
@@ -210,21 +212,22 @@ def never_executed(place: Place) -> Diary:
 
 def copy_fails(place: Place) -> Diary:
     """COPY FROM STDIN that its client gives up."""
-    diary = Diary(place)
-    failing = step("COPY items FROM STDIN", error="57014")
-    with Wire(place) as wire, diary.doing(failing):
-        wire.query(failing.sql).send().until(b"G")
-        messages = wire.add(b"d", b"1\tx\n").add(b"f", b"no more\0").send().until(b"Z")
+    failing = step("COPY items FROM STDIN", error="57014", message=WITHHELD)
+    with Wire(place) as wire:
+        diary = Diary(place, ear=wire)
+        with diary.doing(failing):
+            wire.query(failing.sql).send().until(b"G")
+            messages = wire.add(b"d", b"1\tx\n").add(b"f", b"no more\0").send().until(b"Z")
         agree(failing, ["57014"], endings(messages))
     return diary
 
 
 def replication_stream(place: Place) -> Diary:
     """A logical stream that its client ends. ``COPY 0`` is its tag."""
-    diary = Diary(place)
     slot = step('CREATE_REPLICATION_SLOT "stream" TEMPORARY LOGICAL test_decoding')
     start = step('START_REPLICATION SLOT "stream" LOGICAL 0/0', 0)
     with Wire(place, replication="database") as wire:
+        diary = Diary(place, ear=wire)
         with diary.doing(slot, protocol="replication"):
             wire.query(slot.sql).send().until(b"Z")
         time.sleep(PAUSE_SECONDS)  # what comes next did not begin before it

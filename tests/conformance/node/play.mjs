@@ -21,20 +21,33 @@ async function run(client, step) {
   return last.rowCount;
 }
 
+const received = () => client.connection.stream.bytesRead;
+
+// An error is told before the round trip is over.
+let rounds = 0;
+const over = async (round) => {
+  while (mode !== "cursor" && rounds < round) await new Promise(setImmediate);
+};
+
 async function timed(work) {
   const began = process.hrtime.bigint();
+  const before = received(), round = rounds + 1;
   let saw;
   try {
     saw = { rows: (await work()) ?? null, sqlstate: "00000" };
   } catch (error) {
     if (!error.code) throw error;
-    saw = { rows: null, sqlstate: error.code };
+    saw = { rows: null, sqlstate: error.code, message: error.message };
   }
-  return { ...saw, wall_us: Number((process.hrtime.bigint() - began) / 1000n) };
+  const wall_us = Number((process.hrtime.bigint() - began) / 1000n);
+  await over(round);
+  // Under TLS they are not those that the server wrote.
+  return { ...saw, wall_us, bytes: connection.ssl ? null : received() - before };
 }
 
 const client = new Client(connection);
 await client.connect();
+client.connection.on("readyForQuery", () => (rounds += 1));
 const seen = [];
 if (mode === "cursor") {
   const cursor = client.query(new Cursor(steps[0].sql, steps[0].params));

@@ -62,3 +62,11 @@ ALTR ROLE bob PASSWD @secret@
 ALTR USER bob IDENTIFIED BY @secret@
 SELECT 1; SET app.token @secret@
 PREPARE q AS SET app.token @secret@
+CREAT ROLE bob PSSWORD @secret@
+ALTER ROEL bob PWD @secret@
+ALTR USER bob SET PSWD @secret@
+GRANT CONNECT TO bob IDENTIFIED BY @secret@
+ALTERROLE bob WITH PW @secret@
+psql postgresql://bob:@secret@@host/db
+SELECT postgresql://bob:@secret@@host/db
+SELECT 1; ALTR ROEL bob PW @secret@

@@ -1,0 +1,101 @@
+"""Asks a server's catalog what a grant is about, through the agent's own login."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+from model.approval import Grant
+
+FOLDER = Path(__file__).parent
+FINGERPRINT = (FOLDER / "fingerprint.sql").read_text()
+INSPECT = (FOLDER / "inspect.sql").read_text()
+STATEMENT_MS = 2000
+
+Connection = psycopg.Connection[tuple[object, ...]]
+Connect = Callable[[str, str], Connection]
+"""(cluster, database) to a connection. Raises psycopg.Error."""
+
+
+class CatalogUnreachableError(OSError):
+    """The catalog cannot be asked just now."""
+
+
+class ApprovalCatalog:
+    """Keeps its connections: what is asked again each second should not log in each time."""
+
+    def __init__(self, connect: Connect) -> None:
+        self._connect = connect
+        self._lock = threading.Lock()
+        self._connections: dict[tuple[str, str], Connection] = {}
+
+    def fingerprint(self, grant: Grant) -> str:
+        """Raises CatalogUnreachableError."""
+        schemas, names = _split(grant.relations)
+        function_schemas, function_names = _split(grant.functions)
+        ((found,),) = self._ask(
+            grant.bound.cluster,
+            grant.bound.database,
+            FINGERPRINT,
+            {
+                "schemas": schemas,
+                "names": names,
+                "function_schemas": function_schemas,
+                "function_names": function_names,
+            },
+        )
+        return str(found)
+
+    def inspect(
+        self, cluster: str, database: str, relations: Iterable[str]
+    ) -> list[dict[str, Any]]:
+        """Each relation of these names: estimated rows (-1 unknown) and what depends on it.
+
+        Raises CatalogUnreachableError.
+        """
+        schemas, names = _split(relations)
+        rows = self._ask(cluster, database, INSPECT, {"schemas": schemas, "names": names})
+        return [
+            {"relation": name, "kind": kind, "rows": rows_, "dependants": dependants}
+            for name, kind, rows_, dependants in rows
+        ]
+
+    def close(self) -> None:
+        with self._lock:
+            for connection in self._connections.values():
+                connection.close()
+            self._connections.clear()
+
+    def _ask(
+        self, cluster: str, database: str, sql: str, values: dict[str, object]
+    ) -> list[tuple[Any, ...]]:
+        key = cluster, database
+        with self._lock:
+            try:
+                connection = self._connections.get(key)
+                if connection is None or connection.closed:
+                    connection = self._connections[key] = self._connect(cluster, database)
+                    connection.execute(f"SET statement_timeout = {STATEMENT_MS}")
+                return connection.execute(sql, values).fetchall()
+            except psycopg.Error as error:
+                if (broken := self._connections.pop(key, None)) is not None:
+                    broken.close()
+                first = str(error).strip().splitlines()[0] if str(error).strip() else "no answer"
+                raise CatalogUnreachableError(f"{cluster}/{database}: {first}") from error
+
+
+def _split(names: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Schemas and names; a name with a dot of its own is asked for whole as well."""
+    schemas, plain = [], []
+    for name in names:
+        schema, _, last = name.rpartition(".")
+        schemas.append(schema)
+        plain.append(last)
+        if schema:
+            schemas.append("")
+            plain.append(name)
+    return schemas, plain

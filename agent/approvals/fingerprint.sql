@@ -1,0 +1,62 @@
+-- What relations and functions are, as one hash: any change to them changes it. Rights on them,
+-- statistics and storage do not.
+WITH RECURSIVE named AS (
+    SELECT c.oid
+    FROM unnest(%(schemas)s::text[], %(names)s::text[]) AS n (schema, name)
+    JOIN pg_catalog.pg_class c ON c.relname = n.name
+    JOIN pg_catalog.pg_namespace s ON s.oid = c.relnamespace AND n.schema IN ('', s.nspname)
+), involved AS (
+    SELECT oid FROM named
+    UNION
+    SELECT next.oid
+    FROM involved i
+    CROSS JOIN LATERAL (
+        -- partitions and children; who refers to it; what a view reads
+        SELECT h.inhrelid FROM pg_catalog.pg_inherits h WHERE h.inhparent = i.oid
+        UNION ALL
+        SELECT k.conrelid FROM pg_catalog.pg_constraint k WHERE k.confrelid = i.oid
+        UNION ALL
+        SELECT d.refobjid
+        FROM pg_catalog.pg_rewrite r
+        JOIN pg_catalog.pg_depend d
+            ON d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.objid = r.oid
+            AND d.refclassid = 'pg_catalog.pg_class'::regclass
+        WHERE r.ev_class = i.oid AND d.refobjid <> i.oid
+    ) AS next (oid)
+), facts AS (
+    SELECT format('relation %%s', (c.oid, c.relname, c.relnamespace, c.relkind, c.relowner,
+        c.relrowsecurity, c.relforcerowsecurity, c.relispartition)) AS fact
+    FROM involved i JOIN pg_catalog.pg_class c ON c.oid = i.oid
+    UNION ALL
+    SELECT format('column %%s', (a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod,
+        a.attnotnull, a.attisdropped, md5(d.adbin::text)))
+    FROM involved i
+    JOIN pg_catalog.pg_attribute a ON a.attrelid = i.oid AND a.attnum > 0
+    LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+    UNION ALL
+    SELECT format('trigger %%s', (t.oid, t.tgrelid, t.tgfoid, t.tgtype, t.tgenabled,
+        md5(t.tgqual::text), p.proowner, p.prosecdef, md5(p.prosrc)))
+    FROM involved i
+    JOIN pg_catalog.pg_trigger t ON t.tgrelid = i.oid
+    JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
+    UNION ALL
+    SELECT format('rule %%s', (r.oid, r.ev_class, r.ev_type, r.ev_enabled, r.is_instead,
+        md5(r.ev_qual::text), md5(r.ev_action::text)))
+    FROM involved i JOIN pg_catalog.pg_rewrite r ON r.ev_class = i.oid
+    UNION ALL
+    SELECT format('constraint %%s', (k.oid, k.conrelid, k.confrelid, k.contype, k.confdeltype,
+        k.confupdtype, k.conkey, k.confkey, md5(k.conbin::text)))
+    FROM involved i
+    JOIN pg_catalog.pg_constraint k ON k.conrelid = i.oid OR k.confrelid = i.oid
+    UNION ALL
+    SELECT format('policy %%s', (y.oid, y.polrelid, y.polcmd, y.polpermissive, y.polroles,
+        md5(y.polqual::text), md5(y.polwithcheck::text)))
+    FROM involved i JOIN pg_catalog.pg_policy y ON y.polrelid = i.oid
+    UNION ALL
+    SELECT format('function %%s', (p.oid, p.pronamespace, p.proowner, p.prosecdef, p.provolatile,
+        p.prolang, p.proconfig, md5(p.prosrc)))
+    FROM unnest(%(function_schemas)s::text[], %(function_names)s::text[]) AS n (schema, name)
+    JOIN pg_catalog.pg_proc p ON p.proname = n.name
+    JOIN pg_catalog.pg_namespace s ON s.oid = p.pronamespace AND n.schema IN ('', s.nspname)
+)
+SELECT md5(coalesce(string_agg(DISTINCT fact, E'\n' ORDER BY fact), '')) FROM facts

@@ -1,0 +1,2 @@
+SELECT v.oid::bigint AS oid, pg_get_viewdef(v.oid) AS text
+FROM unnest(%(oids)s::oid[]) AS v(oid)

@@ -1,0 +1,247 @@
+"""What a held statement really touches: its plan's relations by name, laid over what its text says.
+
+``Planned`` asks the backend's memory and the catalog; the rest is pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from agent.catalog.relations import Place, Relation, Relations
+from agent.guard.plans import Plan, PlanError, read_plan
+from agent.probes.plan_layouts import PlanLayout
+from model.event import StatementStarted
+from model.session import BackendKey, Session
+from model.statement import MAX_NAMES, Shape
+
+MANY_NAMES = 400
+"""From so many relations on, partitions go by the names of their parents: a list that is full tells
+rules that something may be missing."""
+
+CATALOG = "pg_catalog."
+VIEW = "v"
+
+TEXT_ALONE = "rules see the names in the text alone, not what is behind views and search_path"
+"""Said wherever that is so."""
+
+MISSING_WHERE = "missing_where"
+CHANGING = ("update", "delete")
+
+LayoutOf = Callable[[str], PlanLayout | None]
+"""By the name of the cluster."""
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """A plan with names."""
+
+    commands: tuple[str, ...]
+    reads: tuple[str, ...]
+    """``schema.name``, and what these are partitions or children of."""
+    writes: tuple[str, ...]
+    unnamed_reads: tuple[int, ...]
+    """Oids that nobody outside the backend's transaction knows."""
+    unnamed_writes: tuple[int, ...]
+    rows: float
+    complete: bool
+    readable: bool = True
+    """False: there is a plan, and nothing is known of it."""
+    answered: bool = True
+    """False: the server was asked for names in vain; what has none here may have one."""
+    whole: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """``update`` or ``delete``, and what it changes without a condition: its name and those of what
+    it is a partition or child of; none if nobody knows it."""
+    unclear: tuple[str, ...] = ()
+    """``update`` or ``delete``, where nobody can say whether it has a condition."""
+    changed: tuple[tuple[str, ...], ...] = ()
+    """Names, as in ``whole``, of each relation that an UPDATE or DELETE writes."""
+    plain: bool = True
+    """The kernel's ``touched`` tells apart whether an UPDATE or DELETE has a condition."""
+
+    @property
+    def lasting(self) -> bool:
+        """The same relations will have the same names: what is said of them may be kept."""
+        return self.readable and self.complete and not (self.unnamed_reads or self.unnamed_writes)
+
+
+UNREADABLE = Touched((), (), (), (), (), -1.0, complete=True, readable=False)
+
+
+class NotKnownError(Exception):
+    """Somebody must be asked, and that takes a while."""
+
+
+class Planned:
+    """For the capture thread and the judge's: what one has read the other need not."""
+
+    def __init__(self, relations: Relations, layout_of: LayoutOf) -> None:
+        self._relations = relations
+        self._layout_of = layout_of
+        self._last: tuple[tuple[BackendKey, int], Plan | None] | None = None
+        self.unreadable = 0
+        """Plans that could not be read so far."""
+
+    def touched(self, event: StatementStarted, session: Session, *, wait: bool) -> Touched | None:
+        """None where there is no plan: a plain command, or nobody told where it lies.
+
+        Raises NotKnownError, unless it may ``wait``, when the server must be asked for names.
+        """
+        if not event.held or not event.planned:
+            return None
+        plan = self._plan(event, session)
+        if plan is None:
+            return UNREADABLE
+        if plan.commands == ("utility",):
+            return None
+        place = Place(session.cluster, session.database)
+        oids = (*plan.reads, *plan.writes)
+        if not wait:
+            names = self._relations.known(place, oids)
+            if names is None:
+                raise NotKnownError
+            return named(plan, names)
+        names = self._relations.find(place, oids)
+        if names is not None:
+            return named(plan, names)
+        return replace(named(plan, self._relations.remembered(place, oids)), answered=False)
+
+    def _plan(self, event: StatementStarted, session: Session) -> Plan | None:
+        key = event.backend, event.hold_id
+        last = self._last
+        if last is not None and last[0] == key:
+            return last[1]
+        layout = self._layout_of(session.cluster)
+        plan = None
+        if layout is not None:
+            try:
+                plan = read_plan(
+                    event.backend.pid, layout, event.planned, is_list=event.planned_list
+                )
+            except PlanError:
+                self.unreadable += 1
+        self._last = key, plan
+        return plan
+
+
+def named(plan: Plan, names: dict[int, Relation]) -> Touched:
+    reads = [names[oid] for oid in plan.reads if oid in names]
+    if len(reads) == len(plan.reads):
+        reads = _without_what_system_views_hide(reads)
+    return Touched(
+        plan.commands,
+        _names(reads),
+        _names([names[oid] for oid in plan.writes if oid in names]),
+        tuple(oid for oid in plan.reads if oid not in names),
+        tuple(oid for oid in plan.writes if oid not in names),
+        plan.rows,
+        plan.complete,
+        whole=tuple((command, _all_names(oid, names)) for command, oid in plan.whole),
+        unclear=plan.unclear,
+        changed=tuple(_all_names(oid, names) for oid in plan.changed),
+        plain=plan.plain,
+    )
+
+
+def _all_names(oid: int, names: dict[int, Relation]) -> tuple[str, ...]:
+    return _names([names[oid]]) if oid in names else ()
+
+
+def _without_what_system_views_hide(reads: list[Relation]) -> list[Relation]:
+    """pg_roles and pg_stat_activity read pg_authid, and show nobody a hash. Where nothing but the
+    catalog is read, what lies behind its own views is not what the statement asks for; a table of
+    the catalog that the text itself names stands in the text."""
+    own = all(each.name.startswith(CATALOG) for each in reads)
+    views = [each for each in reads if each.kind == VIEW]
+    return views if own and views else reads
+
+
+def _names(relations: Sequence[Relation]) -> tuple[str, ...]:
+    if len(relations) > MANY_NAMES:
+        there = {each.name for each in relations}
+        relations = [each for each in relations if there.isdisjoint(each.ancestors)]
+    found: dict[str, None] = {}
+    for each in relations:
+        found[each.name] = None
+        found.update(dict.fromkeys(each.ancestors))
+    return tuple(found)
+
+
+def overlaid(shape: Shape, touched: Touched) -> Shape:
+    """``shape`` with what the plan touches and does beside what the text names."""
+    reads = _overlaid(shape.reads, touched.reads, touched.unnamed_reads)
+    writes = _overlaid(shape.writes, touched.writes, touched.unnamed_writes)
+    commands = [each for each in touched.commands if each != "utility"]
+    verbs = _union(shape.verbs, commands)
+    flags = shape.flags
+    if changes_all(shape, touched):
+        flags = _union(flags, [MISSING_WHERE])
+    if (reads, writes, verbs, flags) == (shape.reads, shape.writes, shape.verbs, shape.flags):
+        return shape
+    return replace(shape, reads=reads, writes=writes, verbs=verbs, flags=flags)
+
+
+def changes_all(shape: Shape, touched: Touched) -> bool:
+    """Whether a DELETE or UPDATE that the text does not have has no WHERE, or may have none: one of
+    a rewrite rule, or of a function whose body is SQL. Of those in the text, the text says it."""
+    if any(command not in shape.verbs for command in touched.unclear):
+        return True
+    return any(
+        command not in shape.verbs or (names and not _is_named(shape, names, touched))
+        for command, names in touched.whole
+    )
+
+
+def _is_named(shape: Shape, names: Sequence[str], touched: Touched) -> bool:
+    """Whether the text says that it writes one of these. A name without a schema says so if nothing
+    else of that name is written."""
+    for name in names:
+        tail = name.rpartition(".")[2]
+        same = [each for each in touched.writes if each.rpartition(".")[2] == tail]
+        for said in shape.writes:
+            if said == name or said.endswith(f".{name}") or (said == tail and len(same) == 1):
+                return True
+    return False
+
+
+def goes_beyond(shape: Shape, touched: Touched) -> bool:
+    """Whether the plan has an UPDATE or DELETE of which neither the text nor ``touched`` tells
+    whether it has a WHERE: the next time the same of both may come without."""
+    if touched.plain:
+        return False
+    if any(each in CHANGING and each not in shape.verbs for each in touched.commands):
+        return True
+    return not all(_is_named(shape, names, touched) for names in touched.changed)
+
+
+def is_resolved(shape: Shape, touched: Touched) -> bool:
+    """Whether every name without a schema in the text is known with one: ``t`` is ``scratch.t``.
+
+    False as well where the text names what this plan does not touch: another statement of the same
+    string, or a relation that the open transaction has renamed.
+    """
+    if not touched.lasting:
+        return False
+    tails = {name.rpartition(".")[2] for name in (*touched.reads, *touched.writes)}
+    return all("." in name or name in tails for name in (*shape.reads, *shape.writes))
+
+
+def _overlaid(
+    text: tuple[str, ...], names: Sequence[str], unnamed: Sequence[int]
+) -> tuple[str, ...]:
+    """A relation without a name is one that the text names and nobody else does: a table that the
+    same transaction has made. If there are more of them, they stand there by number."""
+    found = _union(text, names)
+    if not unnamed:
+        return found
+    known, tails = set(names), {name.rpartition(".")[2] for name in names}
+    open_names = [name for name in text if name not in known and name not in tails]
+    if len(unnamed) <= len(open_names):
+        return found
+    return _union(found, (f"oid:{each}" for each in unnamed))
+
+
+def _union(first: tuple[str, ...], more: Iterable[str]) -> tuple[str, ...]:
+    found = dict.fromkeys(first)
+    found.update(dict.fromkeys(more))
+    return first if len(found) == len(first) else tuple(found)[:MAX_NAMES]

@@ -1,0 +1,224 @@
+"""Statements and audit records wait for one another here, and leave when they have one another or
+have waited long enough.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import TypeAlias
+
+from agent.sessions.audits import (
+    AuditGroup,
+    Found,
+    claimed,
+    find,
+    hand_down,
+    nearly,
+    only_audited,
+    owner,
+    within,
+)
+from agent.sessions.backend import Backend
+from agent.sessions.execution import Execution
+from agent.sessions.limits import Limits
+from agent.sessions.waiting import WaitingRoom
+from model.event import AuditLogged
+from model.session import Session
+from model.statement import Source, Statement, StatementRun
+
+Output: TypeAlias = Session | Statement | StatementRun
+
+_SETTLE_US = 100_000
+"""How long a statement that has its record waits for further ones (objects, nested commands)."""
+_NEARING_US = 300_000
+"""How long a record waits for the statement that ran when it was written, before it is content
+with one that ran nearly then: the right one may not have come from the probe yet.
+"""
+_Waiting: TypeAlias = tuple[Backend, Execution | AuditGroup]
+
+
+class Matching:
+    """``window_us``: how long one source waits for the other; statements of clusters that are not
+    ``audited`` do not wait. What is left out is counted in ``lost``, by reason. What leaves is
+    added to ``out``.
+    """
+
+    def __init__(
+        self,
+        window_us: int,
+        limits: Limits,
+        audited: Callable[[str], bool],
+        next_id: Callable[[], int],
+        lost: Counter[str],
+    ) -> None:
+        self._window_us = window_us
+        self._limits = limits
+        self._audited = audited
+        self._next_id = next_id
+        self._lost = lost
+        self.text_bytes = 0
+        """Of the texts of all statements that have not left."""
+        self._waiting: WaitingRoom[_Waiting] = WaitingRoom(window_us)
+        self._settling: WaitingRoom[tuple[Backend, Execution]] = WaitingRoom(_SETTLE_US)
+        near_us = min(_NEARING_US, window_us // 2)
+        self._nearing: WaitingRoom[tuple[Backend, AuditGroup]] = WaitingRoom(near_us)
+
+    def expire(self, now_us: int, logs_read_us: int, out: list[Output]) -> None:
+        for backend, execution in self._settling.due(logs_read_us):
+            self.leave(backend, execution, out)
+        self._approach(self._nearing.due(now_us), out)
+        for backend, item in self._waiting.due(logs_read_us):
+            self._give_up(backend, item, out)
+
+    def flush(self, out: list[Output]) -> None:
+        """Nothing more comes."""
+        self._approach([self._nearing.pop() for _ in range(len(self._nearing))], out)
+        while self._waiting:
+            self._give_up(*self._waiting.pop(), out)
+        while self._settling:
+            self.leave(*self._settling.pop(), out)
+
+    def waits(self, backend: Backend) -> bool:
+        return self._window_us > 0 and self._audited(backend.session.cluster)
+
+    def ended(self, backend: Backend, ended: list[Execution], out: list[Output]) -> None:
+        waits = self.waits(backend)
+        for execution in ended:
+            if not waits or execution.failed_early:
+                self.leave(backend, execution, out)
+            elif not execution.audits:
+                self.wait_for_other(backend, execution, out)
+            elif backend.group is not None and backend.group.root is execution.root:
+                self._settle(backend, execution, out)
+            else:
+                self.leave(backend, execution, out)
+
+    def leave(self, backend: Backend, execution: Execution, out: list[Output]) -> None:
+        if execution.left:
+            return
+        execution.left = True
+        if execution.source is Source.EBPF and not execution.failed_early:
+            self.text_bytes -= len(execution.text)
+            if not execution.audits and execution.parent is None:
+                backend.fell_silent(execution)
+        out.append(execution.statement(backend.session))
+        while backend.unmatched and (backend.unmatched[0].left or backend.unmatched[0].audits):
+            backend.unmatched.popleft()
+
+    def catch_up(self, backend: Backend, execution: Execution, out: list[Output]) -> None:
+        """The log may have been faster than the probe."""
+        root = execution.root
+        if root is not execution and root.audits:
+            hand_down(root, execution)
+        elif backend.loose and (found := claimed(backend.loose, execution)):
+            self._take(backend, found, out)
+
+    def wait_for_other(
+        self, backend: Backend, item: Execution | AuditGroup, out: list[Output]
+    ) -> None:
+        self._waiting.add((backend, item))
+        if len(self._waiting) > self._limits.waiting:
+            self._give_up(*self._waiting.pop(), out)
+
+    def record(self, backend: Backend, record: AuditLogged, out: list[Output]) -> None:
+        group = backend.group
+        if group is None or group.statement_id != record.statement_id:
+            if group is not None and group.root is not None:
+                self._close_group(backend, group.root, out)
+            group = backend.group = AuditGroup(record.statement_id)
+        if group.left or (group.root is not None and group.root.left):
+            self._lost["audit_record_late"] += 1
+            return
+        if group.root is not None:
+            self._add(within(group.root, record), record)
+            return
+        execution = find(backend.unmatched, record)
+        if execution is None:
+            self._wait(backend, group, record, out)
+            return
+        self._take(backend, (group, execution, record), out)
+
+    def _settle(self, backend: Backend, execution: Execution, out: list[Output]) -> None:
+        self._settling.add((backend, execution))
+        if len(self._settling) > self._limits.waiting:
+            self.leave(*self._settling.pop(), out)
+
+    def _add(self, execution: Execution, record: AuditLogged) -> None:
+        if len(execution.audits) < self._limits.records_per_statement:
+            execution.audits.append(record)
+        else:
+            self._lost["audit_record_over_limit"] += 1
+
+    def _wait(
+        self, backend: Backend, group: AuditGroup, record: AuditLogged, out: list[Output]
+    ) -> None:
+        if len(group.records) >= self._limits.records_per_statement:
+            self._lost["audit_record_over_limit"] += 1
+            return
+        group.records.append(record)
+        if len(group.records) == 1:
+            backend.loose.append(group)
+            self.wait_for_other(backend, group, out)
+            self._nearing.add((backend, group))
+            if len(self._nearing) > self._limits.waiting:
+                self._nearing.pop()
+
+    def _take(self, backend: Backend, found: Found, out: list[Output]) -> None:
+        """The group's statement is found; records that came before it are its own as well."""
+        group, execution, record = found
+        group.root = execution.root
+        self._add(execution, record)
+        for other in group.records:
+            if other is not record:
+                self._add(within(group.root, other), other)
+        group.records = []
+        if group in backend.loose:
+            backend.loose.remove(group)
+        for member in (group.root, *group.root.children):
+            if member.ended_at_us and member.audits:
+                self._settle(backend, member, out)
+        self._conclude_before(backend, group, execution, out)
+
+    def _approach(self, groups: list[tuple[Backend, AuditGroup]], out: list[Output]) -> None:
+        """The statements may have come by now; where none did, one that ran nearly then will do."""
+        for match in (find, nearly):
+            for backend, group in groups:
+                for record in group.records if group.root is None and not group.left else ():
+                    if execution := match(backend.unmatched, record):
+                        self._take(backend, (group, execution, record), out)
+                        break
+
+    def _close_group(self, backend: Backend, root: Execution, out: list[Output]) -> None:
+        """pgaudit has gone on to the next statement: nothing more comes for this one."""
+        for execution in (root, *root.children):
+            if execution.ended_at_us and execution.audits:
+                self.leave(backend, execution, out)
+
+    def _conclude_before(
+        self, backend: Backend, group: AuditGroup, matched: Execution, out: list[Output]
+    ) -> None:
+        """A record for a later statement proves that those before it have none, save those that
+        wait because the clocks disagree.
+        """
+        # By id: the matched one itself may be gone from the queue by now.
+        while backend.unmatched and (first := backend.unmatched[0]).id < matched.id:
+            if first.left or first.audits:
+                backend.unmatched.popleft()
+            elif first.root is matched.root or not first.ended_at_us:
+                return
+            elif earlier := owner(backend.loose, group, first):
+                self._take(backend, earlier, out)
+            else:
+                self.leave(backend, first, out)
+
+    def _give_up(self, backend: Backend, item: Execution | AuditGroup, out: list[Output]) -> None:
+        if isinstance(item, Execution):
+            if not item.left:
+                self.leave(backend, item, out)
+            return
+        self._approach([(backend, item)], out)
+        if item.root is None and not item.left:
+            item.left = True
+            backend.loose.remove(item)
+            outer = backend.outer(item.records[0])
+            execution = only_audited(self._next_id(), backend.session, item.records, outer)
+            self.leave(backend, execution, out)

@@ -1,0 +1,87 @@
+"""The worker's answer as a Shape. It may have been taken over by a text: no type is believed."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from agent.sql.decoding import decoded
+from agent.sql.glance import HARMLESS, is_harmless
+from agent.sql.redact import leading_verb, redact_unscanned
+from agent.sql.skeleton import literals_in
+from model.statement import ParseStatus, Shape
+
+_LISTS = (
+    "verbs", "objects", "reads", "writes", "columns", "functions", "settings", "roles", "flags"
+)  # fmt: skip
+_TEXTS = ("redacted_text", "operation", "summary", "fingerprint")
+
+
+def without_tree(text: bytes, status: ParseStatus) -> Shape:
+    redacted = redact_unscanned(decoded(text))
+    return _named(Shape(status, hashlib.sha256(text).hexdigest(), redacted), text)
+
+
+def _named(shape: Shape, text: bytes) -> Shape:
+    """A statement without parse tree still has a first word, and is or is not harmless."""
+    verb = leading_verb(shape.redacted_text)
+    whole = shape.status is not ParseStatus.CUT
+    return Shape(
+        shape.status,
+        shape.digest,
+        shape.redacted_text,
+        operation=verb,
+        summary=verb.upper(),
+        flags=(HARMLESS,) if whole and is_harmless(text) else (),
+    )
+
+
+def shape_of(text: bytes, answer: object) -> Shape:
+    """The worker's answer as a Shape; it may have been taken over by a text, so believe no type."""
+    if not isinstance(answer, dict) or not _well_formed(answer):
+        return without_tree(text, ParseStatus.FAILED)
+    status = ParseStatus(answer["status"])
+    if status is not ParseStatus.PARSED and not answer["redacted_text"]:
+        return without_tree(text, status)
+    fields: dict[str, Any] = {key: tuple(answer[key]) for key in _LISTS}
+    fields |= {key: answer[key] for key in _TEXTS}
+    digest = hashlib.sha256(_without_password(text, answer)).hexdigest()
+    shape = Shape(status=status, digest=digest, statements=answer["statements"], **fields)
+    return shape if status is ParseStatus.PARSED else _named(shape, text)
+
+
+def _without_password(text: bytes, answer: dict[str, Any]) -> bytes:
+    """A hash of a text with a password in it could be searched for the password."""
+    return answer["redacted_text"].encode() if "password" in answer["flags"] else text
+
+
+def _well_formed(answer: dict[str, Any]) -> bool:
+    if answer.get("status") not in _STATUSES or type(answer.get("statements")) is not int:
+        return False
+    for key in _TEXTS:
+        if type(answer.get(key)) is not str:
+            return False
+    for key in _LISTS:
+        items = answer.get(key)
+        if type(items) is not list or not _ONLY_TEXT.issuperset(map(type, items)):
+            return False
+    return True
+
+
+_ONLY_TEXT = frozenset({str})
+
+
+def decisive_in(answer: object, text: bytes) -> tuple[int, ...] | None:
+    """Believed only as far as the indices exist."""
+    given = answer.get("decisive") if isinstance(answer, dict) else None
+    if type(given) is not list:
+        return None
+    if not given:
+        return ()
+    indices = range(sum(1 for _ in literals_in(text)))
+    if not all(type(index) is int and index in indices for index in given):
+        return None
+    return tuple(sorted(set(given)))
+
+
+_STATUSES = frozenset(status.value for status in ParseStatus)

@@ -1,0 +1,230 @@
+"""Rows that differ in nothing but their time, number and amounts are alike: most come many times.
+
+What a detector looks at (who, which relations, which shape ...) is the same for all that are alike,
+so it looks at one of them, with how many there are. Only what depends on each single row, such as
+the statement that carries a total over its limit, is looked at row by row, and only where a look
+at the whole said that there is something (``Dated.rows``).
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import polars as pl
+
+from analytics import agent_days, days, keyed
+from analytics.frames import ALIKE, prepare
+
+AMOUNTS = ("rows_taken", "bytes_taken")
+MOST_ROWS = 1e12
+"""Of one statement. Absurd amounts are none, and sums must not overflow."""
+TICK = "tick"
+
+
+class _Latest(threading.local):
+    """The batch that was reduced last: many detectors ask for the same."""
+
+    prepared: weakref.ReferenceType[pl.DataFrame] | None = None
+    reduced: pl.DataFrame = pl.DataFrame()
+
+
+_latest = _Latest()
+
+
+def reduced(batch: pl.DataFrame) -> pl.DataFrame:
+    """One row for all that are alike, in the order of their first rows, whose columns it has.
+
+    With ``times`` (how many), ``low_us`` and ``seen_us`` (earliest and latest time), the sums of
+    AMOUNTS and ``most_rows`` of one of them.
+    """
+    rows = prepare(batch)
+    if _latest.prepared is None or _latest.prepared() is not rows:
+        _latest.reduced = _counted(rows, rows.select(ALIKE, "row", "at_us", *TAKEN), ())
+        _latest.prepared = weakref.ref(rows, _forget)
+    return _latest.reduced
+
+
+def _forget(gone: weakref.ReferenceType[pl.DataFrame]) -> None:
+    if _latest.prepared is gone:
+        _latest.prepared, _latest.reduced = None, pl.DataFrame()
+
+
+def _amount(name: str) -> pl.Expr:
+    return pl.col(name).fill_null(0).clip(lower_bound=0).cast(pl.Float64)
+
+
+TAKEN = [
+    _amount("rows").clip(upper_bound=MOST_ROWS).alias("rows_taken"),
+    _amount("bytes_sent").alias("bytes_taken"),
+]
+ONE = [
+    *TAKEN,
+    TAKEN[0].alias("most_rows"),
+    pl.lit(1, pl.UInt32).alias("times"),
+    pl.col("at_us").alias("seen_us"),
+]
+"""What single rows (``Dated.rows``) lack of those in ``reduced``."""
+_SUMS = [
+    pl.col("row").first(),
+    pl.len().alias("times"),
+    pl.col("at_us").min().alias("low_us"),
+    pl.col("at_us").max().alias("seen_us"),
+    pl.col("rows_taken").max().alias("most_rows"),
+    pl.col(AMOUNTS).sum(),
+]
+
+
+def _counted(rows: pl.DataFrame, narrow: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
+    counted = narrow.group_by(ALIKE, *by, maintain_order=True).agg(_SUMS)
+    return rows[counted["row"]].hstack(counted.drop(ALIKE, "row"))
+
+
+@dataclass(frozen=True)
+class Dated:
+    """What a detector looks at of a batch, with the day that each row counts for.
+
+    ``alike``: as from ``reduced``, with ``day``, ``late``, ``segment`` and, where a span was named,
+    ``tick``: which one it is since 1970 by the agent's clock (analytics.days). Rows of
+    other days, lateness or ticks are not alike.
+    """
+
+    alike: pl.DataFrame
+    clocks: pl.DataFrame | None
+    """Rows of the state, or (``by_agent``) the agents' clocks if any changed."""
+    _rows: pl.DataFrame
+    """Prepared."""
+    _timed: pl.DataFrame | None = None
+    """Single rows, where those alike are not all of one day and tick."""
+
+    def parts(self) -> Iterator[pl.DataFrame]:
+        """Parts in which each agent has one ``day``; mostly the whole."""
+        yield from days.segments(self.alike)
+
+    def single(self, some: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+        """``row``, ``columns`` and ``late`` of every single row of ``some`` of ``alike``, with all
+        that ``some`` has besides. In order of arrival."""
+        when = [name for name in _WHEN if name in some.columns]
+        if self._timed is None:
+            narrow, on = self._rows.select(ALIKE, "row", *columns), [ALIKE]
+            some = some.drop(name for name in when if name not in ("late", "day"))
+        else:
+            on = [ALIKE, *when]
+            narrow = self._timed.select("row", *on)
+            if columns:
+                narrow = narrow.hstack(self._rows.select(columns)[narrow["row"]])
+        return narrow.join(some, on=on, how="inner", maintain_order="left")
+
+    def prepared(self, rows: pl.Series, columns: Sequence[str]) -> pl.DataFrame:
+        """``columns`` of rows of these numbers."""
+        return self._rows.select(columns)[rows]
+
+    def rows(self, some: pl.DataFrame) -> pl.DataFrame:
+        """Every single row of those in ``some`` of ``alike``, with all that was prepared."""
+        when = [name for name in _WHEN if name in some.columns]
+        told = [name for name in _WHEN if name in self.alike.columns]
+        if self._timed is None:
+            chosen = self._rows.select(ALIKE, "row").join(
+                some, on=ALIKE, how="semi", maintain_order="left"
+            )
+            kinds = self.alike.schema
+            same = (pl.lit(self.alike[name][0], kinds[name]).alias(name) for name in told)
+            return self._rows[chosen["row"]].with_columns(same)
+        chosen = self._timed.join(some, on=[ALIKE, *when], how="semi", maintain_order="left")
+        return self._rows[chosen["row"]].hstack(chosen.select(told))
+
+
+_WHEN = ("day", "late", "segment", TICK)
+
+
+def dated(
+    batch: pl.DataFrame,
+    wanted: pl.Expr,
+    state: pl.DataFrame,
+    day_us: int,
+    span_us: int = 0,
+    by_tick: pl.Expr | None = None,
+) -> Dated:
+    """Rows of ``batch`` that are ``wanted``: a condition that those alike all meet or none does.
+
+    ``state`` has the clocks (``days.dated``). Where ``by_tick``, a condition of that sort too, is
+    not met, the tick has no meaning, nor are single rows to be had.
+    """
+    rows, alike = prepare(batch), reduced(batch).filter(wanted)
+    if alike.is_empty():
+        return Dated(alike, None, rows)
+    ticks = (pl.col("now_us") // span_us) if span_us else None
+    agent, (low, high) = alike["agent"][0], _span(alike)
+    today = low // day_us
+    if today != high // day_us or alike["agent"].n_unique() > 1:
+        timed, clocks = days.dated(_narrow(rows, wanted), state, day_us)
+        return _by_row(rows, timed, clocks, ticks)
+    key = alike.head(1).select(days.CLOCK_KEY)
+    day, _, since = keyed.get(state, key, ["day", "n", "last_us"]).row(0)[-3:]
+    first, last = (max(at, since or at) for at in (alike["at_us"][0], high))
+    one_tick = not span_us or first // span_us == last // span_us
+    if not one_tick or not (day is None or today - day in (0, 1)):
+        timed, clocks = days.dated(_narrow(rows, wanted), state, day_us)
+        if by_tick is None or day is None or today - day not in (0, 1):
+            return _by_row(rows, timed, clocks, ticks)
+        others = _of(alike.filter(~by_tick), today, last // span_us)
+        some = alike.filter(by_tick)[ALIKE].implode()
+        told = _by_row(rows, timed.filter(pl.col(ALIKE).is_in(some)), clocks, ticks)
+        both = pl.concat([others, told.alike.select(others.columns)])
+        return replace(told, alike=both.sort("row"))
+    clock = (agent, "", "", "", days.CLOCK, today, 0.0, last)
+    clocks = pl.DataFrame([clock], days.CLOCK_ROW, orient="row")
+    return Dated(_of(alike, today, last // span_us if span_us else None), clocks, rows)
+
+
+def dated_by_agent(
+    batch: pl.DataFrame, wanted: pl.Expr, clocks: pl.DataFrame, day_us: int, ticks_a_day: int = 0
+) -> Dated:
+    """As ``dated``, with ``clocks`` as of ``agent_days.dated``, ticks by each row's own time."""
+    rows, alike = prepare(batch), reduced(batch).filter(wanted)
+    if alike.is_empty():
+        return Dated(alike, None, rows)
+    low, high = _span(alike)
+    ends = pl.DataFrame({"at_us": [low, high], "agent": [alike["agent"][0]] * 2})
+    day = agent_days.of_all(ends, clocks, day_us)
+    known = alike["agent"].is_in(clocks["agent"].to_list()).all()
+    tick, last = (at * ticks_a_day // day_us for at in (low, high))
+    if day is None or not known or tick != last:
+        timed, changed = agent_days.dated(_narrow(rows, wanted), clocks, day_us)
+        ticks = (pl.col("at_us") * ticks_a_day // day_us) if ticks_a_day else None
+        return _by_row(rows, timed, changed, ticks)
+    return Dated(_of(alike, day, tick if ticks_a_day else None), None, rows)
+
+
+def _narrow(rows: pl.DataFrame, wanted: pl.Expr) -> pl.DataFrame:
+    narrow = rows.select(ALIKE, "row", "agent", "at_us", *TAKEN)
+    return narrow.filter(rows.select(wanted).to_series())
+
+
+def _by_row(
+    rows: pl.DataFrame, timed: pl.DataFrame, clocks: pl.DataFrame | None, tick: pl.Expr | None
+) -> Dated:
+    if tick is not None:
+        timed = timed.with_columns(tick.alias(TICK))
+    when = [name for name in _WHEN if name in timed.columns]
+    # What is the same for all rows tells none apart.
+    spans = {name: (timed[name].min(), timed[name].max()) for name in when}
+    same = {name: low for name, (low, high) in spans.items() if low == high}
+    alike = _counted(rows, timed, [name for name in when if name not in same])
+    constants = [pl.lit(value, timed.schema[name]).alias(name) for name, value in same.items()]
+    return Dated(alike.with_columns(constants), clocks, rows, timed)
+
+
+def _span(alike: pl.DataFrame) -> tuple[int, int]:
+    return int(alike["low_us"].min()), int(alike["seen_us"].max())  # type: ignore[arg-type]
+
+
+def _of(alike: pl.DataFrame, day: int, tick: int | None) -> pl.DataFrame:
+    return alike.with_columns(
+        day=pl.lit(day, pl.Int64),
+        late=pl.lit(value=False),
+        segment=pl.lit(0, pl.UInt32),
+        **({} if tick is None else {TICK: pl.lit(tick, pl.Int64)}),
+    )

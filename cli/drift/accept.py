@@ -1,0 +1,45 @@
+"""``drift accept``: what is there now is right, says somebody, and why."""
+
+from __future__ import annotations
+
+import getpass
+from typing import Annotated
+
+import orjson
+import typer
+
+from cli.context import ConfigOption, Exit, JsonOption, fail, out, read_config
+from cli.drift.record import kinds_of
+from cli.operator import DEADLINE_SECONDS, operator
+from protos.pgwarden.v1 import operator_pb2
+
+
+def accept(
+    reason: Annotated[str, typer.Option(help="Why this is right; kept in the record.")],
+    by: Annotated[str, typer.Option(help="Who accepts.")] = "",
+    kind: Annotated[str, typer.Option(help="Only differences of this kind.")] = "",
+    name: Annotated[str, typer.Option(help="Only names like this; * and ? as in a shell.")] = "",
+    finding: Annotated[str, typer.Option(help="Only what this finding (its id) tells of.")] = "",
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Take what is there now as the baseline: all of it, or the differences that are named."""
+    if not reason.strip():
+        fail("--reason must say why", Exit.USAGE)
+    kinds_of(kind)
+    who = by.strip() or getpass.getuser()
+    request = operator_pb2.DriftAcceptRequest(
+        accepted_by=who, reason=reason.strip(), kind=kind, name=name, finding_id=finding
+    )
+    with operator(read_config(config)) as stub:
+        reply = stub.DriftAccept(request, timeout=DEADLINE_SECONDS)
+    if json:
+        typer.echo(orjson.dumps({"items": reply.items, "accepted_by": who}).decode())
+        return
+    if kind or name or finding:
+        if not reply.items:
+            fail("no open difference is like that; see: pgwarden drift diff")
+        what = "difference is" if reply.items == 1 else "differences are"
+        out.print(f"✓ {reply.items} {what} accepted", style="green")
+        return
+    out.print(f"✓ {reply.items} items are the baseline from now on", style="green")

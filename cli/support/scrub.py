@@ -1,0 +1,86 @@
+"""Taking out of a text what must not leave: first by where it stands, then by what it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, SecretStr
+
+from config import Config
+
+HIDDEN = "(hidden)"
+FREE_TEXTS = frozenset({"because", "query"})
+"""Keys whose values people write as they like."""
+SHORTEST = 6
+"""A shorter secret would take half of the bundle with it."""
+_URL = re.compile(r"([a-z][a-z0-9+.-]*://)(?:[^\s/@\"']*@)?([^\s/\"'?#]*)[^\s\"']*", re.IGNORECASE)
+_PRIVATE = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*-----", re.DOTALL)
+_CONNECTION = re.compile(r"\bpassword\s*=\s*('(?:[^'\\]|\\.)*'|\S+)", re.IGNORECASE)
+
+
+def configuration(settings: Config) -> Any:
+    """As JSON values: secrets, free texts, and all of a URL but its host are hidden."""
+    return _plain(settings.model_dump(mode="json", by_alias=True))
+
+
+def _plain(value: Any, key: str = "") -> Any:
+    if isinstance(value, dict):
+        return {str(name): _plain(each, str(name)) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_plain(each, key) for each in value]
+    if isinstance(value, str) and value:
+        return HIDDEN if key in FREE_TEXTS else text(value)
+    return value
+
+
+def text(value: str) -> str:
+    """URLs keep scheme and host: the rest is often a secret."""
+    return _CONNECTION.sub(f"password={HIDDEN}", _URL.sub(rf"\1\2/{HIDDEN}", value))
+
+
+def secrets_of(settings: Config) -> list[bytes]:
+    """Values that the configuration holds, and what stands in key files that it names, the longest
+    first: none of them may be in the bundle, however it came there."""
+    found = {each.encode() for each in _secrets(settings)}
+    for folder in (settings.agent.state_dir, settings.collector.data_dir):
+        found |= set(_keys(folder.glob("*.key")))
+    return sorted((each for each in found if len(each) >= SHORTEST), key=len, reverse=True)
+
+
+def _secrets(value: Any) -> Iterable[str]:
+    if isinstance(value, SecretStr):
+        secret = value.get_secret_value()
+        yield secret
+        # Of a DSN also the password alone.
+        yield from (m.group(1).strip("'") for m in _CONNECTION.finditer(secret))
+        yield from re.findall(r"://[^/@:\s]*:([^/@\s]+)@", secret)
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from _secrets(getattr(value, name))
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _secrets(each)
+    elif isinstance(value, dict):
+        for each in value.values():
+            yield from _secrets(each)
+
+
+def _keys(files: Iterable[Path]) -> Iterable[bytes]:
+    for file in files:
+        try:
+            data = file.read_bytes().strip()
+        except OSError:
+            continue
+        yield data
+        yield data.hex().encode()
+
+
+def cleaned(data: bytes, secrets: Iterable[bytes]) -> bytes:
+    """The last look at each file."""
+    data = _PRIVATE.sub(HIDDEN.encode(), data)
+    for secret in secrets:
+        data = data.replace(secret, HIDDEN.encode())
+    return data

@@ -1,0 +1,70 @@
+"""Every access as a row of the record; what is repeated within seconds is one row with a count."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+FOLD_SECONDS = 5.0
+MAX_KINDS = 1_000
+"""Of accesses that wait; beyond it a row says only that there were more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    name: str
+    """Of the token or certificate; empty for the owner of the socket, and for nobody we know."""
+    role: str
+    via: str
+    address: str
+    method: str
+    outcome: str
+    """allowed | refused."""
+    token: str = ""
+    """Its id."""
+
+
+class Journal:
+    """Thread-safe: calls add, one thread drains."""
+
+    def __init__(self, now_us: Callable[[], int] = lambda: time.time_ns() // 1000) -> None:
+        self._now_us = now_us
+        self._lock = threading.Lock()
+        self._counts: dict[Access, tuple[int, int]] = {}
+        """When first, and how often."""
+
+    def add(self, access: Access) -> None:
+        with self._lock:
+            if access not in self._counts and len(self._counts) >= MAX_KINDS:
+                access = Access("", "", "", "", "", access.outcome)
+            first_us, count = self._counts.get(access, (self._now_us(), 0))
+            self._counts[access] = (first_us, count + 1)
+
+    def drain(self, whole: bool = False) -> list[dict[str, Any]]:
+        """Rows of table ``accesses`` whose time is over; ``whole``: all."""
+        limit_us = self._now_us() - int(FOLD_SECONDS * 1e6)
+        with self._lock:
+            due = {
+                access: told
+                for access, told in self._counts.items()
+                if whole or told[0] <= limit_us
+            }
+            for access in due:
+                del self._counts[access]
+        return [
+            {
+                "occurred_at": first_us,
+                "name": access.name,
+                "role": access.role,
+                "via": access.via,
+                "token": access.token,
+                "address": access.address,
+                "method": access.method,
+                "outcome": access.outcome,
+                "count": count,
+            }
+            for access, (first_us, count) in due.items()
+        ]

@@ -1,0 +1,1 @@
+"""Requests of refused statements at the collector: who may decide, what was decided."""

@@ -1,0 +1,82 @@
+"""Accepting some differences, and not the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+
+from collector.drift import rebuilding, upgrade
+from collector.drift.baseline import HBA_ORDER, Facts, Known, Scope
+from collector.drift.state import Key, OpenDrift
+from model.finding import Finding
+
+UNTIL_ACCEPTED = frozenset((rebuilding.DETECTOR, upgrade.DETECTOR))
+
+
+class AmbiguousFindingError(ValueError):
+    """Several findings begin so; the message says it for a person."""
+
+
+@dataclass(frozen=True)
+class Only:
+    """What is given must hold; ``name`` is a pattern as in a shell, ``finding_id`` an id or how it
+    begins."""
+
+    kind: str = ""
+    name: str = ""
+    finding_id: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.kind or self.name or self.finding_id)
+
+    def of_one_finding(self, ids: Iterable[str]) -> Only:
+        """With the one of ``ids`` that is meant, if any. Raises AmbiguousFindingError."""
+        meant = {each for each in ids if each.startswith(self.finding_id)}
+        if not self.finding_id or not meant or self.finding_id in meant:
+            return self
+        if len(meant) > 1:
+            raise AmbiguousFindingError(
+                f"several findings begin with {self.finding_id}; give more of the id"
+            )
+        return replace(self, finding_id=meant.pop())
+
+    def means(self, drift: OpenDrift) -> bool:
+        return (
+            self.kind in ("", str(drift.scope.kind))
+            and (not self.name or fnmatchcase(drift.difference.name, self.name))
+            and self.finding_id in ("", drift.finding_id)
+        )
+
+
+def with_observed(known: Known, names: Collection[str]) -> Facts:
+    """The accepted facts, with these as they were last seen. A rule comes with the order: that of
+    rules which are not accepted is no difference of its own."""
+    accepted = dict(known.accepted or {})
+    for name in names:
+        if name in known.observed:
+            accepted[name] = known.observed[name]
+        else:
+            accepted.pop(name, None)
+    if names and HBA_ORDER in accepted and HBA_ORDER in known.observed:
+        accepted[HBA_ORDER] = known.observed[HBA_ORDER]
+    return accepted
+
+
+def by_scope(keys: Iterable[Key]) -> dict[Scope, list[str]]:
+    """The names of each."""
+    found: dict[Scope, list[str]] = {}
+    for scope, name in keys:
+        found.setdefault(scope, []).append(name)
+    return found
+
+
+def ended(findings: dict[str, Finding], now_us: int, by: str, reason: str) -> list[Finding]:
+    """What lasts until somebody accepts all that there is; it is taken out of ``findings``."""
+    over = [each for each in findings.values() if each.detector in UNTIL_ACCEPTED]
+    for finding in over:
+        del findings[finding.id]
+    why = f"since then accepted by {by}: {reason}"
+    return [
+        replace(each, resolved_at_us=now_us, sentence=f"{each.sentence}; {why}") for each in over
+    ]

@@ -1,0 +1,46 @@
+"""Words that PostgreSQL knows, so that a slip of the pen in a declaration is no drift."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from difflib import get_close_matches
+
+from model.catalog import CatalogKind
+
+OBJECTS = (
+    "aggregate", "column", "database", "default", "foreign_data_wrapper", "foreign_server",
+    "function", "language", "large_object", "parameter", "procedure", "schema", "sequence",
+    "table", "tablespace", "type",
+)  # fmt: skip
+"""What a privilege is on: the word before the colon of its name."""
+PRIVILEGES = (
+    "SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER", "MAINTAIN",
+    "USAGE", "CREATE", "CONNECT", "TEMPORARY", "EXECUTE", "SET", "ALTER SYSTEM",
+)  # fmt: skip
+REVOKED = "(revoked)"
+CONNECTIONS = ("local", "host", "hostssl", "hostnossl", "hostgssenc", "hostnogssenc")
+METHODS = (
+    "trust", "reject", "scram-sha-256", "md5", "password", "gss", "sspi", "ident", "peer", "ldap",
+    "radius", "cert", "pam", "bsd", "oauth",
+)  # fmt: skip
+
+
+def mistakes(kind: CatalogKind, name: str, value: str) -> Iterator[str]:
+    """Sentences on words of one declared item that no server has."""
+    if kind is CatalogKind.PRIVILEGE:
+        yield from _unknown("what a privilege is on", name.partition(":")[0], OBJECTS)
+        for word in value.split(","):
+            plain = word.strip().removesuffix("*")
+            if plain not in ("", REVOKED):
+                yield from _unknown("privilege", plain, PRIVILEGES)
+    if kind is CatalogKind.HBA and not value.startswith("error:"):  # a line nobody could read
+        yield from _unknown("kind of connection", name.split(" ")[0], CONNECTIONS)
+        yield from _unknown("method", value.split(" ")[0], METHODS)
+
+
+def _unknown(what: str, word: str, known: Collection[str]) -> Iterator[str]:
+    if word in known:
+        return
+    [*close] = get_close_matches(word, known, 1)
+    hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
+    yield f"unknown {what} {word!r}; {hint}"

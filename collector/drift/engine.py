@@ -1,0 +1,346 @@
+"""Drift: what a server is against what was accepted, and who made the difference."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import polars as pl
+
+from collector.catalog_rows import snapshots_from
+from collector.drift import (
+    accepting,
+    databases,
+    findings,
+    keyed,
+    loading,
+    partitions,
+    upgrade,
+    watch_list,
+)
+from collector.drift.accepting import Only, by_scope, with_observed
+from collector.drift.attribution import Lookup
+from collector.drift.baseline import (
+    EVERYTHING,
+    Facts,
+    Known,
+    Outcome,
+    Part,
+    Scope,
+    apply,
+    changed_names,
+    is_another,
+    scopes,
+)
+from collector.drift.expectations import Expectations
+from collector.drift.explanation import Explanations, row_of, step_of
+from collector.drift.history import change_rows
+from collector.drift.news import DriftNews, DriftStatus, counts
+from collector.drift.outbox import Outbox
+from collector.drift.reports import Reports
+from collector.drift.state import OpenDrift, State
+from collector.drift.telling import explained, with_consequences
+from collector.drift.waiting import Waiting
+from model.catalog import CatalogKind, Snapshot
+
+AUTOMATIC = "pgwarden (first snapshot)"
+
+
+class Drift:
+    """Fed by ``on_commit`` and ``tick``; asked by operators from other threads.
+
+    ``now_us`` is handed in and only measures how long a difference waits for its cause; all
+    moments in findings come from snapshots and statements. ``clock_us`` dates an acceptance.
+    """
+
+    def __init__(
+        self,
+        state_dir: Path,
+        *,
+        accept_first: bool = True,
+        attribution_seconds: float = 3.0,
+        lookup: Lookup | None = None,
+        expectations: Expectations | None = None,
+        clock_us: Callable[[], int] = lambda: time.time_ns() // 1000,
+        record: Callable[[int], State] = lambda now_us: State(),
+    ) -> None:
+        """``record``: the state out of the record, for when no saved one is there or it is damaged.
+        Raises DriftStateError when it cannot be read for another reason."""
+        self._folder = state_dir
+        self._accept_first = accept_first
+        self._clock_us = clock_us
+        self._lock = threading.RLock()
+        self._state = loading.load(state_dir, record, clock_us())
+        self._outbox = Outbox(self._state)
+        self._expectations = expectations or Expectations()
+        self._explanations = Explanations(int(attribution_seconds * 1e6), lookup)
+        self._reports = Reports(self._state, self._explanations)
+        self._partitions = partitions.Partitions()
+        self._names = databases.Names(self._state.known)
+        self._waiting = Waiting(
+            scope for scope, known in self._state.known.items() if not known.complete
+        )
+
+    def resume_from(self) -> int:
+        """The first ledger sequence that the saved state does not contain."""
+        return self._state.seq + 1
+
+    def on_commit(
+        self,
+        frames: Mapping[str, pl.DataFrame],
+        snapshots: Iterable[tuple[str, Snapshot]] | None,
+        seq: int,
+        now_us: int,
+    ) -> DriftNews:
+        """``snapshots`` None: a replay, take them from the catalog rows. Repeats do no harm."""
+        with self._lock:
+            known = ((scope, each.observed) for scope, each in self._state.known.items())
+            if self._explanations.observe(frames, known):
+                approved = self._explanations.approved_since(self._state.open.values(), now_us)
+                if approved:
+                    self._reports.report(approved)
+            if "statements" in frames:
+                self._reports.report(self._explanations.late(self._state.open.values(), now_us))
+            if seq > self._state.seq:
+                self._state.seq = seq
+                for agent, snapshot in snapshots_from(frames) if snapshots is None else snapshots:
+                    self._observe(agent, snapshot, now_us)
+            return self.tick(now_us)
+
+    def tick(self, now_us: int) -> DriftNews:
+        """Report what found its cause, or waited long enough for one; saves what changed."""
+        with self._lock:
+            self._expect_anew(now_us)
+            waiting = [drift for drift in self._state.open.values() if not drift.reported]
+            told = (explained(self._explanations.explain, drift, now_us) for drift in waiting)
+            due = [drift for drift in told if drift is not None]
+            self._reports.report(
+                with_consequences(self._explanations, due, self._state.open.values(), now_us)
+            )
+            self._reports.dirty |= self._outbox.take_settled(self._reports.news)
+            if self._reports.dirty:
+                self._save()
+            news = self._reports.take()
+            news.wanted += self._waiting.due(now_us)
+            return news
+
+    def changes_settled(self, numbers: Iterable[int], durable: bool) -> None:
+        """What came of rows of ``DriftNews.changes``: those that the disk refused come again.
+        From any thread."""
+        self._outbox.settled(numbers, durable)
+
+    def status(self) -> DriftStatus:
+        with self._lock:
+            return DriftStatus(
+                has_baseline=any(k.accepted is not None for k in self._state.known.values()),
+                rows=[row_of(drift) for drift in self._state.open.values()],
+                accepted_by=self._state.accepted_by,
+                accepted_at_us=self._state.accepted_at_us,
+                ignored=self._expectations.rows(self._clock_us()),
+                problems=self._expectations.problems(self._clock_us()),
+            )
+
+    def accept(self, by: str, reason: str, only: Only | None = None) -> int:
+        """What was seen last is the baseline from now on; returns the number of items.
+
+        ``only``: just these open differences; returns their number. What is declared in a file
+        stays as the file says. Findings and rows come with the next tick. Durable before it
+        returns. Raises AmbiguousFindingError, having accepted nothing.
+        """
+        with self._lock:
+            if only is not None:
+                return self._accept_some(by, reason, only)
+            now_us = self._clock_us()
+            for scope, known in self._state.known.items():
+                # Of half a snapshot the other half would be new.
+                if known.complete and not self._expectations.is_declared(scope):
+                    known.accepted = known.observed
+            self._reports.news.findings += accepting.ended(self._state.findings, now_us, by, reason)
+            keys = [key for key in self._state.open if not self._expectations.is_declared(key[0])]
+            self._reports.resolve_all(keys, f"accepted by {by}: {reason}", now_us)
+            self._state.accepted_by, self._state.reason = by, reason
+            self._state.accepted_at_us = now_us
+            self._save()
+            return sum(len(known.observed) for known in self._state.known.values())
+
+    def _accept_some(self, by: str, reason: str, only: Only) -> int:
+        now_us = self._clock_us()
+        only = only.of_one_finding(self._reports.finding_ids)
+        keys = [
+            key
+            for key, drift in self._state.open.items()
+            if only.means(drift) and not self._expectations.is_declared(key[0])
+        ]
+        for scope, names in by_scope(keys).items():
+            known = self._state.known[scope]
+            known.accepted = with_observed(known, names)
+        self._reports.resolve_all(keys, f"accepted by {by}: {reason}", now_us)
+        self._save()
+        return len(keys)
+
+    def _save(self) -> None:
+        """Raises DriftStateError."""
+        self._reports.news.findings += loading.save(self._folder, self._state, self._clock_us())
+        self._reports.dirty = False
+
+    def expectations(self) -> Expectations:
+        return self._expectations
+
+    def open_differences(self) -> dict[tuple[str, str, str], int]:
+        """Counts by (kind, severity, attribution)."""
+        with self._lock:
+            return counts(self._state.open.values())
+
+    def servers(self) -> list[tuple[str, str]]:
+        """(agent, cluster) of all that sent a snapshot."""
+        with self._lock:
+            return sorted({(scope.agent, scope.cluster) for scope in self._state.known})
+
+    def accepted_settings(self) -> dict[tuple[str, str], Facts]:
+        """The accepted settings of each server, by (agent, cluster)."""
+        with self._lock:
+            return {
+                (scope.agent, scope.cluster): known.accepted
+                for scope, known in self._state.known.items()
+                if scope.kind is CatalogKind.SETTING and known.accepted is not None
+            }
+
+    def _expect_anew(self, now_us: int) -> None:
+        """After a start, or when a file changed or an ignore rule ended: compare all again."""
+        anew, told = self._expectations.news(self._clock_us())
+        self._reports.news.findings += told
+        if not anew:
+            return
+        for scope, known in self._state.known.items():
+            known.accepted = self._expectations.accepted(scope, known)
+            if known.accepted is not None:
+                known.accepted = self._expectations.accepting(
+                    scope, known.accepted, self._state.known
+                )
+                self._compare(scope, known, None, known.at_us, now_us)
+
+    def _observe(self, agent: str, snapshot: Snapshot, now_us: int) -> None:
+        first: list[Known] = []
+        for scope, part in partitions.in_order(scopes(agent, snapshot)):
+            known = self._state.known.get(scope) or Known(accepted=None)
+            before, was_at_us = known.observed, known.at_us
+            outcome = apply(known, part)
+            self._waiting.heard(scope, snapshot.database, outcome, known, now_us)
+            if outcome is not Outcome.APPLIED:
+                continue
+            self._reports.dirty = True
+            self._state.known[scope] = known
+            self._rename_databases(scope, known, part, now_us, part.since_us or was_at_us)
+            changed = list(changed_names(before, known.observed))
+            self._record(scope, before, changed, part, now_us)
+            known.accepted = self._expectations.accepted(scope, known)
+            if known.accepted is None:
+                if self._accept_first and known.complete:
+                    known.accepted = known.observed
+                    known.major = upgrade.major_of(snapshot.server_version)
+                    first.append(known)
+                continue
+            known.accepted = keyed.accepting(known.accepted, known.observed, changed)
+            self._upgrade(scope, known, snapshot, changed)
+            if watch_list.waits(scope, known):
+                continue
+            known.accepted = self._partitions.accepting(scope, self._state.known, before)
+            known.accepted = self._expectations.accepting(scope, known.accepted, self._state.known)
+            names = changed if part.base_at_us and scope.kind is not CatalogKind.WATCHED else None
+            since_us = part.since_us or was_at_us
+            self._compare(scope, known, names, since_us, now_us)
+        self._drop_databases(agent, snapshot, now_us)
+        if first:
+            items = sum(len(known.observed) for known in first)
+            self._state.accepted_by = self._state.accepted_by or AUTOMATIC
+            self._state.accepted_at_us = self._state.accepted_at_us or snapshot.at_us
+            self._reports.news.findings.append(findings.baseline_taken(agent, snapshot, items))
+
+    def _record(
+        self, scope: Scope, before: Facts, changed: list[str], part: Part, now_us: int
+    ) -> None:
+        after = self._state.known[scope].observed
+        rows = change_rows(scope, before, after, changed, part, now_us)
+        self._outbox.add(rows, self._reports.news)
+
+    def _upgrade(self, scope: Scope, known: Known, snapshot: Snapshot, changed: list[str]) -> None:
+        """What came with another major version is one finding and accepted with it."""
+        assert known.accepted is not None
+        major = upgrade.major_of(snapshot.server_version)
+        if not known.major or not major:
+            known.major = known.major or major
+            return
+        if known.major == major:
+            return
+        came = upgrade.came_along(scope, known.accepted, known.observed, changed)
+        known.accepted = upgrade.accepting(known.accepted, known.observed, came)
+        finding = upgrade.finding_of(scope, snapshot, known.major, came, self._state.findings)
+        self._reports.instead(finding)
+        if known.complete:
+            known.major = major
+
+    def _rename_databases(
+        self, scope: Scope, known: Known, part: Part, now_us: int, since_us: int
+    ) -> None:
+        """What was known of a database goes on under its new name."""
+        renamed = self._names.renamed(scope, known)
+        if not renamed:
+            return
+        server = (scope.agent, scope.cluster)
+        moved = databases.moves(self._state, server, renamed, self._expectations.is_declared)
+        self._outbox.add(
+            databases.history(self._state.known, moved, part, now_us), self._reports.news
+        )
+        for old, new in databases.move(self._state, moved).items():
+            self._explanations.moved(old, new)
+            self._reports.moved(old, new, part.at_us, now_us)
+        self._explanations.renamed(server, renamed, part.at_us, since_us)
+
+    def _drop_databases(self, agent: str, snapshot: Snapshot, now_us: int) -> None:
+        """A database that the server no longer lists takes all that was in it along."""
+        of_databases = Scope(agent, snapshot.cluster, CatalogKind.DATABASE, "")
+        listed = self._state.known.get(of_databases)
+        if CatalogKind.DATABASE not in snapshot.kinds or listed is None:
+            return
+        for scope, known in list(databases.gone(self._state.known, (of_databases, listed))):
+            since_us = snapshot.since_us or known.at_us
+            part = Part(listed.at_us, 0, since_us, EVERYTHING, {}, frozenset())
+            before = known.observed
+            apply(known, part)
+            self._waiting.heard(scope, scope.database, Outcome.APPLIED, known, now_us)
+            self._reports.dirty = True
+            self._record(scope, before, list(before), part, now_us)
+            if known.accepted is not None:
+                self._compare(scope, known, None, since_us, now_us)
+
+    def _compare(
+        self, scope: Scope, known: Known, names: list[str] | None, since_us: int, now_us: int
+    ) -> None:
+        """``names``: which may differ otherwise than before; None: any."""
+        assert known.accepted is not None
+        accepted, observed, at_us = known.accepted, known.observed, known.at_us
+        wanted = frozenset(names or ())
+        if names is not None:
+            accepted = {name: accepted[name] for name in names if name in accepted}
+            observed = {name: observed[name] for name in names if name in observed}
+        found = self._expectations.differences(scope, accepted, observed, names, self._clock_us())
+        mine = {
+            key[1]: drift
+            for key, drift in self._state.open.items()
+            if key[0] == scope and (names is None or key[1] in wanted)
+        }
+        for name, drift in mine.items():
+            if name not in found:
+                why = watch_list.why_gone(scope, name, known.observed)
+                why = why or self._expectations.why_gone(scope, name)
+                self._reports.resolve((scope, name), at_us, why, now_us)
+            elif is_another(drift.difference.observed, found[name].observed):
+                self._reports.resolve((scope, name), at_us, "changed again", now_us)
+        for name, difference in found.items():
+            if (scope, name) not in self._state.open:
+                self._explanations.saw((scope, name), step_of(difference, mine.get(name)))
+                self._state.open[scope, name] = OpenDrift(
+                    scope, difference, at_us, since_us, noticed_us=now_us
+                )

@@ -1,0 +1,343 @@
+"""From a difference to who made it: statement, session, approval; or why there is none."""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import polars as pl
+
+from collector.drift.attribution import (
+    Cause,
+    Changes,
+    Lookup,
+    by_statements,
+    cause,
+    changes_of,
+)
+from collector.drift.baseline import Difference, Facts, Scope
+from collector.drift.changes import Change
+from collector.drift.following import LATE_US, Following
+from collector.drift.matching import target_of
+from collector.drift.matching.rows import tables_of
+from collector.drift.outside import Outside
+from collector.drift.places import Renaming
+from collector.drift.severity import with_severity
+from collector.drift.state import ONE_OF, Key, OpenDrift
+from collector.drift.ways import KnownWays, Triggered
+from model.catalog import Attribution, CatalogKind, DriftChange
+
+LOOKUP_US = 30 * 86_400_000_000
+MOST_APPROVED = 10_000
+MOST_LATE = 500
+FILES_WAIT_LESS = 3
+"""No statement comes that explains an edited file; of what happened beside it (a restart, losses)
+the record tells soon. So it is told within 5 s like what a statement did."""
+_REQUEST = re.compile(r"approved: request (\w[\w-]*)")
+
+
+class Explanations:
+    """Fed with what is committed; asked about differences."""
+
+    def __init__(self, hold_us: int, lookup: Lookup | None = None) -> None:
+        """``hold_us``: so long a difference waits for its cause."""
+        self._hold_us = hold_us
+        self._lookup = lookup
+        self._changes = Changes()
+        self._outside = Outside()
+        self._approved: OrderedDict[tuple[str, int], str] = OrderedDict()
+        self._steps: dict[Key, Difference] = {}
+        self._following = Following(self._changes, self._steps)
+        self._found: tuple[tuple[str, str, int], list[Change]] = (("", "", 0), [])
+        """What was looked up last."""
+        self._former: dict[tuple[str, str, str], Renaming] = {}
+        """What else databases were called, by agent, cluster and the name since then."""
+        self._watched: dict[Scope, tuple[Facts, frozenset[str]]] = {}
+        self._ways = KnownWays()
+        self._triggered = Triggered()
+
+    def observe(
+        self, frames: Mapping[str, pl.DataFrame], known: Iterable[tuple[Scope, Facts]]
+    ) -> bool:
+        """``known``: what was observed of each scope. True if something was approved in there."""
+        facts_of = dict(known)
+        watched = self._watched_tables(facts_of)
+        if (statements := frames.get("statements")) is not None:
+            self._changes.observe(statements, watched)
+        if (sessions := frames.get("sessions")) is not None:
+            self._changes.sessions(sessions)
+        self._outside.observe(frames, self._triggered.tables(facts_of))
+        verdicts = frames.get("verdicts")
+        return verdicts is not None and self._observe_verdicts(verdicts)
+
+    def saw(self, key: Key, step: Difference) -> None:
+        """How the value that differs from the accepted one differs from the one seen before it."""
+        self._steps[key] = step
+
+    def moved(self, old: Key, new: Key) -> None:
+        """The difference is in a database that has another name now."""
+        if (step := self._steps.pop(old, None)) is not None:
+            self._steps[new] = step
+
+    def renamed(
+        self, server: tuple[str, str], names: Mapping[str, str], at_us: int, since_us: int
+    ) -> None:
+        """New names of databases by former ones, as seen first at ``at_us``."""
+        for former, name in names.items():
+            self._former[*server, name] = Renaming(former, since_us, at_us)
+
+    def explain(self, drift: OpenDrift, now_us: int) -> OpenDrift | None:
+        """With its cause, or without one once its time is over; None: wait."""
+        step = self._steps.get((drift.scope, drift.difference.name), drift.difference)
+        of_file = not by_statements(target_of(drift.scope, step))
+        hold_us = self._hold_us // FILES_WAIT_LESS if of_file else self._hold_us
+        settled = now_us - drift.noticed_us >= hold_us
+        found = self._cause(drift, step, settled=settled)
+        if found is None and not settled:
+            return None
+        return self.told(drift, found, now_us)
+
+    def at_the_end(self, drift: OpenDrift, now_us: int) -> OpenDrift:
+        """Of a difference that is over before it was reported."""
+        step = self._steps.get((drift.scope, drift.difference.name), drift.difference)
+        return self.told(drift, self._cause(drift, step, settled=True), now_us)
+
+    def undone_by(self, drift: OpenDrift, at_us: int, since_us: int) -> Change | None:
+        """The statement that brought the accepted value back, if it has come."""
+        back = _reverse(drift.difference)
+        renaming = self._renaming(drift.scope, since_us)
+        found = self._changes.cause(
+            drift.scope, back, at_us, since_us, settled=True, renaming=renaming
+        )
+        return found.change if found and not found.undecided else None
+
+    def told(self, drift: OpenDrift, found: Cause | None, now_us: int) -> OpenDrift:
+        key = (drift.scope, drift.difference.name)
+        step = self._steps.pop(key, drift.difference)
+        self._changes.saw(drift.scope, step, drift.since_us, drift.detected_at_us)
+        if found is None:
+            why = self._outside.reason(drift.scope, step, drift.detected_at_us, drift.since_us)
+            return with_severity(replace(drift, reported=True, note=why, known_us=now_us))
+        if found.undecided:
+            return with_severity(
+                replace(drift, reported=True, note=_one_of(found), known_us=now_us)
+            )
+        change = found.change
+        self._changes.took(drift.scope, step, change)
+        self._following.told(drift, step, weak=found.weak)
+        approval = self._approval_of(change)
+        return with_severity(
+            replace(
+                drift,
+                reported=True,
+                attribution=Attribution.APPROVED if approval else Attribution.ATTRIBUTED,
+                statement_id=change.id,
+                actor=change.actor,
+                user=change.user,
+                summary=change.said,
+                did_at_us=change.at_us,
+                application=change.application,
+                group=self._changes.group_of(change),
+                approval=approval,
+                note=_others(found),
+                known_us=now_us,
+            )
+        )
+
+    def with_consequences(
+        self, due: Sequence[OpenDrift], known: Iterable[OpenDrift], now_us: int
+    ) -> list[OpenDrift]:
+        """``due``, and what waits or was told as nobody's and follows from a statement that did
+        something else. ``known``: all that are open, told or not."""
+        return self._following.of(due, known, now_us)
+
+    def approved_since(self, drifts: Iterable[OpenDrift], now_us: int) -> list[OpenDrift]:
+        """Those whose verdict came after they were reported."""
+        found = []
+        for drift in drifts:
+            if drift.attribution is not Attribution.ATTRIBUTED:
+                continue
+            change = self._changes.find(drift.scope.agent, drift.statement_id)
+            approval = self._approval_of(change) if change is not None else ""
+            if approval:
+                told = replace(
+                    drift, attribution=Attribution.APPROVED, approval=approval, known_us=now_us
+                )
+                found.append(with_severity(told))
+        return found
+
+    def late(self, drifts: Iterable[OpenDrift], now_us: int) -> list[OpenDrift]:
+        """Those that were told as nobody's before their statement came: the log of a busy server
+        is read late. What nobody has been found for is looked at once more, and not for long."""
+        nobodys = [
+            drift
+            for drift in drifts
+            if drift.reported
+            and drift.attribution is Attribution.UNATTRIBUTED
+            and not drift.undecided
+            and now_us - drift.known_us <= LATE_US
+        ]
+        found = []
+        for drift in nobodys if len(nobodys) <= MOST_LATE else ():
+            scope, step = drift.scope, drift.difference
+            renaming = self._renaming(scope, drift.since_us)
+            came = self._changes.cause(
+                scope, step, drift.detected_at_us, drift.since_us, settled=True, renaming=renaming
+            )
+            if came is not None and not came.undecided:
+                found.append(self.told(drift, came, now_us))
+        return found
+
+    def _cause(self, drift: OpenDrift, step: Difference, *, settled: bool) -> Cause | None:
+        scope, at_us, since_us = drift.scope, drift.detected_at_us, drift.since_us
+        renaming = self._renaming(scope, since_us)
+        found = self._changes.cause(
+            scope, step, at_us, since_us, settled=settled, renaming=renaming
+        )
+        # Only ALTER SYSTEM waits for a reload or restart: it may be older than this process.
+        of_server = scope.kind is CatalogKind.SETTING and "@" not in step.name
+        if found is None and settled and of_server and self._lookup is not None:
+            target = target_of(scope, step)
+            looked_up = self._looked_up(scope, at_us)
+            older = self._changes.not_spent(looked_up, scope, step, since_us)
+            found = cause(older, target, at_us, since_us, settled=True)
+        return found
+
+    def _renaming(self, scope: Scope, since_us: int) -> Renaming | None:
+        """Of the database, if it was known by another name after the look at ``since_us``."""
+        seen = self._former.get((scope.agent, scope.cluster, scope.database))
+        return seen if seen is not None and since_us < seen.at_us else None
+
+    def _looked_up(self, scope: Scope, at_us: int) -> list[Change]:
+        """Asked once for all differences of a moment."""
+        assert self._lookup is not None
+        moment = (scope.agent, scope.cluster, at_us)
+        if self._found[0] != moment:
+            rows = self._lookup(scope.agent, scope.cluster, at_us - LOOKUP_US, at_us + 1_000_000)
+            self._found = (moment, changes_of(rows))
+        return self._found[1]
+
+    def _watched_tables(self, known: Mapping[Scope, Facts]) -> frozenset[str]:
+        """Bare names of the tables whose rows are watched. Facts are replaced as a whole, so the
+        same object has the same names."""
+        found: frozenset[str] = frozenset()
+        ways = {}
+        for scope, facts in known.items():
+            if scope.kind is CatalogKind.WATCHED:
+                ways[scope] = self._ways.of(known, scope)
+                found |= {way.table[-1] for each in ways[scope].values() for way in each}
+                remembered = self._watched.get(scope)
+                if remembered is None or remembered[0] is not facts:
+                    remembered = self._watched[scope] = (facts, _tables_in(facts))
+                found |= remembered[1]
+        self._changes.ways = ways
+        return found
+
+    def _observe_verdicts(self, verdicts: pl.DataFrame) -> bool:
+        approved = verdicts.filter(pl.col("outcome") == "approved")
+        for row in approved.iter_rows(named=True):
+            request = _REQUEST.search(row["reason"] or "")
+            self._approved[row["agent"], row["statement_id"]] = (
+                request.group(1) if request else "approved"
+            )
+            while len(self._approved) > MOST_APPROVED:
+                self._approved.popitem(last=False)
+        return approved.height > 0
+
+    def _approval_of(self, change: Change) -> str:
+        """Of the statement, or of the one of the client that it ran inside."""
+        for number in (change.id, change.parent_id, change.effect.root):
+            if request := self._approved.get((change.agent, number)):
+                return request
+        return ""
+
+
+def step_of(difference: Difference, before: OpenDrift | None) -> Difference:
+    """From the value seen before, which ``before`` has if it differed from the accepted one."""
+    if before is None:
+        return difference
+    old = before.difference
+    was_there = old.change is not DriftChange.REMOVED
+    is_there = difference.change is not DriftChange.REMOVED
+    change = (
+        DriftChange.CHANGED
+        if was_there and is_there
+        else DriftChange.ADDED
+        if is_there
+        else DriftChange.REMOVED
+    )
+    details = (old.details[1], difference.details[1])
+    return Difference(difference.name, change, old.observed, difference.observed, details)
+
+
+def _reverse(difference: Difference) -> Difference:
+    """From what was seen back to what is accepted."""
+    turned = {
+        DriftChange.ADDED: DriftChange.REMOVED,
+        DriftChange.REMOVED: DriftChange.ADDED,
+    }.get(difference.change, DriftChange.CHANGED)
+    before, after = difference.details
+    return Difference(
+        difference.name, turned, difference.observed, difference.desired, (after, before)
+    )
+
+
+def _tables_in(facts: Facts) -> frozenset[str]:
+    return frozenset(
+        parts[-1] for name, fact in facts.items() for parts in tables_of(name, fact.detail)
+    )
+
+
+def row_of(drift: OpenDrift, **end: Any) -> dict[str, Any]:
+    """A row of table ``drift``; ``end``: what is known of how it was resolved."""
+    difference = drift.difference
+    return {
+        "occurred_at": drift.detected_at_us,
+        "agent": drift.scope.agent,
+        "cluster": drift.scope.cluster,
+        "kind": drift.scope.kind.value,
+        "database": drift.scope.database,
+        "name": difference.name,
+        "change": difference.change.value,
+        "desired": difference.desired,
+        "observed": difference.observed,
+        "attribution": drift.attribution.value,
+        "statement_id": drift.statement_id,
+        "actor": drift.actor,
+        "resolved_at": None,
+        "user_name": drift.user,
+        "approval": drift.approval,
+        "severity": drift.severity.value,
+        "finding_id": drift.finding_id,
+        "note": drift.note,
+        "known_at": drift.known_us or drift.detected_at_us,
+        "outcome": drift.attribution.value,
+        "resolved_by": "",
+        "resolved_statement_id": 0,
+        **end,
+    }
+
+
+def _one_of(found: Cause) -> str:
+    """Several wrote to the table, and the record does not say which row."""
+    changes = sorted((found.change, *found.others), key=lambda change: change.id)
+    return ONE_OF + _who(changes)
+
+
+def _others(found: Cause) -> str:
+    """Never a guess in silence: who else did some of it, and who it may have been."""
+    mine = [each for each in found.shares if each.actor == found.change.actor]
+    shares = [each for each in found.shares if each.actor != found.change.actor]
+    said = [("part of it was done by", shares), ("it may also have been", found.others)]
+    clauses = [f"{words} {_who(changes)}" for words, changes in said if changes]
+    if mine:
+        numbers = ", ".join(f"statement {change.id}" for change in mine)
+        clauses.insert(0, f"the same actor did other parts of it: {numbers}")
+    return "; ".join(clauses)
+
+
+def _who(changes: Iterable[Change]) -> str:
+    return ", ".join(f"{change.actor} (statement {change.id})" for change in changes)

@@ -1,0 +1,104 @@
+"""Values that are lines, ``key: text``, as mappings, and what differs between two of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from collector.drift.baseline import Difference
+from model.catalog import OBJECT_KINDS, CatalogKind
+
+LINE_KINDS = OBJECT_KINDS | {
+    CatalogKind.DATABASE, CatalogKind.TABLESPACE, CatalogKind.SLOT, CatalogKind.WATCHED,
+}  # fmt: skip
+SEPARATOR = ": "
+TEXT_ATTRIBUTE = "valid_until"
+"""Of a role; the last one, and the only one whose value has spaces."""
+
+
+class Part(NamedTuple):
+    """A line, attribute or privilege that differs; ``before`` or ``after`` is None without it."""
+
+    key: str
+    before: str | None
+    after: str | None
+
+
+def lines_of(value: str) -> dict[str, str]:
+    """
+    >>> lines_of('owner: alice\\ncolumn "a: b": text')
+    {'owner': 'alice', 'column "a: b"': 'text'}
+    """
+    return dict(_pair(line) for line in value.split("\n") if line)
+
+
+def text_of(lines: Mapping[str, str]) -> str:
+    """The value whose ``lines_of`` is ``lines``."""
+    return "\n".join(f"{key}{SEPARATOR}{text}" if text else key for key, text in lines.items())
+
+
+def _pair(line: str) -> tuple[str, str]:
+    at = outside_quotes(line, SEPARATOR)
+    return (line, "") if at < 0 else (line[:at], line[at + len(SEPARATOR) :])
+
+
+def outside_quotes(text: str, word: str, *, last: bool = False) -> int:
+    """Where ``word`` first (or last) stands outside of double quotes; -1: nowhere.
+
+    >>> outside_quotes('hr."a.b".c', ".", last=True)
+    8
+    """
+    quoted, found = False, -1
+    for index, character in enumerate(text):
+        if character == '"':
+            quoted = not quoted
+        elif not quoted and text.startswith(word, index):
+            if not last:
+                return index
+            found = index
+    return found
+
+
+def attributes(value: str) -> dict[str, str]:
+    """
+    >>> attributes("login=true valid_until=2027-01-01 00:00:00")
+    {'login': 'true', 'valid_until': '2027-01-01 00:00:00'}
+    """
+    words, found, until = value.partition(f"{TEXT_ATTRIBUTE}=")
+    read = {name: text for name, _, text in (word.partition("=") for word in words.split())}
+    return read | ({TEXT_ATTRIBUTE: until} if found else {})
+
+
+def privileges(value: str) -> dict[str, str]:
+    """
+    >>> privileges("INSERT, SELECT*")
+    {'INSERT': 'granted', 'SELECT': 'with grant option'}
+    """
+    words = [word.strip() for word in value.split(",") if word.strip()]
+    return {
+        word.removesuffix("*"): "with grant option" if word.endswith("*") else "granted"
+        for word in words
+    }
+
+
+def read_value(kind: CatalogKind, value: str) -> dict[str, str]:
+    """What a value consists of; one unnamed part where it has no structure."""
+    if kind in LINE_KINDS:
+        return lines_of(value)
+    if kind is CatalogKind.ROLE:
+        return attributes(value)
+    if kind is CatalogKind.PRIVILEGE:
+        return privileges(value)
+    return {"": value}
+
+
+def parts(kind: CatalogKind, difference: Difference) -> Iterator[Part]:
+    """What differs, in the order of the accepted value, then what is new."""
+    before, after = (
+        read_value(kind, value) if value else {}
+        for value in (difference.desired, difference.observed)
+    )
+    for key in dict.fromkeys([*before, *after]):
+        old, new = before.get(key), after.get(key)
+        if old != new:
+            yield Part(key, old, new)

@@ -1,0 +1,156 @@
+"""Differences to steps: which writer for which kind, and what is left to a person."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import pglast
+
+from collector.drift.baseline import Difference
+from collector.drift.declaration.implicit import gaps
+from collector.drift.lines import lines_of
+from collector.drift.observed import Whole
+from collector.drift.plan import code, objects, roles, settings, tables
+from collector.drift.plan.quoting import NotSqlError
+from collector.drift.plan.renames import undo_renames
+from collector.drift.plan.steps import Phase, Step, World, Writer, by_hand
+from model.catalog import CatalogKind, DriftChange
+
+WRITERS: dict[CatalogKind, Writer] = {
+    CatalogKind.SETTING: settings.setting,
+    CatalogKind.HBA: settings.file_rule(CatalogKind.HBA),
+    CatalogKind.IDENT: settings.file_rule(CatalogKind.IDENT),
+    CatalogKind.ROLE: roles.role_steps,
+    CatalogKind.MEMBERSHIP: roles.membership,
+    CatalogKind.DATABASE: objects.database,
+    CatalogKind.TABLESPACE: objects.plain("TABLESPACE", CatalogKind.TABLESPACE),
+    CatalogKind.SLOT: objects.slot,
+    CatalogKind.PRIVILEGE: roles.privilege,
+    CatalogKind.SCHEMA: objects.schema,
+    CatalogKind.TABLE: tables.table,
+    CatalogKind.SEQUENCE: objects.sequence,
+    CatalogKind.FUNCTION: code.function,
+    CatalogKind.TYPE: objects.type_,
+    CatalogKind.POLICY: code.policy,
+    CatalogKind.TRIGGER: code.trigger,
+    CatalogKind.EVENT_TRIGGER: code.event_trigger,
+    CatalogKind.EXTENSION: objects.extension,
+    CatalogKind.LANGUAGE: objects.plain("LANGUAGE", CatalogKind.LANGUAGE),
+    CatalogKind.FOREIGN_SERVER: objects.foreign_server,
+    CatalogKind.USER_MAPPING: objects.user_mapping,
+    CatalogKind.PUBLICATION: objects.publication,
+    CatalogKind.SUBSCRIPTION: objects.subscription,
+    CatalogKind.WATCHED: objects.watched,
+}
+_HIDDEN = re.compile(r"\bhidden (?:[0-9a-f]{4}-)?[0-9a-f]{12}\b")
+_UNICODE_NAME = re.compile(r'U&"[^"]*"')
+STAYS = "what stays as it is may stand on it"
+PRIVILEGE_TYPES = {
+    CatalogKind.TABLE: ("table", "column"),
+    CatalogKind.SEQUENCE: ("sequence",),
+    CatalogKind.FUNCTION: ("function", "procedure", "aggregate"),
+    CatalogKind.TYPE: ("type",),
+    CatalogKind.SCHEMA: ("schema",),
+    CatalogKind.FOREIGN_SERVER: ("foreign_server", "foreign server"),
+    CatalogKind.LANGUAGE: ("language",),
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    steps: tuple[Step, ...]
+    differences: int
+    not_observed: tuple[tuple[CatalogKind, str], ...] = ()
+    """Declared kinds (and their databases) that nobody has read: nothing is planned for them."""
+
+
+def make(desired: Whole, observed: Whole) -> Plan:
+    """The steps from ``observed`` to ``desired``, in a safe order. Both of one server."""
+    missing = tuple(key for key in desired if key not in observed)
+    steps, undone = undo_renames(desired, observed)
+    found = {
+        key: list(gaps(key[0], facts, undone[key]))
+        for key, facts in desired.items()
+        if key in undone
+    }
+    world = World(desired, undone, _dropped(found))
+    for (kind, database), differences in found.items():
+        for difference in differences:
+            steps += [
+                replace(step, database=database)
+                for step in _checked(kind, difference, world, database)
+            ]
+    ordered = sorted(
+        _lossy_together(steps),
+        key=lambda step: (step.phase in (Phase.DROP_ROLE, Phase.SETTING), step.phase),
+    )
+    return Plan(
+        _without_repeats(ordered),
+        sum(map(len, found.values())) + sum(step.phase is Phase.RENAME for step in steps),
+        missing,
+    )
+
+
+def _dropped(
+    found: dict[tuple[CatalogKind, str], list[Difference]],
+) -> dict[str, frozenset[str]]:
+    """What hangs on a dropped object needs no steps of its own."""
+    gone: dict[str, set[str]] = {}
+    for (kind, database), differences in found.items():
+        for difference in differences:
+            if difference.change is DriftChange.ADDED:
+                for word in PRIVILEGE_TYPES.get(kind, ()):
+                    gone.setdefault(database, set()).add(f"{word}:{difference.name}")
+                if kind is CatalogKind.TABLE:
+                    columns = (k for k in lines_of(difference.observed) if k.startswith("column "))
+                    gone[database] |= {
+                        f"column:{difference.name}.{each.removeprefix('column ')}"
+                        for each in columns
+                    }
+    return {database: frozenset(names) for database, names in gone.items()}
+
+
+def _checked(
+    kind: CatalogKind, difference: Difference, world: World, database: str
+) -> Iterator[Step]:
+    try:
+        steps = list(WRITERS[kind](difference, world, database))
+    except NotSqlError as error:
+        yield by_hand(Phase.PART, f"{kind} {difference.name}: {error}")
+        return
+    for step in steps:
+        problem = "" if step.by_hand else _problem(kind, step.text)
+        yield by_hand(step.phase, f"{step.text} -- {problem}") if problem else step
+
+
+def _problem(kind: CatalogKind, text: str) -> str:
+    """Facts are text that others wrote: what is more than one statement is not run."""
+    if _HIDDEN.search(text):
+        return "holds a secret that never left the host"
+    if kind is not CatalogKind.SETTING and "\\" in _UNICODE_NAME.sub("", text):
+        # In names and lines an end of a line is written as a backslash with a letter.
+        return "holds a backslash or the end of a line; look at it first"
+    try:
+        count = len(pglast.parse_sql(text))
+    except pglast.parser.ParseError:
+        return "does not read as SQL; look at it first"
+    return "" if count == 1 else "is more than one statement; look at it first"
+
+
+def _lossy_together(steps: Sequence[Step]) -> Iterator[Step]:
+    """A type of a table that stays, because its data would be lost, must stay as well."""
+    kept = {
+        step.database
+        for step in steps
+        if step.loses and Phase.DROP_PART <= step.phase <= Phase.DROP
+    }
+    for step in steps:
+        stays = step.phase is Phase.DROP_TYPE and step.database in kept
+        yield replace(step, loses=True, note=STAYS) if stays else step
+
+
+def _without_repeats(steps: Iterable[Step]) -> tuple[Step, ...]:
+    """Two differences may ask for the same; a sequence of steps that repeats does no harm once."""
+    return tuple(dict.fromkeys(steps))

@@ -1,0 +1,347 @@
+"""Schemas, sequences, types, extensions, foreign servers, replication, databases."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+
+from collector.drift.baseline import Difference
+from collector.drift.lines import Part, lines_of, parts
+from collector.drift.plan.quoting import NotSqlError, literal, name, role, split_last
+from collector.drift.plan.steps import Phase, Step, World, Writer, by_hand
+from model.catalog import CatalogKind, DriftChange
+
+_INTEGER = re.compile(r"-?\d+")
+_LABELS = re.compile(r"E?'(?:[^']|'')*'")
+
+
+def schema(difference: Difference, world: World, database: str) -> Iterator[Step]:
+    who = name(difference.name)
+    if difference.change is DriftChange.ADDED:
+        # It can only go after what is in it.
+        loses = _holds_what_would_be_lost(who, world, database)
+        yield Step(Phase.DROP_SCHEMA, f"DROP SCHEMA {who}", loses=loses)
+    elif difference.change is DriftChange.REMOVED:
+        owner = lines_of(difference.desired).get("owner", "")
+        yield Step(
+            Phase.SCHEMA, f"CREATE SCHEMA {who}{f' AUTHORIZATION {role(owner)}' if owner else ''}"
+        )
+    else:
+        yield from owner_or_by_hand("SCHEMA", CatalogKind.SCHEMA, difference)
+
+
+def _holds_what_would_be_lost(schema: str, world: World, database: str) -> bool:
+    kinds = (CatalogKind.TABLE, CatalogKind.SEQUENCE, CatalogKind.FUNCTION)
+    if any(each.startswith(f"{schema}.") for kind in kinds for each in world.facts(kind, database)):
+        return True
+    extensions = world.facts(CatalogKind.EXTENSION, database).values()
+    return any(lines_of(fact.value).get("schema") == schema for fact in extensions)
+
+
+def owner_or_by_hand(
+    word: str, kind: CatalogKind, difference: Difference, done: frozenset[str] = frozenset()
+) -> Iterator[Step]:
+    """What every kind of object has; other lines that are not ``done`` are for a person."""
+    for part in parts(kind, difference):
+        if part.key in done:
+            continue
+        if part.key == "owner" and part.before:
+            text = f"ALTER {word} {name(difference.name)} OWNER TO {role(part.before)}"
+            yield Step(Phase.OWNER, text)
+        else:
+            yield by_hand(Phase.PART, _should(word.lower(), difference.name, part))
+
+
+def _should(word: str, about: str, part: Part) -> str:
+    is_now, wanted = part.after or "not set", part.before or "not set"
+    return f"{word} {about}: {part.key} is {is_now}, should be {wanted}"
+
+
+def extension(difference: Difference, _world: World, _database: str) -> Iterator[Step]:
+    who, wanted = name(difference.name), lines_of(difference.desired)
+    if difference.change is DriftChange.ADDED:
+        yield Step(
+            Phase.DROP_CODE,
+            f"DROP EXTENSION {who}",
+            loses=True,
+            note="its tables and all that they hold go with it",
+        )
+        return
+    if difference.change is DriftChange.REMOVED:
+        schema = f" SCHEMA {name(wanted['schema'])}" if wanted.get("schema") else ""
+        version = f" VERSION {literal(wanted['version'])}" if wanted.get("version") else ""
+        yield Step(Phase.EXTENSION, f"CREATE EXTENSION {who}{schema}{version}")
+        return
+    for part in parts(CatalogKind.EXTENSION, difference):
+        if part.key == "version" and part.before:
+            yield Step(
+                Phase.EXTENSION,
+                f"ALTER EXTENSION {who} UPDATE TO {literal(part.before)}",
+                note="not every extension can go back to an older version",
+            )
+        elif part.key == "schema" and part.before:
+            yield Step(Phase.EXTENSION, f"ALTER EXTENSION {who} SET SCHEMA {name(part.before)}")
+        elif part.key != "trusted":
+            yield by_hand(Phase.PART, _should("extension", difference.name, part))
+
+
+SEQUENCE_WORDS = {
+    "type": "AS", "start": "START WITH", "increment": "INCREMENT BY", "minimum": "MINVALUE",
+    "maximum": "MAXVALUE", "cache": "CACHE",
+}  # fmt: skip
+
+
+def sequence(difference: Difference, world: World, database: str) -> Iterator[Step]:
+    who = name(difference.name)
+    if _of_identity(difference, world, database):
+        return
+    if difference.change is DriftChange.ADDED:
+        owned = "owned by" in lines_of(difference.observed)
+        # A sequence of a column goes with it.
+        exists = "IF EXISTS " if owned else ""
+        yield Step(Phase.DROP, f"DROP SEQUENCE {exists}{who}", loses=True)
+        return
+    changed = [p for p in parts(CatalogKind.SEQUENCE, difference) if p.key != "owner"]
+    words = "".join(f" {word}" for part in changed if (word := _sequence_word(part)))
+    created = difference.change is DriftChange.REMOVED
+    if created:
+        yield Step(Phase.SEQUENCE, f"CREATE SEQUENCE {who}{words}", note="it begins anew")
+    elif words:
+        yield Step(Phase.SEQUENCE, f"ALTER SEQUENCE {who}{words}")
+    done = frozenset([*SEQUENCE_WORDS, "cycle", "owned by"])
+    if difference.change is DriftChange.CHANGED and "owned by" in lines_of(difference.observed):
+        done |= {"owner"}  # It is its table's owner, and changes with it.
+    yield from owner_or_by_hand("SEQUENCE", CatalogKind.SEQUENCE, difference, done)
+    for part in changed:
+        if part.key == "owned by":
+            owner = name(part.before) if part.before else "NONE"
+            yield Step(Phase.PART, f"ALTER SEQUENCE {who} OWNED BY {owner}")
+
+
+def _of_identity(difference: Difference, world: World, database: str) -> bool:
+    """Made and dropped with its column."""
+    column = lines_of(difference.desired or difference.observed).get("owned by", "")
+    if not column:
+        return False
+    table, own = split_last(column)
+    wanted = world.desired.get((CatalogKind.TABLE, database), {}).get(table)
+    seen = world.facts(CatalogKind.TABLE, database).get(table)
+    return any(
+        "as identity" in lines_of(fact.value).get(f"column {own}", "")
+        for fact in (wanted, seen)
+        if fact is not None
+    )
+
+
+def _sequence_word(part: Part) -> str:
+    if part.key == "cycle":
+        return "CYCLE" if part.before else "NO CYCLE"
+    if part.key not in SEQUENCE_WORDS or part.before is None:
+        return ""
+    if part.key != "type" and not _INTEGER.fullmatch(part.before):
+        raise NotSqlError(f"{part.before!r} is not a whole number")
+    return f"{SEQUENCE_WORDS[part.key]} {part.before}"
+
+
+def type_(difference: Difference, _world: World, _database: str) -> Iterator[Step]:
+    who, wanted = name(difference.name), lines_of(difference.desired)
+    if difference.change is DriftChange.ADDED:
+        domain = lines_of(difference.observed).get("kind") == "domain"
+        yield Step(Phase.DROP_TYPE, f"DROP {'DOMAIN' if domain else 'TYPE'} {who}")
+        return
+    if difference.change is DriftChange.REMOVED:
+        if wanted.get("kind") == "enum":
+            labels = ", ".join(_LABELS.findall(wanted.get("labels", "")))
+            yield Step(Phase.TYPE, f"CREATE TYPE {who} AS ENUM ({labels})")
+        elif wanted.get("kind") == "composite":
+            columns = [
+                f"{name(key.removeprefix('column '))} {text}"
+                for key, text in wanted.items()
+                if key.startswith("column ")
+            ]
+            yield Step(Phase.TYPE, f"CREATE TYPE {who} AS ({', '.join(columns)})")
+        elif wanted.get("kind") == "domain" and wanted.get("base"):
+            yield Step(Phase.TYPE, _create_domain(who, wanted))
+        else:
+            yield by_hand(Phase.TYPE, f"create type {difference.name} again")
+            return
+        if wanted.get("owner"):
+            yield Step(Phase.OWNER, f"ALTER TYPE {who} OWNER TO {role(wanted['owner'])}")
+        return
+    yield from owner_or_by_hand("TYPE", CatalogKind.TYPE, difference)
+
+
+def _create_domain(who: str, lines: dict[str, str]) -> str:
+    text = f"CREATE DOMAIN {who} AS {lines['base']}"
+    if "default" in lines:
+        text += f" DEFAULT {lines['default']}"
+    if "not null" in lines:
+        text += " NOT NULL"
+    for key, check in lines.items():
+        if key.startswith("constraint "):
+            text += f" CONSTRAINT {name(key.removeprefix('constraint '))} {check}"
+    return text
+
+
+def publication(difference: Difference, _world: World, _database: str) -> Iterator[Step]:
+    who, wanted = name(difference.name), lines_of(difference.desired)
+    if difference.change is DriftChange.ADDED:
+        yield Step(Phase.DROP_PART, f"DROP PUBLICATION {who}")
+        return
+    changed = {part.key for part in parts(CatalogKind.PUBLICATION, difference)}
+    every = "FOR ALL TABLES" if "all tables" in wanted else ""
+    tables = _published(wanted)
+    options = _publication_options(wanted, changed)
+    if difference.change is DriftChange.REMOVED or "all tables" in changed:
+        if difference.change is DriftChange.CHANGED:
+            yield Step(Phase.PART, f"DROP PUBLICATION {who}")
+        what = every or (f"FOR {tables}" if tables else "")
+        yield Step(Phase.PART, f"CREATE PUBLICATION {who} {what} WITH ({options})")
+    else:
+        if any(key.startswith(("table ", "schema ")) for key in changed):
+            if tables:
+                yield Step(Phase.PART, f"ALTER PUBLICATION {who} SET {tables}")
+            else:
+                for text in _unpublished(lines_of(difference.observed)):
+                    yield Step(Phase.PART, f"ALTER PUBLICATION {who} DROP {text}")
+        if changed & {"operations", "via root"}:
+            yield Step(Phase.PART, f"ALTER PUBLICATION {who} SET ({options})")
+    if "owner" in changed and wanted.get("owner"):
+        yield Step(Phase.PART, f"ALTER PUBLICATION {who} OWNER TO {role(wanted['owner'])}")
+
+
+def _published(lines: dict[str, str]) -> str:
+    tables = [
+        f"{name(key.removeprefix('table '))}{_columns_and_filter(text)}"
+        for key, text in lines.items()
+        if key.startswith("table ")
+    ]
+    schemas = [name(key.removeprefix("schema ")) for key in lines if key.startswith("schema ")]
+    said = [f"TABLE {', '.join(tables)}"] if tables else []
+    said += [f"TABLES IN SCHEMA {', '.join(schemas)}"] if schemas else []
+    return ", ".join(said)
+
+
+def _columns_and_filter(text: str) -> str:
+    """``(a, b) where (a > 1)`` or ``all columns``."""
+    columns, where, condition = text.partition(" where ")
+    said = "" if columns == "all columns" else f" {columns}"
+    return said + (f" WHERE ({condition})" if where else "")
+
+
+def _unpublished(lines: dict[str, str]) -> Iterator[str]:
+    for key in lines:
+        if key.startswith("table "):
+            yield f"TABLE {name(key.removeprefix('table '))}"
+        elif key.startswith("schema "):
+            yield f"TABLES IN SCHEMA {name(key.removeprefix('schema '))}"
+
+
+def _publication_options(lines: dict[str, str], changed: Collection[str]) -> str:
+    operations = literal(lines.get("operations", "insert, update, delete, truncate"))
+    said = f"publish = {operations}"
+    # Where it was never asked for it may be older than the option.
+    if "via root" in lines or "via root" in changed:
+        root = "true" if lines.get("via root") == "yes" else "false"
+        said += f", publish_via_partition_root = {root}"
+    return said
+
+
+def subscription(difference: Difference, _world: World, _database: str) -> Iterator[Step]:
+    who, wanted = name(difference.name), lines_of(difference.desired)
+    if difference.change is DriftChange.ADDED:
+        text = f"DROP SUBSCRIPTION {who}"
+        yield Step(Phase.DROP_PART, text, loses=True, alone=True, note=NOT_KEPT)
+    elif difference.change is DriftChange.REMOVED:
+        yield by_hand(Phase.PART, f"create subscription {difference.name} again; {NOT_KEPT}")
+    else:
+        if wanted.get("enabled") and _differs(CatalogKind.SUBSCRIPTION, difference, "enabled"):
+            state = "ENABLE" if wanted["enabled"] == "yes" else "DISABLE"
+            yield Step(Phase.PART, f"ALTER SUBSCRIPTION {who} {state}")
+        done = frozenset(["enabled"])
+        yield from owner_or_by_hand("SUBSCRIPTION", CatalogKind.SUBSCRIPTION, difference, done)
+
+
+NOT_KEPT = "what it connects with never left the host"
+
+
+def foreign_server(difference: Difference, _world: World, _database: str) -> Iterator[Step]:
+    wrapper = difference.name.startswith("wrapper ")
+    word = "FOREIGN DATA WRAPPER" if wrapper else "SERVER"
+    plain = difference._replace(name=difference.name.removeprefix("wrapper "))
+    if difference.change is DriftChange.ADDED:
+        yield Step(Phase.DROP_TYPE, f"DROP {word} {name(plain.name)}")
+    elif difference.change is DriftChange.REMOVED:
+        yield by_hand(Phase.PART, f"create {word.lower()} {plain.name} again, with its options")
+    else:
+        yield from owner_or_by_hand(word, CatalogKind.FOREIGN_SERVER, plain)
+
+
+def user_mapping(difference: Difference, _world: World, _database: str) -> Iterator[Step]:
+    server, _, who = difference.name.rpartition("<-")
+    if difference.change is DriftChange.ADDED:
+        text = f"DROP USER MAPPING FOR {role(who)} SERVER {name(server)}"
+        yield Step(Phase.DROP_PART, text, loses=True, note=NOT_KEPT)
+    else:
+        yield by_hand(Phase.PART, f"user mapping {difference.name} differs; {NOT_KEPT}")
+
+
+def database(difference: Difference, _world: World, _database: str) -> Iterator[Step]:
+    if difference.change is DriftChange.ADDED:
+        yield Step(Phase.SETTING, f"DROP DATABASE {name(difference.name)}", loses=True, alone=True)
+    elif difference.change is DriftChange.REMOVED:
+        yield by_hand(Phase.PART, f"database {difference.name} is gone: restore it from a backup")
+    else:
+        for part in parts(CatalogKind.DATABASE, difference):
+            if words := _database_words(part):
+                yield Step(Phase.OWNER, f"ALTER DATABASE {name(difference.name)} {words}")
+            else:
+                yield by_hand(Phase.PART, _should("database", difference.name, part))
+
+
+def _database_words(part: Part) -> str:
+    match part.key:
+        case "owner" if part.before:
+            return f"OWNER TO {role(part.before)}"
+        case "allow connections":
+            return f"ALLOW_CONNECTIONS {'true' if part.before == 'yes' else 'false'}"
+        case "template":
+            return f"IS_TEMPLATE {'true' if part.before == 'yes' else 'false'}"
+        case "connection limit" if _INTEGER.fullmatch(part.before or "-1"):
+            return f"CONNECTION LIMIT {part.before or -1}"
+    return ""
+
+
+def slot(difference: Difference, _world: World, _database: str) -> Iterator[Step]:
+    own = difference.name.strip('"')
+    if difference.change is DriftChange.ADDED:
+        text = f"SELECT pg_drop_replication_slot({literal(own)})"
+        note = "whoever reads it must begin anew"
+        yield Step(Phase.SETTING, text, loses=True, note=note, alone=True)
+    else:
+        yield by_hand(Phase.PART, f"replication slot {difference.name}: {difference.change}")
+
+
+def plain(word: str, kind: CatalogKind) -> Writer:
+    """Kinds of which only the owner is changed by statement."""
+
+    def write(difference: Difference, _world: World, _database: str) -> Iterator[Step]:
+        if difference.change is DriftChange.CHANGED:
+            yield from owner_or_by_hand(word, kind, difference)
+        else:
+            done = "was created" if difference.change is DriftChange.ADDED else "is gone"
+            yield by_hand(Phase.PART, f"{word.lower()} {difference.name} {done}")
+
+    return write
+
+
+def watched(difference: Difference, _world: World, _database: str) -> Iterator[Step]:
+    yield by_hand(
+        Phase.PART,
+        f"row {difference.name} is {difference.observed or 'not there'}, should be "
+        f"{difference.desired or 'not there'}",
+    )
+
+
+def _differs(kind: CatalogKind, difference: Difference, key: str) -> bool:
+    return any(part.key == key for part in parts(kind, difference))

@@ -1,0 +1,91 @@
+"""What a plan consists of, and the order in which it is safe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from collector.drift.baseline import Difference, Facts
+from collector.drift.observed import Whole
+from model.catalog import CatalogKind
+
+
+class Phase(IntEnum):
+    """Rights go first and come last; what others stand on is made before and dropped after."""
+
+    REVOKE = 1
+    MEMBER_OUT = 2
+    ROLE = 3
+    MEMBER_IN = 4
+    RENAME = 5
+    GUARD = 6
+    """Row level security and triggers back on, before anything is opened again."""
+    DROP_VIEW = 7
+    DROP_PART = 8
+    DROP_CHILD = 9
+    DROP = 10
+    DROP_CODE = 11
+    DROP_TYPE = 12
+    SCHEMA = 20
+    EXTENSION = 21
+    TYPE = 22
+    SEQUENCE = 23
+    CODE = 24
+    TABLE = 25
+    CHILD = 26
+    COLUMN = 27
+    CONSTRAINT = 28
+    FOREIGN_KEY = 29
+    VIEW = 30
+    OWNER = 31
+    PART = 32
+    DROP_SCHEMA = 33
+    GRANT = 34
+    DROP_ROLE = 40
+    """After what it owned and was granted in all databases."""
+    SETTING = 41
+
+
+CLUSTER_LAST = frozenset([Phase.DROP_ROLE, Phase.SETTING])
+
+
+@dataclass(frozen=True)
+class Step:
+    """One statement, or what a person has to do (``by_hand``)."""
+
+    phase: Phase
+    text: str
+    by_hand: bool = False
+    loses: bool = False
+    """Data would be gone: it is run only if that is allowed."""
+    alone: bool = False
+    """It cannot stand in a transaction."""
+    note: str = ""
+    database: str = ""
+
+
+@dataclass(frozen=True)
+class World:
+    """What the writers of steps know beside the difference itself."""
+
+    desired: Whole
+    observed: Whole
+    dropped: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    """By database: tables, functions and so on that the plan drops, with all that hangs on them."""
+
+    def facts(self, kind: CatalogKind, database: str = "") -> Facts:
+        return self.observed.get((kind, database), {})
+
+    def is_role(self, name: str) -> bool:
+        return any(name in side.get((CatalogKind.ROLE, ""), {}) for side in (
+            self.desired, self.observed
+        ))  # fmt: skip
+
+
+Writer = Callable[[Difference, World, str], Iterator[Step]]
+"""(difference, world, database) -> steps. May raise NotSqlError."""
+
+
+def by_hand(phase: Phase, text: str) -> Step:
+    return Step(phase, text, by_hand=True)

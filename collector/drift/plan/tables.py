@@ -1,0 +1,293 @@
+"""Tables and views: columns, constraints, indexes, row level security."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from collector.drift.baseline import Difference
+from collector.drift.lines import Part, lines_of, parts
+from collector.drift.plan.quoting import name, role, schema_of
+from collector.drift.plan.steps import Phase, Step, World, by_hand
+from collector.drift.plan.types import keeps_values
+from model.catalog import CatalogKind, DriftChange
+
+COLUMN, CONSTRAINT, INDEX, RULE = "column ", "constraint ", "index ", "rule "
+KINDS = {"table": "TABLE", "partitioned table": "TABLE", "foreign table": "FOREIGN TABLE",
+         "view": "VIEW", "materialized view": "MATERIALIZED VIEW"}  # fmt: skip
+HOLDS_DATA = frozenset(["table", "partitioned table"])
+_COLUMN = re.compile(
+    r"(?P<type>.+?)(?P<collate> collate \S+)?(?P<null> not null)?"
+    r"(?: generated (?P<generated>.+)| default (?P<default>.+))?",
+    re.DOTALL,
+)
+REFUSES = "refused where a value does not fit"
+ROUNDS = "values may be rounded, cut or read otherwise: look at them first"
+_OPTION = re.compile(r"[\w.]+=[\w.+-]+")
+ROW_SECURITY = {
+    "": ("DISABLE ROW LEVEL SECURITY", "NO FORCE ROW LEVEL SECURITY"),
+    "on": ("ENABLE ROW LEVEL SECURITY", "NO FORCE ROW LEVEL SECURITY"),
+    "forced": ("ENABLE ROW LEVEL SECURITY", "FORCE ROW LEVEL SECURITY"),
+}
+
+
+def table(difference: Difference, world: World, database: str) -> Iterator[Step]:
+    who = name(difference.name)
+    if difference.change is DriftChange.ADDED:
+        yield from _drop(who, lines_of(difference.observed))
+    elif difference.change is DriftChange.REMOVED:
+        yield from _create(who, lines_of(difference.desired), difference.name)
+    else:
+        yield from _alter(who, difference)
+
+
+def _drop(who: str, lines: dict[str, str]) -> Iterator[Step]:
+    kind = lines.get("kind", "table")
+    loses = kind in HOLDS_DATA
+    for key, text in lines.items():
+        if key.startswith(CONSTRAINT) and text.startswith("FOREIGN KEY") and loses:
+            own = name(key.removeprefix(CONSTRAINT))
+            if "partition of" not in lines:
+                yield Step(Phase.DROP_PART, f"ALTER TABLE {who} DROP CONSTRAINT {own}", loses=True)
+    phase = Phase.DROP_VIEW if kind.endswith("view") else Phase.DROP
+    phase = Phase.DROP_CHILD if "partition of" in lines or "inherits" in lines else phase
+    yield Step(phase, f"DROP {KINDS[kind]} {who}", loses=loses)
+
+
+def _create(who: str, lines: dict[str, str], about: str) -> Iterator[Step]:
+    kind = lines.get("kind", "table")
+    if kind in ("view", "materialized view"):
+        yield from _create_view(who, kind, lines, about)
+        return
+    if kind == "foreign table" or "inherits" in lines:
+        yield by_hand(Phase.TABLE, f"create {kind} {about} again, with its columns and options")
+        return
+    persistence = "UNLOGGED " if lines.get("persistence") == "unlogged" else ""
+    by = f" PARTITION BY {lines['partition by']}" if "partition by" in lines else ""
+    options = _options(lines.get("options", ""))
+    tail = by + (f" WITH ({', '.join(options)})" if options else "")
+    if "partition of" in lines:
+        body = f" PARTITION OF {lines['partition of']}"
+    else:
+        columns = [
+            f"{name(key.removeprefix(COLUMN))} {_column_text(text)}"
+            for key, text in lines.items()
+            if key.startswith(COLUMN)
+        ]
+        body = f" ({', '.join(columns)})"
+    yield Step(
+        Phase.CHILD if "partition of" in lines else Phase.TABLE,
+        f"CREATE {persistence}TABLE {who}{body}{tail}",
+        note="empty: its rows are gone; restore them from a backup",
+    )
+    if "owner" in lines:
+        yield Step(Phase.OWNER, f"ALTER TABLE {who} OWNER TO {role(lines['owner'])}")
+    for key, text in lines.items():
+        if key.startswith((CONSTRAINT, INDEX)) and "partition of" not in lines:
+            yield from _part(who, Part(key, text, None))
+    if "row security" in lines:
+        yield from _row_security(who, lines["row security"], Phase.PART)
+
+
+def _create_view(who: str, kind: str, lines: dict[str, str], about: str) -> Iterator[Step]:
+    text = lines.get("view text", lines.get("text", lines.get("definition", "")))
+    if not text or text.startswith("sha256:"):
+        yield by_hand(Phase.VIEW, f"create {kind} {about} again; its text is not kept here")
+        return
+    options = _options(lines.get("options", ""))
+    tail = f" WITH ({', '.join(options)})" if options else ""
+    yield Step(Phase.VIEW, f"CREATE {KINDS[kind]} {who}{tail} AS {text.rstrip('; ')}")
+    if "owner" in lines:
+        yield Step(Phase.OWNER, f"ALTER {KINDS[kind]} {who} OWNER TO {role(lines['owner'])}")
+    for key, text in lines.items():
+        if key.startswith(INDEX):
+            yield Step(Phase.VIEW, text)
+
+
+def _alter(who: str, difference: Difference) -> Iterator[Step]:
+    changed = list(parts(CatalogKind.TABLE, difference))
+    before, after = lines_of(difference.desired), lines_of(difference.observed)
+    if before.get("kind") != after.get("kind"):
+        yield by_hand(
+            Phase.TABLE,
+            f"{difference.name} is a {after.get('kind')}, should be a {before.get('kind')}",
+        )
+        return
+    word = KINDS.get(before.get("kind", "table"), "TABLE")
+    renamed = _renamed_column(changed)
+    if renamed:
+        old, new = renamed
+        yield Step(
+            Phase.RENAME,
+            f"ALTER {word} {who} RENAME COLUMN {_own(new, COLUMN)} TO {_own(old, COLUMN)}",
+        )
+        changed = [part for part in changed if part not in renamed]
+    if any(part.key in ("definition", "view text", "text") for part in changed):
+        present, wanted = _columns(after), _columns(before)
+        grows = renamed is not None or wanted[: len(present)] == present
+        yield from _other_view(who, difference.name, before, grows)
+    for part in changed:
+        if part.key == "row security":
+            yield from _row_security(
+                who, part.before or "", Phase.GUARD if part.before else Phase.PART
+            )
+        elif part.key == "owner":
+            yield Step(Phase.OWNER, f"ALTER {word} {who} OWNER TO {role(part.before or '')}")
+        elif part.key == "persistence":
+            logged = "UNLOGGED" if part.before == "unlogged" else "LOGGED"
+            yield Step(Phase.COLUMN, f"ALTER TABLE {who} SET {logged}")
+        elif part.key == "options":
+            yield from _set_options(who, word, part)
+        elif part.key == "replica identity":
+            yield from _identity(who, part.before)
+        elif part.key.startswith((COLUMN, CONSTRAINT, INDEX, RULE)):
+            if word == "TABLE" or part.key.startswith(INDEX):
+                yield from _part(who, part)
+        elif part.key not in ("definition", "view text", "text"):
+            yield by_hand(
+                Phase.TABLE,
+                f"{difference.name}: {part.key} is {part.after or 'not set'}, should be "
+                f"{part.before or 'not set'}",
+            )
+
+
+def _own(part: Part, prefix: str) -> str:
+    return name(part.key.removeprefix(prefix))
+
+
+def _renamed_column(changed: list[Part]) -> tuple[Part, Part] | None:
+    """One column gone, one new, and alike: a new name keeps the rows, a new column does not."""
+    columns = [part for part in changed if part.key.startswith(COLUMN)]
+    gone = [part for part in columns if part.after is None]
+    new = [part for part in columns if part.before is None]
+    if len(gone) == len(new) == 1 and gone[0].before == new[0].after:
+        return gone[0], new[0]
+    return None
+
+
+def _columns(lines: dict[str, str]) -> list[tuple[str, str]]:
+    return [(key, text) for key, text in lines.items() if key.startswith(COLUMN)]
+
+
+def _other_view(who: str, about: str, lines: dict[str, str], grows: bool) -> Iterator[Step]:
+    """Replaced, a view may get columns at its end and lose none."""
+    text = lines.get("view text", lines.get("text", ""))
+    if not grows:
+        yield by_hand(Phase.VIEW, f"{about}: drop it and make it again, it should lose columns")
+    elif lines.get("kind") == "view" and text:
+        yield Step(Phase.VIEW, f"CREATE OR REPLACE VIEW {who} AS {text.rstrip('; ')}")
+    else:
+        yield by_hand(Phase.VIEW, f"{about}: its query differs; its text is not kept here")
+
+
+def _row_security(who: str, wanted: str, phase: Phase) -> Iterator[Step]:
+    for words in ROW_SECURITY.get(wanted, ()):
+        yield Step(phase, f"ALTER TABLE {who} {words}")
+
+
+def _identity(who: str, wanted: str | None) -> Iterator[Step]:
+    if wanted is None or wanted in ("full", "nothing"):
+        yield Step(
+            Phase.PART, f"ALTER TABLE {who} REPLICA IDENTITY {(wanted or 'default').upper()}"
+        )
+    else:
+        index = name(wanted.removeprefix("index "))
+        yield Step(Phase.PART, f"ALTER TABLE {who} REPLICA IDENTITY USING INDEX {index}")
+
+
+def _options(text: str) -> list[str]:
+    """``fillfactor=70, autovacuum_enabled=off``; others than plain words are left to a person."""
+    return [each for each in text.split(", ") if _OPTION.fullmatch(each)]
+
+
+def _set_options(who: str, word: str, part: Part) -> Iterator[Step]:
+    old, new = _options(part.after or ""), _options(part.before or "")
+    gone = [each.partition("=")[0] for each in old]
+    gone = [each for each in gone if each not in {word.partition("=")[0] for word in new}]
+    if gone:
+        yield Step(Phase.COLUMN, f"ALTER {word} {who} RESET ({', '.join(gone)})")
+    given = [each for each in new if each not in old]
+    if given:
+        yield Step(Phase.COLUMN, f"ALTER {word} {who} SET ({', '.join(given)})")
+
+
+def _part(who: str, part: Part) -> Iterator[Step]:
+    if part.key.startswith(COLUMN):
+        yield from _column(who, part)
+    elif part.key.startswith(CONSTRAINT):
+        own = _own(part, CONSTRAINT)
+        if part.after is not None:
+            yield Step(Phase.DROP_PART, f"ALTER TABLE {who} DROP CONSTRAINT {own}")
+        if part.before is not None:
+            foreign = part.before.startswith("FOREIGN KEY")
+            phase = Phase.FOREIGN_KEY if foreign else Phase.CONSTRAINT
+            yield Step(phase, f"ALTER TABLE {who} ADD CONSTRAINT {own} {part.before}")
+    elif part.key.startswith(INDEX):
+        if part.after is not None:
+            schema = schema_of(who)
+            own = _own(part, INDEX)
+            yield Step(
+                Phase.DROP_PART, f"DROP INDEX {schema}.{own}" if schema else f"DROP INDEX {own}"
+            )
+        if part.before is not None:
+            yield Step(Phase.CONSTRAINT, part.before)
+    else:
+        if part.after is not None:
+            yield Step(Phase.DROP_PART, f"DROP RULE {_own(part, RULE)} ON {who}")
+        if part.before is not None:
+            yield Step(Phase.PART, part.before.rstrip("; "))
+
+
+def _column(who: str, part: Part) -> Iterator[Step]:
+    own = _own(part, COLUMN)
+    if part.before is None:
+        yield Step(Phase.DROP_PART, f"ALTER TABLE {who} DROP COLUMN {own}", loses=True)
+    elif part.after is None:
+        yield Step(
+            Phase.COLUMN,
+            f"ALTER TABLE {who} ADD COLUMN {own} {_column_text(part.before)}",
+            note="empty: what it held is gone; restore it from a backup",
+        )
+    else:
+        yield from _changed_column(who, own, part.before, part.after)
+
+
+def _column_text(text: str) -> str:
+    """A virtual column (from 18 on) needs its word; the others stand as they are."""
+    read = _COLUMN.fullmatch(text)
+    if (
+        read
+        and (read["generated"] or "").startswith("always as (")
+        and read["generated"][-1] == ")"
+    ):
+        return f"{text} virtual"
+    return text
+
+
+def _changed_column(who: str, own: str, before: str, after: str) -> Iterator[Step]:
+    wanted, is_now = _COLUMN.fullmatch(before), _COLUMN.fullmatch(after)
+    alter = f"ALTER TABLE {who} ALTER COLUMN {own}"
+    if wanted is None or is_now is None or wanted["generated"] != is_now["generated"]:
+        yield by_hand(Phase.COLUMN, f"column {own} of {who} is {after}, should be {before}")
+        return
+    other_type = (wanted["type"], wanted["collate"]) != (is_now["type"], is_now["collate"])
+    loses = other_type and not (
+        (wanted["generated"] or "").startswith("always as (")
+        or keeps_values(is_now["type"], wanted["type"])
+    )
+    if other_type:
+        if is_now["default"] is not None:
+            yield Step(Phase.COLUMN, f"{alter} DROP DEFAULT", loses=loses)
+        # Without USING it is an assignment, which refuses what an explicit cast cuts.
+        using = f" USING {own}::{wanted['type']}" if loses else ""
+        yield Step(
+            Phase.COLUMN,
+            f"{alter} TYPE {wanted['type']}{wanted['collate'] or ''}{using}",
+            loses=loses,
+            note=f"rewrites the table; {ROUNDS if loses else REFUSES}",
+        )
+    if wanted["default"] != is_now["default"] or (other_type and wanted["default"] is not None):
+        set_ = f"SET DEFAULT {wanted['default']}" if wanted["default"] else "DROP DEFAULT"
+        yield Step(Phase.COLUMN, f"{alter} {set_}", loses=loses)
+    if wanted["null"] != is_now["null"]:
+        yield Step(Phase.COLUMN, f"{alter} {'SET' if wanted['null'] else 'DROP'} NOT NULL")

@@ -1,0 +1,118 @@
+"""Checks held against facts: pass, fail, or unknown with the reason why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from fnmatch import fnmatchcase
+
+from collector.drift.baseline import Fact
+from collector.drift.lines import read_value
+from collector.drift.observed import Whole
+from collector.drift.profiles.reading import Absent, Check, Quantifier
+from model.catalog import CatalogKind
+from rules.language.cel import EvaluationError, Program, Values
+
+
+class Outcome(StrEnum):
+    PASS = "pass"  # noqa: S105 # a verdict, not a password
+    FAIL = "fail"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Result:
+    check: Check
+    outcome: Outcome
+    offenders: tuple[str, ...] = ()
+    """Facts that fail it: ``fsync is off``, ``shop: hr.f()``."""
+    reason: str = ""
+    """Why it is unknown."""
+
+
+@dataclass(frozen=True)
+class _Seen:
+    database: str
+    name: str
+    fact: Fact
+    values: Values
+
+
+def check(checks: Iterable[Check], parts: Whole) -> list[Result]:
+    """``parts``: the facts of one server, or of one database with those of its server."""
+    return [_result(each, parts) for each in checks]
+
+
+def _result(check: Check, parts: Whole) -> Result:
+    read = [database for kind, database in parts if kind is check.kind]
+    if not read:
+        reason = f"{check.kind} was not read; grant what `pgwarden doctor` names"
+        return Result(check, Outcome.UNKNOWN, reason=reason)
+    try:
+        looked_at = list(_looked_at(check, parts))
+        holds = [(seen, _true(check.expression, seen)) for seen in looked_at]
+    except EvaluationError as error:
+        return Result(check, Outcome.UNKNOWN, reason=f"it cannot be evaluated: {error}")
+    if not looked_at:
+        return _nothing(check)
+    return _judged(check, holds)
+
+
+def _judged(check: Check, holds: list[tuple[_Seen, bool]]) -> Result:
+    match check.quantifier:
+        case Quantifier.MUST:
+            bad = [seen for seen, held in holds if not held]
+        case Quantifier.MUST_NOT:
+            bad = [seen for seen, held in holds if held]
+        case Quantifier.SOME:
+            bad = [] if any(held for _, held in holds) else [seen for seen, _ in holds]
+    hidden = [seen for seen in bad if seen.fact.value.startswith("hidden ")]
+    if hidden and len(hidden) == len(bad):
+        reason = f"{hidden[0].name} may hold a secret: its value never leaves the host"
+        return Result(check, Outcome.UNKNOWN, reason=reason)
+    if not bad:
+        return Result(check, Outcome.PASS)
+    return Result(check, Outcome.FAIL, tuple(_said(seen, check.kind) for seen in bad))
+
+
+def _nothing(check: Check) -> Result:
+    names = ", ".join(check.names)
+    if check.absent is Absent.PASS:
+        return Result(check, Outcome.PASS)
+    if check.absent is Absent.FAIL:
+        return Result(check, Outcome.FAIL, (f"no {check.kind} {names}",))
+    return Result(check, Outcome.UNKNOWN, reason=f"this server has no {check.kind} {names}")
+
+
+def _looked_at(check: Check, parts: Whole) -> Iterator[_Seen]:
+    for (kind, database), facts in sorted(parts.items()):
+        if kind is not check.kind:
+            continue
+        for name, fact in sorted(facts.items()):
+            if any(fnmatchcase(name, pattern) for pattern in check.names):
+                seen = _Seen(database, name, fact, _values(kind, database, name, fact))
+                if check.where is None or _true(check.where, seen):
+                    yield seen
+
+
+def _values(kind: CatalogKind, database: str, name: str, fact: Fact) -> Values:
+    variables: dict[str, object] = {
+        "name": name,
+        "value": fact.value,
+        "detail": fact.detail,
+        "database": database,
+        "line": read_value(kind, fact.value),
+    }
+    return Values(variables)  # type: ignore[arg-type] # rules only know variables with fields
+
+
+def _true(program: Program, seen: _Seen) -> bool:
+    return program.evaluate(seen.values) is True
+
+
+def _said(seen: _Seen, kind: CatalogKind) -> str:
+    where = f"{seen.database}: " if seen.database else ""
+    first = seen.fact.value.partition("\n")[0] or "empty"
+    plain = kind in (CatalogKind.SETTING, CatalogKind.HBA, CatalogKind.PRIVILEGE)
+    return f"{where}{seen.name} is {first}" if plain else f"{where}{seen.name}"

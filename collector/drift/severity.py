@@ -1,0 +1,21 @@
+"""How bad a difference is, given who made it, and the finding that it belongs to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from collector.drift import findings, risk
+from collector.drift.state import OpenDrift
+from model.catalog import Attribution
+from model.verdict import Severity
+
+
+def with_severity(drift: OpenDrift) -> OpenDrift:
+    """What somebody approved is a step less severe than what somebody did."""
+    attributed = drift.attribution is not Attribution.UNATTRIBUTED or drift.undecided
+    severity = risk.severity(drift.scope.kind, drift.difference, attributed=attributed)
+    if drift.attribution is Attribution.APPROVED:
+        at = risk.LADDER.index(severity)
+        severity = risk.LADDER[min(at, max(1, at - 1))]
+    told = replace(drift, severity=Severity(severity))
+    return replace(told, finding_id=findings.id_of(told))

@@ -1,0 +1,108 @@
+"""Values of settings that have an order: is the new one weaker than the old one?"""
+
+from __future__ import annotations
+
+import re
+
+PROTOCOLS = ("", "tlsv1", "tlsv1.1", "tlsv1.2", "tlsv1.3")
+"""Empty: any."""
+WEAK_CIPHERS = re.compile(
+    r"(?<![!-])\b(a?null|enull|export|low|rc4|3?des|md5|adh|aecdh|all)\b", re.I
+)
+LEVELS = ("none", "ddl", "mod", "all")
+_CERTIFICATE = re.compile(r"^cert\b|\bclientcert=verify-(?:ca|full)\b")
+_NUMBER = re.compile(r"^-?\d+")
+
+
+def lower_number(before: str, after: str) -> bool:
+    """
+    >>> lower_number("4096", "1024"), lower_number("1024", "4096"), lower_number("", "4096")
+    (True, False, False)
+    """
+    old, new = _NUMBER.match(before), _NUMBER.match(after)
+    return old is not None and new is not None and int(new[0]) < int(old[0])
+
+
+def lower_protocol(before: str, after: str) -> bool:
+    """
+    >>> lower_protocol("TLSv1.2", "TLSv1"), lower_protocol("TLSv1.2", "TLSv1.3")
+    (True, False)
+    """
+    old, new = before.lower(), after.lower()
+    if old not in PROTOCOLS or new not in PROTOCOLS:
+        return True
+    return PROTOCOLS.index(new) < PROTOCOLS.index(old)
+
+
+def weaker_ciphers(before: str, after: str) -> bool:
+    """
+    >>> weaker_ciphers("HIGH:!aNULL", "HIGH:MEDIUM:!aNULL:RC4")
+    True
+    >>> weaker_ciphers("HIGH", "HIGH:!aNULL")
+    False
+    """
+    return bool({*WEAK_CIPHERS.findall(after)} - {*WEAK_CIPHERS.findall(before)}) or (
+        "!anull" in before.lower() and "!anull" not in after.lower()
+    )
+
+
+def logs_less(before: str, after: str) -> bool:
+    """``log_statement``.
+
+    >>> logs_less("all", "ddl"), logs_less("none", "ddl")
+    (True, False)
+    """
+    if before not in LEVELS or after not in LEVELS:
+        return after in LEVELS[:1]
+    return LEVELS.index(after) < LEVELS.index(before)
+
+
+def audits_less(before: str, after: str) -> bool:
+    """``pgaudit.log``: a class is gone or excluded.
+
+    >>> audits_less("ddl, write", "ddl"), audits_less("ddl", "ddl, read")
+    (True, False)
+    >>> audits_less("all", "all, -misc")
+    True
+    """
+    old, new = _classes(before), _classes(after)
+    gone = old - new - {"none"} if "all" not in new else set()
+    excluded = {word for word in new - old if word.startswith("-")}
+    return bool(gone or excluded)
+
+
+def asks_no_certificate(before: str, after: str) -> bool:
+    """Rules of pg_hba.conf: ``cert`` or ``clientcert=verify-...`` is gone and clients are let in.
+
+    >>> asks_no_certificate("cert", "scram-sha-256"), asks_no_certificate("cert", "reject")
+    (True, False)
+    """
+    asked, asks = (_CERTIFICATE.search(rule) is not None for rule in (before, after))
+    return asked and not asks and bool(after) and not after.startswith("reject")
+
+
+def audits_nothing(before: str, after: str) -> bool:
+    """``pgaudit.log`` or ``log_statement``: something was audited, or may have been (a role's own
+    setting that was not there), and nothing is.
+
+    >>> audits_nothing("ddl", "all, -all"), audits_nothing("none", ""), audits_nothing("all", "ddl")
+    (True, False, False)
+    """
+    return (not before or bool(_audited(before))) and not _audited(after)
+
+
+def _audited(value: str) -> set[str]:
+    """A class counts as its last mention says, and ``all`` stands for every one."""
+    found: set[str] = set()
+    for each in (word.strip().lower() for word in value.split(",")):
+        if each in ("all", "-all", "none"):
+            found.clear()
+        if each.startswith("-"):
+            found.discard(each[1:])
+        elif each not in ("", "none"):
+            found.add(each)
+    return found
+
+
+def _classes(value: str) -> set[str]:
+    return {word.strip().lower() for word in value.split(",") if word.strip()}

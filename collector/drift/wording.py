@@ -1,0 +1,158 @@
+"""What a redacted text says beyond its shape: new names, privileges, savepoints."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+READ_CHARACTERS = 4_000
+"""Longer texts are scripts in one string; their first part is enough for what is read here."""
+_TOKEN = re.compile(r'"(?:[^"]|"")*"|[A-Za-z_\x80-\U0010ffff][\w$\x80-\U0010ffff]*|\S')
+_ON_TABLE = frozenset(("policy", "trigger", "rule"))
+_PRIVILEGES_END = frozenset(("on", "to", "from"))
+_PRIVILEGES = frozenset(
+    (
+        "select", "insert", "update", "delete", "truncate", "references", "trigger", "maintain",
+        "usage", "execute", "create", "connect", "temporary", "temp", "set", "all",
+    )
+)  # fmt: skip
+
+
+class Rename(NamedTuple):
+    """An object by another name, or in another schema."""
+
+    old: str
+    """As the statement says it: ``hr.salary`` or ``salary``."""
+    new: str
+    """Without a schema; empty where only the schema is another one."""
+    schema: str = ""
+    """The new schema, where there is one."""
+
+
+def tokens(text: str) -> list[str]:
+    """Words, names without their quotes, and signs.
+
+    >>> tokens('ALTER TABLE hr."Odd t" RENAME TO b')
+    ['alter', 'table', 'hr', '.', 'Odd t', 'rename', 'to', 'b']
+    """
+    found = _TOKEN.findall(text[:READ_CHARACTERS])
+    return [unquoted(word) if word[0] == '"' else word.lower() for word in found]
+
+
+def unquoted(name: str) -> str:
+    return name[1:-1].replace('""', '"') if name[:1] == '"' else name
+
+
+def parts(name: str) -> tuple[str, ...]:
+    """The parts of a dotted name in SQL's quoting, up to the arguments of a function.
+
+    >>> parts('hr."Odd ""name"'), parts("hr.raise(integer)")
+    (('hr', 'Odd "name'), ('hr', 'raise'))
+    """
+    found, at = [], 0
+    piece = re.compile(r'"(?:[^"]|"")*"|[^."(]+')
+    while match := piece.match(name, at):
+        found.append(unquoted(match.group()))
+        at = match.end()
+        if name[at : at + 1] != ".":
+            break
+        at += 1
+    return tuple(found)
+
+
+def heading(words: Sequence[str], count: int = 3) -> str:
+    """``alter default privileges``"""
+    return " ".join(words[:count])
+
+
+def renames(words: Sequence[str]) -> list[Rename]:
+    """What ALTER ... RENAME TO and ALTER ... SET SCHEMA did, each statement of the string.
+
+    >>> renames(tokens("ALTER POLICY p ON hr.a RENAME TO q; ALTER VIEW hr.v SET SCHEMA x"))
+    [Rename(old='p', new='q', schema=''), Rename(old='hr.v', new='', schema='x')]
+    """
+    return [found for part in _statements(words) if (found := _rename(part)) is not None]
+
+
+def _statements(words: Sequence[str]) -> Iterator[Sequence[str]]:
+    begin = 0
+    for at, word in enumerate(words):
+        if word == ";":
+            yield words[begin:at]
+            begin = at + 1
+    yield words[begin:]
+
+
+def _rename(words: Sequence[str]) -> Rename | None:
+    if not words or words[0] != "alter":
+        return None
+    for at in range(2, len(words) - 2):
+        pair = (words[at], words[at + 1])
+        if pair == ("rename", "to"):
+            return Rename(_name_before(words, at), words[at + 2])
+        if pair == ("set", "schema"):
+            return Rename(_name_before(words, at), "", words[at + 2])
+    return None
+
+
+def _name_before(words: Sequence[str], at: int) -> str:
+    if words[1] in _ON_TABLE:
+        return words[2]
+    end = at
+    if words[end - 1] == ")":
+        while end > 0 and words[end - 1] != "(":
+            end -= 1
+        end -= 1
+    begin = end - 1
+    while begin >= 2 and words[begin - 1] == ".":
+        begin -= 2
+    return "".join(words[begin:end])
+
+
+def privileges(words: Sequence[str]) -> frozenset[str]:
+    """What a GRANT or REVOKE is about, in capitals; ``ALL`` for all; empty where it is no such.
+
+    >>> sorted(privileges(tokens("GRANT SELECT (a, b), UPDATE ON hr.t TO x")))
+    ['SELECT', 'UPDATE']
+    """
+    begin = next((at for at, word in enumerate(words) if word in ("grant", "revoke")), None)
+    if begin is None:
+        return frozenset()
+    found: set[str] = set()
+    depth = 0
+    for word in words[begin + 1 :]:
+        depth += (word == "(") - (word == ")")
+        if depth == 0 and word in _PRIVILEGES_END:
+            return frozenset(found)
+        if depth == 0 and word in _PRIVILEGES:
+            found.add("TEMPORARY" if word == "temp" else word.upper())
+    return frozenset()
+
+
+def on_all_in_schema(words: Sequence[str]) -> bool:
+    """``ON ALL TABLES IN SCHEMA``"""
+    return any(
+        words[at] == "all" and words[at + 2 : at + 4] == ["in", "schema"]
+        for at in range(len(words) - 3)
+    )
+
+
+def system_value(words: Sequence[str]) -> str:
+    """The value in ALTER SYSTEM SET, if it is one plain word; empty where it is not known.
+
+    >>> system_value(tokens("ALTER SYSTEM SET fsync = off"))
+    'off'
+    """
+    at = next((at for at, word in enumerate(words) if word in ("=", "to")), len(words))
+    value = [word for word in words[at + 1 :] if word != ";"]
+    if [*words[:3]] != ["alter", "system", "set"] or len(value) != 1:
+        return ""
+    return value[0] if value[0].isidentifier() and value[0] != "default" else ""
+
+
+def savepoint(words: Sequence[str]) -> str | None:
+    """The name in ROLLBACK TO; None where a whole transaction is rolled back."""
+    if "to" not in words:
+        return None
+    return words[-1] if words[-1] != ";" else words[-2]

@@ -1,0 +1,138 @@
+"""How long rows are kept: by age, by size, and never while a legal hold covers them.
+
+Each removal is an entry of the ledger, with its cause in a note. What the catalog was and what
+differed is bounded by ``expiry.py``; approvals and what people said of findings stay.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from collector import schema
+from collector.ledger import Ledger, fsync_folder
+from collector.ledger_entry import RETENTION, Note, SealedFile
+from collector.ledger_reading import damage_of
+from collector.segments import FOLDER, write_segment
+
+DAY_US = 86_400_000_000
+BULK = ("statements", "sessions", "alerts", "audit_coverage")
+"""Bounded by size too, and cut to the row: nothing of theirs is a leaf of its own."""
+EVENTS = ("verdicts", "losses", "findings", "rules_changes", "accesses")
+"""Security events go by age alone, a segment as a whole: of a part nothing could be proven."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Rows of that time stay, whatever else is said."""
+
+    because: str
+    starts_us: int
+    ends_us: int
+    tables: tuple[str, ...] = ()
+    """Empty: all."""
+
+    def covers(self, file: SealedFile) -> bool:
+        wanted = not self.tables or file.table in self.tables
+        return wanted and file.first_us < self.ends_us and file.last_us >= self.starts_us
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    days: int | None = None
+    days_of: Mapping[str, int] | None = None
+    """By table, in place of ``days``."""
+    max_bytes: int | None = None
+    """Of all segments together."""
+    holds: tuple[Hold, ...] = ()
+
+    def days_for(self, table: str) -> int | None:
+        return (self.days_of or {}).get(table, self.days)
+
+    def holds_back(self, file: SealedFile) -> bool:
+        return any(hold.covers(file) for hold in self.holds)
+
+
+def retain(data_dir: Path, ledger: Ledger, retention: Retention, now_us: int) -> list[Path]:
+    """Take out of the record what was kept long enough; returns the files that hold no longer.
+
+    They stay on disk for readers that have them open; the caller removes them later.
+    """
+    gone: list[Path] = []
+    for table in (*BULK, *EVENTS):
+        days = retention.days_for(table)
+        if days is not None:
+            gone += _by_age(data_dir, ledger, retention, table, now_us - days * DAY_US)
+    if retention.max_bytes is not None:
+        gone += _by_size(data_dir, ledger, retention, retention.max_bytes)
+    return gone
+
+
+def _by_age(
+    data_dir: Path, ledger: Ledger, retention: Retention, table: str, before_us: int
+) -> list[Path]:
+    files = [f for f in ledger.files.values() if f.table == table and f.first_us < before_us]
+    free = [file for file in files if not retention.holds_back(file)]
+    note: Note = {"cause": "age", "before_us": before_us}
+    gone = _remove(data_dir, ledger, table, [f for f in free if f.last_us < before_us], note)
+    if table in BULK:
+        for file in free:
+            # A damaged one stays as it is: it must be found, not copied.
+            if file.last_us >= before_us and damage_of(data_dir, file) is None:
+                gone += _cut(data_dir, ledger, file, before_us, note)
+    return gone
+
+
+def _by_size(data_dir: Path, ledger: Ledger, retention: Retention, limit: int) -> list[Path]:
+    """The oldest first."""
+    over = sum(file.bytes for file in ledger.files.values()) - limit
+    bulk = (f for f in ledger.files.values() if f.table in BULK and not retention.holds_back(f))
+    chosen: dict[str, list[SealedFile]] = {}
+    for file in sorted(bulk, key=lambda file: file.last_us):
+        if over <= 0:
+            break
+        chosen.setdefault(file.table, []).append(file)
+        over -= file.bytes
+    note: Note = {"cause": "size", "max_bytes": limit}
+    return [
+        path
+        for table, files in chosen.items()
+        for path in _remove(data_dir, ledger, table, files, note)
+    ]
+
+
+def _remove(
+    data_dir: Path,
+    ledger: Ledger,
+    table: str,
+    files: Iterable[SealedFile],
+    note: Note,
+    fresh: tuple[SealedFile, ...] = (),
+) -> list[Path]:
+    paths = tuple(file.path for file in files)
+    if not paths:
+        return []
+    noted = ({"kind": RETENTION, "table": table, **note},)
+    at_us = time.time_ns() // 1000
+    ledger.append(at_us, fresh, removed=paths, reason=RETENTION, notes=noted)
+    return [data_dir / path for path in paths]
+
+
+def _cut(
+    data_dir: Path, ledger: Ledger, file: SealedFile, before_us: int, note: Note
+) -> list[Path]:
+    """The segment without its old rows, in its place in the order of names."""
+    rows = schema.aligned(file.table, pl.read_parquet(data_dir / file.path, glob=False))
+    at_us = pl.col(schema.TABLES[file.table].time).dt.epoch("us")
+    left = rows.filter((at_us >= before_us) | at_us.is_null())
+    if left.height == rows.height:
+        return []
+    stem = Path(file.path).name.split("-")[0].removesuffix(".parquet")
+    target = Path(FOLDER) / file.table / f"{stem}-{ledger.seq + 1:012d}.parquet"
+    fresh = write_segment(data_dir, target, file.table, left)
+    fsync_folder((data_dir / target).parent)
+    return _remove(data_dir, ledger, file.table, [file], note, (fresh,))

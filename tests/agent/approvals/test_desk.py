@@ -1,0 +1,248 @@
+"""Grants on the host: a use is on the disk before the statement goes, and stays used."""
+
+import itertools
+from dataclasses import replace
+
+import pytest
+
+from agent.approvals.desk import Desk
+from agent.approvals.known import Request
+from agent.approvals.store import ApprovalStore, ApprovalStoreError
+from model.approval import Bound, Grant, Moment, Step, Term
+from model.session import BackendKey, Session
+
+HOUR = 3_600_000_000
+NOW = Moment(1_790_000_000_000_000, 50 * HOUR, "boot")
+BOUND = Bound("h", "main", "shop", "app", "", "ab" * 32)
+MESSAGES = itertools.count(100)
+SESSION = Session(BackendKey(7, 1), cluster="main", user="app", database="shop")
+
+
+def grant(uses=1, **fields):
+    values = {"id": "g1", "relations": ("shop.orders",), "functions": ()}
+    return Grant(
+        request=BOUND.code, bound=BOUND, uses=uses, term=Term.begin(NOW, HOUR), **values | fields
+    )
+
+
+class Host:
+    """One agent's desk on a folder; ``again`` is what a new process finds there."""
+
+    def __init__(self, folder, fingerprint="f1"):
+        self.folder = folder
+        self.fingerprint = fingerprint
+        self.now = NOW
+        self.steps = []
+        self.store = ApprovalStore(folder / "approvals.db")
+        self.desk = Desk(
+            self.store,
+            lambda grant: self.look(),
+            lambda backend: SESSION,
+            self.steps.append,
+            now=lambda: self.now,
+        )
+
+    def look(self):
+        if isinstance(self.fingerprint, OSError):
+            raise self.fingerprint
+        return self.fingerprint
+
+    def again(self):
+        self.store.close()
+        return Host(self.folder, self.fingerprint)
+
+    def work(self):
+        """One turn of its thread."""
+        self.desk._write_notes()
+        self.desk._check()
+        self.desk._tell()
+
+    def use(self, bound=BOUND, message=None):
+        request = Request(SESSION.key, message or next(MESSAGES))
+        return self.desk.use(bound, request, SESSION, "rule")
+
+
+@pytest.fixture
+def host(tmp_path):
+    host = Host(tmp_path)
+    yield host
+    host.store.close()
+
+
+def test_a_grant_lets_pass_as_often_as_it_says_and_each_use_is_a_step(host):
+    host.desk.accept([(grant(uses=2), 0)])
+    assert [host.use(), host.use(), host.use()] == ["g1", "g1", ""]
+    host.work()
+    assert [step.step for step in host.steps] == [Step.USED, Step.USED]
+    assert [step.reason for step in host.steps] == ["use 1 of 2", "use 2 of 2"]
+
+
+def test_what_is_bound_otherwise_is_not_let_pass(host):
+    host.desk.accept([(grant(), 0)])
+    for field in ("agent", "cluster", "database", "user", "identity", "digest"):
+        assert host.use(replace(BOUND, **{field: "other"})) == ""
+    assert host.use() == "g1"
+
+
+def test_statements_of_one_message_are_one_use(host):
+    host.desk.accept([(grant(), 0)])
+    assert [host.use(message=9), host.use(message=9), host.use(message=10)] == ["g1", "g1", ""]
+
+
+def test_a_use_is_not_forgotten_by_a_new_process_and_its_step_is_told_there(host):
+    host.desk.accept([(grant(), 0)])
+    assert host.use() == "g1"
+    again = host.again()
+    again.desk.accept([(grant(), 0)])
+    assert again.use() == ""
+    again.work()
+    assert [step.step for step in again.steps] == [Step.USED]
+
+
+def test_a_new_process_asks_the_catalog_first(host):
+    host.desk.accept([(grant(), 0)])
+    again = host.again()
+    assert again.use() == ""
+    again.work()
+    assert again.use() == "g1"
+
+
+def test_a_change_while_no_process_watched_voids_it(host):
+    host.desk.accept([(grant(), 0)])
+    host.fingerprint = "f2"
+    again = host.again()
+    again.work()
+    assert again.use() == ""
+    again.desk._tell()
+    assert [step.step for step in again.steps] == [Step.VOIDED]
+
+
+def test_without_the_catalog_a_new_process_holds_it_for_void(tmp_path):
+    host = Host(tmp_path, fingerprint="")
+    assert "restart" in host.desk.accept([(grant(), 0)])
+    again = host.again()
+    assert again.use() == ""
+    again.work()
+    assert [step.step for step in again.steps] == [Step.VOIDED]
+    assert "stopped" in again.steps[0].reason
+
+
+def test_without_the_catalog_it_works_while_the_process_watches(tmp_path):
+    host = Host(tmp_path, fingerprint="")
+    host.desk.accept([(grant(), 0)])
+    assert host.use() == "g1"
+
+
+def test_a_statement_that_changes_the_relation_voids_it_at_once(host):
+    host.desk.accept([(grant(uses=5), 0)])
+    host.desk.passed(SESSION.key, b"ALTER TABLE shop.orders ADD x int")
+    assert host.use() == ""
+    again = host.again()
+    again.desk.accept([(grant(uses=5), 0)])
+    host = again
+    host.work()
+    assert host.use() == "g1"  # the note had not been written, and the catalog says: the same
+    host.desk.passed(SESSION.key, b"ALTER TABLE shop.orders ADD x int")
+    host.work()
+    again = host.again()
+    again.desk.accept([(grant(uses=5), 0)])
+    assert again.use() == ""
+
+
+def test_a_change_that_no_text_tells_is_found_in_the_catalog(host):
+    host.desk.accept([(grant(), 0)])
+    host.fingerprint = "f2"
+    host.work()
+    assert host.use() == ""
+    host.desk._tell()
+    assert [step.step for step in host.steps] == [Step.VOIDED]
+
+
+def test_a_catalog_that_does_not_answer_suspends_it(host, monkeypatch):
+    host.desk.accept([(grant(), 0)])
+    host.fingerprint = OSError("gone")
+    monkeypatch.setattr("agent.approvals.desk.FRESH_SECONDS", 0.0)
+    host.work()
+    assert host.use() == ""
+    monkeypatch.undo()
+    host.fingerprint = "f1"
+    host.work()
+    assert host.use() == "g1"
+
+
+def test_an_expired_grant_lets_nothing_pass_however_the_clock_is_set(host):
+    host.desk.accept([(grant(uses=9), 0)])
+    host.now = replace(NOW, boot_us=NOW.boot_us + HOUR, wall_us=NOW.wall_us - 9 * HOUR)
+    assert host.use() == ""
+    host.now = replace(NOW, wall_us=NOW.wall_us + HOUR)
+    assert host.use() == ""
+    host.now = NOW
+    assert host.use() == "g1"
+
+
+def test_told_again_it_does_not_last_longer(host):
+    host.desk.accept([(grant(), 0)])
+    host.now = replace(NOW, boot_us=NOW.boot_us + HOUR - 1, wall_us=NOW.wall_us + HOUR - 1)
+    host.desk.accept([(replace(grant(), term=Term.begin(host.now, HOUR)), 0)])
+    host.now = replace(NOW, boot_us=NOW.boot_us + HOUR, wall_us=NOW.wall_us + HOUR)
+    assert host.use() == ""
+
+
+def test_after_a_restart_of_the_host_the_collector_says_it_again(host):
+    host.desk.accept([(grant(), 0)])
+    host.now = Moment(NOW.wall_us + 1, 5, "next")
+    assert host.use() == ""
+    host.desk.accept([(replace(grant(), term=Term.begin(host.now, HOUR // 2)), 0)])
+    assert host.use() == "g1"
+
+
+def test_what_the_collector_no_longer_lists_is_over_and_its_uses_are_kept(host):
+    host.desk.accept([(grant(), 0)])
+    host.desk.accept([])
+    assert host.use() == ""
+    host.desk.accept([(grant(), 0)])
+    assert host.use() == "g1"
+    host.desk.accept([])
+    host.desk.accept([(grant(), 0)])
+    assert host.use() == ""
+
+
+def test_a_grant_that_was_taken_back_does_not_live_again_in_a_new_process(host):
+    host.desk.accept([(grant(), 0)])
+    host.desk.accept([])
+    again = host.again()
+    again.work()
+    assert again.use() == ""
+
+
+def test_uses_that_only_the_collector_knows_of_count(host):
+    host.desk.accept([(grant(), 1)])
+    assert host.use() == ""
+
+
+def test_a_use_that_cannot_be_written_down_is_none(host, monkeypatch):
+    host.desk.accept([(grant(), 0)])
+
+    def full(*_):
+        raise ApprovalStoreError("disk full")
+
+    monkeypatch.setattr(host.store, "save", full)
+    assert host.use() == ""
+    assert "disk full" in host.desk.problem
+    monkeypatch.undo()
+    assert host.use() == "g1"
+
+
+def test_a_step_is_told_again_by_a_new_process_until_it_is_surely_recorded(host, monkeypatch):
+    host.desk.accept([(grant(uses=3), 0)])
+    host.use()
+    host.work()
+    again = host.again()
+    again.work()
+    assert [step.id for step in again.steps] == [step.id for step in host.steps]
+    monkeypatch.setattr("agent.approvals.desk.TOLD_SECONDS", -1.0)
+    again.work()
+    again.use()
+    last = again.again()
+    last.work()
+    assert [step.reason for step in last.steps] == ["use 2 of 3"]

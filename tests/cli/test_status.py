@@ -1,0 +1,95 @@
+"""`pgwarden status`: one page about collector, agents and ledger, with an exit code."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from agent.spool import Spool
+from cli.main import app
+from protos.pgwarden.v1 import uplink_pb2 as pb
+from tests.collector.road import START_US, collector_at, statements, uplink_to
+from tests.waiting import wait_until
+
+
+@pytest.fixture
+def spool(tmp_path):
+    opened = Spool(tmp_path / "spool.db", lambda *_: None)
+    yield opened
+    opened.close()
+
+
+def ask(folder, *options):
+    configured = folder / "pgwarden.yaml"
+    configured.write_text(
+        f'collector: {{data_dir: {folder}/data, listen: ["unix:{folder}/collector.sock"]}}\n'
+    )
+    return CliRunner().invoke(app, ["status", "-c", str(configured), *options])
+
+
+def test_it_tells_of_agents_losses_and_ledger_and_is_content_where_all_is_well(tmp_path, spool):
+    degraded = []
+
+    def said():
+        return pb.Status(capture="both", guard_mode="enforce", degraded=degraded)
+
+    spool.append(statements(1, 10))
+    with (
+        collector_at(tmp_path) as collector,
+        uplink_to(collector.address, spool, status=said),
+    ):
+        wait_until(lambda: collector.count() == 10)
+        wait_until(
+            lambda: (
+                [
+                    (state.status.capture, state.status.spool_batches)
+                    for state in collector.agents.states()
+                ]
+                == [("both", 0)]
+            )
+        )
+        now = [{"occurred_at": START_US + 10**15, "agent": "host-a", "source": "ebpf",
+                "reason": "statement", "count": 3}]  # fmt: skip
+        collector.store.append("losses", now)
+        assert collector.store.segments.flush()
+        collector.store.heads.sign()
+        done = ask(tmp_path, "--json")
+        assert done.exit_code == 0, done.output
+        found = json.loads(done.output)
+        (agent,) = found["agents"]
+        assert (agent["agent"], agent["version"], agent["lost"]) == ("host-a", "0.1.0", 3)
+        assert agent["spool_batches"] == 0
+        assert found["collector"] == "serving"
+        assert found["ledger"]["entries"] == found["ledger"]["signed"] == collector.store.ledger.seq
+        assert found["ledger"]["root"] == collector.store.ledger.state[1].hex()
+        page = ask(tmp_path).output
+        assert "host-a" in page
+        assert "✓ ledger" in page
+        collector.server.set_healthy(False)
+        assert ask(tmp_path).exit_code == 1
+        collector.server.set_healthy(True)
+        degraded.append("no [bold]jsonlog\x1b")
+        uplink_said = collector.agents.heard
+        uplink_said("host-a", said())
+        done = ask(tmp_path)
+        assert done.exit_code == 1
+        assert "no [bold]jsonlog\\x1b" in done.output
+
+
+def test_without_a_collector_it_tells_what_the_files_say(tmp_path, spool):
+    spool.append(statements(1, 10))
+    with collector_at(tmp_path) as collector, uplink_to(collector.address, spool):
+        wait_until(lambda: collector.count() == 10)
+    done = ask(tmp_path, "--json")
+    assert done.exit_code == 1
+    found = json.loads(done.stdout)
+    assert (found["collector"], found["agents"]) == ("unreachable", [])
+    assert found["ledger"]["entries"] == found["ledger"]["signed"] > 0
+    next((tmp_path / "data/segments/statements").glob("*.parquet")).unlink()
+    assert "left out" in json.loads(ask(tmp_path, "--json").stdout)["ledger"]["problems"][0]
+
+
+def test_before_the_first_start_it_says_so(tmp_path):
+    done = ask(tmp_path)
+    assert done.exit_code == 1
+    assert "there is no signed head" in done.output

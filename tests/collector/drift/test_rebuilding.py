@@ -1,0 +1,181 @@
+"""Without its file drift goes on from the record: nothing becomes accepted or is told twice."""
+
+import pytest
+
+from collector.drift import Drift
+from collector.drift.accepting import Only
+from collector.drift.rebuilding import rebuilt
+from collector.rows import finding_rows
+from collector.store import Store
+from model.catalog import CatalogItem, CatalogKind, Snapshot
+from tests.analytics.streams import START_US
+from tests.collector.drift.story import S, frame, ran
+
+TABLE, POLICY, DATABASE = CatalogKind.TABLE, CatalogKind.POLICY, CatalogKind.DATABASE
+LISTED = CatalogItem(DATABASE, "", "shop", "owner: bob", "oid 5")
+KEPT, LOST = (CatalogItem(TABLE, "shop", name, "owner: bob") for name in ("hr.kept", "hr.lost"))
+OTHER = CatalogItem(TABLE, "shop", "hr.kept", "owner: eve")
+NEW = CatalogItem(TABLE, "shop", "hr.new", "owner: bob")
+FIRST_POLICY = CatalogItem(POLICY, "shop", "hr.kept.p", "using: true")
+DONE = [
+    ran(2, "alice", "CREATE TABLE hr.new (i int)"),
+    ran(3, "bob", "DROP TABLE hr.lost"),
+    ran(4, "eve", "ALTER TABLE hr.kept OWNER TO eve"),
+]
+
+
+def seen(second, *items):
+    kinds = (TABLE, POLICY, DATABASE)
+    at_us = START_US + second * S
+    return "host-a", Snapshot(at_us, "5432", "shop", kinds, (LISTED, *items), "15.4")
+
+
+class Collector:
+    def __init__(self, folder):
+        self.folder = folder / "state"
+        self.store = Store(folder / "data", commit_seconds=0.01)
+        self.store.start()
+        self.start()
+
+    def start(self):
+        self.drift = Drift(
+            self.folder,
+            clock_us=lambda: START_US + 50 * S,
+            record=lambda now_us: rebuilt(self.store.query, self.store.ledger.seq, now_us),
+        )
+
+    def see(self, second, *items, statements=()):
+        """What was told of it."""
+        frames = {"statements": frame(list(statements))} if statements else {}
+        seq = self.store.ledger.seq + 100
+        news = [self.drift.on_commit(frames, [seen(second, *items)], seq, START_US + second * S)]
+        news.append(self.drift.tick(START_US + (second + 9) * S))
+        for each in news:
+            self.store.append("catalog", [
+                {"agent": "host-a", "cluster": "5432", "kind": kind.value, "database": "shop",
+                 "occurred_at": START_US + second * S, "op": "covered"}
+                for kind in (TABLE, POLICY, DATABASE)
+            ])  # fmt: skip
+            self.store.append("drift", each.rows)
+            self.store.append("catalog_changes", list(each.changes.values()))
+            self.store.append("findings", finding_rows(each.findings))
+        assert self.store.segments.flush()
+        return [row for each in news for row in each.rows], [f for n in news for f in n.findings]
+
+    def open(self):
+        rows = self.drift.status().rows
+        return {row["name"]: (row["change"], row["actor"], row["outcome"]) for row in rows}
+
+
+@pytest.fixture
+def collector(tmp_path):
+    collector = Collector(tmp_path)
+    collector.see(0, KEPT, LOST)
+    collector.see(6, OTHER, NEW, statements=DONE)
+    yield collector
+    collector.store.close()
+
+
+OPEN = {
+    "hr.new": ("added", "alice", "attributed"),
+    "hr.lost": ("removed", "bob", "attributed"),
+    "hr.kept": ("changed", "eve", "attributed"),
+}
+
+
+def lose(collector):
+    (collector.folder / "drift.sqlite").unlink()
+    collector.start()
+
+
+def test_what_was_open_is_open_with_who_did_it_and_the_loss_is_said_until_somebody_accepts(
+    collector,
+):
+    assert collector.open() == OPEN
+    lose(collector)
+    assert collector.open() == OPEN
+    rows, findings = collector.see(20, OTHER, NEW)
+    assert collector.open() == OPEN
+    told = about_the_state(findings)
+    assert len(told) == 1
+    assert {row["occurred_at"] for row in rows} == {START_US + 6 * S}  # said again, not anew
+    collector.start()
+    _, findings = collector.see(30, OTHER, NEW)
+    assert about_the_state(findings) == told
+
+
+def about_the_state(findings):
+    return [each for each in findings if each.detector == "drift.state"]
+
+
+def damage(collector):
+    (collector.folder / "drift.sqlite").write_bytes(b"not a database at all" * 100)
+
+
+def asides(collector):
+    return [path.read_bytes() for path in collector.folder.glob("drift.sqlite.damaged-*")]
+
+
+def test_a_damaged_file_is_kept_under_another_name_and_the_record_goes_on(collector):
+    damage(collector)
+    collector.start()
+    assert collector.open() == OPEN
+    assert asides(collector) == [b"not a database at all" * 100]
+    _, findings = collector.see(20, OTHER, NEW)
+    [told] = about_the_state(findings)
+    assert "drift.sqlite.damaged-" in told.sentence
+    assert "open differences were taken from the record" in told.sentence
+    collector.start()
+    assert collector.open() == OPEN
+    collector.drift.accept("test", "as it is")
+    _, findings = collector.see(30, OTHER, NEW)
+    *_, over = about_the_state(findings)
+    assert over.id == told.id
+    assert over.resolved_at_us
+    assert "accepted by test" in over.sentence
+
+
+def test_a_file_that_goes_bad_under_a_collector_is_written_anew_and_nothing_is_lost(collector):
+    collector.drift.accept("test", "as it is", Only(name="hr.lost"))
+    damage(collector)
+    _, findings = collector.see(20, KEPT, NEW, FIRST_POLICY)
+    [told] = about_the_state(findings)
+    assert "nothing was lost" in told.sentence
+    assert len(asides(collector)) == 1
+    opened = collector.open()
+    collector.start()
+    assert collector.open() == opened
+    assert opened.keys() == {"hr.new", "hr.kept.p"}
+
+
+def test_a_damaged_file_is_told_of_even_where_the_record_knows_nothing(tmp_path):
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "drift.sqlite").write_bytes(b"")
+    collector = Collector(tmp_path)
+    _, findings = collector.see(0, KEPT)
+    assert [each.detector for each in findings] == ["drift.state", "drift.baseline"]
+    collector.store.close()
+
+
+def test_what_comes_back_is_resolved_and_what_is_new_is_told_even_of_a_kind_that_had_nothing(
+    collector,
+):
+    lose(collector)
+    _, findings = collector.see(20, KEPT, NEW, FIRST_POLICY)
+    assert collector.open().keys() == {"hr.new", "hr.lost", "hr.kept.p"}
+    assert any(each.resolved_at_us and "hr.kept" in each.sentence for each in findings)
+
+
+def test_what_was_accepted_stays_accepted(collector):
+    collector.drift.accept("test", "as it is")
+    collector.see(10, OTHER, NEW)
+    lose(collector)
+    collector.see(20, OTHER, NEW)
+    assert collector.open() == {}
+
+
+def test_where_nothing_was_ever_recorded_the_first_snapshot_is_the_baseline(tmp_path):
+    collector = Collector(tmp_path)
+    _, findings = collector.see(0, KEPT)
+    assert [each.detector for each in findings] == ["drift.baseline"]
+    collector.store.close()

@@ -1,0 +1,152 @@
+"""How bad a difference is said to be, and in which words."""
+
+from __future__ import annotations
+
+import pytest
+
+from collector.drift.baseline import Difference
+from collector.drift.risk import describe, severity, why
+from collector.drift.risks import RISKS
+from model.catalog import CatalogKind, DriftChange
+
+
+def difference(name, desired, observed):
+    change = (
+        DriftChange.ADDED
+        if not desired
+        else DriftChange.REMOVED
+        if not observed
+        else DriftChange.CHANGED
+    )
+    return Difference(name, change, desired, observed, ("", ""))
+
+
+DEFINER = "owner: a\nlanguage: sql\nkind: function\nsecurity: definer\nbody: sha256:1"
+SAFE = DEFINER.replace("\nbody", "\nset search_path: hr\nbody")
+TABLE = "owner: a\nkind: table\nrow security: on\ncolumn id: integer"
+CASES = [
+    ("setting", "fsync", "on", "off", "critical"),
+    ("setting", "full_page_writes", "on", "off", "critical"),
+    ("setting", "log_statement", "all", "none", "critical"),
+    ("setting", "log_statement", "all", "ddl", "high"),
+    ("setting", "log_statement@alice", "", "none", "critical"),
+    ("setting", "pgaudit.log", "write, ddl", "ddl", "high"),
+    ("setting", "pgaudit.log", "write", "none", "critical"),
+    ("setting", "pgaudit.log", "write", "all, -all", "critical"),
+    ("setting", "pgaudit.log", "none", "", "high"),
+    ("hba", "hostssl all all 10.0.0.0/8", "cert", "scram-sha-256", "high"),
+    (
+        "hba",
+        "hostssl all all 10.0.0.0/8",
+        "scram-sha-256 clientcert=verify-full",
+        "scram-sha-256",
+        "high",
+    ),
+    ("hba", "host all bot 10.0.0.0/8", "reject", "scram-sha-256", "high"),
+    ("setting", "shared_preload_libraries", "pgaudit", "pg_stat_statements", "critical"),
+    ("setting", "ssl", "on", "off", "critical"),
+    ("setting", "ssl_min_protocol_version", "TLSv1.2", "TLSv1", "critical"),
+    ("setting", "ssl_min_protocol_version", "TLSv1.3", "TLSv1.2", "high"),
+    ("setting", "ssl_ciphers", "HIGH:!aNULL", "HIGH:RC4", "critical"),
+    ("setting", "password_encryption", "scram-sha-256", "md5", "critical"),
+    ("setting", "scram_iterations", "4096", "1", "high"),
+    ("setting", "archive_mode", "on", "off", "high"),
+    ("setting", "archive_command", "hidden 1", "(disabled)", "high"),
+    ("setting", "work_mem", "4MB", "64MB", "low"),
+    ("hba", "host all all 10.0.0.0/8", "scram-sha-256", "trust", "critical"),
+    ("hba", "host all all 0.0.0.0/0", "", "scram-sha-256", "high"),
+    ("hba", "host replication x 10.0.0.1/32", "", "scram-sha-256", "high"),
+    ("hba", "host shop x 10.0.0.1/32", "", "scram-sha-256", "medium"),
+    ("hba", "host shop x 10.0.0.1/32", "scram-sha-256", "", "low"),
+    ("ident", "m root postgres", "", "map", "critical"),
+    ("role", "x", "superuser=false login=true", "superuser=true login=true", "critical"),
+    ("role", "x", "bypassrls=false", "bypassrls=true", "critical"),
+    ("role", "x", "replication=false", "replication=true", "high"),
+    ("role", "x", "", "superuser=false login=true", "medium"),
+    ("role", "x", "superuser=true login=true", "", "low"),
+    ("membership", "pg_write_server_files<-x", "", "member", "critical"),
+    ("privilege", "table:hr.salary<-PUBLIC", "", "SELECT", "high"),
+    ("privilege", "table:hr.salary<-PUBLIC", "INSERT, SELECT", "SELECT", "low"),
+    ("privilege", "table:hr.salary<-x", "SELECT", "INSERT, SELECT", "medium"),
+    ("privilege", "table:hr.salary<-x", "SELECT", "SELECT*", "high"),
+    ("privilege", "function:hr.f()<-PUBLIC", "(revoked)", "", "high"),
+    ("table", "hr.t", TABLE, TABLE.replace("\nrow security: on", ""), "critical"),
+    ("table", "hr.t", TABLE, TABLE.replace("owner: a", "owner: b"), "high"),
+    ("table", "hr.t", TABLE, TABLE + "\ncolumn b: text", "medium"),
+    ("policy", "hr.t.own", "command: all", "", "critical"),
+    ("trigger", "hr.t.audit", "enabled: origin", "enabled: disabled", "high"),
+    ("event_trigger", "log_ddl", "enabled: origin", "enabled: disabled", "critical"),
+    ("function", "hr.f()", "", DEFINER, "critical"),
+    ("function", "hr.f()", "", SAFE, "high"),
+    ("function", "hr.f()", SAFE, DEFINER, "critical"),
+    ("function", "hr.f()", SAFE, SAFE.replace("sha256:1", "sha256:2"), "high"),
+    ("extension", "dblink", "", "version: 1.2\ntrusted: no", "critical"),
+    ("extension", "postgres_fdw", "", "version: 1.1\ntrusted: no", "high"),
+    ("extension", "citext", "", "version: 1.6\ntrusted: yes", "medium"),
+    ("publication", "p", "", "owner: a", "high"),
+    ("subscription", "s", "", "owner: a", "high"),
+    ("slot", "s", "", "kind: physical", "high"),
+    ("user_mapping", "remote<-etl", "", "options: sha256:1", "high"),
+    ("watched", "public.flags[7]", "enabled: f", "enabled: t", "medium"),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "desired", "observed", "expected"), CASES)
+def test_severity_follows_what_changed(kind, name, desired, observed, expected):
+    found = severity(CatalogKind(kind), difference(name, desired, observed), attributed=True)
+    assert found.value == expected
+
+
+def test_what_nobody_did_is_a_step_more_severe():
+    d = difference("work_mem", "4MB", "64MB")
+    assert severity(CatalogKind.SETTING, d, attributed=False).value == "medium"
+
+
+def test_what_makes_it_severe_is_said():
+    said = why(CatalogKind.POLICY, difference("hr.t.own", "command: all", ""))
+    assert said == "rows that it hid can be read, or none at all"
+
+
+def test_every_kind_has_its_row_of_risks():
+    assert {*RISKS} == {*CatalogKind}
+
+
+CLAUSES = [
+    ("table", "hr.t", TABLE, "owner: a\nkind: table\nrow security: on",
+     "column id of table hr.t was dropped"),
+    ("table", "hr.t", TABLE, TABLE.replace("integer", "bigint"),
+     "column id of table hr.t is bigint, was integer"),
+    ("table", "hr.t", TABLE, TABLE.replace("\nrow security: on", ""),
+     "row level security of table hr.t is off, was on"),
+    ("table", "hr.v", "", "owner: bob\nkind: view", "view hr.v was created and belongs to bob"),
+    ("table", "hr.t", TABLE, TABLE.replace("owner: a", "owner: b"),
+     "table hr.t belongs to b, was a's"),
+    ("function", "hr.f()", SAFE, SAFE.replace("sha256:1", "sha256:2"),
+     "the code of function hr.f() changed"),
+    ("function", "hr.f()", SAFE, DEFINER,
+     "set search_path of function hr.f() is no longer set"),
+    ("trigger", "hr.t.audit", "enabled: origin", "enabled: disabled",
+     "trigger hr.t.audit is disabled, was enabled"),
+    ("extension", "dblink", "version: 1.1", "version: 1.2",
+     "version of extension dblink is 1.2, was 1.1"),
+    ("role", "x", "superuser=false", "superuser=true", "role x became superuser=true"),
+    ("membership", "a<-b", "", "member noinherit", "b is now a member of a (noinherit)"),
+    ("watched", "public.flags[7]", "enabled: f", "enabled: t",
+     "in row public.flags[7], enabled is t, was f"),
+    ("user_mapping", "s<-etl", "", "options: sha256:1", "user mapping s<-etl was created"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "name", "desired", "observed", "clause"), CLAUSES)
+def test_a_difference_is_said_in_one_clause(kind, name, desired, observed, clause):
+    assert describe(CatalogKind(kind), difference(name, desired, observed)) == clause
+
+
+@pytest.mark.parametrize("kind", list(CatalogKind))
+@pytest.mark.parametrize(
+    ("desired", "observed"), [("", "owner: a"), ("owner: a", ""), ("a: b", "a: c")]
+)
+def test_every_kind_has_a_clause_and_a_severity(kind, desired, observed):
+    d = difference("x<-y", desired, observed)
+    assert describe(kind, d)
+    assert severity(kind, d, attributed=True)

@@ -1,0 +1,183 @@
+"""A snapshot sees what is committed: only that explains a difference."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+
+from collector.drift.attribution import Changes
+from tests.analytics.streams import START_US
+from tests.collector.drift.story import (
+    AFTER_US,
+    BEFORE_US,
+    S,
+    actor_of,
+    cause_of,
+    difference,
+    frame,
+    ran,
+    scope,
+)
+
+GRANT = "GRANT SELECT ON hr.t TO etl"
+GRANTED = ("privilege", "table:hr.t<-etl", None, "SELECT")
+
+
+def test_what_was_rolled_back_did_nothing():
+    rows = [
+        ran(1, "bob", "BEGIN", transaction="IT"),
+        ran(2, "bob", GRANT, transaction="TT"),
+        ran(3, "bob", "ROLLBACK", transaction="TI", tag="ROLLBACK"),
+    ]
+    assert actor_of(rows, *GRANTED) == ""
+
+
+def test_a_commit_of_a_failed_transaction_is_a_rollback():
+    rows = [
+        ran(2, "bob", GRANT, transaction="TT"),
+        ran(3, "bob", "SELECT 1/0", transaction="TE", sqlstate="22012"),
+        ran(4, "bob", "COMMIT", transaction="EI", tag="ROLLBACK"),
+    ]
+    assert actor_of(rows, *GRANTED) == ""
+
+
+def test_a_transaction_in_one_string_that_ends_in_a_rollback_did_nothing():
+    rows = [ran(2, "bob", f"BEGIN; {GRANT}; ROLLBACK", transaction="II")]
+    assert actor_of(rows, *GRANTED) == ""
+
+
+def test_a_savepoint_undoes_what_came_after_it_alone():
+    other = ("privilege", "table:hr.u<-etl", None, "SELECT")
+    rows = [
+        ran(1, "bob", "BEGIN", transaction="IT"),
+        ran(2, "bob", GRANT, transaction="TT"),
+        ran(3, "bob", "SAVEPOINT a", transaction="TT"),
+        ran(4, "bob", "GRANT SELECT ON hr.u TO etl", transaction="TT"),
+        ran(5, "bob", "ROLLBACK TO SAVEPOINT a", transaction="TT"),
+        ran(6, "bob", "COMMIT", transaction="TI", tag="COMMIT"),
+    ]
+    assert actor_of(rows, *GRANTED) == "bob"
+    assert actor_of(rows, *other) == ""
+
+
+def test_who_left_in_the_middle_of_a_transaction_has_undone_it():
+    changes = Changes()
+    row = ran(2, "bob", GRANT, transaction="TT")
+    changes.observe(frame([row]))
+    changes.sessions(
+        pl.DataFrame(
+            [
+                {
+                    "agent": "host-a", "pid": row["pid"], "cluster": "5432",
+                    "backend_started_at": START_US, "ended_at": START_US + 3 * S,
+                }
+            ]
+        ).with_columns(pl.col("backend_started_at", "ended_at").cast(pl.Datetime("us")))
+    )  # fmt: skip
+    kind, *step = GRANTED
+    found = changes.cause(scope(kind), difference(*step), AFTER_US, BEFORE_US, settled=True)
+    assert found is None
+
+
+def test_a_long_transaction_counts_from_its_commit():
+    """Eve's stood before the last snapshot already; Bob's was committed after it."""
+    rows = [
+        ran(-50, "bob", "BEGIN", transaction="IT"),
+        ran(-40, "bob", GRANT, transaction="TT"),
+        ran(-20, "eve", GRANT, transaction="II"),
+        ran(5, "bob", "COMMIT", transaction="TI", tag="COMMIT"),
+    ]
+    assert actor_of(rows, *GRANTED) == "bob"
+
+
+def test_what_the_last_snapshot_had_seen_already_is_no_cause():
+    assert actor_of([ran(-20, "eve", GRANT)], *GRANTED) == ""
+
+
+def test_what_was_committed_after_the_snapshot_is_no_cause():
+    rows = [
+        ran(50, "eve", GRANT, transaction="TT"),
+        ran(150, "eve", "COMMIT", transaction="TI", tag="COMMIT"),
+    ]
+    assert actor_of(rows, *GRANTED) == ""
+
+
+def test_a_commit_that_has_not_come_yet_is_waited_for():
+    rows = [ran(90, "bob", GRANT, transaction="TT")]
+    assert actor_of(rows, *GRANTED, settled=False) == ""
+    assert actor_of(rows, *GRANTED, settled=True) == "bob"
+
+
+def test_a_prepared_transaction_counts_from_commit_prepared():
+    rows = [
+        ran(-9, "bob", GRANT, transaction="TT"),
+        ran(-8, "bob", "PREPARE TRANSACTION 'x'", transaction="TI", tag="PREPARE TRANSACTION"),
+        ran(5, "eve", "COMMIT PREPARED 'x'"),
+    ]
+    assert actor_of(rows, *GRANTED) == "bob"
+    rows[-1] = ran(5, "eve", "ROLLBACK PREPARED 'x'")
+    assert actor_of(rows, *GRANTED) == ""
+
+
+def test_a_prepared_statement_writes_when_it_is_executed():
+    rows = [
+        ran(-30, "bob", "PREPARE p AS INSERT INTO flags VALUES ($1)"),
+        ran(5, "bob", "EXECUTE p(7)"),
+        ran(6, "eve", "EXECUTE p(7)"),
+    ]
+    found = cause_of(rows, "watched", "flags[7]", None, "x", watched=frozenset(["flags"]))
+    assert (found.change.actor, found.change.id, found.others) == ("bob", 2, ())
+
+
+def nested(second, user, sql, parent, **words):
+    return ran(second, user, sql, parent_id=parent, sqlstate="", transaction="", **words)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_what_ran_inside_a_function_is_the_doing_of_who_called_it(reverse):
+    rows = [
+        {"id": 7, **ran(5, "bob", "SELECT app.give()")},
+        {"id": 8, **nested(5.1, "bob", "SELECT app.inner()", 7)},
+        {"id": 9, **nested(5.2, "bob", GRANT, 8)},
+    ]
+    found = cause_of(rows[::-1] if reverse else rows, *GRANTED)
+    assert (found.change.id, found.change.effect.root) == (9, 7)
+
+
+def test_what_ran_inside_a_statement_that_failed_did_nothing():
+    rows = [
+        {"id": 7, **ran(5, "bob", "SELECT app.give()", sqlstate="P0001")},
+        {"id": 9, **nested(5.2, "bob", GRANT, 7)},
+    ]
+    assert actor_of(rows, *GRANTED) == ""
+
+
+def test_what_ran_inside_a_transaction_counts_with_it():
+    rows = [
+        {"id": 7, **ran(5, "bob", "SELECT app.give()", transaction="TT")},
+        {"id": 9, **nested(5.2, "bob", GRANT, 7)},
+        {"id": 10, **ran(6, "bob", "ROLLBACK", transaction="TI", tag="ROLLBACK")},
+    ]
+    assert actor_of(rows, *GRANTED) == ""
+
+
+def test_a_do_block_is_the_cause_where_nested_statements_are_not_captured():
+    rows = [ran(5, "bob", f"DO $$ BEGIN {GRANT}; END $$")]
+    assert actor_of(rows, *GRANTED) == "bob"
+
+
+def test_a_statement_that_surely_ran_goes_before_a_do_block_that_might_have():
+    rows = [ran(5, "bob", GRANT), ran(6, "eve", f"DO $$ BEGIN {GRANT}; END $$")]
+    found = cause_of(rows, *GRANTED)
+    assert (found.change.actor, found.others) == ("bob", ())
+
+
+def test_the_better_match_goes_before_the_later_one():
+    rows = [ran(5, "bob", GRANT), ran(6, "eve", "GRANT SELECT ON t TO etl")]
+    assert actor_of(rows, *GRANTED) == "bob"
+
+
+def test_of_two_that_fit_equally_the_last_one_is_said_and_the_other_named():
+    found = cause_of([ran(5, "bob", GRANT), ran(6, "eve", GRANT)], *GRANTED)
+    assert found.change.actor == "eve"
+    assert [other.actor for other in found.others] == ["bob"]

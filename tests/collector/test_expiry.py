@@ -1,0 +1,121 @@
+"""The history of the catalog is bounded; what is so now stays, however old."""
+
+import pytest
+
+from collector.expiry import DAY_US, expire_history
+from collector.ledger_reading import verify
+from collector.pgwarden_verify import check_folder
+from collector.proofs import Prover
+from collector.store import Store, open_views
+from tests.waiting import wait_until
+
+NOW_US = 1_790_000_000_000_000
+DAYS = 30
+BEFORE_US = NOW_US - DAYS * DAY_US
+ABOUT = {"agent": "a", "cluster": "5432", "database": "shop", "kind": "table"}
+
+
+def change(days_ago, name, what, before="", after=""):
+    at = NOW_US - days_ago * DAY_US
+    return ABOUT | {
+        "occurred_at": at, "known_at": at, "name": name, "change": what,
+        "before": before, "after": after,
+    }  # fmt: skip
+
+
+def difference(days_ago, name, resolved_days_ago=None):
+    at = NOW_US - days_ago * DAY_US
+    end = None if resolved_days_ago is None else NOW_US - resolved_days_ago * DAY_US
+    return ABOUT | {"occurred_at": at, "known_at": end or at, "name": name, "resolved_at": end}
+
+
+COMMITS = [
+    ("catalog_changes", [
+        change(100, "kept", "added", after="1"), change(100, "gone", "added", after="1"),
+        change(100, "moving", "added", after="1"), change(100, "again", "added", after="1"),
+    ]),
+    ("catalog_changes", [
+        change(90, "moving", "changed", "1", "2"), change(80, "gone", "removed", "1"),
+        change(70, "again", "removed", "1"),
+    ]),
+    ("catalog_changes", [
+        change(10, "moving", "changed", "2", "3"), change(5, "again", "added", after="2"),
+    ]),
+    ("drift", [difference(90, "moving"), difference(90, "over"), difference(90, "late")]),
+    ("drift", [difference(90, "over", 60), difference(90, "late", 3)]),
+    ("catalog", [ABOUT | {"occurred_at": NOW_US - 90 * DAY_US, "name": "kept", "op": "put"}]),
+    ("catalog", [ABOUT | {"occurred_at": NOW_US - DAY_US, "name": "kept", "op": "put"}]),
+]  # fmt: skip
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(tmp_path / "data", commit_seconds=0.01)
+    store.start()
+    for table, rows in COMMITS:
+        store.append(table, rows)
+        assert store.segments.flush()
+    yield store
+    store.close()
+
+
+def test_what_was_over_before_is_gone_and_what_is_so_now_stays(store):
+    replaced = expire_history(store.data_dir, store.ledger, BEFORE_US)
+    assert len(replaced) == 5
+    with open_views(store.data_dir) as views:
+        was = views.execute(
+            "SELECT name, value FROM drift_observed WHERE known_to IS NULL ORDER BY ALL"
+        ).fetchall()
+        said = views.execute("SELECT name FROM drift_changes ORDER BY ALL").fetchall()
+        came = views.execute("SELECT count(*) FROM catalog").fetchall()
+    assert was == [("again", "2"), ("kept", "1"), ("moving", "2"), ("moving", "3")]
+    assert said == [("late",), ("late",), ("moving",)]
+    assert came == [(1,)]
+    assert verify(store.data_dir) == []
+    assert expire_history(store.data_dir, store.ledger, BEFORE_US) == []
+
+
+def test_what_was_so_since_then_reads_as_before(store):
+    def observed():
+        with open_views(store.data_dir) as views:
+            return views.execute(
+                "SELECT name, value FROM drift_observed WHERE valid_from <= make_timestamp(?)"
+                " AND coalesce(valid_to > make_timestamp(?), true) AND known_to IS NULL"
+                " ORDER BY ALL",
+                [BEFORE_US + DAY_US] * 2,
+            ).fetchall()
+
+    before = observed()
+    assert before == [("kept", "1"), ("moving", "2")]
+    expire_history(store.data_dir, store.ledger, BEFORE_US)
+    assert observed() == before
+
+
+def test_a_collector_that_starts_afterwards_finds_its_record_whole(store):
+    replaced = expire_history(store.data_dir, store.ledger, BEFORE_US)
+    store.close()
+    again = Store(store.data_dir)
+    try:
+        assert again.quarantined == []
+        assert not any(path.exists() for path in replaced)
+    finally:
+        again.close()
+
+
+def test_a_verifier_is_told_why_rows_are_gone(store):
+    replaced = expire_history(store.data_dir, store.ledger, BEFORE_US)
+    store.close()
+    report = check_folder(store.data_dir)
+    assert report.problems == []
+    assert len([told for told in report.notices if told.endswith("expired")]) == len(replaced)
+    assert list(Prover(store.data_dir).contradictions()) == []
+
+
+def test_a_store_with_a_limit_keeps_to_it(tmp_path):
+    store = Store(tmp_path / "data", commit_seconds=0.01, history_days=DAYS)
+    store.start()
+    store._merged_at = float("-inf")
+    store.append("catalog", [ABOUT | {"occurred_at": DAY_US, "name": "old", "op": "put"}])
+    assert store.segments.flush()
+    wait_until(lambda: store.query("SELECT count(*) FROM catalog") == [(0,)])
+    store.close()

@@ -1,0 +1,151 @@
+"""Rows are kept as long as configured, in any case under a hold, and their end is on record."""
+
+from datetime import UTC, datetime
+from typing import get_args
+
+import pytest
+from pydantic import ValidationError
+
+from collector.ledger_reading import entries_since, verify
+from collector.pgwarden_verify import check_folder
+from collector.proofs import Prover
+from collector.retention import BULK, DAY_US, EVENTS, Hold, Retention, retain
+from collector.retention_settings import retention_of
+from collector.store import Store
+from config.schema import RetainedTable, RetentionSettings
+from tests.waiting import wait_until
+
+NOW_US = 1_790_000_000_000_000
+
+
+def at(days_ago):
+    return NOW_US - days_ago * DAY_US
+
+
+@pytest.fixture
+def store(tmp_path):
+    """One commit for each ten days, from 100 days ago on: two statements a day apart, one loss."""
+    opened = Store(tmp_path / "data", commit_seconds=0.01)
+    opened._merged_at = float("inf")
+    opened.start()
+    for days in range(100, 0, -10):
+        opened.append("statements", [{"id": days, "started_at": at(days)},
+                                     {"id": days + 1000, "started_at": at(days - 1)}])  # fmt: skip
+        loss = {"source": "t", "reason": "r", "count": 1}
+        opened.append("losses", [{**loss, "occurred_at": at(days - n)} for n in (0, 1)])
+        assert opened.segments.flush()
+    opened.segments.stop()
+    yield opened
+    opened.close()
+
+
+def left(store):
+    rows = store.query("SELECT id FROM statements ORDER BY id")
+    return [number for (number,) in rows]
+
+
+def notes(store):
+    entries = entries_since(store.data_dir, 1)
+    return [note for entry in entries if entry.reason == "retention" for note in entry.notes]
+
+
+def test_without_settings_nothing_goes(store):
+    assert retain(store.data_dir, store.ledger, Retention(), NOW_US) == []
+    assert len(left(store)) == 20
+
+
+def test_what_is_older_than_the_days_goes_to_the_row_and_the_ledger_says_so(store):
+    retention = Retention(days_of={"statements": 40})
+    gone = retain(store.data_dir, store.ledger, retention, NOW_US + DAY_US // 2)
+    assert left(store) == [10, 20, 30, 1010, 1020, 1030, 1040]
+    assert [path.exists() for path in gone] == [True] * 7, "readers may have them open"
+    for path in gone:
+        path.unlink()
+    assert {note["cause"] for note in notes(store)} == {"age"}
+    store.heads.sign()
+    report = check_folder(store.data_dir)
+    assert report.problems == []
+    told = [int(notice.split()[2]) for notice in report.notices if "retention" in notice]
+    assert sum(told) == 13
+    assert verify(store.data_dir) == []
+    again = retain(store.data_dir, store.ledger, retention, NOW_US + DAY_US // 2)
+    assert again == [], "once"
+
+
+def test_security_events_go_by_segment_so_that_what_is_left_can_be_proven(store):
+    retain(store.data_dir, store.ledger, Retention(days=40), NOW_US + DAY_US // 2)
+    store.heads.sign()
+    assert store.query("SELECT count(*) FROM losses") == [(8,)]
+    prover = Prover(store.data_dir)
+    assert list(prover.contradictions()) == []
+    assert len(list(prover.matching(lambda event: event["table"] == "losses"))) == 8
+
+
+@pytest.mark.parametrize("retention", [{"days": 5}, {"max_bytes": 1}])
+def test_a_hold_keeps_its_time_and_tables_against_age_and_size(store, retention):
+    hold = Hold("case 17", at(70), at(60), ("statements",))
+    retain(store.data_dir, store.ledger, Retention(**retention, holds=(hold,)), NOW_US)
+    kept = left(store)
+    assert {70, 1070} <= set(kept)
+    assert not {80, 50, 1050} & set(kept)
+
+
+def test_beyond_the_size_the_oldest_bulk_goes_and_no_security_event(store):
+    total = sum(file.bytes for file in store.ledger.files.values())
+    statements = [f.bytes for f in store.ledger.files.values() if f.table == "statements"]
+    limit = total - statements[0] - statements[1] // 2
+    retain(store.data_dir, store.ledger, Retention(max_bytes=limit), NOW_US)
+    assert left(store)[0] == 10
+    assert not {90, 100} & set(left(store))
+    assert 80 in left(store)
+    assert sum(file.bytes for file in store.ledger.files.values()) <= limit
+    retain(store.data_dir, store.ledger, Retention(max_bytes=1), NOW_US)
+    assert left(store) == []
+    assert store.query("SELECT count(*) FROM losses") == [(20,)]
+    assert {note["cause"] for note in notes(store)} == {"size"}
+
+
+def test_a_damaged_segment_is_not_cut(store):
+    (path,) = (f.path for f in store.ledger.files.values() if f.first_us == at(40) and
+               f.table == "statements")  # fmt: skip
+    data = bytearray((store.data_dir / path).read_bytes())
+    data[len(data) // 2] ^= 1
+    (store.data_dir / path).write_bytes(data)
+    retain(store.data_dir, store.ledger, Retention(days=40), NOW_US + DAY_US // 2)
+    assert path in store.ledger.files
+
+
+def test_the_store_does_it_by_itself_and_a_restart_removes_the_files(tmp_path):
+    opened = Store(tmp_path / "data", commit_seconds=0.01, retention=Retention(days=400))
+    opened._merged_at = float("-inf")
+    opened.start()
+    opened.append("statements", [{"id": 1, "started_at": 1}, {"id": 2, "started_at": NOW_US}])
+    assert opened.segments.flush()
+    wait_until(lambda: left(opened) == [2])
+    opened._discarded = []  # as after a crash
+    opened.close()
+    again = Store(tmp_path / "data")
+    assert again.quarantined == []
+    assert len(list((tmp_path / "data/segments/statements").iterdir())) == 1
+    again.close()
+
+
+def test_the_configuration_says_the_same(tmp_path):
+    assert set(get_args(RetainedTable)) == {*BULK, *EVENTS}
+    hold = {
+        "because": "case 17", "starts": "2026-01-01T00:00:00Z", "ends": "2026-02-01T00:00:00Z",
+    }  # fmt: skip
+    settings = RetentionSettings.model_validate(
+        {"days": 400, "days_of": {"statements": 90}, "hold": [hold]}
+    )
+    retention = retention_of(settings)
+    assert (retention.days_for("statements"), retention.days_for("losses")) == (90, 400)
+    starts_us = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp() * 1e6)
+    assert retention.holds[0].starts_us == starts_us
+    for wrong in (
+        {"days": 0},
+        {"days_of": {"catalog": 3}},
+        {"hold": [hold | {"ends": "2025-01-01T00:00:00Z"}]},
+    ):
+        with pytest.raises(ValidationError):
+            RetentionSettings.model_validate(wrong)

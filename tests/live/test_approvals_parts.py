@@ -1,0 +1,142 @@
+"""What a statement is made of is asked for once, and let pass once: with real clients."""
+
+import os
+import re
+
+import psycopg
+import pytest
+
+from tests.live.postgres import PostgresCluster, server_folder
+from tests.live.running import Running, prepare
+
+pytestmark = [
+    pytest.mark.live,
+    pytest.mark.kernel,
+    pytest.mark.skipif(os.geteuid() != 0, reason="eBPF needs root"),
+    pytest.mark.skipif(not server_folder().exists(), reason="./run setup installs PostgreSQL"),
+]
+
+RULES = """
+rules:
+  - id: orders-read
+    title: Orders are read
+    severity: high
+    action: deny
+    message: orders may not be read
+    when: "session.user == 'app' && statement.reads.exists(r, r.endsWith('orders'))"
+    examples:
+      match: [{sql: "SELECT * FROM shop.orders", session: {user: app}}]
+      no_match: ["SELECT 1"]
+  - id: no-files
+    title: Files are written
+    severity: high
+    action: deny
+    message: no files
+    when: >
+      session.user != 'postgres'
+      && statement.functions.exists(f, f in ['lo_create', 'lo_get', 'pg_stat_reset_shared'])
+    examples: {match: [{sql: "SELECT lo_create(1)", session: {user: app}}], no_match: ["SELECT 1"]}
+"""
+REQUEST = re.compile(r"request ([0-9A-HJKMNP-TV-Z]{10})\)")
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory):
+    rules = tmp_path_factory.mktemp("rules")
+    (rules / "own.yaml").write_text(RULES)
+    changes = {
+        "agent": {
+            "guard": {"mode": "enforce", "deadline_ms": 5000, "on_timeout": "deny"},
+            "identity": {"processes": False},
+            "rules": {"packs": [str(rules)]},
+        }
+    }
+    with PostgresCluster() as cluster:
+        prepare(cluster)
+        with cluster.connect() as connection:
+            connection.execute(
+                "GRANT CREATE ON SCHEMA shop TO app;"
+                "CREATE VIEW shop.behind AS SELECT * FROM shop.orders;"
+                "GRANT SELECT ON shop.behind TO app;"
+                "CREATE FUNCTION shop.made() RETURNS oid LANGUAGE sql AS"
+                " 'SELECT lo_create(0::oid)'"
+            )
+        with Running(cluster, changes) as up:
+            yield up
+
+
+def play(running, *messages):
+    """The requests of what was refused, in one session; a message is what is sent at once."""
+    found = []
+    with running.cluster.connect(user="app") as connection:
+        for message in messages:
+            try:
+                connection.execute(message)
+            except psycopg.errors.InFailedSqlTransaction:
+                break
+            except psycopg.errors.InsufficientPrivilege as error:
+                found += REQUEST.findall(str(error))
+    return found
+
+
+def granted(running, request):
+    running.wait(
+        lambda: running.pgwarden("approvals", "show", request).returncode == 0, f"of {request}"
+    )
+    done = running.pgwarden("approvals", "grant", request, "--because", "ticket 7")
+    assert done.returncode == 0, (done.stdout, done.stderr, running.log[-2000:])
+
+
+def uses(running, request):
+    return len(
+        running.sql(f"SELECT 1 FROM approvals WHERE request = '{request}' AND step = 'used'")
+    )
+
+
+STATEMENTS = {
+    "create_table_as": ["CREATE TEMP TABLE copy_a AS SELECT * FROM shop.orders;"],
+    "create_table_as_of_a_view": ["CREATE TEMP TABLE copy_b AS SELECT * FROM shop.behind ;"],
+    "second_of_a_string": ["SELECT 1; CREATE TEMP TABLE copy_c AS TABLE shop.orders; SELECT 2"],
+    "copy": ["COPY (SELECT count(*) FROM shop.behind) TO '/dev/null';"],
+    "explain": ["EXPLAIN ANALYZE SELECT * FROM shop.behind;"],
+    "cursor": ["BEGIN", "DECLARE c CURSOR FOR SELECT * FROM shop.behind;", "FETCH 3 FROM c", "END"],
+    "call": ["SELECT lo_create(0::oid);"],
+    "calls": ["SELECT lo_create(0), lo_create(0::oid) FROM generate_series(1, 3);"],
+}
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_a_statement_of_several_parts_is_one_request_and_one_use(running, name):
+    messages = STATEMENTS[name]
+    if name == "copy":
+        with running.cluster.connect() as connection:
+            connection.execute("GRANT pg_write_server_files TO app")
+    (request,) = play(running, *messages)
+    granted(running, request)
+    assert play(running, *messages) == []
+    running.wait(lambda: uses(running, request) == 1, "one use")
+    assert play(running, *messages)[:1] == [request]
+
+
+def test_a_command_inside_a_function_is_one_request_and_one_use(running):
+    body = "BEGIN CREATE TEMP TABLE got ON COMMIT DROP AS SELECT * FROM shop.behind; END"
+    with running.cluster.connect() as connection:
+        connection.execute(
+            f"CREATE FUNCTION shop.copies() RETURNS void LANGUAGE plpgsql AS $f$ {body} $f$"
+        )
+    (request,) = play(running, "SELECT shop.copies()")
+    granted(running, request)
+    assert play(running, "SELECT shop.copies()") == []
+    running.wait(lambda: uses(running, request) == 1, "one use")
+
+
+def test_a_grant_for_one_function_is_none_for_what_another_one_calls(running):
+    outer = "SELECT lo_get(0), shop.made()"
+    (request,) = play(running, outer)
+    granted(running, request)
+    (inner,) = play(running, "SELECT shop.made()")
+    assert inner != request
+    sql = "SELECT shop.made() WHERE lo_create(0) > 0 OR true"
+    (of_both,) = play(running, sql)
+    granted(running, of_both)
+    assert play(running, sql) == []

@@ -1,0 +1,283 @@
+"""Who made the difference, asked of the whole program on a real server with real probes.
+
+Everybody acts within a few seconds, so most snapshots see the work of several. ``TRUTH`` says who
+did what by the names it leaves in the catalog; kinds that snapshots do not have are passed over.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import time
+
+import psycopg
+import pytest
+
+from tests.live.postgres import PostgresCluster, server_folder
+from tests.live.running import Running, prepare
+
+pytestmark = [
+    pytest.mark.live,
+    pytest.mark.kernel,
+    pytest.mark.skipif(os.geteuid() != 0, reason="eBPF needs root"),
+    pytest.mark.skipif(not server_folder().exists(), reason="./run setup installs PostgreSQL"),
+]
+CONFIG = {
+    "agent": {
+        "catalog": {"watched": [{"table": "public.flags"}]},
+    }
+}
+NOBODY = ""
+ACTORS = (
+    "alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi", "ivan", "judy", "kate",
+    "leo", "mona", "nina", "oscar", "paul", "rita", "sam", "mallory",
+)  # fmt: skip
+SETUP = """
+CREATE ROLE etl; CREATE ROLE leaver; CREATE ROLE old_name; CREATE ROLE group_a;
+GRANT group_a TO old_name;
+GRANT SELECT ON pg_hba_file_rules TO pgwarden;
+GRANT EXECUTE ON FUNCTION pg_hba_file_rules() TO pgwarden;
+CREATE SCHEMA app; CREATE SCHEMA junk; CREATE SCHEMA wide;
+CREATE TABLE junk.t (i int); GRANT SELECT ON junk.t TO bot; GRANT USAGE ON SCHEMA junk TO bot;
+CREATE TABLE wide.a (i int); CREATE TABLE wide.b (i int);
+CREATE TABLE shop.old_t (i int); GRANT SELECT ON shop.old_t TO analyst;
+CREATE TABLE shop.left_behind (i int); GRANT SELECT ON shop.left_behind TO leaver;
+CREATE TABLE shop.one (i int); CREATE TABLE shop.two (i int); CREATE TABLE shop.three (i int);
+CREATE TABLE shop.inside (i int); CREATE TABLE shop.done (i int);
+CREATE TABLE public.flags (id int PRIMARY KEY, is_on bool);
+INSERT INTO public.flags VALUES (7, false);
+GRANT SELECT ON public.flags TO pgwarden;
+CREATE SCHEMA kinds; CREATE TABLE kinds.t (i int);
+CREATE FUNCTION kinds.look() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+CREATE FUNCTION app.give(what text) RETURNS void LANGUAGE plpgsql AS
+  $$ BEGIN EXECUTE format('GRANT INSERT ON %s TO etl', what); END $$;
+CREATE FUNCTION app.outer(what text) RETURNS void LANGUAGE sql AS 'SELECT app.give(what)';
+"""
+DUMPED = """
+CREATE SCHEMA arch; GRANT USAGE ON SCHEMA arch TO bot;
+DO $$ BEGIN FOR n IN 1..15 LOOP
+  EXECUTE format('CREATE TABLE arch.t%s (id serial PRIMARY KEY, note text)', n);
+  EXECUTE format('GRANT SELECT ON arch.t%s TO bot', n);
+END LOOP; END $$;
+CREATE VIEW arch.v AS SELECT * FROM arch.t1;
+"""
+OF_ALL_KINDS = (
+    "CREATE TYPE kinds.mood AS ENUM ('sad')",
+    "ALTER TYPE kinds.mood ADD VALUE 'glad'",
+    "CREATE VIEW kinds.v AS SELECT i FROM kinds.t",
+    "ALTER TABLE kinds.t RENAME TO u",
+    "ALTER TABLE kinds.u ADD COLUMN mood kinds.mood",
+    "CREATE INDEX mood_index ON kinds.u (mood)",
+    "ALTER TABLE kinds.u ENABLE ROW LEVEL SECURITY",
+    "CREATE POLICY own ON kinds.u USING (true)",
+    "CREATE TRIGGER look BEFORE INSERT ON kinds.u FOR EACH ROW EXECUTE FUNCTION kinds.look()",
+    "CREATE OR REPLACE FUNCTION kinds.look() RETURNS trigger LANGUAGE plpgsql"
+    " AS 'BEGIN RETURN OLD; END'",
+    "CREATE PUBLICATION kinds_news FOR TABLE kinds.u",
+    "SELECT pg_create_physical_replication_slot('kinds_slot')",
+    "CREATE SEQUENCE kinds.numbers",
+)
+"""A statement at a time; kinds that no snapshot has are not missed."""
+TRUTH = (
+    (r"^hba", NOBODY),
+    (r"^setting log_connections$", NOBODY),
+    (r"^setting work_mem$", "erin"),
+    (r"^setting .*@etl$|^role etl$", "frank"),
+    (r"^membership analyst<-etl$", "grace"),
+    (r"\b(old_name|new_name)\b", "judy"),
+    (r"\barch\b", "mona"),
+    (r"\bjunk\b", "ivan"),
+    (r"kinds", "rita"),
+    (r"^watched", "sam"),
+    (r"\bwide\b", "oscar"),
+    (r"shop\.(old_t|new_t)\b", "heidi"),
+    (r"^privilege default:", "kate"),
+    (r"shop\.later", "leo"),
+    (r"<-leaver$", "nina"),
+    (r"shop\.(one|two|three)<", "paul"),
+    (r"shop\.inside<", "carol"),
+    (r"shop\.done<", "dave"),
+    (r"shop\.orders<-analyst$", "alice"),
+    (r"shop\.prices<-analyst$", "bob"),
+)
+
+
+class Town:
+    def __init__(self, running: Running) -> None:
+        self.running = running
+        self.cluster = running.cluster
+
+    def did(self, who: str, *sql: str) -> None:
+        with self.cluster.connect(user=who, application_name=f"{who}-tool") as connection:
+            for text in sql:
+                connection.execute(text)
+
+    def failed(self, who: str, sql: str) -> None:
+        with self.cluster.connect(user=who) as connection, pytest.raises(psycopg.Error):
+            connection.execute(sql)
+
+    def restored(self, who: str) -> None:
+        dump = subprocess.run(
+            [server_folder() / "bin" / "pg_dump", "--schema", "arch", "--no-owner",
+             self.cluster.dsn(dbname="src")],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        subprocess.run(
+            ["psql", "--no-psqlrc", "--quiet", "--set", "ON_ERROR_STOP=1",
+             self.cluster.dsn(user=who)],
+            input=dump.stdout, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+
+    def edited_files(self) -> None:
+        with (self.cluster.data / "postgresql.conf").open("a") as conf:
+            conf.write("\nlog_connections = on\n")
+        hba = self.cluster.data / "pg_hba.conf"
+        hba.write_text(f"host all mallory 10.9.8.7/32 trust\n{hba.read_text()}")
+        self.cluster.reload()
+
+
+@pytest.fixture(scope="module")
+def town():
+    with PostgresCluster() as cluster:
+        prepare(cluster)
+        with cluster.connect() as connection:
+            connection.execute(SETUP)
+            for name in ACTORS:
+                connection.execute(f"CREATE ROLE {name} LOGIN SUPERUSER")
+            connection.execute("CREATE DATABASE src")
+        with cluster.connect(dbname="src") as connection:
+            connection.execute(DUMPED)
+        with Running(cluster, CONFIG) as running:
+            baselines = "SELECT 1 FROM findings WHERE detector = 'drift.baseline'"
+            running.wait_sql(f"{baselines} HAVING count(*) >= 2", 30)
+            town = Town(running)
+            act(town)
+            yield town
+
+
+def act(town: Town) -> None:
+    town.did("alice", "GRANT SELECT ON shop.orders TO analyst")
+    town.did("bob", "GRANT SELECT ON shop.prices TO analyst")
+    for take_back in ("ROLLBACK", "SAVEPOINT s; GRANT SELECT ON shop.two TO etl; ROLLBACK TO s"):
+        statements = ("BEGIN", "GRANT SELECT ON shop.prices TO analyst", *take_back.split("; "))
+        town.did("mallory", *statements, "ROLLBACK" if "SAVEPOINT" in take_back else "SELECT 1")
+    town.failed("mallory", "GRANT SELECT ON shop.orders, shop.nowhere TO analyst")
+    town.did("carol", "SELECT app.outer('shop.inside')")
+    town.did("dave", "DO $$ BEGIN EXECUTE 'GRANT SELECT ON shop.do' || 'ne TO etl'; END $$")
+    town.did("erin", "ALTER SYSTEM SET work_mem = '9MB'", "SELECT pg_reload_conf()")
+    town.edited_files()
+    town.did("frank", "ALTER ROLE etl CREATEDB", "ALTER ROLE etl SET statement_timeout = '9s'")
+    town.did("grace", "GRANT analyst TO etl")
+    town.did("heidi", "ALTER TABLE shop.old_t RENAME TO new_t")
+    town.did("ivan", "DROP SCHEMA junk CASCADE")
+    town.did("judy", "ALTER ROLE old_name RENAME TO new_name")
+    town.did(
+        "kate", "ALTER DEFAULT PRIVILEGES FOR ROLE leo IN SCHEMA shop GRANT SELECT ON TABLES TO bot"
+    )
+    town.did("leo", "CREATE TABLE shop.later (id serial)")
+    town.restored("mona")
+    town.did("nina", "DROP OWNED BY leaver")
+    town.did("oscar", "GRANT SELECT ON ALL TABLES IN SCHEMA wide TO bot")
+    grants = [f"GRANT SELECT ON shop.{name} TO bot" for name in ("one", "two", "three")]
+    town.did("paul", "BEGIN", *grants, "COMMIT")
+    town.did("rita", *OF_ALL_KINDS)
+    town.did("mallory", "BEGIN", "DELETE FROM public.flags", "ROLLBACK")
+    town.did("sam", "UPDATE flags SET is_on = true")
+
+
+ROWS = (
+    "SELECT kind, name, change, attribution, actor, statement_id, finding_id, note FROM drift"
+    " ORDER BY kind, name"
+)
+
+
+def actor_in_truth(row: dict) -> str | None:
+    said = f"{row['kind']} {row['name']}"
+    return next((who for pattern, who in TRUTH if re.search(pattern, said)), None)
+
+
+@pytest.fixture(scope="module")
+def rows(town):
+    """Once nothing has come for as long as a difference waits for its cause."""
+    seen, since = -1, time.monotonic()
+    deadline = time.monotonic() + 60
+    while time.monotonic() - since < 8 and time.monotonic() < deadline:
+        rows = town.running.sql(ROWS)
+        if len(rows) != seen:
+            seen, since = len(rows), time.monotonic()
+        time.sleep(0.5)
+    return rows
+
+
+def test_each_difference_has_the_actor_who_made_it_and_none_is_invented(rows):
+    wrong = [
+        (row["kind"], row["name"], row["change"], row["actor"], actor_in_truth(row))
+        for row in rows
+        if row["actor"] != actor_in_truth(row)
+    ]
+    assert not wrong, f"{len(wrong)} of {len(rows)}"
+
+
+def test_everybody_who_changed_something_is_named(rows):
+    has_kinds = any(row["kind"] == "table" for row in rows)
+    quiet = {"mallory"} if has_kinds else {"mallory", "rita", "sam"}
+    assert {row["actor"] for row in rows} - {NOBODY} == {*ACTORS} - quiet
+
+
+def test_what_nobody_did_on_the_wire_is_the_two_files_alone(rows):
+    files = {(row["kind"]) for row in rows if row["attribution"] == "unattributed"}
+    assert files == {"setting", "hba"}
+
+
+def test_what_was_done_inside_points_to_the_statement_inside(town, rows):
+    (row,) = [row for row in rows if row["actor"] == "carol"]
+    (statement,) = town.running.sql(
+        f"SELECT parent_id, text FROM statements WHERE id = {row['statement_id']}"
+    )
+    assert statement["parent_id"] != 0
+    assert statement["text"] == "GRANT INSERT ON shop.inside TO etl"
+
+
+def test_a_restored_dump_a_transaction_and_a_cascade_are_one_finding_each(town, rows):
+    for who, least in (("mona", 16), ("paul", 3), ("ivan", 2), ("judy", 3), ("oscar", 2)):
+        mine = [row for row in rows if row["actor"] == who]
+        assert len(mine) >= least, who
+        assert len({row["finding_id"] for row in mine}) == 1, who
+    (dump,) = town.running.sql(
+        "SELECT sentence FROM findings WHERE kind = 'drift' AND identity = 'mona'"
+    )
+    assert re.match(r"\d+ statements of one session by mona at \d\d:\d\d UTC", dump["sentence"])
+
+
+def test_the_sentence_says_what_was_done_by_whom_from_where_and_what_follows(town, rows):
+    (found,) = town.running.sql(
+        "SELECT sentence FROM findings WHERE kind = 'drift' AND identity = 'grace'"
+    )
+    assert re.match(
+        r"GRANT analyst TO etl by grace at \d\d:\d\d UTC from grace-tool.*: "
+        "etl is now a member of analyst",
+        found["sentence"],
+    )
+
+
+def test_the_changes_view_says_when_it_was_known(town, rows):
+    (told,) = town.running.sql(
+        "SELECT actor, outcome, known_at >= occurred_at AS later FROM drift_changes"
+        " WHERE kind = 'membership' AND name = 'analyst<-etl'"
+    )
+    assert told == {"actor": "grace", "outcome": "attributed", "later": True}
+
+
+def test_a_revert_names_who_brought_it_back(town, rows):
+    town.did("alice", "REVOKE SELECT ON shop.prices FROM analyst")
+    (row,) = town.running.wait_sql(
+        "SELECT outcome, actor, resolved_by FROM drift"
+        " WHERE name = 'table:shop.prices<-analyst' AND resolved_at IS NOT NULL"
+    )
+    assert row == {"outcome": "reverted", "actor": "bob", "resolved_by": "alice"}
+
+
+def test_the_key_of_hashes_that_stand_for_secrets_is_readable_to_the_agent_alone(town):
+    (key,) = town.running.folder.rglob("catalog.key")
+    assert (key.stat().st_mode & 0o777, key.stat().st_size) == (0o600, 32)
