@@ -112,7 +112,12 @@ class Agent:
         judge = rules.book.judge
         exhausted = rules.usage.exhausted
         allowances = (
-            Allowances(source, interchangeable(cache, judge), exhausted=exhausted)
+            Allowances(
+                source,
+                interchangeable(cache, judge),
+                exhausted=exhausted,
+                exchanging=rules.book.exchanging,
+            )
             if source
             else None
         )

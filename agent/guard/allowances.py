@@ -46,9 +46,13 @@ class Allowances:
         interchangeable: Callable[[bytes], bool],
         limit: int = LIMIT,
         exhausted: Callable[[Session], frozenset[str]] = lambda _: frozenset(),
+        exchanging: Callable[[], bool] = lambda: False,
     ) -> None:
+        """``exchanging``: new rules answer already, and the old ones are still those of the record:
+        what passes without a hold then must have been let pass by the old ones."""
         self._kernel = kernel
         self._exhausted = exhausted
+        self._exchanging = exchanging
         self._interchangeable = interchangeable
         self._limit = limit
         self._numbers: dict[_Facts, int] = {}
@@ -81,6 +85,8 @@ class Allowances:
         """Rules have let this statement pass, with the facts that ``know`` was told last."""
         known = self._classes.get(event.backend)
         if known is None or known[1] != event.naming or not event.text_key:
+            return
+        if self._exchanging():
             return
         if shape.status is ParseStatus.FAILED:
             return  # the parser died under it; it may do better next time

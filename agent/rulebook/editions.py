@@ -11,6 +11,8 @@ from rules import Judge
 KEPT = 4
 """Editions that are remembered for statements which are recorded after they were exchanged."""
 
+NEVER_US = 1 << 62
+
 
 @dataclass(frozen=True, slots=True)
 class Edition:
@@ -48,6 +50,10 @@ class Rulebook:
         """Whom to ask about a statement that is about to run."""
         return self._newest.judge
 
+    def exchanging(self) -> bool:
+        """The newest edition has been put and not confirmed."""
+        return self._settled_us == NEVER_US
+
     def judges(self, started_at_us: int) -> tuple[Judge, ...]:
         """Who may have been asked about a statement that started then, the likeliest first."""
         if started_at_us >= self._settled_us:
@@ -63,7 +69,7 @@ class Rulebook:
         with self._lock:
             self._newest = edition
             # Until it is confirmed, what starts may still be let pass by the old one's word.
-            self._settled_us = 1 << 62
+            self._settled_us = NEVER_US
 
     def confirm(self, edition: Edition, at_us: int) -> None:
         with self._lock:

@@ -25,7 +25,9 @@ def test_what_started_before_the_exchange_is_judged_by_the_rules_of_then(tmp_pat
 def test_between_the_new_judge_and_the_kernels_forgetting_both_may_have_been_asked(tmp_path):
     old, new, _ = editions(tmp_path)
     book = Rulebook(old)
+    assert not book.exchanging()
     book.put(new)
+    assert book.exchanging()
     assert book.judge() is new.judge
     assert book.judges(150) == (old.judge, new.judge)
 
@@ -36,8 +38,10 @@ def test_two_exchanges_at_once_are_told_apart(tmp_path):
     book.put(new)
     book.put(newer)
     book.confirm(new, at_us=100)
+    assert book.exchanging()
     assert book.judges(150) == (new.judge, newer.judge)
     book.confirm(newer, at_us=200)
+    assert not book.exchanging()
     assert book.judges(50) == (old.judge, new.judge)
     assert book.judges(150) == (new.judge, newer.judge)
     assert book.judges(250) == (newer.judge,)
