@@ -15,6 +15,7 @@ from agent.probes.symbols import call_entries
 
 ENTRIES = (
     "PortalRun",
+    "PortalRunFetch",
     "standard_ProcessUtility",
     "standard_ExecutorStart",
     "HandleFunctionRequest",

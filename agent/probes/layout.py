@@ -211,7 +211,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "stranger_record": (HEAD + "q", ("head", "started_us")),
     "config": (
-        "19Q20I256s8192s",
+        "20Q20I256s8192s",
         (
             "entry_portal_run",
             "entry_secure_write",
@@ -220,6 +220,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "entry_replication",
             "entry_executor_start",
             "entry_process_utility",
+            "entry_portal_fetch",
             "my_proc_port",
             "statement_start",
             "my_start_timestamp",

@@ -9,14 +9,14 @@ from typing import Literal, Protocol
 
 from agent.probes.build import OBJECT, SOURCE
 from agent.probes.errors import CaptureUnavailable
-from agent.probes.symbols import COMMAND_PROGRAM, NESTED_PROBES, PROBES
+from agent.probes.symbols import COMMAND_PROGRAM, HELD_PROBES, NESTED_PROBES, PROBES
 
 EXIT_PROGRAM = "on_exit"
 EXIT_FUNCTION = "sched_process_exit"
 """A tracepoint of the kernel, not a function of the server."""
 PROGRAMS = (*PROBES, EXIT_PROGRAM)
 CALL_PROGRAM = "on_call"
-NESTED_PROGRAMS = (*NESTED_PROBES, CALL_PROGRAM)
+NESTED_PROGRAMS = (*NESTED_PROBES, *HELD_PROBES, CALL_PROGRAM)
 COMMAND_PROGRAMS = (COMMAND_PROGRAM,)
 MAPS = (
     "records",

@@ -297,4 +297,34 @@ INLINE void start_nested(struct config *config, __u64 base, struct session_state
 	tell_nested(session, what);
 }
 
+/* A portal without a name comes to PortalRun when the client executes it, but a function may fetch
+ * from it before. PL/pgSQL does so by an empty name, SQL cannot. All that the portal may do is judged
+ * here: what it starts has its text, and is taken for a part of what was judged. */
+INLINE void start_fetch(struct config *config, __u64 base, struct session_state *session,
+			__u64 portal)
+{
+	struct occasion *what = new_occasion(config, base, session);
+	what->judged = 1;
+	what->portal = portal;
+	what->planned = read_u64(portal + config->portal_statements);
+	what->planned_list = 1;
+	see_plan(config, session);
+	tell_pending(session);
+	what->kind = RECORD_NESTED;
+	what->quiet = 1;
+	what->depth = session->level + 1;
+	what->text = read_u64(portal + config->portal_source_text);
+	session->row_limit = 0;
+	session->text = 0; /* `kept` is no longer the text of the outer one */
+	what->kept = keep_text(config, session, what->text);
+	what->hold = what->unseen || !what->kept || !is_allowed(config, session);
+	require_judge(what);
+	if (!what->hold)
+		return;
+	what->urgent = 1;
+	if (!session->announced)
+		announce(config, base, session, 1);
+	tell_nested(session, what);
+}
+
 #endif

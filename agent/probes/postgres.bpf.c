@@ -218,6 +218,20 @@ int on_process_utility(struct pt_regs *ctx)
 }
 
 PROBE("uprobe")
+int on_portal_fetch(struct pt_regs *ctx)
+{
+	struct config *config = find_config();
+	__u64 portal = PT_REGS_PARM1(ctx);
+	if (!config || is_named(portal))
+		return 0;
+	__u64 base = PT_REGS_IP(ctx) - config->entry_portal_fetch;
+	struct session_state *session = enter(config, base);
+	if (session && is_judged(session))
+		start_fetch(config, base, session, portal);
+	return 0;
+}
+
+PROBE("uprobe")
 int on_call(struct pt_regs *ctx)
 {
 	struct config *config = find_config();

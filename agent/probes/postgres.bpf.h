@@ -248,6 +248,7 @@ struct config {
 	__u64 entry_replication;
 	__u64 entry_executor_start;
 	__u64 entry_process_utility;
+	__u64 entry_portal_fetch;
 	__u64 my_proc_port;
 	__u64 statement_start; /* stmtStartTimestamp */
 	__u64 my_start_timestamp;

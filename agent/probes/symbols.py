@@ -36,9 +36,12 @@ NESTED_PROBES = {
     "on_process_utility": "standard_ProcessUtility",
 }
 """Attached where what runs inside statements is told, or may be held."""
+HELD_PROBES = {"on_portal_fetch": "PortalRunFetch"}
+"""Attached where statements may be held. They tell of nothing but what is."""
 COMMAND_PROGRAM = "on_process_utility"
 """Attached alone where only commands inside statements are told."""
-ALL_PROBES = PROBES | NESTED_PROBES
+TELLING_PROBES = PROBES | NESTED_PROBES
+ALL_PROBES = TELLING_PROBES | HELD_PROBES
 GLOBALS = (
     "MyProcPort",
     "MyStartTimestamp",

@@ -39,7 +39,13 @@ from agent.probes.loader import (
     programs_inside,
 )
 from agent.probes.ring import ring_size
-from agent.probes.symbols import ALL_PROBES, COMMAND_PROGRAM, NESTED_PROBES, PROBES
+from agent.probes.symbols import (
+    COMMAND_PROGRAM,
+    HELD_PROBES,
+    NESTED_PROBES,
+    PROBES,
+    TELLING_PROBES,
+)
 from agent.sources.aggregates import collect
 from agent.sources.instance import ZERO, Instance, Wanted, Watched, build
 from agent.sources.order import is_statement
@@ -107,7 +113,11 @@ class EbpfSource:
             ring_bytes=ring_size(ring_bytes),
             sessions=sessions,
             programs_inside=within,
-            probed=(*PROBES, *(one for one in NESTED_PROBES if one in within)),
+            probed=(
+                *PROBES,
+                *(one for one in NESTED_PROBES if one in within),
+                *(HELD_PROBES if holds else ()),
+            ),
             aggregate=aggregate,
             nested=Nested.ALL if nested else Nested.COMMANDS if commands else Nested.NONE,
             inside=nested or holds,
@@ -155,8 +165,8 @@ class EbpfSource:
             "on_executor_start": nested is Nested.ALL or holds,
             COMMAND_PROGRAM: nested is not Nested.NONE or holds,
         }
-        probed = (one for one in self._wanted.probed if tell.get(one, True))
-        return [*(ALL_PROBES[one] for one in probed), EXIT_FUNCTION]
+        probed = (one for one in self._wanted.probed if tell.get(one, one in TELLING_PROBES))
+        return [*(TELLING_PROBES[one] for one in probed), EXIT_FUNCTION]
 
     @property
     def clusters(self) -> list[Cluster]:
