@@ -100,8 +100,9 @@ class StatementStarted:
     decides whether a hold is needed again."""
     quiet: bool = False
     """Held only to be judged: it is on the record if it was refused, and not otherwise."""
-    inlines: int = 0
-    """JIT may put functions into it (agent/probes/layout.py, Inlining); only when ``held``."""
+    evades: int = 0
+    """Functions of it may run past their probes (agent/probes/layout.py, Evasion); only when
+    ``held``."""
     calls: str = ""
     """The built-in function that is called, where the call itself was held; ``text`` is a statement
     that would call it like that."""

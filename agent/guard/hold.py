@@ -19,11 +19,11 @@ from typing import Protocol
 
 from agent.guard.aside import Aside
 from agent.guard.backend import Standing, examine, inspect
-from agent.guard.inlining import forbid_inlining
+from agent.guard.evasion import forbid_evasion
 from agent.guard.judge_thread import JudgeLateError, JudgeThreads
 from agent.guard.redirect import RedirectError, denial, redirect
 from agent.guard.server import Server, stat_fields
-from agent.probes.layout import Inlining
+from agent.probes.layout import Evasion
 from model.event import StatementStarted
 from model.session import BackendKey
 from model.verdict import Outcome
@@ -31,7 +31,7 @@ from rules import Match
 
 DEADLINE_MS = 200
 RELEASED = "the hold had been released before the verdict"
-NOT_CALLED = "functions that JIT puts into its expressions are not held"
+NOT_CALLED = "what JIT puts into its expressions and parallel workers run is not held"
 DIRECTORY_LIMIT = 10_000
 """Backends whose server is remembered; more than any PostgreSQL has connections."""
 
@@ -259,7 +259,7 @@ class Guard:
         """As ``settle``; None where that takes long: then ``finished`` tells, in time. To be asked
         with this backend before, so that no hold of it is left waiting behind this one."""
         left_seconds = self._left_seconds(event)
-        alone = event.inlines == Inlining.ALONE  # nothing is judged of it
+        alone = event.evades == Evasion.ALONE  # nothing is judged of it
         if self._aside is None or alone or left_seconds <= 0 or not self._takes_long(event):
             return self.settle(event)
         # The handle now: a process number may be another's later.
@@ -372,7 +372,7 @@ class Guard:
     ) -> tuple[Outcome | None, str]:
         plan = PLANS[decision.kind]
         server, standing, trouble = seen.server, seen.standing, seen.trouble
-        if plan.steps or event.inlines:
+        if plan.steps or event.evades:
             # These go by the pid, which may have become another's while the judge thought.
             server, standing, trouble = self._look(event.backend)
         if standing is Standing.GONE:
@@ -389,8 +389,8 @@ class Guard:
             # yet. Nobody else would release them: let go, and say that nothing was enforced.
             carry_out(PLANS[DecisionKind.ALLOW], hands, b"")
             return (Outcome.FAILED if plan.steps else None), trouble
-        if event.inlines and not plan.steps:
-            trouble = self._forbid_inlining(event, server, hands) or trouble
+        if event.evades and not plan.steps:
+            trouble = self._forbid_evasion(event, server, hands) or trouble
         message = denial(
             decision.database,
             decision.rule_id,
@@ -402,13 +402,13 @@ class Guard:
         outcome, reason = carry_out(plan, hands, message)
         return outcome, reason or trouble
 
-    def _forbid_inlining(
+    def _forbid_evasion(
         self, event: StatementStarted, server: Server | None, hands: HeldProcess
     ) -> str:
         if server is None:
             return NOT_CALLED
         try:
-            forbid_inlining(event.backend.pid, server.version, event.planned, hands.require_alive)
+            forbid_evasion(event.backend.pid, server.version, event.planned, hands.require_alive)
         except (OSError, KeyError) as error:
             return f"{NOT_CALLED}: {error}"
         return ""
@@ -430,7 +430,7 @@ class Guard:
     ) -> tuple[Decision, bool, str]:
         if (left_seconds := self._left_seconds(event)) <= 0:
             return self._late_decision, True, "the hold was seen after its deadline"
-        if event.inlines == Inlining.ALONE:
+        if event.evades == Evasion.ALONE:
             return UNJUDGED, False, ""
         with suppress(Exception):  # it fails on the other thread too, and is late then
             answer = self._at_once(event, meanwhile, left_seconds)

@@ -79,8 +79,8 @@ class TypeKind(IntEnum):
     VARLENA = 2
 
 
-class Inlining(IntEnum):
-    """Whether JIT may put the code of functions into that of an expression."""
+class Evasion(IntEnum):
+    """Whether a plan lets functions run past their probes."""
 
     NONE = 0
     JUDGED = 1
@@ -163,7 +163,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "text_state",
             "planned_list",
             "quiet",
-            "inlines",
+            "evades",
             "padding",
         ),
     ),
@@ -289,7 +289,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "judged",
             "utility",
             "quiet",
-            "inlines",
+            "evades",
             "padding",
         ),
     ),

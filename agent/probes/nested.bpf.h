@@ -210,14 +210,18 @@ INLINE void place_statement(struct config *config, struct occasion *what, __u64 
 	what->limit = place[1] > 0 && there ? place[1] : 0;
 }
 
-/* PlannedStmt.jitFlags, right before its planTree in every version. */
-INLINE int may_inline(struct config *config, __u64 planned)
+/* Whether functions of this plan may run past all probes. PlannedStmt.parallelModeNeeded and its
+ * jitFlags stand right before planTree in every version, and invalItems, which names the functions and
+ * domains that did not come with the server, behind relationOids. */
+INLINE int may_evade(struct config *config, __u64 planned)
 {
+	__u64 tree = planned + config->planned_tree;
 	__u32 flags = 0;
-	if (!config->calls)
-		return 0;
-	bpf_probe_read_user(&flags, sizeof(flags), (void *)(planned + config->planned_tree - 8));
-	return flags & JIT_INLINE;
+	if (config->calls)
+		bpf_probe_read_user(&flags, sizeof(flags), (void *)(tree - 8));
+	if (flags & JIT_INLINE)
+		return 1;
+	return read_u8(tree - 11) && read_u64(planned + config->planned_relations + 8);
 }
 
 /* Whether it is told although nobody refused it. */
@@ -241,9 +245,9 @@ INLINE void start_nested(struct config *config, __u64 base, struct session_state
 	what->judged = is_judged(session);
 	/* A portal with a name may be fetched from by that name, and never comes to PortalRun. */
 	int comes = clients && !(what->judged && is_named(what->portal));
-	if (!utility && may_inline(config, planned))
-		what->inlines = comes ? INLINING_ALONE : INLINING_JUDGED;
-	if (comes && !what->inlines)
+	if (!utility && may_evade(config, planned))
+		what->evades = comes ? EVASION_ALONE : EVASION_JUDGED;
+	if (comes && !what->evades)
 		return;
 	if (!what->judged && (clients || !config->nested))
 		return;
@@ -282,7 +286,7 @@ INLINE void start_nested(struct config *config, __u64 base, struct session_state
 	what->kept = keep_text(config, session, what->text);
 	int keyed = what->kept || is_silent(config, session, what->text);
 	what->hold = what->judged &&
-		     (what->inlines || what->unseen || !keyed || !is_allowed(config, session));
+		     (what->evades || what->unseen || !keyed || !is_allowed(config, session));
 	require_judge(what);
 	if (what->quiet && !what->hold)
 		return;

@@ -120,12 +120,13 @@ struct session_record {
 	char application[NAME_BYTES];
 };
 
-/* Whether JIT may put the code of functions into that of an expression, which then runs past their
- * probes. It is held in any case, and user space tells the plan not to. */
-enum inlining {
-	INLINING_NONE = 0,
-	INLINING_JUDGED = 1, /* and it is judged as well */
-	INLINING_ALONE = 2,  /* it is part of what PortalRun judges */
+/* Whether a plan lets functions run past their probes: JIT may put their code into that of an
+ * expression, and parallel workers are never held. It is held in any case, and user space tells the
+ * plan not to. */
+enum evasion {
+	EVASION_NONE = 0,
+	EVASION_JUDGED = 1, /* and it is judged as well */
+	EVASION_ALONE = 2,  /* it is part of what PortalRun judges */
 };
 
 /* A text under the instance's secret key: nobody outside can make two that collide. Zero: no key,
@@ -153,7 +154,7 @@ struct statement_record {
 	__u8 text_state; /* enum text_state, and TEXT_URGENT */
 	__u8 planned_list;
 	__u8 quiet; /* told only if it is refused */
-	__u8 inlines; /* enum inlining */
+	__u8 evades; /* enum evasion */
 	__u8 padding[5];
 	/* text follows */
 };
@@ -403,7 +404,7 @@ struct occasion {
 	__u8 judged; /* somebody is there who judges what is held */
 	__u8 utility;
 	__u8 quiet; /* told only if it is refused */
-	__u8 inlines;
+	__u8 evades;
 	__u8 padding[3];
 };
 

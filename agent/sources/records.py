@@ -261,7 +261,7 @@ class Decoder:
         (
             kind, pid, at_ns, session_us, requested_us, key, skeleton, planned, touched, copied,
             full, text_id, row_limit, naming, protocol, depth, held, state, planned_list, quiet,
-            inlines, _,
+            evades, _,
         ) = STATEMENT.unpack_from(record)  # fmt: skip
         backend = self._backend(pid, session_us)
         urgent, state = state >= TEXT_URGENT, state & ~TEXT_URGENT
@@ -307,7 +307,7 @@ class Decoder:
             planned_list == 1,
             touched,
             quiet == 1,
-            inlines=inlines if held else 0,
+            evades=evades if held else 0,
         )
 
     def _call(self, record: bytes) -> Event:

@@ -34,6 +34,10 @@ rules:
     message: not this one
     examples: {match: ["SELECT lo_create(1)"], no_match: ["SELECT lo_get(1)"]}
 """
+PARALLEL = """
+SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0;
+SET parallel_leader_participation = off
+"""
 SCHEMA = """
 CREATE FUNCTION in_sql(text, text) RETURNS text LANGUAGE sql AS 'SELECT set_config($1, $2, false)';
 CREATE FUNCTION expression(text, text) RETURNS text LANGUAGE plpgsql AS
@@ -56,6 +60,8 @@ CREATE FUNCTION slurp(text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN pg_
 CREATE FUNCTION reads_version() RETURNS text LANGUAGE plpgsql PARALLEL SAFE AS
   $$ BEGIN RETURN pg_read_file('PG_VERSION'); END $$;
 CREATE TABLE many AS SELECT generate_series(1, 1000) AS n;
+CREATE VIEW versions AS SELECT n FROM many WHERE pg_read_file('PG_VERSION') IS NOT NULL;
+CREATE FUNCTION is_own(int) RETURNS bool LANGUAGE plpgsql PARALLEL SAFE AS $$ BEGIN RETURN $1 > 0; END $$;
 CREATE TABLE names (n text);
 INSERT INTO names VALUES ('session_replication_role');
 """  # noqa: E501
@@ -182,15 +188,27 @@ def test_rules_that_name_other_functions_let_it_pass(client, agent):
         client.execute("SELECT expression('session_replication_role', 'replica')")
 
 
-def test_what_a_parallel_worker_calls_is_not_held(client):
+def test_a_built_in_function_that_a_parallel_worker_calls_is_not_held(client):
     """A limit that README names: no process without a client is ever held."""
-    client.execute("SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0")
-    client.execute("SET min_parallel_table_scan_size = 0; SET parallel_leader_participation = off")
-    sql = "SELECT count(*) FROM many WHERE reads_version() IS NOT NULL"
-    assert client.execute(sql).fetchone() == (1000,)
+    client.execute(PARALLEL)
+    assert client.execute("SELECT count(*) FROM versions").fetchone() == (1000,)
     client.execute("SET max_parallel_workers_per_gather = 0")
     with pytest.raises(psycopg.errors.InsufficientPrivilege, match="rule no-large-object"):
-        client.execute(sql)
+        client.execute("SELECT count(*) FROM versions")
+
+
+@pytest.mark.parametrize("prepare", [False, True], ids=["simple", "prepared"])
+def test_functions_of_ones_own_run_in_no_parallel_worker(client, agent, prepare):
+    client.execute(PARALLEL)
+    harmless = "EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) SELECT count(*) FROM many WHERE is_own(n)"
+    for _ in range(2):
+        plan = str(client.execute(harmless, prepare=prepare).fetchall())
+        assert "Workers Planned: " in plan
+        assert "Workers Launched: 0" in plan
+    built_in = harmless.replace("is_own(n)", "abs(n) > 0")
+    assert "Workers Launched: 0" not in str(client.execute(built_in, prepare=prepare).fetchall())
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="rule no-large-object"):
+        client.execute("SELECT count(*) FROM many WHERE reads_version() IS NOT NULL")
 
 
 @pytest.mark.parametrize("prepare", [False, True], ids=["simple", "prepared"])

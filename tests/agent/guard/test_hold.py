@@ -14,11 +14,11 @@ import pytest
 
 from agent.guard.aside import HANGING_SECONDS
 from agent.guard.backend import Standing
+from agent.guard.evasion import INLINE, forbid_evasion
 from agent.guard.hold import ALLOW, PLANS, RELEASED, DecisionKind, Guard, carry_out, stopped
-from agent.guard.inlining import BEFORE_TREE, forbid_inlining
 from agent.guard.judge_thread import HANGING_LIMIT, JudgeLateError, JudgeThreads
 from agent.guard.redirect import RedirectError
-from agent.probes.layout import Inlining
+from agent.probes.layout import Evasion
 from agent.probes.layouts import LAYOUTS
 from model.event import StatementStarted
 from model.session import BackendKey
@@ -203,7 +203,7 @@ def test_before_a_plan_is_changed_the_backend_is_looked_at_again(monkeypatch):
 
     monkeypatch.setattr(Guard, "_look", look)
     with held_process() as event:
-        event = replace(event, inlines=Inlining.ALONE)
+        event = replace(event, evades=Evasion.ALONE)
         settled = Guard(lambda _: ALLOW, list).settle(event)
         assert stopped(event.backend.pid)
     assert settled.reason == "another's by now"
@@ -211,17 +211,31 @@ def test_before_a_plan_is_changed_the_backend_is_looked_at_again(monkeypatch):
 
 def test_what_has_ended_while_it_was_looked_at_is_not_written_to():
     """The process number may be another's by then."""
-    memory = ctypes.create_string_buffer((4).to_bytes(4, "little"), 4)
-    place = ctypes.addressof(memory) - LAYOUTS[15].planned_tree + BEFORE_TREE
+    memory = ctypes.create_string_buffer(128)
+    place, layout = ctypes.addressof(memory), LAYOUTS[15]
+    parallel, flags = layout.planned_tree - 11, layout.planned_tree - 8
+    memory[parallel], memory[flags] = 1, INLINE | 1
+    memory[layout.planned_relations + 8] = 1
+    before = memory.raw
 
     def ended():
         raise ProcessLookupError
 
     with pytest.raises(ProcessLookupError):
-        forbid_inlining(os.getpid(), 15, place, ended)
-    assert memory.raw == (4).to_bytes(4, "little")
-    forbid_inlining(os.getpid(), 15, place)
-    assert memory.raw == bytes(4)
+        forbid_evasion(os.getpid(), 15, place, ended)
+    assert memory.raw == before
+    forbid_evasion(os.getpid(), 15, place)
+    pairs = enumerate(zip(before, memory.raw, strict=True))
+    changed = {place: pair for place, pair in pairs if pair[0] != pair[1]}
+    assert changed == {parallel: (1, 0), flags: (INLINE | 1, 1)}
+
+
+def test_workers_stay_with_a_plan_that_calls_what_came_with_the_server():
+    memory = ctypes.create_string_buffer(128)
+    parallel = LAYOUTS[15].planned_tree - 11
+    memory[parallel] = 1
+    forbid_evasion(os.getpid(), 15, ctypes.addressof(memory))
+    assert memory[parallel] == b"\1"
 
 
 def wait_for(condition):
