@@ -21,7 +21,7 @@ BEFORE_TREE = 8
 PARALLEL_BEFORE_TREE = 11
 """``PlannedStmt.parallelModeNeeded``; while it is false ``Gather`` starts no workers."""
 BEHIND_RELATIONS = 8
-"""``PlannedStmt.invalItems``: functions and domains of the plan that did not come with the server."""
+"""``PlannedStmt.invalItems``: its functions and domains that did not come with the server."""
 POINTER_BYTES = 8
 
 
