@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from agent.guard.hold import ALLOW, Decision, DecisionKind
+from agent.guard.startup import Settings, as_statement
 from agent.identity import Claims
 from agent.planned import NotKnownError, Planned, Touched, goes_beyond, is_resolved, overlaid
 from agent.sessions.known import explained
@@ -20,6 +21,7 @@ from model.event import (
     SessionSeen,
     StatementStarted,
 )
+from model.event import Protocol as Wire
 from model.session import BackendKey, Peer, Session
 from model.statement import Shape
 from model.verdict import RuleAction
@@ -58,10 +60,15 @@ class Directory:
     """Living sessions for the capture thread, which cannot wait for the pipeline's view."""
 
     def __init__(
-        self, enrich: Enrich, on_known: Callable[[Session, int], None] = lambda *_: None
+        self,
+        enrich: Enrich,
+        on_known: Callable[[Session, int], None] = lambda *_: None,
+        startup: Callable[[BackendKey], Settings] | None = None,
     ) -> None:
-        """``on_known`` hears what is known of a session, and as of which ``naming``."""
+        """``on_known`` hears what is known of a session, and as of which ``naming``. ``startup``
+        tells with which settings it was started, and is asked once."""
         self._enrich = enrich
+        self._startup = startup
         self._on_known = on_known
         self._sessions: dict[BackendKey, Session] = {}
         self._namings: dict[BackendKey, int] = {}
@@ -83,6 +90,7 @@ class Directory:
                         client_address=event.client_address,
                         client_port=event.client_port,
                         peer=known.peer if known else Peer(),
+                        startup=known.startup if known else self._started_with(event.backend),
                     ),
                     event.naming,
                 )
@@ -95,6 +103,9 @@ class Directory:
             case SessionEnded():
                 self._sessions.pop(event.backend, None)
                 self._namings.pop(event.backend, None)
+
+    def _started_with(self, backend: BackendKey) -> Settings:
+        return () if self._startup is None else self._startup(backend)
 
     def session(self, backend: BackendKey) -> Session:
         """An unknown backend is a Session with empty fields: rules see that nothing is known."""
@@ -150,6 +161,8 @@ class GuardJudge:
             self._parser, event.text, event.text_bytes, event.protocol, nested=event.nested
         )
         session = self._session(event)
+        if session.startup and (refusal := self._started(session, wait=True)) is not None:
+            return refusal
         touched = self._touched(event, session, wait=True)
         asked = self._question(event, self._judge(), session, shape, touched)
         matches, by_text = self._matches(asked)
@@ -175,6 +188,13 @@ class GuardJudge:
         if takes_long(event):
             return None
         judge, session = self._judge(), self._session(event)
+        if session.startup:
+            try:
+                refusal = self._started(session, wait=False)
+            except NotKnownError:
+                return None
+            if refusal is not None:
+                return refusal
         plans: list[Touched | None] = []
 
         def look() -> None:
@@ -215,6 +235,33 @@ class GuardJudge:
     def _session(self, event: StatementStarted) -> Session:
         session = self._directory.session(event.backend)
         return session if self._claims is None else self._claims.session(session, event.text)
+
+    def _started(self, session: Session, *, wait: bool) -> Decision | None:
+        """What was set when the session started is judged as if SET had set it, and refused with
+        each statement. Raises NotKnownError where the parser must be waited for."""
+        text = as_statement(session.startup)
+        if wait:
+            shape: Shape | None = read(self._parser, text, len(text), Wire.QUERY, nested=False)
+        else:
+            shape = recall(self._parser, text, len(text), Wire.QUERY, nested=False)
+        if shape is None:
+            raise NotKnownError
+        view = View(shape, session, len(text), Wire.QUERY, at_us=self._clock_us())
+        match = decide(self._judge().judge(view))
+        kind = STOPPING.get(match.action) if match else None
+        if match is None or kind is None:
+            return None
+        reason = f"set when the session started: {match.reason}"
+        return Decision(
+            kind,
+            match.rule.id,
+            reason,
+            session.database,
+            recognised=shape.summary,
+            lasting=False,
+            match=replace(match, reason=reason),
+            judged=True,
+        )
 
     def _question(
         self,

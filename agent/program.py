@@ -26,6 +26,7 @@ from agent.guard.allowances import Allowances
 from agent.guard.changes import Changes
 from agent.guard.deniable import CallWatch
 from agent.guard.hold import Guard
+from agent.guard.startup import StartupSettings
 from agent.identities import Identities
 from agent.judge import Directory, Enrich, GuardJudge
 from agent.metrics import AgentMetrics
@@ -123,7 +124,10 @@ class Agent:
         )
         self._allowances = allowances
         self._naming = Naming(config, source, self._clusters, allowances, self._degraded)
-        self._directory = directory = Directory(enrich, self._naming.session)
+        startup = None
+        if source is not None and self._mode is Mode.ENFORCE:
+            startup = StartupSettings(self._clusters.servers)
+        self._directory = directory = Directory(enrich, self._naming.session, startup)
         self._usage_file = UsageFile(config.state_dir / "usage.json", rules.usage)
         self._usage_file.load()
         changes = Changes(judge, allowances, directory.tell)

@@ -111,6 +111,9 @@ class Session:
     identity: Identity = field(default_factory=Identity)
     peer: Peer = field(default_factory=Peer)
     origin: Origin = field(default_factory=Origin)
+    startup: tuple[tuple[str, str], ...] = ()
+    """Settings that the client sent with its start-up packet; known only where statements are held.
+    """
     ended_at_us: int = 0
     """Unix microseconds; 0 while the session lives."""
 

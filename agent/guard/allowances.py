@@ -121,7 +121,7 @@ def plain(text: bytes) -> bool:
 
 
 def _facts(session: Session) -> _Facts:
-    """All that a rule can ask of a session (rules/view.py)."""
+    """All that a rule can ask of a session (rules/view.py), and what it was started with."""
     identity = session.identity
     return (
         session.cluster,
@@ -134,4 +134,5 @@ def _facts(session: Session) -> _Facts:
         identity.name,
         identity.confidence,
         identity.proven,
+        session.startup,
     )

@@ -12,6 +12,7 @@ from agent.discovery import cluster_at
 from agent.guard.allowances import Allowances
 from agent.guard.hold import Guard
 from agent.guard.server import Server
+from agent.guard.startup import StartupSettings
 from agent.judge import Directory, GuardJudge
 from agent.parts import interchangeable
 from agent.pipeline import Held
@@ -43,7 +44,9 @@ class Agent:
         self._source = EbpfSource(nested=nested, holds=True)
         self._source.watch_calls(calls)
         allowances = Allowances(self._source, interchangeable(cache, lambda: judge))
-        directory = Directory(lambda session: session, allowances.know)
+        server = Server.running(cluster.postmaster_pid, cluster.major)
+        startup = StartupSettings(lambda: [server])
+        directory = Directory(lambda session: session, allowances.know, startup)
         self._cluster, self._namer = cluster, namer
         self.relations = Relations(
             self._connect,
@@ -54,7 +57,6 @@ class Agent:
         guard_judge = GuardJudge(
             directory, self._parser, lambda: judge, planned=planned if namer else None
         )
-        server = Server.running(cluster.postmaster_pid, cluster.major)
         self._source.on_held = guard_judge.foresee
         self._guard = Guard(
             guard_judge,

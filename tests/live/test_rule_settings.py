@@ -36,7 +36,7 @@ CONFIG = {
                     "until": "2020-01-01",
                 },
             ],
-            "actions": {"truncate-protected": "alert"},
+            "actions": {"truncate-protected": "alert", "critical-setting": "deny"},
         },
     }
 }
@@ -68,6 +68,18 @@ def test_another_action_is_taken_and_on_the_record(running):
     assert refusal(running, "TRUNCATE shop.prices", "app") == ""
     (row,) = running.wait_sql("SELECT * FROM verdicts WHERE rule_id = 'truncate-protected'")
     assert (row["action"], row["outcome"]) == ("alert", "observed")
+
+
+def test_a_setting_of_the_start_up_packet_is_refused_like_set(running):
+    options = "-c session_replication_role=replica"
+    with (
+        running.cluster.connect(options=options) as connection,
+        pytest.raises(psycopg.errors.InsufficientPrivilege, match="rule critical-setting"),
+    ):
+        connection.execute("SELECT id AS at_start FROM shop.orders LIMIT 1")
+    (row,) = running.wait_sql("SELECT * FROM verdicts WHERE text LIKE '%at_start%'")
+    assert (row["rule_id"], row["outcome"]) == ("critical-setting", "prevented")
+    assert "set when the session started" in row["reason"]
 
 
 def test_a_class_of_data_keeps_an_agent_out(running):
