@@ -416,6 +416,7 @@ class EbpfSource:
         for instance in self._instances.values():
             instance.detach()
             events += self._last_of(instance)
+            events += self._decode(instance, instance.unanswered())
         return events + self._last_of_leaving()
 
     def close(self) -> None:

@@ -33,6 +33,7 @@ from agent.probes.symbols import ServerBinary
 from agent.sources.order import Order
 from agent.sources.records import Decoder
 from agent.sources.texts import Numbered
+from agent.sources.unanswered import STATE, unanswered
 from model.event import Lost
 
 SOURCE = "ebpf"
@@ -112,6 +113,14 @@ class Instance:
         ]
         self.lost = totals
         return lost
+
+    def unanswered(self) -> list[bytes]:
+        """Records of the statements that the kernel has not told of; for when no probe is left."""
+        states = self.map("sessions")
+        found = (
+            (pid, states.lookup(pid.to_bytes(4, "little"), STATE.size)) for pid in self.decoder.pids
+        )
+        return unanswered((pid, state) for pid, state in found if state is not None)
 
     def set_watched(self, started_us: int, number: int, *, watch: bool) -> None:
         key = started_us.to_bytes(8, "little", signed=True)

@@ -226,6 +226,11 @@ class Decoder:
         """A session that was open before: its first record will find it."""
         return self._backend(pid, session_us).key
 
+    @property
+    def pids(self) -> list[int]:
+        """Of the sessions that it knows."""
+        return list(self._backends)
+
     def forget(self, key: BackendKey) -> None:
         """A session that has ended without a record."""
         known = self._backends.get(key.pid)

@@ -4,6 +4,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from agent.discovery import cluster_at, discover
 from agent.sources.canary import prove
 from agent.sources.ebpf import EbpfSource
+from model.event import StatementStarted
 from tests.kernel.capture import Capture
 from tests.kernel.test_capture_losses import loaded
 from tests.live.postgres import PostgresCluster, free_port
@@ -155,3 +158,29 @@ def test_with_the_last_cluster_of_a_program_its_probes_go_and_what_they_told_is_
         assert len(os.listdir("/proc/self/fd")) < descriptors
         assert instance.descriptors == []
         assert b"SELECT 'just before the end'" in texts
+
+
+@pytest.mark.parametrize("known", [False, True], ids=["new text", "text known by its number"])
+def test_what_runs_while_the_probes_go_is_told(libbpf, cluster, postgres, known):
+    text = f"SELECT pg_sleep(0.5) /* {'known' if known else 'new'} */"
+    with EbpfSource(loader=libbpf) as source, postgres.connect() as connection:
+        source.add(cluster)
+        capture = Capture(source, postgres)
+        for _ in range(3 if known else 0):
+            connection.execute(text)
+            capture.until(lambda events: any(getattr(e, "ready", 0) for e in events))
+        pid = connection.info.backend_pid
+        thread = threading.Thread(target=connection.execute, args=(text,))
+        thread.start()
+        wait_until(lambda: "pg_sleep" in running(postgres), 5)
+        source.poll(50)
+        told = [e for e in source.finish() if isinstance(e, StatementStarted)]
+        thread.join()
+    (event,) = [e for e in told if e.text == text.encode()]
+    assert event.backend.pid == pid
+    assert 0 < time.time_ns() - event.at_ns < 60_000_000_000
+
+
+def running(postgres) -> str:
+    query = "SELECT string_agg(query, ';') FROM pg_stat_activity WHERE state = 'active'"
+    return postgres.psql(f"{query} AND pid <> pg_backend_pid()").stdout
