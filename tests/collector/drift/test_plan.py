@@ -62,6 +62,12 @@ CASES = [
     (Kind.PRIVILEGE, "shop", {"default:tables of owner in hr<-PUBLIC": "SELECT"},
      ['ALTER DEFAULT PRIVILEGES FOR ROLE "owner" IN SCHEMA hr REVOKE SELECT ON TABLES'
       " FROM PUBLIC"]),
+    (Kind.PRIVILEGE, "shop", {"type:hr.mood<-PUBLIC": "(revoked)"},
+     ["GRANT USAGE ON TYPE hr.mood TO PUBLIC"]),
+    (Kind.PRIVILEGE, "shop", {"language:plv8<-PUBLIC": "(revoked)"},
+     ["GRANT USAGE ON LANGUAGE plv8 TO PUBLIC"]),
+    (Kind.PRIVILEGE, "shop", {"function:hr.secret()<-PUBLIC": "(revoked)"},
+     ["GRANT EXECUTE ON ROUTINE hr.secret() TO PUBLIC"]),
     (Kind.TABLE, "shop", {"hr.salary": SALARY.replace("row security: forced\n", "")},
      ["ALTER TABLE hr.salary ENABLE ROW LEVEL SECURITY",
       "ALTER TABLE hr.salary FORCE ROW LEVEL SECURITY"]),
