@@ -14,7 +14,7 @@ from collector.drift.lines import lines_of
 from collector.drift.observed import Whole
 from collector.drift.plan import code, objects, roles, settings, tables
 from collector.drift.plan.quoting import NotSqlError
-from collector.drift.plan.renames import undo_renames
+from collector.drift.plan.renames import left_to_decide
 from collector.drift.plan.steps import Phase, Step, World, Writer, by_hand
 from model.catalog import CatalogKind, DriftChange
 
@@ -69,7 +69,8 @@ class Plan:
 def make(desired: Whole, observed: Whole) -> Plan:
     """The steps from ``observed`` to ``desired``, in a safe order. Both of one server."""
     missing = tuple(key for key in desired if key not in observed)
-    steps, undone = undo_renames(desired, observed)
+    steps, undone = left_to_decide(desired, observed)
+    differing = len(steps)
     found = {
         key: list(gaps(key[0], facts, undone[key]))
         for key, facts in desired.items()
@@ -88,7 +89,7 @@ def make(desired: Whole, observed: Whole) -> Plan:
     )
     return Plan(
         _without_repeats(ordered),
-        sum(map(len, found.values())) + sum(step.phase is Phase.RENAME for step in steps),
+        differing + sum(map(len, found.values())),
         missing,
     )
 
@@ -144,7 +145,7 @@ def _lossy_together(steps: Sequence[Step]) -> Iterator[Step]:
     kept = {
         step.database
         for step in steps
-        if step.loses and Phase.DROP_PART <= step.phase <= Phase.DROP
+        if step.loses and Phase.DROP_FOREIGN_KEY <= step.phase <= Phase.DROP
     }
     for step in steps:
         stays = step.phase is Phase.DROP_TYPE and step.database in kept

@@ -22,11 +22,13 @@ class Phase(IntEnum):
     GUARD = 6
     """Row level security and triggers back on, before anything is opened again."""
     DROP_VIEW = 7
-    DROP_PART = 8
-    DROP_CHILD = 9
-    DROP = 10
-    DROP_CODE = 11
-    DROP_TYPE = 12
+    DROP_FOREIGN_KEY = 8
+    DROP_PART = 9
+    DROP_COLUMN = 10
+    DROP_CHILD = 11
+    DROP = 12
+    DROP_CODE = 13
+    DROP_TYPE = 14
     SCHEMA = 20
     EXTENSION = 21
     TYPE = 22
