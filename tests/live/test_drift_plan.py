@@ -287,6 +287,29 @@ def test_a_plan_that_may_lose_nothing_runs_and_leaves_every_row(cluster, tmp_pat
         session.execute("TRUNCATE hr.key, hr.on_key")
 
 
+RULES = [
+    "hostssl all eve 10.0.0.0/8", "host all eve 0.0.0.0/0", "host all eve 10.0.0.5 255.0.0.0",
+    "host all eve 10.0.0.1/32", "host all eve ::/0", "host all eve FD00::1/64",
+    "host all eve ::1/128", "host all eve ::ffff:1.2.3.4/120", "host all eve samenet",
+    "host all eve .Example.com", "host all eve ::/1",
+]  # fmt: skip
+
+
+def test_rules_are_declared_as_pg_hba_conf_has_them(cluster, tmp_path):
+    file = cluster.data / "pg_hba.conf"
+    text = file.read_text()
+    file.write_text(text + "".join(f"{rule} reject\n" for rule in RULES))
+    try:
+        rules = seen(cluster)[CatalogKind.HBA, ""]
+    finally:
+        file.write_text(text)
+    lines = "".join(f"    {rule}: reject\n" for rule in RULES)
+    (tmp_path / "desired.yaml").write_text(f"version: 1\ncluster:\n  hba:\n{lines}")
+    [declared] = read_declaration(tmp_path / "desired.yaml").parts.values()
+    assert [name for name in declared if name not in rules] == []
+    assert len(declared) == len(RULES)
+
+
 @pytest.mark.parametrize("kind", list(CHANGES))
 def test_what_was_changed_is_brought_back(kind, cluster, tmp_path):
     needs_roles = kind in (CatalogKind.MEMBERSHIP, CatalogKind.PRIVILEGE)

@@ -39,9 +39,9 @@ CASES = [
      ['ALTER ROLE "analyst" IN DATABASE "shop" RESET jit']),
     (Kind.SETTING, "", {"x; DROP TABLE y": ("1", AUTO)},
      ["-- setting x; DROP TABLE y: 'x; DROP TABLE y' is not the name of a setting"]),
-    (Kind.HBA, "", {"host all all 10.0.0.0/8": ("trust", "/data/pg_hba.conf:3")},
-     ["-- /data/pg_hba.conf:3: change the line: host all all 10.0.0.0/8 trust to:"
-      " host all all 10.0.0.0/8 scram-sha-256"]),
+    (Kind.HBA, "", {"host all all 10.0.0.0/255.0.0.0": ("trust", "/data/pg_hba.conf:3")},
+     ["-- /data/pg_hba.conf:3: change the line: host all all 10.0.0.0/255.0.0.0 trust to:"
+      " host all all 10.0.0.0/255.0.0.0 scram-sha-256"]),
     (Kind.ROLE, "", {"analyst": "superuser=true login=true"}, ['ALTER ROLE "analyst" NOSUPERUSER']),
     (Kind.ROLE, "", {"analyst": "superuser=false login=true valid_until=2030-01-01 00:00:00"},
      ["""ALTER ROLE "analyst" VALID UNTIL 'infinity'"""]),
