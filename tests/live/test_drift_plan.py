@@ -26,6 +26,7 @@ CREATE ROLE analyst LOGIN;
 CREATE ROLE "Odd ""role" LOGIN;
 CREATE ROLE staff;
 GRANT staff TO analyst;
+GRANT staff TO owner;
 CREATE SCHEMA hr AUTHORIZATION owner;
 SET ROLE owner;
 CREATE TABLE hr.people (id bigint PRIMARY KEY, name text NOT NULL DEFAULT 'nobody', born date);
@@ -94,7 +95,9 @@ CHANGES: dict[CatalogKind, list[str]] = {
     ],
     CatalogKind.MEMBERSHIP: [
         "REVOKE staff FROM analyst", "GRANT pg_read_all_data TO \"Odd \"\"role\" WITH ADMIN OPTION",
-        "GRANT staff TO \"new; DROP ROLE staff; --\"",
+        "GRANT staff TO \"new; DROP ROLE staff; --\" WITH ADMIN OPTION", "REVOKE staff FROM owner",
+        "SET SESSION AUTHORIZATION \"new; DROP ROLE staff; --\";"
+        " GRANT staff TO owner; GRANT staff TO \"Odd \"\"role\"; RESET SESSION AUTHORIZATION",
     ],
     CatalogKind.PRIVILEGE: [
         "GRANT ALL ON hr.people TO PUBLIC", "REVOKE SELECT ON hr.people FROM staff",

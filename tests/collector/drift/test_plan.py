@@ -108,6 +108,37 @@ def test_a_table_that_was_renamed_is_for_a_person_with_all_that_hangs_on_it():
     assert (step.text, step.by_hand) == ("ALTER TABLE hr.pay RENAME TO salary", True)
 
 
+def test_a_membership_goes_with_what_hangs_on_it_and_what_is_declared_of_that_comes_back():
+    """From 16 on the server refuses to take away what was granted on."""
+    declared = changed(DECLARED, Kind.MEMBERSHIP, "", {"owner<-carol": "member noinherit"})
+    seen = changed(
+        declared, Kind.MEMBERSHIP, "",
+        {"owner<-bob": ("admin", "granted by postgres"), "owner<-dave": ("admin", "granted by bob"),
+         "owner<-carol": ("member noinherit", "granted by dave")},
+    )  # fmt: skip
+    made = make(declared, seen)
+    assert [step.text for step in made.steps] == [
+        'REVOKE "owner" FROM "bob" GRANTED BY "postgres" CASCADE',
+        'REVOKE "owner" FROM "dave" GRANTED BY "bob" CASCADE',
+        'GRANT "owner" TO "carol" WITH INHERIT FALSE',
+    ]
+
+
+def test_a_role_that_goes_leaves_the_memberships_that_others_have_from_it():
+    declared = changed(DECLARED, Kind.MEMBERSHIP, "", {"owner<-analyst": "member"})
+    seen = changed(declared, Kind.ROLE, "", {"eve": "superuser=false login=true"})
+    seen = changed(
+        seen, Kind.MEMBERSHIP, "",
+        {"owner<-eve": ("admin", "granted by postgres"),
+         "owner<-analyst": ("member", "granted by eve")},
+    )  # fmt: skip
+    assert [step.text for step in make(declared, seen).steps] == [
+        'REVOKE "owner" FROM "eve" GRANTED BY "postgres" CASCADE',
+        'GRANT "owner" TO "analyst"',
+        'DROP ROLE "eve"',
+    ]
+
+
 def test_what_loses_data_is_a_comment_unless_that_is_allowed():
     made = make(SERVER, changed(SERVER, Kind.TABLE, "shop", {"hr.copy": "owner: a\nkind: table"}))
     careful = script(made, title="t")
