@@ -242,7 +242,7 @@ def decide(cluster, made):
     """What a person does who knows that it was a rename."""
     with cluster.connect(dbname="shop") as session:
         for step in made.steps:
-            if step.phase is Phase.RENAME and step.by_hand:
+            if step.phase is Phase.DECIDE:
                 session.execute(step.text)
 
 

@@ -69,8 +69,8 @@ class Plan:
 def make(desired: Whole, observed: Whole) -> Plan:
     """The steps from ``observed`` to ``desired``, in a safe order. Both of one server."""
     missing = tuple(key for key in desired if key not in observed)
-    steps, undone = left_to_decide(desired, observed)
-    differing = len(steps)
+    undecided = left_to_decide(desired, observed)
+    steps, undone = [*undecided.steps], undecided.observed
     found = {
         key: list(gaps(key[0], facts, undone[key]))
         for key, facts in desired.items()
@@ -80,7 +80,11 @@ def make(desired: Whole, observed: Whole) -> Plan:
     for (kind, database), differences in found.items():
         for difference in differences:
             steps += [
-                replace(step, database=database)
+                replace(
+                    step,
+                    database=database,
+                    by_hand=step.by_hand or undecided.waits(kind, database, difference.name),
+                )
                 for step in _checked(kind, difference, world, database)
             ]
     ordered = sorted(
@@ -89,7 +93,7 @@ def make(desired: Whole, observed: Whole) -> Plan:
     )
     return Plan(
         _without_repeats(ordered),
-        differing + sum(map(len, found.values())),
+        len(undecided.steps) + sum(map(len, found.values())),
         missing,
     )
 

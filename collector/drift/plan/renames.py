@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from collector.drift.baseline import Fact, Facts
+from collector.drift.declaration.implicit import same
 from collector.drift.lines import lines_of, text_of
 from collector.drift.observed import Whole
 from collector.drift.plan.quoting import NotSqlError, name, schema_of, split_last
@@ -43,6 +44,9 @@ class Alike(NamedTuple):
     old: str
     new: str
 
+    def turned(self) -> Alike:
+        return Alike(self.table, self.new, self.old)
+
     def statement(self) -> str:
         """That names it back. Raises NotSqlError."""
         if self.table:
@@ -51,9 +55,26 @@ class Alike(NamedTuple):
         return f"ALTER TABLE {name(self.new)} RENAME TO {split_last(self.old)[1]}"
 
 
-def left_to_decide(desired: Whole, observed: Whole) -> tuple[list[Step], Wholes]:
-    """Renames that a person has to look at, and ``observed`` as it would be after them."""
+class Undecided(NamedTuple):
+    steps: list[Step]
+    """For a person, before all others."""
+    observed: Wholes
+    """As it would be after them."""
+    pairs: list[tuple[str, Alike]]
+    """With the database of each."""
+
+    def waits(self, kind: CatalogKind, database: str, item: str) -> bool:
+        """Whether ``item`` is of what is not there by this name until somebody has decided."""
+        return any(
+            database == of and kind in FOLLOW and _renamed(kind, item, pair.turned()) != item
+            for of, pair in self.pairs
+        )
+
+
+def left_to_decide(desired: Whole, observed: Whole) -> Undecided:
+    """Renames that a person has to look at."""
     steps: list[Step] = []
+    pairs: list[tuple[str, Alike]] = []
     seen: Wholes = dict(observed)
     for kind, database in desired:
         if kind is not CatalogKind.TABLE or (kind, database) not in seen:
@@ -63,9 +84,10 @@ def left_to_decide(desired: Whole, observed: Whole) -> tuple[list[Step], Wholes]
                 text = pair.statement()
             except NotSqlError:
                 continue
-            steps.append(Step(Phase.RENAME, text, by_hand=True, note=DECIDE, database=database))
+            steps.append(Step(Phase.DECIDE, text, by_hand=True, note=DECIDE, database=database))
+            pairs.append((database, pair))
             seen = _as_renamed(seen, desired, database, pair)
-    return steps, seen
+    return Undecided(steps, seen, pairs)
 
 
 def alike_tables(desired: Facts, observed: Facts) -> list[Alike]:
@@ -142,12 +164,24 @@ def _as_renamed(seen: Wholes, desired: Whole, database: str, pair: Alike) -> Who
     for kind in FOLLOW:
         if (kind, database) in seen:
             wanted = desired.get((kind, database), {})
-            facts = ((_renamed(kind, n, pair), n, f) for n, f in seen[kind, database].items())
-            renamed[kind, database] = {
-                now: _followed(n, fact, wanted[now], pair) if now in wanted else fact
-                for now, n, fact in facts
-            }
+            renamed[kind, database] = dict(
+                _follower(kind, own, fact, wanted, pair)
+                for own, fact in seen[kind, database].items()
+            )
     return renamed
+
+
+def _follower(
+    kind: CatalogKind, own: str, fact: Fact, wanted: Facts, pair: Alike
+) -> tuple[str, Fact]:
+    """A right, policy or trigger that is too much or another can go now, by the name it has."""
+    now = _renamed(kind, own, pair)
+    if now not in wanted:
+        return (now if kind is CatalogKind.TABLE else own), fact
+    after = _followed(own, fact, wanted[now], pair)
+    if now == own or kind is CatalogKind.TABLE or same(kind, after.value, wanted[now].value):
+        return now, after
+    return own, fact
 
 
 def _renamed(kind: CatalogKind, text: str, pair: Alike) -> str:

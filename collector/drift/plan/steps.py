@@ -14,6 +14,8 @@ from model.catalog import CatalogKind
 class Phase(IntEnum):
     """Rights go first and come last; what others stand on is made before and dropped after."""
 
+    DECIDE = 0
+    """What a person has to know before the rest is of use."""
     REVOKE = 1
     MEMBER_OUT = 2
     ROLE = 3

@@ -10,7 +10,14 @@ from typing import NamedTuple
 from collector.drift.baseline import Difference
 from collector.drift.lines import Part, lines_of, parts
 from collector.drift.plan import constraints
-from collector.drift.plan.inherited import COLUMN, CONSTRAINT, INDEX, copied_keys, own_parts
+from collector.drift.plan.inherited import (
+    COLUMN,
+    CONSTRAINT,
+    INDEX,
+    copied_keys,
+    own_parts,
+    parents,
+)
 from collector.drift.plan.quoting import name, role
 from collector.drift.plan.renames import Alike, alike_columns, alike_tables
 from collector.drift.plan.steps import Phase, Step, World, by_hand
@@ -58,12 +65,25 @@ def _drop(who: str, difference: Difference, world: World, database: str) -> Iter
             if "partition of" not in lines and key not in copies:
                 text = f"ALTER TABLE {who} DROP CONSTRAINT {own}"
                 yield Step(Phase.DROP_FOREIGN_KEY, text, loses=True)
+    if "partition of" in lines:
+        yield from _detach(who, lines, world, database)
     phase = Phase.DROP_VIEW if kind.endswith("view") else Phase.DROP
     phase = Phase.DROP_CHILD if "partition of" in lines or "inherits" in lines else phase
     wanted = world.desired.get((CatalogKind.TABLE, database), {})
     pairs = alike_tables(wanted, world.facts(CatalogKind.TABLE, database)) if loses else []
     note = _perhaps(pair for pair in pairs if pair.new == difference.name)
     yield Step(phase, f"DROP {KINDS[kind]} {who}", loses=loses, note=note)
+
+
+def _detach(who: str, lines: dict[str, str], world: World, database: str) -> Iterator[Step]:
+    """Foreign keys to its table hold a partition; they let it go if none of its rows is needed."""
+    wanted = world.desired.get((CatalogKind.TABLE, database), {})
+    seen = world.facts(CatalogKind.TABLE, database)
+    held = any(f" REFERENCES {who}(" in fact.value for fact in seen.values())
+    for parent in parents(lines):
+        if held and parent in wanted:
+            text = f"ALTER TABLE {name(parent)} DETACH PARTITION {who}"
+            yield Step(Phase.DROP_PART, text, loses=True)
 
 
 def _perhaps(pairs: Iterable[Alike]) -> str:

@@ -87,6 +87,27 @@ def test_a_key_by_another_name_with_all_that_follows_it_is_for_a_person_to_decid
     assert made.differences == 1
 
 
+def test_what_is_too_much_goes_before_it_is_decided_and_what_is_missing_waits():
+    """By the names that there are, so that the rest of the script runs."""
+    made = planned(
+        {"s.a": KEYED}, {"s.z": KEYED},
+        privilege=(
+            {"table:s.a<-x": "SELECT", "table:s.a<-y": "SELECT", "column:s.a.id<-x": "UPDATE"},
+            {"table:s.z<-x": "SELECT", "table:s.z<-y": "INSERT", "table:s.z<-eve": "SELECT"},
+        ),
+        policy=({"s.a.own": "using: (id > 0)"}, {"s.z.open": "using: true"}),
+    )  # fmt: skip
+    assert sql(made) == [
+        "by hand: ALTER TABLE s.z RENAME TO a",
+        'REVOKE SELECT ON TABLE s.z FROM "eve"',
+        'REVOKE INSERT ON TABLE s.z FROM "y"',
+        "DROP POLICY open ON s.z",
+        "by hand: CREATE POLICY own ON s.a USING ((id > 0))",
+        'by hand: GRANT UPDATE (id) ON TABLE s.a TO "x"',
+        'by hand: GRANT SELECT ON TABLE s.a TO "y"',
+    ]
+
+
 def test_what_only_looks_like_the_renamed_column_elsewhere_is_still_planned():
     made = planned(
         {"s.a": KEYED, "s.z": f"{HEAP}\ncolumn x: text"},
@@ -203,7 +224,7 @@ def test_a_partition_in_the_place_of_another_is_for_a_person_whatever_its_indexe
     )
     assert sql(made) == [
         "by hand: ALTER TABLE s.other RENAME TO ev_26",
-        "ALTER INDEX s.other_id_idx RENAME TO ev_26_id_idx",
+        "by hand: ALTER INDEX s.other_id_idx RENAME TO ev_26_id_idx",
     ]
 
 
@@ -231,6 +252,15 @@ def test_a_foreign_key_to_a_partition_is_the_server_s_own():
     assert sql(made) == ["ALTER TABLE s.b DROP CONSTRAINT b_fkey"]
     made = planned(tables, {**tables, "s.b": f"{HEAP}\n{one}\n{copy}"})
     assert sql(made) == ["ALTER TABLE s.b DROP CONSTRAINT b_fkey", "DROP TABLE s.b"]
+
+
+def test_a_partition_that_foreign_keys_reach_is_taken_out_before_it_is_dropped():
+    b = f"{HEAP}\nconstraint b_fkey: FOREIGN KEY (a) REFERENCES s.ev(id)"
+    copy = "constraint b_fkey1: FOREIGN KEY (a) REFERENCES s.ev_26(id)"
+    made = planned({"s.ev": WHOLE, "s.b": b},
+                   {"s.ev": WHOLE, "s.ev_26": PIECE, "s.b": f"{b}\n{copy}"})  # fmt: skip
+    assert sql(made) == ["ALTER TABLE s.ev DETACH PARTITION s.ev_26", "DROP TABLE s.ev_26"]
+    assert [step.loses for step in made.steps] == [True, True]
 
 
 def test_columns_of_a_foreign_table_are_for_a_person():
