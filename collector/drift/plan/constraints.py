@@ -74,6 +74,8 @@ def _around(who: str, columns: frozenset[str], world: World, database: str) -> I
     themselves have steps of their own."""
     wanted = world.desired.get((CatalogKind.TABLE, database), {})
     for table, fact in world.facts(CatalogKind.TABLE, database).items() if columns else ():
+        if f"{REFERENCES}{who}(" not in fact.value:
+            continue
         lines, should = lines_of(fact.value), wanted.get(table)
         kept = lines_of(should.value) if should else {}
         made_by_server = copied_keys(lines, world, database)

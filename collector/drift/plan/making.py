@@ -14,7 +14,7 @@ from collector.drift.lines import lines_of
 from collector.drift.observed import Whole
 from collector.drift.plan import code, objects, roles, settings, tables
 from collector.drift.plan.quoting import NotSqlError
-from collector.drift.plan.renames import left_to_decide
+from collector.drift.plan.renames import left_to_decide, perhaps_renamed
 from collector.drift.plan.steps import Phase, Step, World, Writer, by_hand
 from model.catalog import CatalogKind, DriftChange
 
@@ -76,7 +76,7 @@ def make(desired: Whole, observed: Whole) -> Plan:
         for key, facts in desired.items()
         if key in undone
     }
-    world = World(desired, undone, _dropped(found))
+    world = World(desired, undone, _dropped(found), perhaps_renamed(desired, undone))
     for (kind, database), differences in found.items():
         for difference in differences:
             steps += [

@@ -13,6 +13,7 @@ theirs.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
@@ -34,6 +35,7 @@ FOLLOW = (
     CatalogKind.TABLE, CatalogKind.POLICY, CatalogKind.TRIGGER, CatalogKind.PRIVILEGE,
     CatalogKind.SEQUENCE, CatalogKind.PUBLICATION,
 )  # fmt: skip
+SAID = 3
 DECIDE = "if this was renamed from the one that is gone, name it back; if not, drop it; plan again"
 
 
@@ -80,9 +82,8 @@ def left_to_decide(desired: Whole, observed: Whole) -> Undecided:
         if kind is not CatalogKind.TABLE or (kind, database) not in seen:
             continue
         for pair in _likely(desired[kind, database], seen[kind, database]):
-            try:
-                text = pair.statement()
-            except NotSqlError:
+            text = _sayable(pair)
+            if not text:
                 continue
             steps.append(Step(Phase.DECIDE, text, by_hand=True, note=DECIDE, database=database))
             pairs.append((database, pair))
@@ -91,15 +92,17 @@ def left_to_decide(desired: Whole, observed: Whole) -> Undecided:
 
 
 def alike_tables(desired: Facts, observed: Facts) -> list[Alike]:
-    gone = [each for each in desired if each not in observed]
-    new = [each for each in observed if each not in desired]
+    """Of those that are alike only some: there may be thousands."""
+    found: dict[tuple[str, frozenset[tuple[str, str]]], list[str]] = {}
+    for own, fact in observed.items():
+        if own not in desired:
+            alike = found.setdefault(_nameless(fact, own), [])
+            alike += [own] if len(alike) < SAID else []
     return [
-        Alike("", old, now)
-        for old in gone
-        for now in new
-        if _holds_rows(desired[old])
-        and schema_of(old) == schema_of(now)
-        and _nameless(desired[old], old) == _nameless(observed[now], now)
+        Alike("", old, new)
+        for old, fact in desired.items()
+        if found and old not in observed and _holds_rows(fact)
+        for new in found.get(_nameless(fact, old), ())
     ]
 
 
@@ -114,6 +117,34 @@ def alike_columns(table: str, before: dict[str, str], after: dict[str, str]) -> 
     ]
 
 
+def perhaps(pairs: Iterable[Alike]) -> str:
+    """What only a person can know, beside the step that would lose it."""
+    said = [
+        f"if it is {pair.old} renamed, then instead: {text}"
+        for pair in pairs
+        if (text := _sayable(pair))
+    ]
+    return f"{'; '.join(said)}; and plan again" if said else ""
+
+
+def _sayable(pair: Alike) -> str:
+    try:
+        return pair.statement()
+    except NotSqlError:
+        return ""
+
+
+def perhaps_renamed(desired: Whole, observed: Whole) -> dict[tuple[str, str], str]:
+    found: dict[tuple[str, str], list[Alike]] = {}
+    for kind, database in desired:
+        if kind is CatalogKind.TABLE:
+            seen = observed.get((kind, database), {})
+            for pair in alike_tables(desired[kind, database], seen):
+                if len(found.setdefault((database, pair.new), [])) < SAID:
+                    found[database, pair.new].append(pair)
+    return {key: perhaps(pairs) for key, pairs in found.items()}
+
+
 def _likely(desired: Facts, observed: Facts) -> Iterator[Alike]:
     tables = [
         pair
@@ -121,8 +152,9 @@ def _likely(desired: Facts, observed: Facts) -> Iterator[Alike]:
         if any(key.startswith(BY_NAME) for key in lines_of(desired[pair.old].value))
     ]
     yield from _clear(tables)
-    for table in desired.keys() & observed.keys():
-        if desired[table].value == observed[table].value or not _holds_rows(desired[table]):
+    for table in desired:
+        seen = observed.get(table)
+        if seen is None or desired[table].value == seen.value or not _holds_rows(seen):
             continue
         before, after = lines_of(desired[table].value), lines_of(observed[table].value)
         pairs = alike_columns(table, before, after)
@@ -132,11 +164,9 @@ def _likely(desired: Facts, observed: Facts) -> Iterator[Alike]:
 def _clear(pairs: Iterable[Alike]) -> list[Alike]:
     """Those of which no other has the same end."""
     every = list(pairs)
-    return [
-        pair
-        for pair in every
-        if [(pair.old == each.old) or (pair.new == each.new) for each in every].count(True) == 1
-    ]
+    ends = Counter(("old", pair.old) for pair in every)
+    ends += Counter(("new", pair.new) for pair in every)
+    return [p for p in every if ends["old", p.old] == ends["new", p.new] == 1]
 
 
 def _is_followed(pair: Alike, before: dict[str, str], after: dict[str, str]) -> bool:
@@ -151,12 +181,20 @@ def _holds_rows(fact: Fact) -> bool:
     return lines_of(fact.value).get("kind") in HOLDS_ROWS
 
 
-def _nameless(fact: Fact, own: str) -> dict[str, str]:
-    """The lines; indexes among them name the table itself. Two partitions never have one place, and
-    of what else they have most comes from their table."""
+def _nameless(fact: Fact, own: str) -> tuple[str, frozenset[tuple[str, str]]]:
+    """Its schema and lines; indexes among them name the table itself. Two partitions never have one
+    place, and of what else they have most comes from their table."""
     text = fact.value.replace(f" ON {own} ", " ON @ ").replace(f" ON ONLY {own} ", " ON ONLY @ ")
     lines = lines_of(text)
-    return {PARTITION: lines[PARTITION]} if PARTITION in lines else lines
+    alike = {PARTITION: lines[PARTITION]} if PARTITION in lines else lines
+    return _schema(own), frozenset(alike.items())
+
+
+def _schema(own: str) -> str:
+    try:
+        return schema_of(own)
+    except NotSqlError:
+        return own  # Like no other.
 
 
 def _as_renamed(seen: Wholes, desired: Whole, database: str, pair: Alike) -> Wholes:
@@ -200,6 +238,8 @@ def _renamed(kind: CatalogKind, text: str, pair: Alike) -> str:
 def _followed(own: str, fact: Fact, wanted: Fact, pair: Alike) -> Fact:
     """The fact with each line as it is desired that would be so by the new name alone."""
     about = pair.table or pair.new
+    if fact.value == wanted.value:
+        return fact
     lines, should = lines_of(fact.value), lines_of(wanted.value)
     said: dict[str, str] = {}
     for key, text in lines.items():

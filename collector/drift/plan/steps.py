@@ -77,6 +77,8 @@ class World:
     observed: Whole
     dropped: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """By database: tables, functions and so on that the plan drops, with all that hangs on them."""
+    perhaps: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """By database and table: what is said beside its drop, because it may have been renamed."""
 
     def facts(self, kind: CatalogKind, database: str = "") -> Facts:
         return self.observed.get((kind, database), {})

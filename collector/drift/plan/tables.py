@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from collector.drift.plan.inherited import (
     parents,
 )
 from collector.drift.plan.quoting import name, role
-from collector.drift.plan.renames import Alike, alike_columns, alike_tables
+from collector.drift.plan.renames import alike_columns, perhaps
 from collector.drift.plan.steps import Phase, Step, World, by_hand
 from collector.drift.plan.types import keeps_values
 from model.catalog import CatalogKind, DriftChange
@@ -69,9 +69,7 @@ def _drop(who: str, difference: Difference, world: World, database: str) -> Iter
         yield from _detach(who, lines, world, database)
     phase = Phase.DROP_VIEW if kind.endswith("view") else Phase.DROP
     phase = Phase.DROP_CHILD if "partition of" in lines or "inherits" in lines else phase
-    wanted = world.desired.get((CatalogKind.TABLE, database), {})
-    pairs = alike_tables(wanted, world.facts(CatalogKind.TABLE, database)) if loses else []
-    note = _perhaps(pair for pair in pairs if pair.new == difference.name)
+    note = world.perhaps.get((database, difference.name), "") if loses else ""
     yield Step(phase, f"DROP {KINDS[kind]} {who}", loses=loses, note=note)
 
 
@@ -84,12 +82,6 @@ def _detach(who: str, lines: dict[str, str], world: World, database: str) -> Ite
         if held and parent in wanted:
             text = f"ALTER TABLE {name(parent)} DETACH PARTITION {who}"
             yield Step(Phase.DROP_PART, text, loses=True)
-
-
-def _perhaps(pairs: Iterable[Alike]) -> str:
-    """What only a person can know, beside the step that would lose it."""
-    said = [f"if it is {each.old} renamed, then instead: {each.statement()}" for each in pairs]
-    return f"{'; '.join(said)}; and plan again" if said else ""
 
 
 def _create(who: str, difference: Difference, world: World, database: str) -> Iterator[Step]:
@@ -173,7 +165,7 @@ def _alter(who: str, difference: Difference, world: World, database: str) -> Ite
     renamed, changed = constraints.renamed_indexes(who, changed)
     yield from renamed
     for part in changed:
-        note = _perhaps(each for each in alike if part.key == f"{COLUMN}{each.new}")
+        note = perhaps(each for each in alike if part.key == f"{COLUMN}{each.new}")
         for step in _altered(it, part):
             yield replace(step, note=note or step.note)
 

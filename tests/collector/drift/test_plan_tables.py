@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from collector.drift.plan import make, script
@@ -54,6 +56,20 @@ def test_a_table_that_is_gone_is_made_anew_and_the_one_like_it_dropped_as_a_loss
         ('ALTER TABLE s.audit_2025 OWNER TO "o"', False),
     ]
     assert "if it is s.audit_2025 renamed, then instead: ALTER TABLE" in made.steps[0].note
+
+
+def test_a_table_whose_name_is_none_is_for_a_person_and_stops_nothing():
+    made = planned({"s.a b": HEAP}, {"s.c d": HEAP})
+    assert [step.by_hand for step in made.steps] == [True, True]
+
+
+def test_thousands_of_tables_that_are_alike_are_planned_in_a_moment():
+    started = time.perf_counter()
+    made = planned(
+        {f"s.old_{n}": KEYED for n in range(2000)}, {f"s.new_{n}": KEYED for n in range(2000)}
+    )
+    assert len(made.steps) >= 4000
+    assert time.perf_counter() - started < 20
 
 
 def test_what_stands_on_a_column_goes_before_it():
