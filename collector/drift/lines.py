@@ -81,6 +81,15 @@ def privileges(value: str) -> dict[str, str]:
     }
 
 
+def usual(target: str) -> str:
+    """What PUBLIC may do with a new object, and ``(revoked)`` says is gone.
+
+    >>> usual("function:hr.secret()"), usual("type:hr.mood")
+    ('EXECUTE', 'USAGE')
+    """
+    return "USAGE" if target.startswith(("type:", "language:")) else "EXECUTE"
+
+
 def read_value(kind: CatalogKind, value: str) -> dict[str, str]:
     """What a value consists of; one unnamed part where it has no structure."""
     if kind in LINE_KINDS:

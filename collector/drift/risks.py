@@ -124,6 +124,8 @@ MEMBERSHIPS = (
 )  # fmt: skip
 PRIVILEGES = (
     Risk(HIGH, "everybody has it", r"<-PUBLIC$", part=r"(?!\(revoked\)).+", after="."),
+    Risk(HIGH, "everybody may use it again", r"^(type|language):.*<-PUBLIC$", part=r"\(revoked\)",
+         before=".", after="^$"),
     Risk(HIGH, "everybody may execute it again", r"<-PUBLIC$", part=r"\(revoked\)", before=".",
          after="^$"),
     Risk(HIGH, "system catalogs are opened", r"^(function|procedure|column|table):pg_catalog\.",

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from collector.drift.baseline import HBA_ORDER, ORDER_SEPARATOR, Fact, Facts
+from collector.drift.declaration.addresses import as_shown, order_as_shown
 from collector.drift.declaration.words import mistakes
 from collector.drift.lines import LINE_KINDS, text_of
 from model.catalog import CLUSTER_KINDS, DATABASE_KINDS, CatalogKind
@@ -174,6 +175,8 @@ def _facts(
             yield HBA_ORDER, Fact(ORDER_SEPARATOR.join(name for name, _ in pairs), "")
     else:
         pairs = list(_mapping(document, node, kind.value).items())
+        if kind is CatalogKind.HBA:
+            pairs = list(_shown(document, pairs))
     for name, value in pairs:
         declaration.lines[kind, database, name] = value.start_mark.line + 1
         if not name:
@@ -181,6 +184,8 @@ def _facts(
         if kind in ARROWS and "<-" not in name:
             document.problem(value, f"{kind} {name!r} must say who: NAME<-ROLE")
         declared = _value(document, value, kind, name)
+        if kind is CatalogKind.HBA:
+            declared = order_as_shown(name, declared)
         for mistake in mistakes(kind, name, declared):
             document.problem(value, f"{kind} {name}: {mistake}")
         yield name, Fact(declared, "")
@@ -196,9 +201,23 @@ def _listed(
         if len(rule) != 1:
             document.problem(entry, f"write each rule of {kind} as '- RULE: METHOD'")
             continue
-        [(name, value)] = rule.items()
+        [(said, value)] = rule.items()
+        name = as_shown(said) if kind is CatalogKind.HBA else said
         seen[name] = seen.get(name, 0) + 1
         yield (name if seen[name] == 1 else f"{name} #{seen[name]}"), value
+
+
+def _shown(
+    document: Document, pairs: list[tuple[str, yaml.Node]]
+) -> Iterator[tuple[str, yaml.Node]]:
+    """Rules by the names that the server gives them: two of the file may be one."""
+    seen: dict[str, str] = {}
+    for said, value in pairs:
+        name = as_shown(said)
+        if name in seen:
+            document.problem(value, f"hba {said!r} is the same rule as {seen[name]!r}; remove one")
+        seen[name] = said
+        yield name, value
 
 
 def _value(document: Document, node: yaml.Node, kind: CatalogKind, name: str) -> str:

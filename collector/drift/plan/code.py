@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from collector.drift.baseline import Difference
-from collector.drift.lines import lines_of, outside_quotes, parts
-from collector.drift.plan.quoting import literal, name, role, signature, split_last
+from collector.drift.lines import lines_of, parts
+from collector.drift.plan.quoting import listed, literal, name, role, signature, split_last
 from collector.drift.plan.settings import value
 from collector.drift.plan.steps import Phase, Step, World, by_hand
 from model.catalog import CatalogKind, DriftChange
@@ -98,19 +98,11 @@ def _create_policy(own: str, table: str, lines: dict[str, str]) -> str:
 
 def _policy_words(lines: dict[str, str] | dict[str, str | None]) -> Iterator[str]:
     if lines.get("roles"):
-        yield f" TO {', '.join(role(each) for each in _roles(lines['roles'] or ''))}"
+        yield f" TO {', '.join(role(each) for each in listed(lines['roles'] or ''))}"
     if lines.get("using"):
         yield f" USING ({lines['using']})"
     if lines.get("check"):
         yield f" WITH CHECK ({lines['check']})"
-
-
-def _roles(text: str) -> list[str]:
-    found, rest = [], text
-    while (at := outside_quotes(rest, ", ")) >= 0:
-        found.append(rest[:at])
-        rest = rest[at + 2 :]
-    return [*found, rest]
 
 
 def trigger(difference: Difference, world: World, database: str) -> Iterator[Step]:
@@ -149,7 +141,7 @@ def event_trigger(difference: Difference, _world: World, _database: str) -> Iter
     if remade:
         if difference.change is DriftChange.CHANGED:
             yield Step(Phase.PART, f"DROP EVENT TRIGGER {who}")
-        tags = _roles(wanted["tags"]) if wanted.get("tags") else []
+        tags = listed(wanted["tags"]) if wanted.get("tags") else []
         when = f" WHEN TAG IN ({', '.join(literal(tag) for tag in tags)})" if tags else ""
         event, code = name(wanted.get("event", "")), name(wanted.get("function", ""))
         yield Step(

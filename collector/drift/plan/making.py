@@ -14,7 +14,7 @@ from collector.drift.lines import lines_of
 from collector.drift.observed import Whole
 from collector.drift.plan import code, objects, roles, settings, tables
 from collector.drift.plan.quoting import NotSqlError
-from collector.drift.plan.renames import undo_renames
+from collector.drift.plan.renames import left_to_decide, perhaps_renamed
 from collector.drift.plan.steps import Phase, Step, World, Writer, by_hand
 from model.catalog import CatalogKind, DriftChange
 
@@ -69,17 +69,22 @@ class Plan:
 def make(desired: Whole, observed: Whole) -> Plan:
     """The steps from ``observed`` to ``desired``, in a safe order. Both of one server."""
     missing = tuple(key for key in desired if key not in observed)
-    steps, undone = undo_renames(desired, observed)
+    undecided = left_to_decide(desired, observed)
+    steps, undone = [*undecided.steps], undecided.observed
     found = {
         key: list(gaps(key[0], facts, undone[key]))
         for key, facts in desired.items()
         if key in undone
     }
-    world = World(desired, undone, _dropped(found))
+    world = World(desired, undone, _dropped(found), perhaps_renamed(desired, undone))
     for (kind, database), differences in found.items():
         for difference in differences:
             steps += [
-                replace(step, database=database)
+                replace(
+                    step,
+                    database=database,
+                    by_hand=step.by_hand or undecided.waits(kind, database, difference.name),
+                )
                 for step in _checked(kind, difference, world, database)
             ]
     ordered = sorted(
@@ -88,7 +93,7 @@ def make(desired: Whole, observed: Whole) -> Plan:
     )
     return Plan(
         _without_repeats(ordered),
-        sum(map(len, found.values())) + sum(step.phase is Phase.RENAME for step in steps),
+        len(undecided.steps) + sum(map(len, found.values())),
         missing,
     )
 
@@ -144,7 +149,7 @@ def _lossy_together(steps: Sequence[Step]) -> Iterator[Step]:
     kept = {
         step.database
         for step in steps
-        if step.loses and Phase.DROP_PART <= step.phase <= Phase.DROP
+        if step.loses and Phase.DROP_FOREIGN_KEY <= step.phase <= Phase.DROP
     }
     for step in steps:
         stays = step.phase is Phase.DROP_TYPE and step.database in kept

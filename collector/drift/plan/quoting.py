@@ -106,6 +106,18 @@ def elements(value: str) -> list[str]:
     return found
 
 
+def listed(text: str) -> list[str]:
+    """
+    >>> listed('hr.a, "b, c"')
+    ['hr.a', '"b, c"']
+    """
+    found, rest = [], text
+    while (at := outside_quotes(rest, ", ")) >= 0:
+        found.append(rest[:at])
+        rest = rest[at + 2 :]
+    return [*found, rest]
+
+
 def comment(text: str) -> str:
     """On one line, whatever names hold."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from collector.drift.baseline import Difference
 from collector.drift.declaration.implicit import implicit
-from collector.drift.lines import parts, privileges
+from collector.drift.lines import parts, privileges, usual
 from collector.drift.plan.quoting import (
     NotSqlError,
     literal,
@@ -83,24 +83,52 @@ def _unknown(difference: Difference) -> list[str]:
 
 def membership(difference: Difference, world: World, _database: str) -> Iterator[Step]:
     group, _, member = difference.name.partition("<-")
-    if _goes(world, group) or _goes(world, member):
+    hanging = _granted_on(world, group, member)
+    if _goes(world, group) or (_goes(world, member) and not hanging):
         return  # With the role.
     by = _grantors(difference.details[1])
     old, new = {*difference.observed.split()}, {*difference.desired.split()}
-    if difference.change is DriftChange.ADDED:
+    if "admin" in old and "admin" not in new:
+        # From 16 on what was granted on hangs on it.
+        what = "" if difference.change is DriftChange.ADDED else "ADMIN OPTION FOR "
+        for words in by:
+            text = f"REVOKE {what}{role(group)} FROM {role(member)}{words} CASCADE"
+            yield Step(Phase.MEMBER_OUT, text)
+        yield from _granted_again(world, group, hanging)
+    elif difference.change is DriftChange.ADDED:
         for words in by:
             yield Step(Phase.MEMBER_OUT, f"REVOKE {role(group)} FROM {role(member)}{words}")
-        return
-    if "admin" in old and "admin" not in new:
-        for words in by:
-            yield Step(
-                Phase.MEMBER_OUT,
-                f"REVOKE ADMIN OPTION FOR {role(group)} FROM {role(member)}{words} CASCADE",
-            )
     options = _options(old, new)
-    if difference.change is DriftChange.REMOVED or options:
-        given = f" WITH {', '.join(options)}" if options else ""
-        yield Step(Phase.MEMBER_IN, f"GRANT {role(group)} TO {role(member)}{given}")
+    if difference.change is DriftChange.REMOVED or (new and options):
+        yield _grant(group, member, options)
+
+
+def _grant(group: str, member: str, options: list[str]) -> Step:
+    given = f" WITH {', '.join(options)}" if options else ""
+    return Step(Phase.MEMBER_IN, f"GRANT {role(group)} TO {role(member)}{given}")
+
+
+def _granted_on(world: World, group: str, member: str) -> list[str]:
+    """Who has the role from ``member``, or from one of those."""
+    given = {
+        name.removeprefix(f"{group}<-"): _grantor_names(fact.detail)
+        for name, fact in world.facts(CatalogKind.MEMBERSHIP).items()
+        if name.startswith(f"{group}<-")
+    }
+    found, look = [], [member]
+    while look:
+        by = look.pop()
+        new = [who for who, grantors in given.items() if by in grantors and who not in found]
+        found += new
+        look += new
+    return [who for who in found if who != member]
+
+
+def _granted_again(world: World, group: str, members: list[str]) -> Iterator[Step]:
+    wanted = world.desired.get((CatalogKind.MEMBERSHIP, ""), {})
+    for member in members:
+        if (fact := wanted.get(f"{group}<-{member}")) is not None:
+            yield _grant(group, member, _options(set(), {*fact.value.split()}))
 
 
 def _options(old: set[str], new: set[str]) -> list[str]:
@@ -116,8 +144,12 @@ def _options(old: set[str], new: set[str]) -> list[str]:
 
 def _grantors(detail: str) -> list[str]:
     """Each grantor's membership is a grant of its own."""
+    return [f" GRANTED BY {role(each)}" for each in _grantor_names(detail)] or [""]
+
+
+def _grantor_names(detail: str) -> list[str]:
     names = detail.removeprefix("granted by ") if detail.startswith("granted by ") else ""
-    return [f" GRANTED BY {role(each)}" for each in names.split(", ")] if names else [""]
+    return names.split(", ") if names else []
 
 
 def privilege(difference: Difference, world: World, database: str) -> Iterator[Step]:
@@ -128,7 +160,7 @@ def privilege(difference: Difference, world: World, database: str) -> Iterator[S
     say = _default(thing, world) if kind == "default" else _object(kind, thing)
     old, new = privileges(difference.observed), privileges(difference.desired)
     if REVOKED in old or REVOKED in new:
-        yield from _execute(say, grantee, revoke=REVOKED in new)
+        yield from _usual(say, usual(target), grantee, revoke=REVOKED in new)
         old.pop(REVOKED, None)
         new.pop(REVOKED, None)
     gone = [word for word in old if word not in new]
@@ -195,11 +227,11 @@ def _default(thing: str, world: World) -> _Say:
     return _Say(kind.upper(), before=before)
 
 
-def _execute(say: _Say, grantee: str, *, revoke: bool) -> Iterator[Step]:
+def _usual(say: _Say, right: str, grantee: str, *, revoke: bool) -> Iterator[Step]:
     if revoke:
-        yield Step(Phase.REVOKE, say.revoke("EXECUTE", role(grantee)))
+        yield Step(Phase.REVOKE, say.revoke(right, role(grantee)))
     else:
-        yield Step(Phase.GRANT, say.grant("EXECUTE", role(grantee)))
+        yield Step(Phase.GRANT, say.grant(right, role(grantee)))
 
 
 def _words(names: list[str]) -> str:

@@ -14,6 +14,8 @@ from model.catalog import CatalogKind
 class Phase(IntEnum):
     """Rights go first and come last; what others stand on is made before and dropped after."""
 
+    DECIDE = 0
+    """What a person has to know before the rest is of use."""
     REVOKE = 1
     MEMBER_OUT = 2
     ROLE = 3
@@ -22,11 +24,13 @@ class Phase(IntEnum):
     GUARD = 6
     """Row level security and triggers back on, before anything is opened again."""
     DROP_VIEW = 7
-    DROP_PART = 8
-    DROP_CHILD = 9
-    DROP = 10
-    DROP_CODE = 11
-    DROP_TYPE = 12
+    DROP_FOREIGN_KEY = 8
+    DROP_PART = 9
+    DROP_COLUMN = 10
+    DROP_CHILD = 11
+    DROP = 12
+    DROP_CODE = 13
+    DROP_TYPE = 14
     SCHEMA = 20
     EXTENSION = 21
     TYPE = 22
@@ -73,6 +77,8 @@ class World:
     observed: Whole
     dropped: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """By database: tables, functions and so on that the plan drops, with all that hangs on them."""
+    perhaps: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    """By database and table: what is said beside its drop, because it may have been renamed."""
 
     def facts(self, kind: CatalogKind, database: str = "") -> Facts:
         return self.observed.get((kind, database), {})

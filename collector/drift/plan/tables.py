@@ -4,15 +4,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import NamedTuple
 
 from collector.drift.baseline import Difference
 from collector.drift.lines import Part, lines_of, parts
-from collector.drift.plan.quoting import name, role, schema_of
+from collector.drift.plan import constraints
+from collector.drift.plan.inherited import (
+    COLUMN,
+    CONSTRAINT,
+    INDEX,
+    copied_keys,
+    own_parts,
+    parents,
+)
+from collector.drift.plan.quoting import name, role
+from collector.drift.plan.renames import alike_columns, perhaps
 from collector.drift.plan.steps import Phase, Step, World, by_hand
 from collector.drift.plan.types import keeps_values
 from model.catalog import CatalogKind, DriftChange
 
-COLUMN, CONSTRAINT, INDEX, RULE = "column ", "constraint ", "index ", "rule "
+RULE = "rule "
+QUERY = ("definition", "view text", "text")
 KINDS = {"table": "TABLE", "partitioned table": "TABLE", "foreign table": "FOREIGN TABLE",
          "view": "VIEW", "materialized view": "MATERIALIZED VIEW"}  # fmt: skip
 HOLDS_DATA = frozenset(["table", "partitioned table"])
@@ -34,27 +47,45 @@ ROW_SECURITY = {
 def table(difference: Difference, world: World, database: str) -> Iterator[Step]:
     who = name(difference.name)
     if difference.change is DriftChange.ADDED:
-        yield from _drop(who, lines_of(difference.observed))
+        yield from _drop(who, difference, world, database)
     elif difference.change is DriftChange.REMOVED:
-        yield from _create(who, lines_of(difference.desired), difference.name)
+        yield from _create(who, difference, world, database)
     else:
-        yield from _alter(who, difference)
+        yield from _alter(who, difference, world, database)
 
 
-def _drop(who: str, lines: dict[str, str]) -> Iterator[Step]:
+def _drop(who: str, difference: Difference, world: World, database: str) -> Iterator[Step]:
+    lines = lines_of(difference.observed)
     kind = lines.get("kind", "table")
     loses = kind in HOLDS_DATA
+    copies = copied_keys(lines, world, database)
     for key, text in lines.items():
         if key.startswith(CONSTRAINT) and text.startswith("FOREIGN KEY") and loses:
             own = name(key.removeprefix(CONSTRAINT))
-            if "partition of" not in lines:
-                yield Step(Phase.DROP_PART, f"ALTER TABLE {who} DROP CONSTRAINT {own}", loses=True)
+            if "partition of" not in lines and key not in copies:
+                text = f"ALTER TABLE {who} DROP CONSTRAINT {own}"
+                yield Step(Phase.DROP_FOREIGN_KEY, text, loses=True)
+    if "partition of" in lines:
+        yield from _detach(who, lines, world, database)
     phase = Phase.DROP_VIEW if kind.endswith("view") else Phase.DROP
     phase = Phase.DROP_CHILD if "partition of" in lines or "inherits" in lines else phase
-    yield Step(phase, f"DROP {KINDS[kind]} {who}", loses=loses)
+    note = world.perhaps.get((database, difference.name), "") if loses else ""
+    yield Step(phase, f"DROP {KINDS[kind]} {who}", loses=loses, note=note)
 
 
-def _create(who: str, lines: dict[str, str], about: str) -> Iterator[Step]:
+def _detach(who: str, lines: dict[str, str], world: World, database: str) -> Iterator[Step]:
+    """Foreign keys to its table hold a partition; they let it go if none of its rows is needed."""
+    wanted = world.desired.get((CatalogKind.TABLE, database), {})
+    seen = world.facts(CatalogKind.TABLE, database)
+    held = any(f" REFERENCES {who}(" in fact.value for fact in seen.values())
+    for parent in parents(lines):
+        if held and parent in wanted:
+            text = f"ALTER TABLE {name(parent)} DETACH PARTITION {who}"
+            yield Step(Phase.DROP_PART, text, loses=True)
+
+
+def _create(who: str, difference: Difference, world: World, database: str) -> Iterator[Step]:
+    lines, about = lines_of(difference.desired), difference.name
     kind = lines.get("kind", "table")
     if kind in ("view", "materialized view"):
         yield from _create_view(who, kind, lines, about)
@@ -82,9 +113,11 @@ def _create(who: str, lines: dict[str, str], about: str) -> Iterator[Step]:
     )
     if "owner" in lines:
         yield Step(Phase.OWNER, f"ALTER TABLE {who} OWNER TO {role(lines['owner'])}")
+    copies, partition = copied_keys(lines, world, database), "partition of" in lines
     for key, text in lines.items():
-        if key.startswith((CONSTRAINT, INDEX)) and "partition of" not in lines:
-            yield from _part(who, Part(key, text, None))
+        if key.startswith((CONSTRAINT, INDEX)) and key not in copies and not partition:
+            write = constraints.index if key.startswith(INDEX) else constraints.constraint
+            yield from write(who, Part(key, text, None), world, database)
     if "row security" in lines:
         yield from _row_security(who, lines["row security"], Phase.PART)
 
@@ -104,7 +137,16 @@ def _create_view(who: str, kind: str, lines: dict[str, str], about: str) -> Iter
             yield Step(Phase.VIEW, text)
 
 
-def _alter(who: str, difference: Difference) -> Iterator[Step]:
+class _Altered(NamedTuple):
+    who: str
+    """As SQL names it."""
+    about: str
+    word: str
+    world: World
+    database: str
+
+
+def _alter(who: str, difference: Difference, world: World, database: str) -> Iterator[Step]:
     changed = list(parts(CatalogKind.TABLE, difference))
     before, after = lines_of(difference.desired), lines_of(difference.observed)
     if before.get("kind") != after.get("kind"):
@@ -114,41 +156,65 @@ def _alter(who: str, difference: Difference) -> Iterator[Step]:
         )
         return
     word = KINDS.get(before.get("kind", "table"), "TABLE")
-    renamed = _renamed_column(changed)
+    it = _Altered(who, difference.name, word, world, database)
+    if word.endswith("VIEW"):
+        yield from _alter_view(it, changed, before, after)
+        return
+    alike = alike_columns(difference.name, before, after) if word == "TABLE" else []
+    changed = own_parts(changed, before, after, world, database)
+    renamed, changed = constraints.renamed_indexes(who, changed)
+    yield from renamed
+    for part in changed:
+        note = perhaps(each for each in alike if part.key == f"{COLUMN}{each.new}")
+        for step in _altered(it, part):
+            yield replace(step, note=note or step.note)
+
+
+def _alter_view(
+    it: _Altered, changed: list[Part], before: dict[str, str], after: dict[str, str]
+) -> Iterator[Step]:
+    # What a column of a view holds, its query says: nothing is lost with a name.
+    renamed = _renamed_column(changed) if it.word == "VIEW" else None
     if renamed:
         old, new = renamed
-        yield Step(
-            Phase.RENAME,
-            f"ALTER {word} {who} RENAME COLUMN {_own(new, COLUMN)} TO {_own(old, COLUMN)}",
-        )
-        changed = [part for part in changed if part not in renamed]
-    if any(part.key in ("definition", "view text", "text") for part in changed):
+        text = f"RENAME COLUMN {_own(new, COLUMN)} TO {_own(old, COLUMN)}"
+        yield Step(Phase.RENAME, f"ALTER VIEW {it.who} {text}")
+    replaced = any(part.key in QUERY for part in changed)
+    if replaced:
         present, wanted = _columns(after), _columns(before)
         grows = renamed is not None or wanted[: len(present)] == present
-        yield from _other_view(who, difference.name, before, grows)
+        yield from _other_view(it.who, it.about, before, grows)
+        if it.word == "VIEW" and grows:
+            changed = [part for part in changed if part.key != "options"]
     for part in changed:
-        if part.key == "row security":
-            yield from _row_security(
-                who, part.before or "", Phase.GUARD if part.before else Phase.PART
-            )
-        elif part.key == "owner":
-            yield Step(Phase.OWNER, f"ALTER {word} {who} OWNER TO {role(part.before or '')}")
-        elif part.key == "persistence":
-            logged = "UNLOGGED" if part.before == "unlogged" else "LOGGED"
-            yield Step(Phase.COLUMN, f"ALTER TABLE {who} SET {logged}")
-        elif part.key == "options":
-            yield from _set_options(who, word, part)
-        elif part.key == "replica identity":
-            yield from _identity(who, part.before)
-        elif part.key.startswith((COLUMN, CONSTRAINT, INDEX, RULE)):
-            if word == "TABLE" or part.key.startswith(INDEX):
-                yield from _part(who, part)
-        elif part.key not in ("definition", "view text", "text"):
-            yield by_hand(
-                Phase.TABLE,
-                f"{difference.name}: {part.key} is {part.after or 'not set'}, should be "
-                f"{part.before or 'not set'}",
-            )
+        if part.key not in QUERY and not part.key.startswith((COLUMN, CONSTRAINT, RULE)):
+            yield from _altered(it, part)
+
+
+def _altered(it: _Altered, part: Part) -> Iterator[Step]:
+    who, word = it.who, it.word
+    if part.key == "row security":
+        phase = Phase.GUARD if part.before else Phase.PART
+        yield from _row_security(who, part.before or "", phase)
+    elif part.key == "owner":
+        yield Step(Phase.OWNER, f"ALTER {word} {who} OWNER TO {role(part.before or '')}")
+    elif part.key == "persistence":
+        logged = "UNLOGGED" if part.before == "unlogged" else "LOGGED"
+        yield Step(Phase.COLUMN, f"ALTER TABLE {who} SET {logged}")
+    elif part.key == "options":
+        yield from _set_options(who, word, part)
+    elif part.key == "replica identity":
+        yield from _identity(who, part.before)
+    elif part.key.startswith(INDEX):
+        yield from constraints.index(who, part, it.world, it.database)
+    elif part.key.startswith((COLUMN, CONSTRAINT, RULE)) and word == "TABLE":
+        yield from _part(it, part)
+    else:
+        yield by_hand(
+            Phase.TABLE,
+            f"{it.about}: {part.key} is {part.after or 'not set'}, should be "
+            f"{part.before or 'not set'}",
+        )
 
 
 def _own(part: Part, prefix: str) -> str:
@@ -175,7 +241,10 @@ def _other_view(who: str, about: str, lines: dict[str, str], grows: bool) -> Ite
     if not grows:
         yield by_hand(Phase.VIEW, f"{about}: drop it and make it again, it should lose columns")
     elif lines.get("kind") == "view" and text:
-        yield Step(Phase.VIEW, f"CREATE OR REPLACE VIEW {who} AS {text.rstrip('; ')}")
+        # Options that are not said again are gone, and with them what guards rows.
+        options = _options(lines.get("options", ""))
+        tail = f" WITH ({', '.join(options)})" if options else ""
+        yield Step(Phase.VIEW, f"CREATE OR REPLACE VIEW {who}{tail} AS {text.rstrip('; ')}")
     else:
         yield by_hand(Phase.VIEW, f"{about}: its query differs; its text is not kept here")
 
@@ -202,38 +271,24 @@ def _options(text: str) -> list[str]:
 
 def _set_options(who: str, word: str, part: Part) -> Iterator[Step]:
     old, new = _options(part.after or ""), _options(part.before or "")
+    phase = Phase.GUARD if word == "VIEW" else Phase.COLUMN
     gone = [each.partition("=")[0] for each in old]
     gone = [each for each in gone if each not in {word.partition("=")[0] for word in new}]
     if gone:
-        yield Step(Phase.COLUMN, f"ALTER {word} {who} RESET ({', '.join(gone)})")
+        yield Step(phase, f"ALTER {word} {who} RESET ({', '.join(gone)})")
     given = [each for each in new if each not in old]
     if given:
-        yield Step(Phase.COLUMN, f"ALTER {word} {who} SET ({', '.join(given)})")
+        yield Step(phase, f"ALTER {word} {who} SET ({', '.join(given)})")
 
 
-def _part(who: str, part: Part) -> Iterator[Step]:
+def _part(it: _Altered, part: Part) -> Iterator[Step]:
     if part.key.startswith(COLUMN):
-        yield from _column(who, part)
+        yield from _column(it.who, part)
     elif part.key.startswith(CONSTRAINT):
-        own = _own(part, CONSTRAINT)
-        if part.after is not None:
-            yield Step(Phase.DROP_PART, f"ALTER TABLE {who} DROP CONSTRAINT {own}")
-        if part.before is not None:
-            foreign = part.before.startswith("FOREIGN KEY")
-            phase = Phase.FOREIGN_KEY if foreign else Phase.CONSTRAINT
-            yield Step(phase, f"ALTER TABLE {who} ADD CONSTRAINT {own} {part.before}")
-    elif part.key.startswith(INDEX):
-        if part.after is not None:
-            schema = schema_of(who)
-            own = _own(part, INDEX)
-            yield Step(
-                Phase.DROP_PART, f"DROP INDEX {schema}.{own}" if schema else f"DROP INDEX {own}"
-            )
-        if part.before is not None:
-            yield Step(Phase.CONSTRAINT, part.before)
+        yield from constraints.constraint(it.who, part, it.world, it.database)
     else:
         if part.after is not None:
-            yield Step(Phase.DROP_PART, f"DROP RULE {_own(part, RULE)} ON {who}")
+            yield Step(Phase.DROP_PART, f"DROP RULE {_own(part, RULE)} ON {it.who}")
         if part.before is not None:
             yield Step(Phase.PART, part.before.rstrip("; "))
 
@@ -241,7 +296,7 @@ def _part(who: str, part: Part) -> Iterator[Step]:
 def _column(who: str, part: Part) -> Iterator[Step]:
     own = _own(part, COLUMN)
     if part.before is None:
-        yield Step(Phase.DROP_PART, f"ALTER TABLE {who} DROP COLUMN {own}", loses=True)
+        yield Step(Phase.DROP_COLUMN, f"ALTER TABLE {who} DROP COLUMN {own}", loses=True)
     elif part.after is None:
         yield Step(
             Phase.COLUMN,

@@ -17,7 +17,7 @@ def named(items):
     }
 
 
-ORDER = "local all all > local all all #2 > host all all 10.0.0.0/8"
+ORDER = "local all all > local all all #2 > host all all 10.0.0.0/255.0.0.0"
 SALARY = (
     "owner: owner\nkind: table\nrow security: forced\ncolumn id: bigint not null\n"
     "column amount: numeric(10,2)\nconstraint salary_pkey: PRIMARY KEY (id)\n"
@@ -38,7 +38,7 @@ SERVER = {
             "(order)": ORDER,
             "local all all": ("peer", "/data/pg_hba.conf:1"),
             "local all all #2": ("md5", "/data/pg_hba.conf:2"),
-            "host all all 10.0.0.0/8": ("scram-sha-256", "/data/pg_hba.conf:3"),
+            "host all all 10.0.0.0/255.0.0.0": ("scram-sha-256", "/data/pg_hba.conf:3"),
         }
     ),
     (Kind.ROLE, ""): named(

@@ -16,6 +16,7 @@ from collector.drift.declaration import (
     gaps,
     read_declaration,
 )
+from collector.drift.declaration.addresses import as_shown
 from collector.drift.ignore import Ignored, IgnoreRule
 from model.catalog import WATCHED_NAME, CatalogKind
 from tests.collector.drift.facts import SERVER, facts
@@ -69,6 +70,56 @@ def test_lines_are_a_mapping_and_rules_of_hba_a_list():
     text = export(SERVER)
     assert "        column id: bigint not null\n" in text
     assert "  hba:\n  - local all all: peer\n  - local all all: md5\n" in text
+
+
+@pytest.mark.parametrize(
+    ("declared", "shown"),
+    [
+        ("hostssl all all 10.0.0.0/8", "hostssl all all 10.0.0.0/255.0.0.0"),
+        ("host all all 10.0.0.0/255.0.0.0", "host all all 10.0.0.0/255.0.0.0"),
+        ("host all all 10.0.0.5 255.0.0.0", "host all all 10.0.0.5/255.0.0.0"),
+        ("host all all 0.0.0.0/0", "host all all 0.0.0.0/0.0.0.0"),
+        ("host all all 10.0.0.1/32", "host all all 10.0.0.1/255.255.255.255"),
+        ("host all all 10.0.0.1", "host all all 10.0.0.1/255.255.255.255"),
+        ("host all all ::/0", "host all all ::/::"),
+        ("hostnossl a,b +c FD00::1/64", "hostnossl a,b +c fd00::1/ffff:ffff:ffff:ffff::"),
+        ("host all all ::1", "host all all ::1/ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
+        ("host all all ::ffff:1.2.3.0/120",
+         "host all all ::ffff:1.2.3.0/ffff:ffff:ffff:ffff:ffff:ffff:ffff:ff00"),
+        ("host all all samenet", "host all all samenet"),
+        ("host all all .Example.com", "host all all .Example.com"),
+        ("host all all 10.0.0.0/33", "host all all 10.0.0.0/33"),
+        ("host all all 10.0.0.0/ffff::", "host all all 10.0.0.0/ffff::"),
+        ("host all /^a.*/8 all", "host all /^a.*/8 all"),
+        ("local all 10.0.0.0/8", "local all 10.0.0.0/8"),
+        ("line 5", "line 5"),
+    ],
+)  # fmt: skip
+def test_addresses_of_hba_rules_are_read_as_the_server_shows_them(tmp_path, declared, shown):
+    text = f"version: 1\ncluster:\n  hba:\n  - {declared}: reject\n  - local a b: peer\n"
+    if declared != "line 5":  # Which a server shows for what it cannot read.
+        [facts_] = read(tmp_path, text).parts.values()
+        assert [*facts_] == ["(order)", shown, "local a b"]
+        assert facts_["(order)"].value == f"{shown} > local a b"
+    assert as_shown(declared) == shown == as_shown(shown)
+
+
+def test_one_rule_in_two_ways_is_one_rule(tmp_path):
+    rules = ("host all all 10.0.0.0/8", "host all all 10.0.0.0 255.0.0.0")
+    listed = "".join(f"  - {rule}: reject\n" for rule in rules)
+    [items] = read(tmp_path, f"version: 1\ncluster:\n  hba:\n{listed}").parts.values()
+    name = "host all all 10.0.0.0/255.0.0.0"
+    assert [*items] == ["(order)", name, f"{name} #2"]
+    named = "".join(f"    {rule}: reject\n" for rule in rules)
+    [said] = problems(tmp_path, f"version: 1\ncluster:\n  hba:\n{named}")
+    assert "5:" in said
+    assert f"{rules[1]!r} is the same rule as {rules[0]!r}" in said
+
+
+def test_the_order_of_rules_that_are_a_mapping_is_read_so_too(tmp_path):
+    text = "version: 1\ncluster: {hba: {(order): 'local a b > host a b 1.2.3.4/32 #2'}}\n"
+    [items] = read(tmp_path, text).parts.values()
+    assert items["(order)"].value == "local a b > host a b 1.2.3.4/255.255.255.255 #2"
 
 
 @given(st.dictionaries(st.text(min_size=1), st.text(), min_size=1, max_size=5))

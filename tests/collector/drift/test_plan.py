@@ -39,9 +39,9 @@ CASES = [
      ['ALTER ROLE "analyst" IN DATABASE "shop" RESET jit']),
     (Kind.SETTING, "", {"x; DROP TABLE y": ("1", AUTO)},
      ["-- setting x; DROP TABLE y: 'x; DROP TABLE y' is not the name of a setting"]),
-    (Kind.HBA, "", {"host all all 10.0.0.0/8": ("trust", "/data/pg_hba.conf:3")},
-     ["-- /data/pg_hba.conf:3: change the line: host all all 10.0.0.0/8 trust to:"
-      " host all all 10.0.0.0/8 scram-sha-256"]),
+    (Kind.HBA, "", {"host all all 10.0.0.0/255.0.0.0": ("trust", "/data/pg_hba.conf:3")},
+     ["-- /data/pg_hba.conf:3: change the line: host all all 10.0.0.0/255.0.0.0 trust to:"
+      " host all all 10.0.0.0/255.0.0.0 scram-sha-256"]),
     (Kind.ROLE, "", {"analyst": "superuser=true login=true"}, ['ALTER ROLE "analyst" NOSUPERUSER']),
     (Kind.ROLE, "", {"analyst": "superuser=false login=true valid_until=2030-01-01 00:00:00"},
      ["""ALTER ROLE "analyst" VALID UNTIL 'infinity'"""]),
@@ -62,13 +62,23 @@ CASES = [
     (Kind.PRIVILEGE, "shop", {"default:tables of owner in hr<-PUBLIC": "SELECT"},
      ['ALTER DEFAULT PRIVILEGES FOR ROLE "owner" IN SCHEMA hr REVOKE SELECT ON TABLES'
       " FROM PUBLIC"]),
+    (Kind.PRIVILEGE, "shop", {"type:hr.mood<-PUBLIC": "(revoked)"},
+     ["GRANT USAGE ON TYPE hr.mood TO PUBLIC"]),
+    (Kind.PRIVILEGE, "shop", {"language:plv8<-PUBLIC": "(revoked)"},
+     ["GRANT USAGE ON LANGUAGE plv8 TO PUBLIC"]),
+    (Kind.PRIVILEGE, "shop", {"function:hr.secret()<-PUBLIC": "(revoked)"},
+     ["GRANT EXECUTE ON ROUTINE hr.secret() TO PUBLIC"]),
     (Kind.TABLE, "shop", {"hr.salary": SALARY.replace("row security: forced\n", "")},
      ["ALTER TABLE hr.salary ENABLE ROW LEVEL SECURITY",
       "ALTER TABLE hr.salary FORCE ROW LEVEL SECURITY"]),
     (Kind.TABLE, "shop", {"hr.salary": SALARY.replace("amount: numeric(10,2)", "amount: text")},
      ["ALTER TABLE hr.salary ALTER COLUMN amount TYPE numeric(10,2) USING amount::numeric(10,2)"]),
     (Kind.TABLE, "shop", {"hr.salary": SALARY.replace("column amount", "column pay")},
-     ["ALTER TABLE hr.salary RENAME COLUMN pay TO amount"]),
+     ["ALTER TABLE hr.salary DROP COLUMN pay",
+      "ALTER TABLE hr.salary ADD COLUMN amount numeric(10,2)"]),
+    (Kind.TABLE, "shop",
+     {"hr.salary": SALARY.replace("column amount", "column pay").replace("(amount)", "(pay)")},
+     ["-- ALTER TABLE hr.salary RENAME COLUMN pay TO amount"]),
     (Kind.POLICY, "shop", {"hr.salary.own": None},
      ["CREATE POLICY own ON hr.salary FOR ALL TO PUBLIC USING ((id > 0))"]),
     (Kind.SCHEMA, "shop", {"hr": "owner: analyst"}, ['ALTER SCHEMA hr OWNER TO "owner"']),
@@ -80,7 +90,7 @@ def test_a_difference_has_its_statement(kind, database, items, expected):
     assert statements(kind, items, database) == expected
 
 
-def test_a_table_that_was_renamed_gets_its_name_back_with_all_that_hangs_on_it():
+def test_a_table_that_was_renamed_is_for_a_person_with_all_that_hangs_on_it():
     seen = changed(
         SERVER, Kind.TABLE, "shop",
         {"hr.salary": None, "hr.pay": SALARY.replace("hr.salary", "hr.pay")},
@@ -94,7 +104,39 @@ def test_a_table_that_was_renamed_gets_its_name_back_with_all_that_hangs_on_it()
         {"table:hr.salary<-analyst": None, "table:hr.pay<-analyst": "SELECT"},
     )  # fmt: skip
     made = make(SERVER, seen)
-    assert [step.text for step in made.steps] == ["ALTER TABLE hr.pay RENAME TO salary"]
+    [step] = made.steps
+    assert (step.text, step.by_hand) == ("ALTER TABLE hr.pay RENAME TO salary", True)
+
+
+def test_a_membership_goes_with_what_hangs_on_it_and_what_is_declared_of_that_comes_back():
+    """From 16 on the server refuses to take away what was granted on."""
+    declared = changed(DECLARED, Kind.MEMBERSHIP, "", {"owner<-carol": "member noinherit"})
+    seen = changed(
+        declared, Kind.MEMBERSHIP, "",
+        {"owner<-bob": ("admin", "granted by postgres"), "owner<-dave": ("admin", "granted by bob"),
+         "owner<-carol": ("member noinherit", "granted by dave")},
+    )  # fmt: skip
+    made = make(declared, seen)
+    assert [step.text for step in made.steps] == [
+        'REVOKE "owner" FROM "bob" GRANTED BY "postgres" CASCADE',
+        'REVOKE "owner" FROM "dave" GRANTED BY "bob" CASCADE',
+        'GRANT "owner" TO "carol" WITH INHERIT FALSE',
+    ]
+
+
+def test_a_role_that_goes_leaves_the_memberships_that_others_have_from_it():
+    declared = changed(DECLARED, Kind.MEMBERSHIP, "", {"owner<-analyst": "member"})
+    seen = changed(declared, Kind.ROLE, "", {"eve": "superuser=false login=true"})
+    seen = changed(
+        seen, Kind.MEMBERSHIP, "",
+        {"owner<-eve": ("admin", "granted by postgres"),
+         "owner<-analyst": ("member", "granted by eve")},
+    )  # fmt: skip
+    assert [step.text for step in make(declared, seen).steps] == [
+        'REVOKE "owner" FROM "eve" GRANTED BY "postgres" CASCADE',
+        'GRANT "owner" TO "analyst"',
+        'DROP ROLE "eve"',
+    ]
 
 
 def test_what_loses_data_is_a_comment_unless_that_is_allowed():

@@ -107,6 +107,12 @@ def test_what_makes_it_severe_is_said():
     assert said == "rows that it hid can be read, or none at all"
 
 
+def test_a_type_is_used_and_a_function_executed():
+    for name, said in (("type:hr.mood", "use"), ("function:hr.f()", "execute")):
+        d = difference(f"{name}<-PUBLIC", "(revoked)", "")
+        assert why(CatalogKind.PRIVILEGE, d) == f"everybody may {said} it again"
+
+
 def test_every_kind_has_its_row_of_risks():
     assert {*RISKS} == {*CatalogKind}
 
@@ -134,6 +140,12 @@ CLAUSES = [
     ("watched", "public.flags[7]", "enabled: f", "enabled: t",
      "in row public.flags[7], enabled is t, was f"),
     ("user_mapping", "s<-etl", "", "options: sha256:1", "user mapping s<-etl was created"),
+    ("privilege", "function:hr.f()<-PUBLIC", "", "(revoked)",
+     "PUBLIC may no longer EXECUTE on function hr.f()"),
+    ("privilege", "type:hr.mood<-PUBLIC", "(revoked)", "",
+     "PUBLIC may again USAGE on type hr.mood"),
+    ("privilege", "language:plv8<-PUBLIC", "", "(revoked)",
+     "PUBLIC may no longer USAGE on language plv8"),
 ]  # fmt: skip
 
 
