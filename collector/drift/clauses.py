@@ -116,6 +116,8 @@ def _line(what: str, part: Part) -> str:
         if part.key == pattern:
             return clause(what, part)
     word = part.key.partition(" ")[0]
+    if word == "member" and None in (part.before, part.after):
+        return _member(what, part)
     subject = f"{part.key} of {what}"
     if part.after is None:
         return f"{subject} was dropped" if word in DROPPABLE else f"{subject} is no longer set"
@@ -128,6 +130,14 @@ def _line(what: str, part: Part) -> str:
     if part.after.startswith("sha256:"):
         return f"{subject} changed"
     return f"{subject} is {_short(part.after)}, was {_short(part.before)}"
+
+
+def _member(extension: str, part: Part) -> str:
+    name = part.key.removeprefix("member ")
+    if part.after is None:
+        return f"{name} is no member of {extension} any more"
+    words = ", ".join(word for word in part.after.split(", ") if not word.startswith("sha256:"))
+    return f"{name} became a member of {extension}{f' ({words})' if words else ''}"
 
 
 def _owner(what: str, part: Part) -> str:

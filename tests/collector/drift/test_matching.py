@@ -146,6 +146,8 @@ DID = [
     ("event_trigger", "guard", "enabled: origin", "enabled: disabled", "ALTER EVENT TRIGGER guard DISABLE"),
     ("extension", "pgcrypto", None, "version: 1.3", "CREATE EXTENSION pgcrypto"),
     ("extension", "pgcrypto", "version: 1.3", "version: 1.4", "ALTER EXTENSION pgcrypto UPDATE"),
+    ("extension", "plpgsql", "version: 1", "version: 1\nmember table hr.t: sha256:1", "ALTER EXTENSION plpgsql ADD TABLE hr.t"),
+    ("extension", "plpgsql", "version: 1\nmember function hr.f(integer): sha256:1", "version: 1\nmember function hr.f(integer): sha256:2", "CREATE OR REPLACE FUNCTION hr.f(int) RETURNS int LANGUAGE sql AS 'SELECT 1'"),
     ("extension", "cube", None, "version: 1", "CREATE EXTENSION earthdistance CASCADE"),
     ("language", "plperl", None, "trusted: yes", "CREATE EXTENSION plperl"),
     ("language", "plperl", "trusted: yes", None, "DROP LANGUAGE plperl"),
