@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from collector.drift.baseline import HBA_ORDER, Difference
-from collector.drift.lines import Part, attributes, lines_of, parts
+from collector.drift.lines import REVOKED, Part, attributes, lines_of, parts, usual
 from model.catalog import CatalogKind, DriftChange
 
 SAID_LINES = 3
@@ -74,9 +74,9 @@ def _membership(_kind: CatalogKind, d: Difference) -> str:
 def _privilege(_kind: CatalogKind, d: Difference) -> str:
     target, _, grantee = d.name.rpartition("<-")
     what = target.replace(":", " ", 1)
-    if "(revoked)" in (d.desired, d.observed):
-        word = "no longer" if d.observed else "again"
-        return f"{grantee} may {word} EXECUTE on {what}"
+    if REVOKED in (d.desired, d.observed):
+        word = "no longer" if d.observed == REVOKED else "again"
+        return f"{grantee} may {word} {usual(target)} on {what}"
     if d.change is DriftChange.REMOVED:
         return f"{grantee} may no longer {d.desired} on {what}"
     was = f", was {d.desired}" if d.desired else ""

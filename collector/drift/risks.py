@@ -123,11 +123,12 @@ MEMBERSHIPS = (
 )  # fmt: skip
 PRIVILEGES = (
     Risk(HIGH, "everybody has it", r"<-PUBLIC$", part=r"(?!\(revoked\)).+", after="."),
-    Risk(HIGH, "everybody may execute it again", r"<-PUBLIC$", part=r"\(revoked\)", before=".",
-         after="^$"),
+    Risk(HIGH, "everybody may execute or use it again", r"<-PUBLIC$", part=r"\(revoked\)",
+         before=".", after="^$"),
     Risk(HIGH, "system catalogs are opened", r"^(function|procedure|column|table):pg_catalog\.",
          part=".+", after="."),
-    Risk(HIGH, "all objects to come will grant it", r"^default:", part=".+", after="."),
+    Risk(HIGH, "all objects to come will grant it", r"^default:", part=r"(?!\(revoked\)).+",
+         after="."),
     Risk(HIGH, "settings of the server may be changed", r"^parameter:", part=".+", after="."),
     Risk(HIGH, "it may be granted further", part=".+", after="with grant option"),
     Risk(MEDIUM, "", part=r"(?!\(revoked\)).+", after="."),

@@ -229,10 +229,26 @@ def test_each_kind_has_its_lines(whole, kind, name, line):
         ("tablespace:pg_default<-analyst", "CREATE"),
         ("parameter:log_statement<-analyst", "SET"),
         ("default:tables of alice in hr<-analyst", "SELECT"),
+        ("default:functions of alice<-PUBLIC", "(revoked)"),
+        ("default:types of alice<-analyst", "USAGE"),
     ],
 )
 def test_privileges_on_everything_that_has_them_are_items(whole, name, text):
     assert value(whole, "privilege", name) == text
+
+
+def test_what_everybody_has_of_objects_to_come_is_no_grant_until_it_is_taken_away(
+    cluster, admin, whole
+):
+    assert "default:types of alice<-PUBLIC" not in names(whole, CatalogKind.PRIVILEGE)
+    back = "ALTER DEFAULT PRIVILEGES FOR ROLE alice GRANT EXECUTE ON FUNCTIONS TO PUBLIC"
+    admin.execute(back)
+    try:
+        gone = names(whole, CatalogKind.PRIVILEGE) - names(snap(cluster), CatalogKind.PRIVILEGE)
+    finally:
+        admin.execute(back.replace("GRANT", "REVOKE").replace("TO PUBLIC", "FROM PUBLIC"))
+    assert gone == {"default:functions of alice<-PUBLIC"}
+    assert told(snap(cluster)) == told(whole)
 
 
 def test_what_belongs_to_an_extension_or_to_initdb_is_left_out(cluster, admin, whole):

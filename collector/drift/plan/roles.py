@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from collector.drift.baseline import Difference
 from collector.drift.declaration.implicit import implicit
-from collector.drift.lines import parts, privileges
+from collector.drift.lines import REVOKED, parts, privileges, usual
 from collector.drift.plan.quoting import (
     NotSqlError,
     literal,
@@ -20,7 +20,6 @@ from collector.drift.plan.steps import Phase, Step, World, by_hand
 from model.catalog import CatalogKind, DriftChange
 
 FLAGS = ("superuser", "login", "createrole", "createdb", "replication", "bypassrls", "inherit")
-REVOKED = "(revoked)"
 NEVER = "infinity"
 _PRIVILEGE = re.compile(r"[A-Z]+( [A-Z]+)*")
 _DEFAULT = re.compile(r"(tables|sequences|functions|types|schemas) of (.+)", re.DOTALL)
@@ -128,7 +127,7 @@ def privilege(difference: Difference, world: World, database: str) -> Iterator[S
     say = _default(thing, world) if kind == "default" else _object(kind, thing)
     old, new = privileges(difference.observed), privileges(difference.desired)
     if REVOKED in old or REVOKED in new:
-        yield from _execute(say, grantee, revoke=REVOKED in new)
+        yield from _usual(say, usual(target), grantee, revoke=REVOKED in new)
         old.pop(REVOKED, None)
         new.pop(REVOKED, None)
     gone = [word for word in old if word not in new]
@@ -195,11 +194,11 @@ def _default(thing: str, world: World) -> _Say:
     return _Say(kind.upper(), before=before)
 
 
-def _execute(say: _Say, grantee: str, *, revoke: bool) -> Iterator[Step]:
+def _usual(say: _Say, word: str, grantee: str, *, revoke: bool) -> Iterator[Step]:
     if revoke:
-        yield Step(Phase.REVOKE, say.revoke("EXECUTE", role(grantee)))
+        yield Step(Phase.REVOKE, say.revoke(word, role(grantee)))
     else:
-        yield Step(Phase.GRANT, say.grant("EXECUTE", role(grantee)))
+        yield Step(Phase.GRANT, say.grant(word, role(grantee)))
 
 
 def _words(names: list[str]) -> str:

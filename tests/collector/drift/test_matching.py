@@ -82,6 +82,7 @@ DID = [
     ("privilege", "function:hr.f(integer)<-PUBLIC", None, "(revoked)", "REVOKE EXECUTE ON FUNCTION hr.f(int) FROM PUBLIC"),
     ("privilege", "function:hr.f(integer)<-PUBLIC", "(revoked)", None, "GRANT EXECUTE ON FUNCTION hr.f(int) TO PUBLIC"),
     ("privilege", "default:tables of bob in hr<-etl", None, "SELECT", "ALTER DEFAULT PRIVILEGES IN SCHEMA hr GRANT SELECT ON TABLES TO etl"),
+    ("privilege", "default:functions of eve<-PUBLIC", "(revoked)", None, "ALTER DEFAULT PRIVILEGES FOR ROLE eve GRANT EXECUTE ON FUNCTIONS TO PUBLIC"),
     ("privilege", "default:tables of eve<-etl", None, "SELECT", "ALTER DEFAULT PRIVILEGES FOR ROLE eve GRANT SELECT ON TABLES TO etl"),
     ("privilege", "foreign_server:far<-etl", None, "USAGE", "GRANT USAGE ON FOREIGN SERVER far TO etl"),
     ("schema", "hr", None, "owner: bob", "CREATE SCHEMA hr"),

@@ -62,6 +62,8 @@ CASES = [
     (Kind.PRIVILEGE, "shop", {"default:tables of owner in hr<-PUBLIC": "SELECT"},
      ['ALTER DEFAULT PRIVILEGES FOR ROLE "owner" IN SCHEMA hr REVOKE SELECT ON TABLES'
       " FROM PUBLIC"]),
+    (Kind.PRIVILEGE, "shop", {"default:types of owner<-PUBLIC": "(revoked)"},
+     ['ALTER DEFAULT PRIVILEGES FOR ROLE "owner" GRANT USAGE ON TYPES TO PUBLIC']),
     (Kind.TABLE, "shop", {"hr.salary": SALARY.replace("row security: forced\n", "")},
      ["ALTER TABLE hr.salary ENABLE ROW LEVEL SECURITY",
       "ALTER TABLE hr.salary FORCE ROW LEVEL SECURITY"]),
