@@ -127,7 +127,7 @@ def _line(what: str, part: Part) -> str:
             if word in DROPPABLE
             else f"{subject} is {_short(part.after or 'set')}"
         )
-    if part.after.startswith("sha256:"):
+    if part.after.startswith(("sha256:", "hidden ")):
         return f"{subject} changed"
     return f"{subject} is {_short(part.after)}, was {_short(part.before)}"
 

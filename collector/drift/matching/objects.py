@@ -19,6 +19,7 @@ from collector.drift.matching.target import (
     about,
     renamed,
 )
+from collector.drift.mentions import HASH
 from model.catalog import CatalogKind
 
 _SCHEMA = frozenset(("schema",))
@@ -317,7 +318,7 @@ def _replaced(target: Target, old: str, new: str) -> bool:
     keys = [
         key
         for key in target.changed
-        if not target.before.get(key, target.after.get(key, "")).startswith("sha256:")
+        if not target.before.get(key, target.after.get(key, "")).startswith(HASH)
     ]
     before = sorted(f"{key}: {target.before[key]}" for key in keys if key in target.before)
     after = sorted(f"{key}: {target.after[key]}" for key in keys if key in target.after)
