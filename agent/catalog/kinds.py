@@ -21,7 +21,9 @@ def settings(reading: Reading) -> list[CatalogItem]:
     reading.require("settings")
     of_server = (items.setting(row) for row in _server_rows(reading))
     of_roles = (items.role_setting(row) for row in reading.rows("role_settings"))
-    return [*(item for item in of_server if item), *of_roles, *wrong_lines]
+    [state] = reading.rows("recovery")
+    own = (item for item in of_server if item)
+    return [*own, *of_roles, *wrong_lines, *items.recovery(state)]
 
 
 def _server_rows(reading: Reading) -> list[Row]:

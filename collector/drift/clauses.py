@@ -8,6 +8,8 @@ from collector.drift.baseline import HBA_ORDER, Difference
 from collector.drift.lines import REVOKED, Part, attributes, lines_of, parts, usual
 from model.catalog import CatalogKind, DriftChange
 
+RECOVERY = "(recovery)"
+"""The setting's item by which agents say that a server replays what another one did."""
 SAID_LINES = 3
 SAID_CHARACTERS = 120
 WORDS = {
@@ -34,6 +36,9 @@ def word_of(kind: CatalogKind, value: str) -> str:
 
 
 def _setting(_: CatalogKind, d: Difference) -> str:
+    if d.name == RECOVERY:
+        was_promoted = d.change is DriftChange.REMOVED
+        return "the server was promoted" if was_promoted else "the server became a standby"
     if d.change is DriftChange.CHANGED:
         return f"setting {d.name} is {d.observed or 'empty'}, was {d.desired or 'empty'}"
     if d.change is DriftChange.ADDED:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from collector.drift.baseline import Difference
+from collector.drift.clauses import RECOVERY
 from collector.drift.declaration.implicit import SYSTEM_SCHEMAS, gaps, implicit
 from collector.drift.observed import Whole
 from collector.drift.plan.settings import FIXED
@@ -12,7 +13,7 @@ from model.catalog import CatalogKind
 
 Found = tuple[CatalogKind, str, Difference]
 """Kind, database (of the first), and the difference of the second from it."""
-NOT_SETTINGS = FIXED | {"port", "cluster_name", "primary_conninfo", "primary_slot_name"}
+NOT_SETTINGS = FIXED | {"port", "cluster_name", "primary_conninfo", "primary_slot_name", RECOVERY}
 """What two servers never share."""
 
 

@@ -88,6 +88,7 @@ SETTINGS = (
                 r"|ident_file|data_directory|primary_conninfo|db_user_namespace"
                 r"|allow_system_table_mods|row_security|session_replication_role"
                 r"|zero_damaged_pages|ignore_checksum_failure|createrole_self_grant")),
+    Risk(MEDIUM, "it takes writes of its own now", r"^\(recovery\)$", change=(REMOVED,)),
     Risk(MEDIUM, "", _named("synchronous_commit|search_path|default_transaction_read_only"
                             "|max_connections|wal_level|archive_.*|data_checksums")),
 )  # fmt: skip
