@@ -21,7 +21,9 @@ def settings(reading: Reading) -> list[CatalogItem]:
     reading.require("settings")
     of_server = (items.setting(row) for row in _server_rows(reading))
     of_roles = (items.role_setting(row) for row in reading.rows("role_settings"))
-    return [*(item for item in of_server if item), *of_roles, *wrong_lines]
+    [state] = reading.rows("recovery")
+    own = (item for item in of_server if item)
+    return [*own, *of_roles, *wrong_lines, *items.recovery(state)]
 
 
 def _server_rows(reading: Reading) -> list[Row]:
@@ -106,6 +108,16 @@ def functions(reading: Reading) -> list[CatalogItem]:
     return items.objects(CatalogKind.FUNCTION, reading.database, rows)
 
 
+def extensions(reading: Reading) -> list[CatalogItem]:
+    """With their members: what somebody put into one is left out elsewhere."""
+    rows = {row["name"]: row for row in reading.rows("extensions")}
+    # Sorted here: each database of a server may have an order of its own.
+    members = sorted(reading.rows("extension_members"), key=lambda member: str(member["line"]))
+    for member in members:
+        rows[member["extension"]]["lines"].append(member["line"])
+    return items.objects(CatalogKind.EXTENSION, reading.database, list(rows.values()))
+
+
 def user_mappings(reading: Reading) -> list[CatalogItem]:
     rows = reading.rows("user_mappings")
     if rows and reading.may("user_mappings"):
@@ -183,7 +195,7 @@ IN_DATABASE: tuple[tuple[CatalogKind, Reader], ...] = (
     _objects(CatalogKind.POLICY, "policies"),
     _objects(CatalogKind.TRIGGER, "triggers"),
     _objects(CatalogKind.EVENT_TRIGGER, "event_triggers"),
-    _objects(CatalogKind.EXTENSION, "extensions"),
+    (CatalogKind.EXTENSION, extensions),
     _objects(CatalogKind.LANGUAGE, "languages"),
     _objects(CatalogKind.FOREIGN_SERVER, "foreign_servers"),
     (CatalogKind.USER_MAPPING, user_mappings),

@@ -12,7 +12,7 @@ from psycopg import errors
 from psycopg.rows import tuple_row
 
 from agent.catalog.items.objects import plain_key, text_hash
-from agent.catalog.items.secrets import SECRET_VALUE, SECRET_WORD, digest
+from agent.catalog.items.secrets import SECRET_VALUE, SECRET_WORD, SWITCH, digest
 from agent.catalog.query_tables import detail_of
 from agent.catalog.reading import LackError, Reading, Row, text
 from agent.catalog.rights import quoted
@@ -32,6 +32,10 @@ JOIN pg_catalog.pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.at
 WHERE i.indrelid = to_regclass(%(table)s) AND i.indisprimary
 ORDER BY k.place
 """
+_NAMING = re.compile(r"(?i)(^|_)(name|key|setting|parameter|option|variable|property)$")
+"""Columns that say what a row is, beside those of its key."""
+_PLAIN_VALUE = re.compile(r"[tf]|-?\d{1,3}(\.\d+)?|\d{4}-\d\d-\d\d( \d\d:\d\d:\d\d[\d.+:-]*)?")
+"""Truth, small numbers, days and moments."""
 _PLAIN_KEY = re.compile(r"[^,'\[\]\x00-\x1f\x7f\x85\u2028\u2029]+")
 
 
@@ -121,6 +125,7 @@ def _read_one(reading: Reading, watched: Watched) -> list[CatalogItem]:
             f"it has no column {', '.join(missing)}", "name columns of it in key and secrets"
         )
     places = [columns.index(name) for name in key]
+    naming = naming_columns(columns, places)
     place = (CatalogKind.WATCHED, reading.database)
     items = {watched.name: CatalogItem(*place, watched.name, WATCHED_NAME, detail)}
     for row in rows:
@@ -128,7 +133,7 @@ def _read_one(reading: Reading, watched: Watched) -> list[CatalogItem]:
         name = f"{watched.name}[{', '.join(words)}]"
         if name in items:
             raise LackError(f"two rows have the key {', '.join(words)[:100]}", "name a unique key")
-        value = "\n".join(_line(watched, *pair) for pair in zip(columns, row, strict=True))
+        value = row_value(watched, columns, row, naming)
         items[name] = CatalogItem(*place, name, value, detail)
     return list(items.values())
 
@@ -203,8 +208,27 @@ def _key_word(watched: Watched, column: str, value: str | None) -> str:
     return "'" + _on_one_line(value.replace("'", "''")) + "'"
 
 
-def _line(watched: Watched, column: str, value: str | None) -> str:
-    """NULL is a word of its own; the text NULL stands in quotes."""
+def naming_columns(columns: Sequence[str], key: Sequence[int]) -> frozenset[int]:
+    """Places of the columns that say what a row is: its key, and those called like a name."""
+    called = (place for place, column in enumerate(columns) if _NAMING.search(column))
+    return frozenset((*key, *called))
+
+
+def row_value(
+    watched: Watched, columns: Sequence[str], row: Sequence[str | None], naming: frozenset[int]
+) -> str:
+    secret = any(SECRET_WORD.search(row[place] or "") for place in naming)
+    return "\n".join(
+        _line(watched, column, each, hide=secret and place not in naming)
+        for place, (column, each) in enumerate(zip(columns, row, strict=True))
+    )
+
+
+def _line(watched: Watched, column: str, value: str | None, *, hide: bool = False) -> str:
+    """NULL is a word of its own; the text NULL stands in quotes. ``hide``: the row is called like a
+    secret (``stripe_secret``), so that whatever is no switch, number or moment may be it."""
+    if hide and value and value.lower() not in SWITCH and not _PLAIN_VALUE.fullmatch(value):
+        return f"{_quoted(column)}: {digest(column, value)}"
     return f"{_quoted(column)}: {_shown(watched, column, value)}"
 
 

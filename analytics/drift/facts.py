@@ -161,7 +161,8 @@ def _privilege(access: Access, item: CatalogItem, revoked: Iterable[str]) -> Non
     target, _, grantee = item.name.rpartition("<-")
     privileges = _words(item.value)
     if target.startswith("default:"):
-        access.defaults.append(_default(target.partition(":")[2], grantee, privileges))
+        if item.value != REVOKED:
+            access.defaults.append(_default(target.partition(":")[2], grantee, privileges))
         return
     owner = item.detail.removeprefix("owned by ") if item.detail.startswith("owned by ") else ""
     bit = _place(access, target, owner, revoked)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from collector.drift.baseline import HBA_ORDER, Difference
-from collector.drift.lines import Part, attributes, lines_of, parts, usual
+from collector.drift.lines import REVOKED, Part, attributes, lines_of, parts, usual
 from model.catalog import CatalogKind, DriftChange
 
+RECOVERY = "(recovery)"
+"""The setting's item by which agents say that a server replays what another one did."""
 SAID_LINES = 3
 SAID_CHARACTERS = 120
 WORDS = {
@@ -34,6 +36,9 @@ def word_of(kind: CatalogKind, value: str) -> str:
 
 
 def _setting(_: CatalogKind, d: Difference) -> str:
+    if d.name == RECOVERY:
+        was_promoted = d.change is DriftChange.REMOVED
+        return "the server was promoted" if was_promoted else "the server became a standby"
     if d.change is DriftChange.CHANGED:
         return f"setting {d.name} is {d.observed or 'empty'}, was {d.desired or 'empty'}"
     if d.change is DriftChange.ADDED:
@@ -74,8 +79,8 @@ def _membership(_kind: CatalogKind, d: Difference) -> str:
 def _privilege(_kind: CatalogKind, d: Difference) -> str:
     target, _, grantee = d.name.rpartition("<-")
     what = target.replace(":", " ", 1)
-    if "(revoked)" in (d.desired, d.observed):
-        word = "no longer" if d.observed else "again"
+    if REVOKED in (d.desired, d.observed):
+        word = "no longer" if d.observed == REVOKED else "again"
         return f"{grantee} may {word} {usual(target)} on {what}"
     if d.change is DriftChange.REMOVED:
         return f"{grantee} may no longer {d.desired} on {what}"
@@ -116,6 +121,8 @@ def _line(what: str, part: Part) -> str:
         if part.key == pattern:
             return clause(what, part)
     word = part.key.partition(" ")[0]
+    if word == "member" and None in (part.before, part.after):
+        return _member(what, part)
     subject = f"{part.key} of {what}"
     if part.after is None:
         return f"{subject} was dropped" if word in DROPPABLE else f"{subject} is no longer set"
@@ -125,9 +132,17 @@ def _line(what: str, part: Part) -> str:
             if word in DROPPABLE
             else f"{subject} is {_short(part.after or 'set')}"
         )
-    if part.after.startswith("sha256:"):
+    if part.after.startswith(("sha256:", "hidden ")):
         return f"{subject} changed"
     return f"{subject} is {_short(part.after)}, was {_short(part.before)}"
+
+
+def _member(extension: str, part: Part) -> str:
+    name = part.key.removeprefix("member ")
+    if part.after is None:
+        return f"{name} is no member of {extension} any more"
+    words = ", ".join(word for word in part.after.split(", ") if not word.startswith("sha256:"))
+    return f"{name} became a member of {extension}{f' ({words})' if words else ''}"
 
 
 def _owner(what: str, part: Part) -> str:

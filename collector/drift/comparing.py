@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from collector.drift.baseline import Difference
-from collector.drift.declaration.implicit import gaps, implicit
+from collector.drift.clauses import RECOVERY
+from collector.drift.declaration.implicit import SYSTEM_SCHEMAS, gaps, implicit
 from collector.drift.observed import Whole
 from collector.drift.plan.settings import FIXED
 from model.catalog import CatalogKind
 
 Found = tuple[CatalogKind, str, Difference]
 """Kind, database (of the first), and the difference of the second from it."""
-NOT_SETTINGS = FIXED | {"port", "cluster_name", "primary_conninfo", "primary_slot_name"}
+NOT_SETTINGS = FIXED | {"port", "cluster_name", "primary_conninfo", "primary_slot_name", RECOVERY}
 """What two servers never share."""
 
 
@@ -26,6 +27,9 @@ def compared(one: Whole, other: Whole, *, cluster_wide: bool = True) -> Iterator
             before = one[key].get(difference.name)
             if kind is CatalogKind.SETTING and difference.name in NOT_SETTINGS:
                 continue
+            built_in = kind is CatalogKind.SCHEMA and difference.name in SYSTEM_SCHEMAS
+            if built_in and _version(one) != _version(other):
+                continue
             if (
                 before is not None
                 and difference.name not in other[key]
@@ -33,6 +37,11 @@ def compared(one: Whole, other: Whole, *, cluster_wide: bool = True) -> Iterator
             ):
                 continue  # Built into one version only.
             yield kind, database, difference
+
+
+def _version(whole: Whole) -> str:
+    fact = whole.get((CatalogKind.SETTING, ""), {}).get("server_version_num")
+    return fact.value if fact is not None else ""
 
 
 def only_one_side(one: Whole, other: Whole) -> list[tuple[CatalogKind, str]]:

@@ -7,9 +7,10 @@ from dataclasses import replace
 from typing import Any
 
 from analytics.findings import finding_id
-from collector.drift import partitions, watch_list
+from collector.drift import members, partitions, watch_list
 from collector.drift.baseline import Difference, Facts, Known, Scope, differences
 from collector.drift.declaration import gaps
+from collector.drift.declaration.implicit import SYSTEM_SCHEMAS
 from collector.drift.declared import DeclaredState
 from collector.drift.ignore import Ignored, IgnoreRule
 from model.catalog import CatalogKind
@@ -37,15 +38,17 @@ class Expectations:
         """The declared state where there is one, else what somebody accepted. A declaration waits
         until all parts of the first snapshot came: what has not come yet is not dropped."""
         declared = self._declared.facts(scope) if known.complete else None
-        return known.accepted if declared is None else declared
+        return known.accepted if declared is None else {**_built_in(scope, known), **declared}
 
     def is_declared(self, scope: Scope) -> bool:
         return self._declared.facts(scope) is not None
 
     def accepting(self, scope: Scope, accepted: Facts, known: Mapping[Scope, Known]) -> Facts:
-        """With what is no drift: partitions by schedule, and tables that come under watch."""
+        """With what is no drift: partitions by schedule, tables that come under watch, and without
+        what its extension tells of."""
         declared, mine = self.is_declared(scope), known[scope]
         accepted = watch_list.accepting(scope, accepted, mine, declared=declared)
+        accepted = members.accepting(scope, accepted, known)
         if scope.kind is CatalogKind.PRIVILEGE and declared:
             came = self._partitions_of_declared(scope._replace(kind=CatalogKind.TABLE), known)
             return partitions.accepting_privileges(accepted, mine.observed, came)
@@ -123,6 +126,14 @@ class Expectations:
 
     def invalid(self) -> int:
         return len(self._declared.problems())
+
+
+def _built_in(scope: Scope, known: Known) -> Facts:
+    """What no file need name, and what is held all the same against what was seen first."""
+    if scope.kind is not CatalogKind.SCHEMA:
+        return {}
+    first = {**known.observed, **(known.accepted or {})}
+    return {name: first[name] for name in SYSTEM_SCHEMAS if name in first}
 
 
 def _expired(rule: IgnoreRule, now_us: int) -> Finding:

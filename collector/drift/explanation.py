@@ -26,7 +26,8 @@ from collector.drift.matching.rows import tables_of
 from collector.drift.outside import Outside
 from collector.drift.places import Renaming
 from collector.drift.severity import with_severity
-from collector.drift.state import ONE_OF, Key, OpenDrift
+from collector.drift.standby import comes_by_replay, standbys
+from collector.drift.state import ONE_OF, REPLAYED, Key, OpenDrift
 from collector.drift.ways import KnownWays, Triggered
 from model.catalog import Attribution, CatalogKind, DriftChange
 
@@ -56,6 +57,8 @@ class Explanations:
         self._former: dict[tuple[str, str, str], Renaming] = {}
         """What else databases were called, by agent, cluster and the name since then."""
         self._watched: dict[Scope, tuple[Facts, frozenset[str]]] = {}
+        self._standbys: frozenset[tuple[str, str]] = frozenset()
+        """(agent, cluster) of servers that replay what others did."""
         self._ways = KnownWays()
         self._triggered = Triggered()
 
@@ -64,6 +67,7 @@ class Explanations:
     ) -> bool:
         """``known``: what was observed of each scope. True if something was approved in there."""
         facts_of = dict(known)
+        self._standbys = standbys(facts_of)
         watched = self._watched_tables(facts_of)
         if (statements := frames.get("statements")) is not None:
             self._changes.observe(statements, watched)
@@ -119,7 +123,7 @@ class Explanations:
         step = self._steps.pop(key, drift.difference)
         self._changes.saw(drift.scope, step, drift.since_us, drift.detected_at_us)
         if found is None:
-            why = self._outside.reason(drift.scope, step, drift.detected_at_us, drift.since_us)
+            why = self._why_nobody(drift, step)
             return with_severity(replace(drift, reported=True, note=why, known_us=now_us))
         if found.undecided:
             return with_severity(
@@ -146,6 +150,12 @@ class Explanations:
                 known_us=now_us,
             )
         )
+
+    def _why_nobody(self, drift: OpenDrift, step: Difference) -> str:
+        server = (drift.scope.agent, drift.scope.cluster)
+        if server in self._standbys and comes_by_replay(drift.scope, step):
+            return f"{REPLAYED}: the record of its primary says who did it"
+        return self._outside.reason(drift.scope, step, drift.detected_at_us, drift.since_us)
 
     def with_consequences(
         self, due: Sequence[OpenDrift], known: Iterable[OpenDrift], now_us: int

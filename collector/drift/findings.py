@@ -78,6 +78,8 @@ def _who(drifts: Sequence[OpenDrift]) -> str:
     first = min(drifts, key=lambda drift: (drift.did_at_us, drift.statement_id))
     if first.undecided:
         return "Who did it is not known"
+    if first.replayed:
+        return "Replayed from the primary"
     if first.attribution is Attribution.UNATTRIBUTED:
         return "Nobody on the wire did it"
     moment = datetime.fromtimestamp(first.did_at_us / 1e6, UTC).strftime("%H:%M")

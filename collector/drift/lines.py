@@ -11,6 +11,8 @@ from model.catalog import OBJECT_KINDS, CatalogKind
 LINE_KINDS = OBJECT_KINDS | {
     CatalogKind.DATABASE, CatalogKind.TABLESPACE, CatalogKind.SLOT, CatalogKind.WATCHED,
 }  # fmt: skip
+REVOKED = "(revoked)"
+"""Instead of privileges: PUBLIC lost what it has by default."""
 SEPARATOR = ": "
 TEXT_ATTRIBUTE = "valid_until"
 """Of a role; the last one, and the only one whose value has spaces."""
@@ -82,12 +84,13 @@ def privileges(value: str) -> dict[str, str]:
 
 
 def usual(target: str) -> str:
-    """What PUBLIC may do with a new object, and ``(revoked)`` says is gone.
+    """What PUBLIC has by default on such an object, where it has anything.
 
-    >>> usual("function:hr.secret()"), usual("type:hr.mood")
-    ('EXECUTE', 'USAGE')
+    >>> usual("function:hr.f()"), usual("default:functions of etl"), usual("type:hr.mood")
+    ('EXECUTE', 'EXECUTE', 'USAGE')
     """
-    return "USAGE" if target.startswith(("type:", "language:")) else "EXECUTE"
+    runs = ("function:", "procedure:", "aggregate:", "default:functions of ")
+    return "EXECUTE" if target.startswith(runs) else "USAGE"
 
 
 def read_value(kind: CatalogKind, value: str) -> dict[str, str]:

@@ -7,7 +7,8 @@ from functools import lru_cache
 
 from model.catalog import CatalogKind
 
-HASH = "sha256:"
+HASH = ("sha256:", "hidden ")
+"""So begin lines that stand for a text."""
 MOST_CHARACTERS = 200_000
 _PART = r'(?:"(?:[^"]|"")*"|[^\W\d][\w$]*)'
 _NAME = re.compile(rf"({_PART})((?:\.{_PART})*)")
@@ -56,8 +57,8 @@ def put_bare(old: str, new: str, text: str) -> str:
 
 def same_lines(kind: CatalogKind, old: str, new: str, before: str, after: str) -> bool:
     """Whether lines differ in nothing but this name, and hashes of texts."""
-    was = [line for line in before.splitlines() if f": {HASH}" not in line]
-    now = sorted(line for line in after.splitlines() if f": {HASH}" not in line)
+    was = [line for line in before.splitlines() if not _is_hash(line)]
+    now = sorted(line for line in after.splitlines() if not _is_hash(line))
     if sorted(put(kind, old, new, line) for line in was) == now:
         return True
     if kind is CatalogKind.SCHEMA or len(was) != len(now):
@@ -65,6 +66,10 @@ def same_lines(kind: CatalogKind, old: str, new: str, before: str, after: str) -
     # In a query the bare name stands in front of columns.
     ends = (_last(base_of(kind, old)), _last(base_of(kind, new)))
     return all(ends) and now == sorted(put_bare(*ends, put(kind, old, new, line)) for line in was)
+
+
+def _is_hash(line: str) -> bool:
+    return any(f": {each}" in line for each in HASH)
 
 
 def _last(name: str) -> str:

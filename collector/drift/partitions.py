@@ -49,8 +49,9 @@ class Partitions:
 
 
 def in_order(parts: Mapping[Scope, Part]) -> list[tuple[Scope, Part]]:
-    """Privileges last: what they are on is known then. Databases first: so are their names."""
-    places = {CatalogKind.DATABASE: 0, CatalogKind.PRIVILEGE: 2}
+    """Privileges last: what they are on is known then. Databases first: so are their names; and
+    extensions: what became a member of one is not gone."""
+    places = {CatalogKind.DATABASE: 0, CatalogKind.EXTENSION: 0, CatalogKind.PRIVILEGE: 2}
     return sorted(parts.items(), key=lambda each: places.get(each[0].kind, 1))
 
 

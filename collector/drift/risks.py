@@ -88,6 +88,7 @@ SETTINGS = (
                 r"|ident_file|data_directory|primary_conninfo|db_user_namespace"
                 r"|allow_system_table_mods|row_security|session_replication_role"
                 r"|zero_damaged_pages|ignore_checksum_failure|createrole_self_grant")),
+    Risk(MEDIUM, "it takes writes of its own now", r"^\(recovery\)$", change=(REMOVED,)),
     Risk(MEDIUM, "", _named("synchronous_commit|search_path|default_transaction_read_only"
                             "|max_connections|wal_level|archive_.*|data_checksums")),
 )  # fmt: skip
@@ -111,8 +112,7 @@ ROLES = (
     Risk(CRITICAL, "row level security does not hold for it", part="bypassrls", after="true"),
     Risk(HIGH, "it may copy the whole cluster", part="replication", after="true"),
     Risk(HIGH, "it may make roles", part="createrole", after="true"),
-    Risk(MEDIUM, "its password or its end changed", part="valid_until|password.*",
-         change=(CHANGED,)),
+    Risk(MEDIUM, "its end changed", part="valid_until", change=(CHANGED,)),
 )  # fmt: skip
 MEMBERSHIPS = (
     Risk(CRITICAL, "as good as a superuser", after=".",
@@ -130,7 +130,8 @@ PRIVILEGES = (
          after="^$"),
     Risk(HIGH, "system catalogs are opened", r"^(function|procedure|column|table):pg_catalog\.",
          part=".+", after="."),
-    Risk(HIGH, "all objects to come will grant it", r"^default:", part=".+", after="."),
+    Risk(HIGH, "all objects to come will grant it", r"^default:", part=r"(?!\(revoked\)).+",
+         after="."),
     Risk(HIGH, "settings of the server may be changed", r"^parameter:", part=".+", after="."),
     Risk(HIGH, "it may be granted further", part=".+", after="with grant option"),
     Risk(MEDIUM, "", part=r"(?!\(revoked\)).+", after="."),
@@ -155,6 +156,11 @@ TABLES = (
     Risk(HIGH, "a barrier of the view is gone", part="options",
          before="security_(barrier|invoker)=(true|on)", change=(CHANGED,),
          weaker=lambda old, new: _options(old) - _options(new) != set()),
+    OWNER,
+)  # fmt: skip
+SCHEMAS = (
+    Risk(CRITICAL, "what comes with PostgreSQL, and everybody calls, is not as initdb made it",
+         part="built-in .*", change=(CHANGED,)),
     OWNER,
 )  # fmt: skip
 POLICIES = (
@@ -192,6 +198,18 @@ EXTENSIONS = (
     Risk(HIGH, "only superusers may install it", part="trusted", after="^no", change=(ADDED,)),
     Risk(CRITICAL, "statements are no longer audited", r"^pgaudit$", change=(REMOVED,)),
     Risk(MEDIUM, "its code changed", part="version", change=(CHANGED,)),
+    Risk(HIGH, "a member of it runs with its owner's rights", part="member function .*",
+         after="^security definer", change=(CHANGED,)),
+    Risk(HIGH, "row level security no longer hides rows from a member of it",
+         part="member function .*", after="leakproof", change=(CHANGED,)),
+    Risk(CRITICAL, "row level security is off: everybody who may read it reads all rows",
+         part="member table .*", before="row security", change=(CHANGED,),
+         weaker=lambda _, after: after != "" and "row security" not in after),
+    Risk(CRITICAL, "changes of the schema pass it unseen", part="member event_trigger .*",
+         after="^(disabled|replica)", change=(CHANGED,)),
+    Risk(HIGH, "what it consists of changed by hand or by another version",
+         part="member .*|other members", change=(CHANGED,)),
+    OWNER,
 )  # fmt: skip
 LANGUAGES = (
     Risk(HIGH, "its functions may do everything on the host", part="trusted", after="^no"),
@@ -220,7 +238,7 @@ RISKS: dict[CatalogKind, tuple[Risk, ...]] = {
     CatalogKind.TABLESPACE: (OWNER,),
     CatalogKind.SLOT: REPLICATION,
     CatalogKind.PRIVILEGE: PRIVILEGES,
-    CatalogKind.SCHEMA: (OWNER,),
+    CatalogKind.SCHEMA: SCHEMAS,
     CatalogKind.TABLE: TABLES,
     CatalogKind.SEQUENCE: (OWNER,),
     CatalogKind.FUNCTION: FUNCTIONS,

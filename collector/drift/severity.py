@@ -12,7 +12,8 @@ from model.verdict import Severity
 
 def with_severity(drift: OpenDrift) -> OpenDrift:
     """What somebody approved is a step less severe than what somebody did."""
-    attributed = drift.attribution is not Attribution.UNATTRIBUTED or drift.undecided
+    nobody = drift.attribution is Attribution.UNATTRIBUTED
+    attributed = not nobody or drift.undecided or drift.replayed
     severity = risk.severity(drift.scope.kind, drift.difference, attributed=attributed)
     if drift.attribution is Attribution.APPROVED:
         at = risk.LADDER.index(severity)

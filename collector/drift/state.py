@@ -30,6 +30,8 @@ from model.verdict import Severity
 NAME = "drift.sqlite"
 OLDER = "drift.json"
 OLDER_VERSION = 1
+REPLAYED = "the server is a standby"
+"""So begins the note of what nobody did here: it was replayed from its primary."""
 ONE_OF = "it was one of "
 """So begins the note where several could have done it, and none is claimed."""
 
@@ -76,6 +78,11 @@ class OpenDrift:
     @property
     def undecided(self) -> bool:
         return self.note.startswith(ONE_OF)
+
+    @property
+    def replayed(self) -> bool:
+        """Done on the primary of this standby."""
+        return self.note.startswith(REPLAYED)
 
 
 Key = tuple[Scope, str]

@@ -9,7 +9,9 @@ from dataclasses import replace
 
 from analytics.findings import finding_id, literal
 from collector.drift.baseline import Difference, Facts, Scope, differences
-from collector.drift.lines import lines_of
+from collector.drift.declaration.implicit import SYSTEM_SCHEMAS
+from collector.drift.lines import lines_of, parts
+from collector.drift.members import MEMBER
 from collector.drift.spelling import respelled
 from model.catalog import CatalogKind, DriftChange, Snapshot
 from model.finding import Finding, FindingKind
@@ -20,6 +22,8 @@ BUILT_IN = frozenset(("default", "override", ""))
 """Sources of a setting that nobody set."""
 WRITTEN_BY_INITDB = frozenset(("autovacuum_worker_slots",))
 """Settings that a new version's initdb writes into its file and that no version before it knew."""
+BUILT_IN_LINE = "built-in "
+_DIGEST = re.compile(r"sha256:[0-9a-f]+$")
 _MAJOR = re.compile(r"\d+")
 _OF_SERVER = re.compile(r"^[a-z ]+:(pg_catalog|information_schema)(\.|<-)")
 _RANGE_MAKERS = {
@@ -67,7 +71,26 @@ def _is_built_in(kind: CatalogKind, difference: Difference) -> bool:
         return group.startswith("pg_") and member.startswith("pg_")
     if kind is CatalogKind.PRIVILEGE:
         return bool(_OF_SERVER.match(name))
+    if kind is CatalogKind.SCHEMA:
+        return name in SYSTEM_SCHEMAS and _only(difference, BUILT_IN_LINE)
+    if kind is CatalogKind.EXTENSION:
+        return _only(difference, MEMBER) and _words(difference.desired) == _words(
+            difference.observed
+        )
     return kind is CatalogKind.FUNCTION and _makes_ranges(difference)
+
+
+def _only(difference: Difference, start: str) -> bool:
+    """Nothing but these lines differs."""
+    changed = parts(CatalogKind.TABLE, difference)
+    return difference.change is DriftChange.CHANGED and all(
+        part.key.startswith(start) for part in changed
+    )
+
+
+def _words(extension: str) -> dict[str, str]:
+    """Its lines without the digests of definitions, which a version may spell anew."""
+    return {key: _DIGEST.sub("", text) for key, text in lines_of(extension).items()}
 
 
 def _makes_ranges(difference: Difference) -> bool:
@@ -132,7 +155,8 @@ def _sentences(scope: Scope, came: Iterable[Difference]) -> Iterator[str]:
     for difference in came:
         now, was = difference.observed, difference.desired
         what = f"{scope.kind} {difference.name}"
-        spelled = scope.kind in (CatalogKind.TABLE, CatalogKind.FUNCTION)
+        digested = scope.kind in (CatalogKind.SCHEMA, CatalogKind.EXTENSION)
+        spelled = digested or scope.kind in (CatalogKind.TABLE, CatalogKind.FUNCTION)
         if spelled and difference.change is DriftChange.CHANGED:
             yield f"{what}: its definition is spelled otherwise"
         elif spelled:

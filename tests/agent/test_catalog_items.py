@@ -71,6 +71,18 @@ def test_a_value_that_the_wire_would_cut_carries_a_hash_of_the_whole():
         ("check", f"(\"apiToken\"::text <> '{SECRET}'::text)"),
         ("text", f"SELECT dblink('host=db password={SECRET}')"),
         ("text", f"SELECT 'https://bob:{SECRET}@example.com/'"),
+        ("text", f"SELECT pgp_sym_decrypt(ssn, '{SECRET}'::text) AS s FROM hr.p"),
+        ("text", f"SELECT encode(hmac((lower(a) || ')'), '{SECRET}', 'sha256'), 'hex')"),
+        (
+            "definition",
+            f"CREATE TRIGGER t EXECUTE FUNCTION post('https://hooks.slack.com/services/T0/{SECRET}')",
+        ),
+        (
+            "definition",
+            f"CREATE TRIGGER t EXECUTE FUNCTION post('https://x.io/h/{SECRET[:6]}5ecret0123456789abcdef')",
+        ),
+        ("definition", f"CREATE TRIGGER t EXECUTE FUNCTION sync('scott:{SECRET}@db7')"),
+        ("text", f"SELECT http('Authorization: Bearer {SECRET}')"),
         ("text", "SELECT 'ghp_canary5ecretcanary5ecretcanary5ecret'"),
     ],
 )
@@ -82,9 +94,27 @@ def test_literals_that_look_like_secrets_are_hashed_and_the_rest_stays(key, text
     assert told != line(key, text.replace("5ecret", "other"))
 
 
-@pytest.mark.parametrize("text", ["(kind = 'token'::text)", "(max_tokens = 'x'::text)", "1 + 2"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(kind = 'token'::text)", "(max_tokens = 'x'::text)", "1 + 2",
+        "(url = 'https://example.com/blog/2024-01-how-to-do-this-and-that'::text)",
+        "(at = 'mailto:bob@example.com'::text)", "(sign(n) > 0) AND (a = 'x'::text)",
+        "encrypt(a, b) = c AND (d = 'x'::text)",
+    ],
+)  # fmt: skip
 def test_ordinary_literals_are_shown(text):
     assert line("check", text) == text
+
+
+def test_no_hash_beside_a_text_without_its_secrets_lets_them_be_guessed():
+    view = "SELECT pgp_sym_decrypt(ssn, '{}'::text) AS s FROM hr.p"
+    plain, other = (value("owner: a", definition=view.format(each)) for each in ("k1", "k2"))
+    assert hashlib.sha256(view.format("k1").encode()).hexdigest()[:16] not in plain
+    assert plain.splitlines()[1].startswith("definition: hidden ")
+    assert plain.splitlines()[1] != other.splitlines()[1]
+    body = value("body: sha256:0123", body="SELECT hmac($1, 'k1', 'sha256')")
+    assert body.startswith("body: hidden ")
 
 
 def test_options_and_settings_hide_what_may_be_a_secret():

@@ -131,7 +131,8 @@ def test_a_table_is_its_columns_constraints_indexes_and_rules(whole):
 def test_a_view_is_its_text_on_one_line_and_a_hash_of_it(whole):
     told = lines(whole, "table", "hr.rich")
     assert (told["kind"], told["options"]) == ("view", "security_barrier=true")
-    assert told["definition"].startswith("sha256:")
+    assert told["definition"].startswith("hidden "), "a plain hash lets its secret be guessed"
+    assert lines(whole, "table", "hr.total")["definition"].startswith("sha256:")
     assert told["text"].startswith("SELECT salary.person, CASE WHEN ((salary.amount)::numeric > ")
     assert "'hidden " in told["text"]
 
@@ -229,10 +230,26 @@ def test_each_kind_has_its_lines(whole, kind, name, line):
         ("tablespace:pg_default<-analyst", "CREATE"),
         ("parameter:log_statement<-analyst", "SET"),
         ("default:tables of alice in hr<-analyst", "SELECT"),
+        ("default:functions of alice<-PUBLIC", "(revoked)"),
+        ("default:types of alice<-analyst", "USAGE"),
     ],
 )
 def test_privileges_on_everything_that_has_them_are_items(whole, name, text):
     assert value(whole, "privilege", name) == text
+
+
+def test_what_everybody_has_of_objects_to_come_is_no_grant_until_it_is_taken_away(
+    cluster, admin, whole
+):
+    assert "default:types of alice<-PUBLIC" not in names(whole, CatalogKind.PRIVILEGE)
+    back = "ALTER DEFAULT PRIVILEGES FOR ROLE alice GRANT EXECUTE ON FUNCTIONS TO PUBLIC"
+    admin.execute(back)
+    try:
+        gone = names(whole, CatalogKind.PRIVILEGE) - names(snap(cluster), CatalogKind.PRIVILEGE)
+    finally:
+        admin.execute(back.replace("GRANT", "REVOKE").replace("TO PUBLIC", "FROM PUBLIC"))
+    assert gone == {"default:functions of alice<-PUBLIC"}
+    assert told(snap(cluster)) == told(whole)
 
 
 def test_what_belongs_to_an_extension_or_to_initdb_is_left_out(cluster, admin, whole):
@@ -243,6 +260,65 @@ def test_what_belongs_to_an_extension_or_to_initdb_is_left_out(cluster, admin, w
         admin.execute("DROP EXTENSION pg_stat_statements")
     assert {(kind, name) for kind, _, name, _ in new} == {("extension", "pg_stat_statements")}
     assert not [item for item in whole.items if item.name.startswith("information_schema.")]
+
+
+def test_what_somebody_put_into_an_extension_is_a_line_of_it(cluster, admin, whole):
+    admin.execute("CREATE TABLE hr.mine (id int); ALTER TABLE hr.mine ENABLE ROW LEVEL SECURITY")
+    admin.execute(
+        "CREATE FUNCTION hr.evil() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'"
+    )
+    try:
+        admin.execute("ALTER EXTENSION plpgsql ADD FUNCTION hr.evil()")
+        admin.execute("ALTER EXTENSION plpgsql ADD TABLE hr.mine")
+        put_in = lines(snap(cluster), "extension", "plpgsql")
+        admin.execute("ALTER TABLE hr.mine DISABLE ROW LEVEL SECURITY")
+        admin.execute("CREATE OR REPLACE FUNCTION hr.evil() RETURNS int LANGUAGE sql AS 'SELECT 2'")
+        later = lines(snap(cluster), "extension", "plpgsql")
+    finally:
+        admin.execute("ALTER EXTENSION plpgsql DROP FUNCTION hr.evil(); DROP FUNCTION hr.evil()")
+        admin.execute("ALTER EXTENSION plpgsql DROP TABLE hr.mine; DROP TABLE hr.mine")
+    assert put_in["member function hr.evil()"].startswith("security definer, sha256:")
+    assert put_in["member table hr.mine"].startswith("row security on, sha256:")
+    assert later["member function hr.evil()"].startswith("sha256:")
+    assert later["member table hr.mine"] == put_in["member table hr.mine"].split(", ")[1]
+    assert told(snap(cluster)) == told(whole)
+
+
+LPAD = """CREATE OR REPLACE FUNCTION pg_catalog.lpad(text, int) RETURNS text LANGUAGE sql
+IMMUTABLE PARALLEL SAFE STRICT"""
+
+
+@pytest.mark.parametrize(
+    ("schema", "line", "did", "undone"),
+    [
+        ("pg_catalog", "functions", f"{LPAD} AS $$SELECT 'pwned'::text$$", ""),
+        (
+            "pg_catalog", "functions", "ALTER FUNCTION textlike(text, text) LEAKPROOF",
+            "ALTER FUNCTION textlike(text, text) NOT LEAKPROOF",
+        ),
+        (
+            "information_schema", "relations",
+            "CREATE OR REPLACE VIEW information_schema.information_schema_catalog_name AS "
+            "SELECT 'x'::information_schema.sql_identifier AS catalog_name", "",
+        ),
+    ],
+)  # fmt: skip
+def test_what_initdb_made_is_told_once_somebody_replaces_it(cluster, schema, line, did, undone):
+    """In a database of its own, which is not put right again."""
+    with cluster.connect() as admin:
+        admin.execute("CREATE DATABASE replaced")
+    try:
+        before = lines(snap(cluster, dbname="replaced"), "schema", schema)
+        with cluster.connect(dbname="replaced") as admin:
+            admin.execute(did)
+            after = lines(snap(cluster, dbname="replaced"), "schema", schema)
+            assert {key for key in before if before[key] != after[key]} == {f"built-in {line}"}
+            if undone:
+                admin.execute(undone)
+                assert lines(snap(cluster, dbname="replaced"), "schema", schema) == before
+    finally:
+        with cluster.connect() as admin:
+            admin.execute("DROP DATABASE replaced")
 
 
 def test_a_built_in_function_that_somebody_changed_is_listed(cluster, admin):

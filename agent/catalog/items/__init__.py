@@ -5,7 +5,7 @@ from agent.catalog.items.objects import TornError, objects, text_hash
 from agent.catalog.items.privileges import privileges
 from agent.catalog.items.roles import memberships, role
 from agent.catalog.items.secrets import hidden
-from agent.catalog.items.settings import amount, file_errors, role_setting, setting
+from agent.catalog.items.settings import amount, file_errors, recovery, role_setting, setting
 
 __all__ = [
     "ORDER",
@@ -18,6 +18,7 @@ __all__ = [
     "memberships",
     "objects",
     "privileges",
+    "recovery",
     "role",
     "role_setting",
     "setting",

@@ -47,23 +47,29 @@ def _value(row: Row) -> str:
 
 
 def _lines(row: Row) -> Iterator[str]:
+    definition, body = row.get("definition", ""), row.get("body", "")
+    if definition is None or body is None:
+        raise TornError(str(row["name"]))
+    whole = one_line(definition or body)
+    shown = secrets.line("text", whole)
+    # Beside a text without its secrets a plain hash of the whole would let them be guessed.
+    hides = shown != whole
     for entry in row["lines"]:
         if entry is None:
             raise TornError(str(row["name"]))
-        yield _line(entry)
+        is_body = hides and entry.startswith("body: ")
+        yield f"body: {secrets.digest('body', body)}" if is_body else _line(entry)
     options: Sequence[str] = row.get("options") or ()
     if options:
         yield f"foreign options: {one_line(', '.join(map(secrets.option, options)))}"
     for entry in row.get("settings") or ():
         name, _, value = entry.partition("=")
         yield f"set {name}: {one_line(secrets.hidden(name, value))}"
-    definition, body = row.get("definition", ""), row.get("body", "")
-    if definition is None or body is None:
-        raise TornError(str(row["name"]))
     if definition:
-        yield f"definition: {text_hash(definition)}"
-    if definition or body:
-        yield f"text: {secrets.line('text', one_line(definition or body))}"
+        told = secrets.digest("definition", definition) if hides else text_hash(definition)
+        yield f"definition: {told}"
+    if shown:
+        yield f"text: {shown}"
 
 
 def _line(entry: str) -> str:

@@ -23,7 +23,12 @@ SECRET_WORD = re.compile(
 SECRET_VALUE = re.compile(
     r"""
       (passw(or)?d|passwd|pwd|passphrase|secret|token|api_?key)["']?\s*[=:]\s*\S
+    | authorization["']?\s*[=:]\s*\S | \bbearer\s+[\w.~+/-]{8,} | \bbasic\s+[a-z0-9+/]{8,}
     | [a-z][a-z0-9+.-]*://[^/\s:@]*:[^/\s@]+@                   # a URL with a password
+    | \b(?!(mailto|sips?|xmpp|acct|git|ssh):)[a-z_][\w.-]*:[^\s:@/]+@[\w.-]+   # user:password@host
+    | //hooks\.slack\.com/services/\S | //discord(app)?\.com/api/webhooks/\S
+    | //api\.telegram\.org/bot\S | \.webhook\.office\.com/\S
+    | https?://\S*[/=?&](?=[a-z_]*\d)(?=\d*[a-z_])\w{24,}      # a URL that is a key by itself
     | -----BEGIN\ [A-Z ]*PRIVATE\ KEY
     | \beyJ[\w-]{8,}\.[\w-]{4,}                                 # a JSON web token
     | \b(AKIA|ASIA)[A-Z0-9]{16}\b
@@ -41,6 +46,12 @@ UTF8 = ("utf-8", "surrogatepass")
 _OF_THIS_PROCESS = token_bytes(32)
 _key: ContextVar[bytes] = ContextVar("key", default=_OF_THIS_PROCESS)
 _LITERAL = re.compile(r"'(?:[^']|'')*'")
+_WITH_KEY = re.compile(
+    r"\b(pgp_(sym|pub)_\w+|(raw_)?(en|de)crypt(_iv)?|hmac|crypt|crypto_\w+|jwt_\w+|sign|verify)\s*\(",
+    re.I,
+)
+"""Functions that take a key: of pgcrypto, pgsodium and pgjwt."""
+_CALL_PART = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|[()]")
 _BEFORE_SECRET = re.compile(
     rf"""{SECRET_WORD.pattern}[\w"]*\)?(::[\w ]+)?\s*(=|<>|~~|,|:=|=>)\s*\(?\Z""", re.I
 )
@@ -108,16 +119,34 @@ def line(key: str, text: str) -> str:
     "text default 'hidden"
     >>> line("check", "(kind = 'token'::text)")
     "(kind = 'token'::text)"
+    >>> line("text", "SELECT pgp_sym_decrypt(ssn, 'k'::text), 'x'")[:34]
+    "SELECT pgp_sym_decrypt(ssn, 'hidde"
     """
     if "'" not in text:
         return text
     of_secret = SECRET_WORD.search(key) is not None
+    calls = list(_calls_with_key(text))
 
     def replaced(found: re.Match[str]) -> str:
         value = found.group()[1:-1]
         before = text[max(0, found.start() - 60) : found.start()]
-        if value and (of_secret or SECRET_VALUE.search(value) or _BEFORE_SECRET.search(before)):
+        taken = any(first < found.start() < last for first, last in calls)
+        if value and (
+            of_secret or taken or SECRET_VALUE.search(value) or _BEFORE_SECRET.search(before)
+        ):
             return f"'{digest(key, value)}'"
         return found.group()
 
     return _LITERAL.sub(replaced, text)
+
+
+def _calls_with_key(text: str) -> Iterator[tuple[int, int]]:
+    """From the name to the closing parenthesis."""
+    for call in _WITH_KEY.finditer(text):
+        depth, last = 1, len(text)
+        for part in _CALL_PART.finditer(text, call.end()):
+            depth += {"(": 1, ")": -1}.get(part[0], 0)
+            if not depth:
+                last = part.end()
+                break
+        yield call.start(), last

@@ -20,6 +20,8 @@ VOLATILE_SETTINGS = frozenset(
 )  # fmt: skip
 FILES = "(configuration files)"
 """The item that says which of their lines could not be used."""
+RECOVERY = "(recovery)"
+"""The item that says that the server is a standby; nobody declares it."""
 _BYTES = {"B": 1, "kB": 1024, "8kB": 8192, "16kB": 16384, "32kB": 32768, "MB": 1024**2}
 
 
@@ -52,6 +54,12 @@ def file_errors(rows: Sequence[Row]) -> list[CatalogItem]:
     value = "; ".join(f"{row['name'] or 'a line'}: {row['error']}" for row in rows)
     where = ", ".join(f"{row['sourcefile']}:{row['sourceline']}" for row in rows)
     return [CatalogItem(CatalogKind.SETTING, "", FILES, value, where)]
+
+
+def recovery(row: Row) -> list[CatalogItem]:
+    """One item of a server that replays what another one did; none of others."""
+    item = CatalogItem(CatalogKind.SETTING, "", RECOVERY, "standby", "default")
+    return [item] if row["recovers"] else []
 
 
 def amount(value: str, unit: str) -> str:

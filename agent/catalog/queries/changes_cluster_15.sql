@@ -9,6 +9,8 @@ SELECT 'setting' AS part, count(*) AS rows,
 FROM pg_catalog.pg_settings AS s
 WHERE s.source <> 'client'
 UNION ALL
+SELECT 'setting', pg_is_in_recovery()::int, 0
+UNION ALL
 SELECT 'role_setting', sum(n), sum(hashtextextended(x::text, n))
 FROM (SELECT xmin AS x, count(*) AS n FROM pg_catalog.pg_db_role_setting GROUP BY xmin) AS g
 UNION ALL

@@ -12,6 +12,8 @@ BUILT_IN_DETAIL = "default"
 """The source of a setting that nobody set."""
 PENDING = " (restart pending)"
 RESERVED = "pg_"
+SYSTEM_SCHEMAS = frozenset(["pg_catalog", "information_schema"])
+"""Schemas that initdb fills; what it put there is digested."""
 TABLESPACES = frozenset(["pg_default", "pg_global"])
 
 
@@ -29,6 +31,8 @@ def implicit(kind: CatalogKind, name: str, fact: Fact) -> bool:
             return all(role.startswith(RESERVED) for role in name.split("<-"))
         case CatalogKind.TABLESPACE:
             return name in TABLESPACES
+        case CatalogKind.SCHEMA:
+            return name in SYSTEM_SCHEMAS
         case CatalogKind.WATCHED:
             return fact.value == WATCHED_NAME
         case _:

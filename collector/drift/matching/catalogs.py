@@ -16,7 +16,7 @@ _TABLES: dict[CatalogKind, tuple[str, ...]] = {
     CatalogKind.MEMBERSHIP: ("pg_auth_members", "pg_authid"),
     CatalogKind.DATABASE: ("pg_database",),
     CatalogKind.TABLESPACE: ("pg_tablespace",),
-    CatalogKind.SCHEMA: ("pg_namespace",),
+    CatalogKind.SCHEMA: ("pg_namespace", "pg_proc", "pg_rewrite", "pg_class"),
     CatalogKind.TABLE: (
         "pg_class", "pg_attribute", "pg_attrdef", "pg_constraint", "pg_index", "pg_inherits",
         "pg_rewrite", "pg_partitioned_table", "pg_foreign_table",
@@ -27,7 +27,7 @@ _TABLES: dict[CatalogKind, tuple[str, ...]] = {
     CatalogKind.POLICY: ("pg_policy",),
     CatalogKind.TRIGGER: ("pg_trigger",),
     CatalogKind.EVENT_TRIGGER: ("pg_event_trigger",),
-    CatalogKind.EXTENSION: ("pg_extension",),
+    CatalogKind.EXTENSION: ("pg_extension", "pg_depend", "pg_proc", "pg_class"),
     CatalogKind.LANGUAGE: ("pg_language",),
     CatalogKind.FOREIGN_SERVER: ("pg_foreign_server", "pg_foreign_data_wrapper"),
     CatalogKind.USER_MAPPING: ("pg_user_mapping",),

@@ -14,10 +14,12 @@ from collector.drift.matching.target import (
     NAMED,
     POSSIBLE,
     RELATIONS,
+    ROUTINES,
     Target,
     about,
     renamed,
 )
+from collector.drift.mentions import HASH
 from model.catalog import CatalogKind
 
 _SCHEMA = frozenset(("schema",))
@@ -25,7 +27,7 @@ TYPES: dict[CatalogKind, frozenset[str]] = {
     CatalogKind.SCHEMA: _SCHEMA,
     CatalogKind.TABLE: RELATIONS,
     CatalogKind.SEQUENCE: RELATIONS,
-    CatalogKind.FUNCTION: frozenset(("function", "procedure", "routine", "aggregate")),
+    CatalogKind.FUNCTION: ROUTINES,
     CatalogKind.TYPE: frozenset(("type", "domain")),
     CatalogKind.POLICY: frozenset(("policy",)),
     CatalogKind.TRIGGER: frozenset(("trigger",)),
@@ -42,6 +44,11 @@ WITH_IT = CAUSED + 7
 """What it goes with is said by its name."""
 OF_TABLE = frozenset((CatalogKind.POLICY, CatalogKind.TRIGGER))
 """Their names begin with their table's."""
+_BUILT_IN = {
+    "built-in functions": ROUTINES,
+    "built-in relations": RELATIONS | {"rule"},
+}
+"""Lines of a schema of the system, and what statements call what they hold."""
 _WRAPPER = "wrapper "
 """Foreign data wrappers are items beside their servers."""
 _WRAPPERS = frozenset(("foreign data wrapper", "fdw"))
@@ -60,6 +67,7 @@ def object_of_database(change: Change, target: Target) -> int:
         _by_cascade(change, target),
         _with_an_extension(change, target),
         _of_changed_lines(change, target),
+        _of_built_in(change, target),
     )
 
 
@@ -254,6 +262,9 @@ def _with_an_extension(change: Change, target: Target) -> int:
     """Its schema, its language, and with CASCADE the extensions that it needs."""
     if "extension" not in change.types:
         return 0
+    if (target.added or target.removed) and "alter" in change.verbs:
+        # ALTER EXTENSION ... ADD, DROP: its extension tells of it, or no longer does.
+        return min(NAMED, about(change, TYPES[target.scope.kind], target.parts))
     if target.scope.kind is CatalogKind.EXTENSION and "cascade" in change.flags:
         making = "create" in change.verbs
         return CAUSED - 5 if (target.added and making) or (target.removed and not making) else 0
@@ -261,6 +272,20 @@ def _with_an_extension(change: Change, target: Target) -> int:
         same = any(name == target.parts[-1] for kind, name in change.objects if kind == "extension")
         return CAUSED if same else POSSIBLE if target.added and "create" in change.verbs else 0
     return 0
+
+
+def _of_built_in(change: Change, target: Target) -> int:
+    """What initdb made has one digest a schema. Statements need not say pg_catalog."""
+    if target.scope.kind is not CatalogKind.SCHEMA or target.added or target.removed:
+        return 0
+    kinds = {kind for key, kind in _BUILT_IN.items() if key in target.changed}
+    [schema] = target.parts
+    names = [name for kind, name in change.objects if any(kind in each for each in kinds)]
+    if any(name.startswith(f"{schema}.") for name in names) and change.verbs & _CHANGING:
+        return NAMED
+    if schema != "pg_catalog" or not any("." not in name for name in names):
+        return 0
+    return NAMED if "pg_catalog" in change.said.lower() else POSSIBLE
 
 
 def _of_changed_lines(change: Change, target: Target) -> int:
@@ -293,7 +318,7 @@ def _replaced(target: Target, old: str, new: str) -> bool:
     keys = [
         key
         for key in target.changed
-        if not target.before.get(key, target.after.get(key, "")).startswith("sha256:")
+        if not target.before.get(key, target.after.get(key, "")).startswith(HASH)
     ]
     before = sorted(f"{key}: {target.before[key]}" for key in keys if key in target.before)
     after = sorted(f"{key}: {target.after[key]}" for key in keys if key in target.after)

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from collector.drift import wording
 from collector.drift.changes import UNLINKING, Change
+from collector.drift.lines import REVOKED
 from collector.drift.matching import objects
 from collector.drift.matching.cluster import names_role, renamed_role
 from collector.drift.matching.target import (
@@ -21,8 +22,6 @@ from collector.drift.matching.target import (
 )
 from model.catalog import CatalogKind
 
-REVOKED = "(revoked)"
-"""The value that says that PUBLIC lost what it has by default."""
 _RELATIONS = RELATIONS | {"column"}
 _ROUTINES = frozenset(("function", "procedure", "routine", "aggregate"))
 TYPES: dict[str, frozenset[str]] = {
@@ -136,7 +135,8 @@ def _default(change: Change, target: Target, grantee: str) -> int:
     said = {name for kind, name in change.objects if kind == "schema"}
     if (schema != "" and said and schema not in said) or (schema == "" and said):
         return 0
-    if maker and maker not in change.roles | {change.user}:
+    said_whose = {"role", "user"} & {*wording.tokens(change.said)[:5]}
+    if maker and maker not in change.roles | (set() if said_whose else {change.user}):
         return POSSIBLE
     return NAMED if _right_way(change, target) else 0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -25,6 +25,7 @@ ANYWHERE = "*"
 """Key of statements whose consequences have other names than they do."""
 
 RELATIONS = frozenset(("table", "view", "materialized view", "foreign table", "sequence", "index"))
+ROUTINES = frozenset(("function", "procedure", "routine", "aggregate"))
 _OWNED = frozenset((CatalogKind.DATABASE, CatalogKind.TABLESPACE)) | OBJECT_KINDS
 _PARENTS = ("partition of", "owned by", "inherits")
 _LEADING = ("owner", *_PARENTS, "function", "schema", "server", "tables")
@@ -114,6 +115,8 @@ class Target:
             found |= {way.table[-1] for way in self.ways}
         if self.object.startswith("wrapper "):
             found |= {*wording.parts(self.object.partition(" ")[2])}
+        if self.scope.kind is CatalogKind.SCHEMA:
+            found.add(_in_system(self.step.name))
         if self.scope.kind in _OWNED:
             found |= self._keys_of_lines()
         stem = self.parts[-1] if self.parts else ""
@@ -163,7 +166,19 @@ def keys_of(change: Change) -> set[str]:
     wide = change.flags & {"cascade"} or change.functions or "slot" in change.types
     if wide or "import" in change.verbs or "extension" in change.types:
         found.add(ANYWHERE)
-    return found
+    return found | _systems(change, names)
+
+
+def _systems(change: Change, names: Iterable[str]) -> set[str]:
+    """Schemas of the system that it may have written to: pg_catalog need not be said."""
+    bare = any("." not in name for kind, name in change.objects if kind in ROUTINES)
+    found = {"pg_catalog"} if bare or "pg_catalog" in change.said.lower() else set()
+    found |= {name.partition(".")[0] for name in names} & {"information_schema"}
+    return {_in_system(schema) for schema in found}
+
+
+def _in_system(schema: str) -> str:
+    return f"in:{schema}"
 
 
 def _role(name: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from collector.drift.baseline import Difference
 from collector.drift.declaration.implicit import implicit
-from collector.drift.lines import parts, privileges, usual
+from collector.drift.lines import REVOKED, parts, privileges, usual
 from collector.drift.plan.quoting import (
     NotSqlError,
     literal,
@@ -20,7 +20,6 @@ from collector.drift.plan.steps import Phase, Step, World, by_hand
 from model.catalog import CatalogKind, DriftChange
 
 FLAGS = ("superuser", "login", "createrole", "createdb", "replication", "bypassrls", "inherit")
-REVOKED = "(revoked)"
 NEVER = "infinity"
 _PRIVILEGE = re.compile(r"[A-Z]+( [A-Z]+)*")
 _DEFAULT = re.compile(r"(tables|sequences|functions|types|schemas) of (.+)", re.DOTALL)

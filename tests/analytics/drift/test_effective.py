@@ -139,6 +139,8 @@ def test_default_privileges_say_what_is_to_come():
         "alice", "hr", "tables", ("SELECT",)
     )  # fmt: skip
     assert to_come(facts(default), "etl") == ()
+    taken = ("privilege", "default:functions of alice<-PUBLIC", "(revoked)")
+    assert to_come(facts(taken), "etl") == ()
 
 
 def big(roles=500, tables=5_000):

@@ -68,6 +68,8 @@ CASES = [
      ["GRANT USAGE ON LANGUAGE plv8 TO PUBLIC"]),
     (Kind.PRIVILEGE, "shop", {"function:hr.secret()<-PUBLIC": "(revoked)"},
      ["GRANT EXECUTE ON ROUTINE hr.secret() TO PUBLIC"]),
+    (Kind.PRIVILEGE, "shop", {"default:types of owner<-PUBLIC": "(revoked)"},
+     ['ALTER DEFAULT PRIVILEGES FOR ROLE "owner" GRANT USAGE ON TYPES TO PUBLIC']),
     (Kind.TABLE, "shop", {"hr.salary": SALARY.replace("row security: forced\n", "")},
      ["ALTER TABLE hr.salary ENABLE ROW LEVEL SECURITY",
       "ALTER TABLE hr.salary FORCE ROW LEVEL SECURITY"]),

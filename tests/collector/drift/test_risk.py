@@ -70,6 +70,8 @@ CASES = [
     ("privilege", "table:hr.salary<-x", "SELECT", "INSERT, SELECT", "medium"),
     ("privilege", "table:hr.salary<-x", "SELECT", "SELECT*", "high"),
     ("privilege", "function:hr.f()<-PUBLIC", "(revoked)", "", "high"),
+    ("privilege", "default:functions of etl<-PUBLIC", "(revoked)", "", "high"),
+    ("privilege", "default:functions of etl<-PUBLIC", "", "(revoked)", "medium"),
     ("table", "hr.t", TABLE, TABLE.replace("\nrow security: on", ""), "critical"),
     ("table", "hr.t", TABLE, TABLE.replace("owner: a", "owner: b"), "high"),
     ("table", "hr.t", TABLE, TABLE + "\ncolumn b: text", "medium"),

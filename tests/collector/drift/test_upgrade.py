@@ -73,3 +73,18 @@ def test_of_functions_only_the_body_in_sql_comes_along(language, more, comes_alo
 )
 def test_texts_are_alike_if_only_the_table_before_a_name_is_left_out(one, other, same):
     assert alike(one, other) is same
+
+
+BUILT_IN = "owner: postgres\nbuilt-in functions: sha256:{}"
+PUT_IN = "version: 1.10\nmember function hr.f(): {}sha256:{}"
+
+
+def test_what_initdb_makes_and_what_members_are_spelled_as_comes_along():
+    scope = Scope("host-a", "5432", CatalogKind.SCHEMA, "shop")
+    old, new = ({"pg_catalog": Fact(BUILT_IN.format(end), "")} for end in "ab")
+    assert len(came_along(scope, old, new, ["pg_catalog"])) == 1
+    assert folded(CatalogKind.SCHEMA, BUILT_IN.format("a"), BUILT_IN.format("b")) == []
+    extension = CatalogKind.EXTENSION
+    assert len(folded(extension, PUT_IN.format("", "a"), PUT_IN.format("", "b"))) == 1
+    assert folded(extension, PUT_IN.format("", "a"), PUT_IN.format("security definer, ", "b")) == []
+    assert folded(extension, "version: 1.10", PUT_IN.format("", "b")) == []
