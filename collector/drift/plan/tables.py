@@ -301,10 +301,16 @@ def _column(who: str, part: Part) -> Iterator[Step]:
         yield Step(
             Phase.COLUMN,
             f"ALTER TABLE {who} ADD COLUMN {own} {_column_text(part.before)}",
-            note="empty: what it held is gone; restore it from a backup",
+            note=f"empty: what it held is gone; restore it from a backup{_refused(part.before)}",
         )
     else:
         yield from _changed_column(who, own, part.before, part.after)
+
+
+def _refused(column: str) -> str:
+    read = _COLUMN.fullmatch(column)
+    fills = read is None or read["null"] is None or read["default"] or read["generated"]
+    return "" if fills else "; where there are rows it is refused: add it without NOT NULL, fill it"
 
 
 def _column_text(text: str) -> str:

@@ -72,6 +72,13 @@ def test_thousands_of_tables_that_are_alike_are_planned_in_a_moment():
     assert time.perf_counter() - started < 20
 
 
+def test_a_new_column_that_no_row_could_have_is_said_to_be_refused():
+    for text, refused in (("integer not null", True), ("integer not null default 1", False),
+                          ("integer", False)):  # fmt: skip
+        [step] = planned({"s.t": f"{HEAP}\ncolumn x: {text}"}, {"s.t": HEAP}).steps
+        assert ("it is refused" in step.note) is refused
+
+
 def test_what_stands_on_a_column_goes_before_it():
     more = "column x: integer\nindex by_x: CREATE INDEX by_x ON s.t USING btree (x)"
     made = planned({"s.t": HEAP}, {"s.t": f"{HEAP}\n{more}"})
