@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import NamedTuple
 
 import polars as pl
 
-from collector.drift.baseline import Difference, Scope
+from collector.drift import precedence
+from collector.drift.baseline import Difference, Scope, reverse
 from collector.drift.changes import (
     CHANGING,
     Backend,
@@ -77,6 +78,8 @@ class _Found(NamedTuple):
     moment_us: int
     id: int
     change: Change
+    fit: int
+    """The strength, whether or not it ran inside another one."""
 
 
 class Changes:
@@ -252,33 +255,65 @@ class Changes:
 def cause(
     changes: Iterable[Change], target: Target, at_us: int, since_us: int, *, settled: bool
 ) -> Cause | None:
-    """The best match, then the one that was committed last; None where none explains it."""
+    """The best match; of equal ones the one that made it. None where none explains it."""
+    changes = [*changes]
     found = sorted(_candidates(changes, target, at_us, since_us, settled=settled), reverse=True)
     if not found:
         return None
-    best = found[0]
-    weak = best.strength <= WEAK
-    if not settled and (weak or not best.known_to_be_committed):
-        return None
+    weak = found[0].strength <= WEAK
     # Keys are redacted: whoever wrote to a watched table may have written any of its rows.
     of_rows = target.scope.kind is CatalogKind.WATCHED
-    leeway = _AS_LIKELY if of_rows else 0
+    if of_rows or weak:
+        best = found[0]
+        least = best.strength - (_AS_LIKELY if of_rows else 0)
+        equal = [entry for entry in found if entry.strength >= least]
+    else:
+        equal = _equal(found)
+        undoing = _undoing(changes, target, at_us, since_us) if len(equal) > 1 else ()
+        best = _made_by(equal, undoing, target)
+    if not settled and (weak or not best.known_to_be_committed):
+        return None
+    match = MATCHES[target.scope.kind]
     others = {
         entry.change.actor: entry.change
-        for entry in reversed(found)
-        if entry.strength >= best.strength - leeway
-        and entry.change.actor != best.change.actor
+        for entry in reversed(equal)
+        if entry.change.actor != best.change.actor
         and entry.moment_us > since_us
+        and precedence.may_have_been(entry.change, best.change, target, match)
     }
     undecided = (of_rows or weak) and bool(others)
     if undecided and not settled:
         return None
     later = [entry.change for entry in found if entry.moment_us > since_us]
-    match = MATCHES[target.scope.kind]
     claimed = of_the_worst(best.change, later, target, match)
     shared = shares(claimed, later, target, match)
     alike = tuple(change for actor, change in others.items() if actor not in _actors(shared))
     return Cause(claimed, alike, undecided, shared, weak)
+
+
+def _equal(found: Sequence[_Found]) -> list[_Found]:
+    """Those that fit best, whether or not they ran inside others."""
+    best = max(entry.fit for entry in found)
+    return [entry for entry in found if entry.fit == best]
+
+
+def _made_by(equal: Sequence[_Found], undoing: Sequence[Change], target: Target) -> _Found:
+    committed = [entry for entry in equal if entry.known_to_be_committed] or equal
+    match = MATCHES[target.scope.kind]
+    made = precedence.maker([entry.change for entry in committed], undoing, target, match)
+    inside = [entry for entry in committed if made.id in _around(entry.change)]
+    return (inside or [entry for entry in committed if entry.change is made])[0]
+
+
+def _around(change: Change) -> tuple[int, int]:
+    return change.parent_id, change.effect.root
+
+
+def _undoing(changes: Iterable[Change], target: Target, at_us: int, since_us: int) -> list[Change]:
+    """Those that did the opposite and say so."""
+    back = replace(target, step=reverse(target.step))
+    found = _candidates(changes, back, at_us, since_us, settled=True)
+    return [entry.change for entry in found if entry.strength > WEAK]
 
 
 def _actors(changes: Iterable[Change]) -> set[str]:
@@ -312,9 +347,10 @@ def _candidates(
             continue
         strength = match(change, target)
         if strength > 0:
-            strength += _INSIDE * bool(change.parent_id) - _CONTAINED * change.contained
+            fit = strength - _CONTAINED * change.contained
+            strength = fit + _INSIDE * bool(change.parent_id)
             moment = committed_us or change.at_us
-            yield _Found(strength, committed_us > 0, moment, change.id, change)
+            yield _Found(strength, committed_us > 0, moment, change.id, change, fit)
 
 
 __all__ = ["Cause", "Change", "Changes", "Lookup", "by_statements", "cause", "changes_of"]

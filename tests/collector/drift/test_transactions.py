@@ -177,7 +177,7 @@ def test_the_better_match_goes_before_the_later_one():
     assert actor_of(rows, *GRANTED) == "bob"
 
 
-def test_of_two_that_fit_equally_the_last_one_is_said_and_the_other_named():
+def test_of_two_grants_of_the_same_the_first_one_is_said_and_the_other_named():
     found = cause_of([ran(5, "bob", GRANT), ran(6, "eve", GRANT)], *GRANTED)
-    assert found.change.actor == "eve"
-    assert [other.actor for other in found.others] == ["bob"]
+    assert found.change.actor == "bob"
+    assert [other.actor for other in found.others] == ["eve"]
