@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict, deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -14,11 +14,8 @@ from collector.drift import precedence
 from collector.drift.baseline import Difference, Scope, reverse
 from collector.drift.changes import (
     CHANGING,
-    Backend,
     Change,
-    backend_of,
     changes_of,
-    in_microseconds,
 )
 from collector.drift.matching import MATCHES, Target, catalogs, rows, target_of
 from collector.drift.matching.cluster import could_be_sql
@@ -26,8 +23,9 @@ from collector.drift.matching.rows import tables_of
 from collector.drift.matching.target import POSSIBLE, Way, keys_of
 from collector.drift.places import Place, Renaming, as_if_here, places
 from collector.drift.reloads import PENDING, Reloads, of_server
+from collector.drift.scripts import Scripts
 from collector.drift.shares import of_the_worst, shares
-from collector.drift.transactions import MOST_SESSIONS, Transactions
+from collector.drift.transactions import Transactions
 from model.catalog import CatalogKind
 
 # A statement's start and a snapshot's moment come from the same host, but not the same clock call.
@@ -45,8 +43,6 @@ MOST_WRITES = 3_000
 """A row of a watched table is held against the latest of its statements."""
 MOST_RENAMES = 1_000
 _OF_THE_CATALOG = CHANGING - {"truncate"}
-MANY_STATEMENTS = 20
-"""So many changes in one session are a script, and one finding."""
 _INSIDE = 2
 """Of two statements that fit equally the one inside the other is meant."""
 _CONTAINED = 5
@@ -97,9 +93,7 @@ class Changes:
         self._by_key: dict[str, OrderedDict[int, Change]] = {}
         self._by_id: dict[tuple[str, int], Change] = {}
         self._transactions = Transactions()
-        self._restores: OrderedDict[Backend, None] = OrderedDict()
-        self._counts: Counter[Backend] = Counter()
-        """Changes of each session that are remembered."""
+        self._scripts = Scripts()
         self._used: OrderedDict[tuple[Scope, str, int], None] = OrderedDict()
         self._used_last: dict[tuple[Scope, str], int] = {}
         self._reloads = Reloads()
@@ -108,7 +102,7 @@ class Changes:
 
     def observe(self, statements: pl.DataFrame, watched: frozenset[str] = frozenset()) -> None:
         """``watched``: bare names of the tables whose rows are watched."""
-        self._note_restores(statements)
+        self._scripts.observe(statements)
         self._reloads.observe(statements)
         self._of_rows.clear()
         for change in self._transactions.observe(statements, watched):
@@ -198,24 +192,8 @@ class Changes:
             self._used_last.pop((scope, name), None)
 
     def group_of(self, change: Change) -> str:
-        """What one finding is about: a statement with all inside it, the transaction around it, or
-        a session that restores a dump or plays a long script."""
-        session = change.backend
-        if session in self._restores or self._counts[session] >= MANY_STATEMENTS:
-            return f"session {session.pid} {session.started_us}"
-        if change.effect.transaction:
-            return f"transaction {change.effect.transaction}"
-        return f"statement {change.effect.root or change.parent_id or change.id}"
-
-    def _note_restores(self, statements: pl.DataFrame) -> None:
-        """pg_dump's scripts switch off the check of function bodies before anything else."""
-        says_so = pl.col("settings").list.contains("check_function_bodies").fill_null(False)
-        if "application_name" in statements.columns:
-            says_so = says_so | (pl.col("application_name") == "pg_restore").fill_null(False)
-        for row in in_microseconds(statements.filter(says_so)).iter_rows(named=True):
-            self._restores[backend_of(row)] = None
-        while len(self._restores) > MOST_SESSIONS:
-            self._restores.popitem(last=False)
+        """What one finding is about."""
+        return self._scripts.group_of(change)
 
     def _spent(self, scope: Scope, step: Difference, change: Change, since_us: int) -> bool:
         if PENDING in step.desired and of_server(scope, step):
@@ -232,7 +210,7 @@ class Changes:
         recent = self._recent if of_catalog else self._recent_writes
         recent.append(change)
         self._by_id[change.agent, change.id] = change
-        self._counts[change.backend] += 1
+        self._scripts.note(change)
         if change.renames and "database" in change.types:
             self._renames.append(change)
         for key in keys_of(change):
@@ -242,9 +220,7 @@ class Changes:
 
     def _forget(self, change: Change) -> None:
         del self._by_id[change.agent, change.id]
-        self._counts[change.backend] -= 1
-        if not self._counts[change.backend]:
-            del self._counts[change.backend]
+        self._scripts.forget(change)
         for key in keys_of(change):
             entries = self._by_key[key]
             del entries[id(change)]
