@@ -218,3 +218,29 @@ def test_what_was_removed_and_accepted_is_no_longer_expected(tmp_path):
     world.commit(36, snapshot(36, {("setting", "", "log_statement"): ("all", FILE)}))
     world.tick(50)
     assert open_names(world) == ["log_statement"]
+
+
+def test_the_order_of_the_hba_rules_is_not_accepted_with_one_of_them(tmp_path):
+    """The rules changed places, and an application server came as the last one."""
+    world = World(tmp_path)
+    world.commit(0, snapshot(0))
+    app, local, host = "host all bob 10.0.0.1/32", "local all all", "host all all 127.0.0.1/32"
+
+    def seen(*rules):
+        order = {("hba", "", "(order)"): (" > ".join(rules), "")}
+        return {**order, ("hba", "", app): ("scram-sha-256", "pg_hba.conf:9")}
+
+    world.commit(6, snapshot(6, seen(host, local, app)))
+    world.tick(20)
+    assert world.drift.accept("anna", "new server", Only(kind="hba", name="host all bob*")) == 1
+    world.commit(30, snapshot(30, seen(host, local, app)))
+    world.tick(40)
+    assert open_names(world) == ["(order)"]
+    news = world.commit(50, snapshot(50, seen(local, host, app)))
+    assert [row["outcome"] for row in news.rows] == ["reverted"]
+    world.commit(60, snapshot(60, seen(app, local, host)))
+    world.tick(70)
+    assert open_names(world) == ["(order)"]
+    assert world.drift.accept("anna", "as it is", Only(name="(order)")) == 1
+    world.commit(80, snapshot(80, seen(app, local, host)))
+    assert open_names(world) == []
