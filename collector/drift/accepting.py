@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 
 from collector.drift import rebuilding, upgrade
 from collector.drift.baseline import HBA_ORDER, ORDER_SEPARATOR, Facts, Known, Scope
+from collector.drift.patterns import matches
 from collector.drift.state import Key, OpenDrift
 from model.finding import Finding
 
@@ -44,7 +44,7 @@ class Only:
     def means(self, drift: OpenDrift) -> bool:
         return (
             self.kind in ("", str(drift.scope.kind))
-            and (not self.name or fnmatchcase(drift.difference.name, self.name))
+            and (not self.name or matches(drift.difference.name, self.name))
             and self.finding_id in ("", drift.finding_id)
         )
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from fnmatch import fnmatchcase
 
 from collector.drift.baseline import Fact
 from collector.drift.lines import read_value
 from collector.drift.observed import Whole
+from collector.drift.patterns import matches
 from collector.drift.profiles.reading import Absent, Check, Quantifier
 from model.catalog import CatalogKind
 from rules.language.cel import EvaluationError, Program, Values
@@ -90,7 +90,7 @@ def _looked_at(check: Check, parts: Whole) -> Iterator[_Seen]:
         if kind is not check.kind:
             continue
         for name, fact in sorted(facts.items()):
-            if any(fnmatchcase(name, pattern) for pattern in check.names):
+            if any(matches(name, pattern) for pattern in check.names):
                 seen = _Seen(database, name, fact, _values(kind, database, name, fact))
                 if check.where is None or _true(check.where, seen):
                     yield seen

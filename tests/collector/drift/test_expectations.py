@@ -12,8 +12,10 @@ from collector.drift.accepting import AmbiguousFindingError, Only
 from collector.drift.declared import DeclaredFile, DeclaredState
 from collector.drift.expectations import Expectations
 from collector.drift.ignore import Ignored, IgnoreRule
+from collector.drift.state import OpenDrift
 from model.verdict import Severity
 from tests.analytics.streams import START_US
+from tests.collector.drift.story import difference, scope
 from tests.collector.test_drift import FILE, GRANT, WORK_MEM, World, snapshot
 
 TODAY = datetime.fromtimestamp(START_US / 1e6 + 9_999, UTC).date()
@@ -244,3 +246,20 @@ def test_the_order_of_the_hba_rules_is_not_accepted_with_one_of_them(tmp_path):
     assert world.drift.accept("anna", "as it is", Only(name="(order)")) == 1
     world.commit(80, snapshot(80, seen(app, local, host)))
     assert open_names(world) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("public.flags[checkout]", True),
+        ("public.flags*", True),
+        ("public.flags[[]checkout]", True),
+        ("public.flags[check]", False),
+    ],
+)
+def test_a_name_as_it_is_shown_is_meant_though_its_brackets_are_a_pattern(name, meant):
+    row = scope("watched")
+    step = difference("public.flags[checkout]", "on: no", "on: yes")
+    drift = OpenDrift(row, step, START_US, START_US, START_US)
+    assert Only(name=name).means(drift) is meant
+    assert IgnoreRule("a test", name=name).covers(row, step.name) is meant
