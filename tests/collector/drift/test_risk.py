@@ -172,3 +172,8 @@ def test_a_rule_of_the_socket_says_nothing_of_where_clients_come_from():
     rule = difference("local all all", "peer", "trust")
     assert why(CatalogKind.HBA, rule) == "clients are let in without proof"
     assert why(CatalogKind.HBA, difference("local all all", "peer", "scram-sha-256")) == ""
+
+
+def test_of_a_command_that_does_nothing_it_is_said_what_that_means():
+    step = difference("archive_command", "hidden 1", "/bin/true")
+    assert why(CatalogKind.SETTING, step) == "write-ahead log is no longer archived"
