@@ -183,10 +183,10 @@ def _end(row: dict[str, Any]) -> str:
 
 
 def _asked_for(row: dict[str, Any], kinds: frozenset[CatalogKind], name: str) -> bool:
-    from fnmatch import fnmatchcase
+    from collector.drift.patterns import matches
 
     known = row["kind"] in map(str, CatalogKind)
-    return known and (not kinds or row["kind"] in kinds) and fnmatchcase(row["name"], name)
+    return known and (not kinds or row["kind"] in kinds) and matches(row["name"], name)
 
 
 def _who(row: dict[str, Any]) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 
 from collector.drift import rebuilding, upgrade
-from collector.drift.baseline import HBA_ORDER, Facts, Known, Scope
+from collector.drift.baseline import HBA_ORDER, ORDER_SEPARATOR, Facts, Known, Scope
+from collector.drift.patterns import matches
 from collector.drift.state import Key, OpenDrift
 from model.finding import Finding
 
@@ -44,23 +44,50 @@ class Only:
     def means(self, drift: OpenDrift) -> bool:
         return (
             self.kind in ("", str(drift.scope.kind))
-            and (not self.name or fnmatchcase(drift.difference.name, self.name))
+            and (not self.name or matches(drift.difference.name, self.name))
             and self.finding_id in ("", drift.finding_id)
         )
 
 
 def with_observed(known: Known, names: Collection[str]) -> Facts:
-    """The accepted facts, with these as they were last seen. A rule comes with the order: that of
-    rules which are not accepted is no difference of its own."""
+    """The accepted facts, with these as they were last seen. A rule of pg_hba.conf that is
+    accepted gets its place among the others; in which order these are is accepted by its own name
+    alone."""
     accepted = dict(known.accepted or {})
     for name in names:
         if name in known.observed:
             accepted[name] = known.observed[name]
         else:
             accepted.pop(name, None)
-    if names and HBA_ORDER in accepted and HBA_ORDER in known.observed:
-        accepted[HBA_ORDER] = known.observed[HBA_ORDER]
+    order, seen = accepted.get(HBA_ORDER), known.observed.get(HBA_ORDER)
+    if names and HBA_ORDER not in names and order is not None and seen is not None:
+        rules = _with_their_places(order.value, seen.value, accepted, frozenset(names))
+        accepted[HBA_ORDER] = order._replace(value=rules)
     return accepted
+
+
+def _with_their_places(order: str, seen: str, accepted: Facts, names: Collection[str]) -> str:
+    """The accepted ``order`` with those of ``names`` that are accepted, and no others of them."""
+    last_seen = seen.split(ORDER_SEPARATOR)
+    known = order.split(ORDER_SEPARATOR)
+    rules = [rule for rule in known if rule not in names or rule in accepted]
+    for rule in last_seen:
+        if rule in names and rule in accepted and rule not in rules:
+            rules.insert(_place_of(rule, rules, last_seen), rule)
+    return ORDER_SEPARATOR.join(rules)
+
+
+def _place_of(rule: str, rules: Sequence[str], seen: Sequence[str]) -> int:
+    """Where in ``rules`` it stands as it was seen to, to as many of them as possible."""
+    at = seen.index(rule)
+    before, after = {*seen[:at]}, {*seen[at + 1 :]}
+
+    def wrong(place: int) -> int:
+        return sum(each in after for each in rules[:place]) + sum(
+            each in before for each in rules[place:]
+        )
+
+    return min(range(len(rules) + 1), key=wrong)
 
 
 def by_scope(keys: Iterable[Key]) -> dict[Scope, list[str]]:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import NamedTuple
 
 import polars as pl
 
-from collector.drift.baseline import Difference, Scope
+from collector.drift import precedence
+from collector.drift.baseline import Difference, Scope, reverse
 from collector.drift.changes import (
     CHANGING,
-    Backend,
     Change,
-    backend_of,
     changes_of,
-    in_microseconds,
 )
 from collector.drift.matching import MATCHES, Target, catalogs, rows, target_of
 from collector.drift.matching.cluster import could_be_sql
@@ -25,8 +23,9 @@ from collector.drift.matching.rows import tables_of
 from collector.drift.matching.target import POSSIBLE, Way, keys_of
 from collector.drift.places import Place, Renaming, as_if_here, places
 from collector.drift.reloads import PENDING, Reloads, of_server
+from collector.drift.scripts import Scripts
 from collector.drift.shares import of_the_worst, shares
-from collector.drift.transactions import MOST_SESSIONS, Transactions
+from collector.drift.transactions import Transactions
 from model.catalog import CatalogKind
 
 # A statement's start and a snapshot's moment come from the same host, but not the same clock call.
@@ -44,8 +43,6 @@ MOST_WRITES = 3_000
 """A row of a watched table is held against the latest of its statements."""
 MOST_RENAMES = 1_000
 _OF_THE_CATALOG = CHANGING - {"truncate"}
-MANY_STATEMENTS = 20
-"""So many changes in one session are a script, and one finding."""
 _INSIDE = 2
 """Of two statements that fit equally the one inside the other is meant."""
 _CONTAINED = 5
@@ -77,6 +74,8 @@ class _Found(NamedTuple):
     moment_us: int
     id: int
     change: Change
+    fit: int
+    """The strength, whether or not it ran inside another one."""
 
 
 class Changes:
@@ -94,9 +93,7 @@ class Changes:
         self._by_key: dict[str, OrderedDict[int, Change]] = {}
         self._by_id: dict[tuple[str, int], Change] = {}
         self._transactions = Transactions()
-        self._restores: OrderedDict[Backend, None] = OrderedDict()
-        self._counts: Counter[Backend] = Counter()
-        """Changes of each session that are remembered."""
+        self._scripts = Scripts()
         self._used: OrderedDict[tuple[Scope, str, int], None] = OrderedDict()
         self._used_last: dict[tuple[Scope, str], int] = {}
         self._reloads = Reloads()
@@ -105,7 +102,7 @@ class Changes:
 
     def observe(self, statements: pl.DataFrame, watched: frozenset[str] = frozenset()) -> None:
         """``watched``: bare names of the tables whose rows are watched."""
-        self._note_restores(statements)
+        self._scripts.observe(statements)
         self._reloads.observe(statements)
         self._of_rows.clear()
         for change in self._transactions.observe(statements, watched):
@@ -195,24 +192,8 @@ class Changes:
             self._used_last.pop((scope, name), None)
 
     def group_of(self, change: Change) -> str:
-        """What one finding is about: a statement with all inside it, the transaction around it, or
-        a session that restores a dump or plays a long script."""
-        session = change.backend
-        if session in self._restores or self._counts[session] >= MANY_STATEMENTS:
-            return f"session {session.pid} {session.started_us}"
-        if change.effect.transaction:
-            return f"transaction {change.effect.transaction}"
-        return f"statement {change.effect.root or change.parent_id or change.id}"
-
-    def _note_restores(self, statements: pl.DataFrame) -> None:
-        """pg_dump's scripts switch off the check of function bodies before anything else."""
-        says_so = pl.col("settings").list.contains("check_function_bodies").fill_null(False)
-        if "application_name" in statements.columns:
-            says_so = says_so | (pl.col("application_name") == "pg_restore").fill_null(False)
-        for row in in_microseconds(statements.filter(says_so)).iter_rows(named=True):
-            self._restores[backend_of(row)] = None
-        while len(self._restores) > MOST_SESSIONS:
-            self._restores.popitem(last=False)
+        """What one finding is about."""
+        return self._scripts.group_of(change)
 
     def _spent(self, scope: Scope, step: Difference, change: Change, since_us: int) -> bool:
         if PENDING in step.desired and of_server(scope, step):
@@ -229,7 +210,7 @@ class Changes:
         recent = self._recent if of_catalog else self._recent_writes
         recent.append(change)
         self._by_id[change.agent, change.id] = change
-        self._counts[change.backend] += 1
+        self._scripts.note(change)
         if change.renames and "database" in change.types:
             self._renames.append(change)
         for key in keys_of(change):
@@ -239,9 +220,7 @@ class Changes:
 
     def _forget(self, change: Change) -> None:
         del self._by_id[change.agent, change.id]
-        self._counts[change.backend] -= 1
-        if not self._counts[change.backend]:
-            del self._counts[change.backend]
+        self._scripts.forget(change)
         for key in keys_of(change):
             entries = self._by_key[key]
             del entries[id(change)]
@@ -252,33 +231,65 @@ class Changes:
 def cause(
     changes: Iterable[Change], target: Target, at_us: int, since_us: int, *, settled: bool
 ) -> Cause | None:
-    """The best match, then the one that was committed last; None where none explains it."""
+    """The best match; of equal ones the one that made it. None where none explains it."""
+    changes = [*changes]
     found = sorted(_candidates(changes, target, at_us, since_us, settled=settled), reverse=True)
     if not found:
         return None
-    best = found[0]
-    weak = best.strength <= WEAK
-    if not settled and (weak or not best.known_to_be_committed):
-        return None
+    weak = found[0].strength <= WEAK
     # Keys are redacted: whoever wrote to a watched table may have written any of its rows.
     of_rows = target.scope.kind is CatalogKind.WATCHED
-    leeway = _AS_LIKELY if of_rows else 0
+    if of_rows or weak:
+        best = found[0]
+        least = best.strength - (_AS_LIKELY if of_rows else 0)
+        equal = [entry for entry in found if entry.strength >= least]
+    else:
+        equal = _equal(found)
+        undoing = _undoing(changes, target, at_us, since_us) if len(equal) > 1 else ()
+        best = _made_by(equal, undoing, target)
+    if not settled and (weak or not best.known_to_be_committed):
+        return None
+    match = MATCHES[target.scope.kind]
     others = {
         entry.change.actor: entry.change
-        for entry in reversed(found)
-        if entry.strength >= best.strength - leeway
-        and entry.change.actor != best.change.actor
+        for entry in reversed(equal)
+        if entry.change.actor != best.change.actor
         and entry.moment_us > since_us
+        and precedence.may_have_been(entry.change, best.change, target, match)
     }
     undecided = (of_rows or weak) and bool(others)
     if undecided and not settled:
         return None
     later = [entry.change for entry in found if entry.moment_us > since_us]
-    match = MATCHES[target.scope.kind]
     claimed = of_the_worst(best.change, later, target, match)
     shared = shares(claimed, later, target, match)
     alike = tuple(change for actor, change in others.items() if actor not in _actors(shared))
     return Cause(claimed, alike, undecided, shared, weak)
+
+
+def _equal(found: Sequence[_Found]) -> list[_Found]:
+    """Those that fit best, whether or not they ran inside others."""
+    best = max(entry.fit for entry in found)
+    return [entry for entry in found if entry.fit == best]
+
+
+def _made_by(equal: Sequence[_Found], undoing: Sequence[Change], target: Target) -> _Found:
+    committed = [entry for entry in equal if entry.known_to_be_committed] or equal
+    match = MATCHES[target.scope.kind]
+    made = precedence.maker([entry.change for entry in committed], undoing, target, match)
+    inside = [entry for entry in committed if made.id in _around(entry.change)]
+    return (inside or [entry for entry in committed if entry.change is made])[0]
+
+
+def _around(change: Change) -> tuple[int, int]:
+    return change.parent_id, change.effect.root
+
+
+def _undoing(changes: Iterable[Change], target: Target, at_us: int, since_us: int) -> list[Change]:
+    """Those that did the opposite and say so."""
+    back = replace(target, step=reverse(target.step))
+    found = _candidates(changes, back, at_us, since_us, settled=True)
+    return [entry.change for entry in found if entry.strength > WEAK]
 
 
 def _actors(changes: Iterable[Change]) -> set[str]:
@@ -312,9 +323,10 @@ def _candidates(
             continue
         strength = match(change, target)
         if strength > 0:
-            strength += _INSIDE * bool(change.parent_id) - _CONTAINED * change.contained
+            fit = strength - _CONTAINED * change.contained
+            strength = fit + _INSIDE * bool(change.parent_id)
             moment = committed_us or change.at_us
-            yield _Found(strength, committed_us > 0, moment, change.id, change)
+            yield _Found(strength, committed_us > 0, moment, change.id, change, fit)
 
 
 __all__ = ["Cause", "Change", "Changes", "Lookup", "by_statements", "cause", "changes_of"]

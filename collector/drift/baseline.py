@@ -221,6 +221,18 @@ def differences(accepted: Facts, observed: Facts) -> Iterator[Difference]:
         yield Difference(name, change, before.value, after.value, details)
 
 
+def reverse(difference: Difference) -> Difference:
+    """From what was seen back to what is accepted."""
+    turned = {
+        DriftChange.ADDED: DriftChange.REMOVED,
+        DriftChange.REMOVED: DriftChange.ADDED,
+    }.get(difference.change, DriftChange.CHANGED)
+    before, after = difference.details
+    return Difference(
+        difference.name, turned, difference.observed, difference.desired, (after, before)
+    )
+
+
 def same_but_for_keys(one: str, other: str) -> bool:
     """Whether two texts differ in nothing but hashes under different keys: nobody can compare them.
 

@@ -84,6 +84,8 @@ class Change:
     privileges: frozenset[str] = frozenset()
     on_all: bool | None = None
     """``ON ALL TABLES IN SCHEMA``; None where the text is not known."""
+    conditional: bool = False
+    """IF EXISTS or IF NOT EXISTS: where there was nothing to do it did nothing, and succeeded."""
     contained: bool = False
     """Known only from the body of a DO block: it may not have run."""
     effect: Effect = field(default_factory=Effect, compare=False)
@@ -189,6 +191,7 @@ def change_of(row: Mapping[str, Any]) -> Change | None:
         renames=tuple(wording.renames(words)) if "alter" in verbs else (),
         privileges=wording.privileges(words) if verbs & {"grant", "revoke"} else frozenset(),
         on_all=wording.on_all_in_schema(words) if words else None,
+        conditional=wording.is_conditional(words),
         contained="code" in flags and operation == "do",
     )
 

@@ -18,7 +18,7 @@ from collector.drift.attribution import (
     cause,
     changes_of,
 )
-from collector.drift.baseline import Difference, Facts, Scope
+from collector.drift.baseline import Difference, Facts, Scope, reverse
 from collector.drift.changes import Change
 from collector.drift.following import LATE_US, Following
 from collector.drift.matching import target_of
@@ -111,7 +111,7 @@ class Explanations:
 
     def undone_by(self, drift: OpenDrift, at_us: int, since_us: int) -> Change | None:
         """The statement that brought the accepted value back, if it has come."""
-        back = _reverse(drift.difference)
+        back = reverse(drift.difference)
         renaming = self._renaming(drift.scope, since_us)
         found = self._changes.cause(
             drift.scope, back, at_us, since_us, settled=True, renaming=renaming
@@ -281,18 +281,6 @@ def step_of(difference: Difference, before: OpenDrift | None) -> Difference:
     )
     details = (old.details[1], difference.details[1])
     return Difference(difference.name, change, old.observed, difference.observed, details)
-
-
-def _reverse(difference: Difference) -> Difference:
-    """From what was seen back to what is accepted."""
-    turned = {
-        DriftChange.ADDED: DriftChange.REMOVED,
-        DriftChange.REMOVED: DriftChange.ADDED,
-    }.get(difference.change, DriftChange.CHANGED)
-    before, after = difference.details
-    return Difference(
-        difference.name, turned, difference.observed, difference.desired, (after, before)
-    )
 
 
 def _tables_in(facts: Facts) -> frozenset[str]:

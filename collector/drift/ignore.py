@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from fnmatch import fnmatchcase
 from typing import Any
 
 from collector.drift.baseline import Difference, Scope
+from collector.drift.patterns import matches
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class IgnoreRule:
     def covers(self, scope: Scope, name: str) -> bool:
         return (
             self.kind in ("", str(scope.kind))
-            and fnmatchcase(name, self.name)
-            and fnmatchcase(scope.cluster, self.cluster)
-            and (not self.database or fnmatchcase(scope.database, self.database))
+            and matches(name, self.name)
+            and matches(scope.cluster, self.cluster)
+            and (not self.database or matches(scope.database, self.database))
         )
 
     def expired(self, now_us: int) -> bool:

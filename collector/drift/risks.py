@@ -13,12 +13,14 @@ from collector.drift.weaker import (
     lower_number,
     lower_protocol,
     weaker_ciphers,
+    wider_path,
 )
 from model.catalog import CatalogKind, DriftChange
 from model.verdict import Severity
 
 ADDED, REMOVED, CHANGED = DriftChange.ADDED, DriftChange.REMOVED, DriftChange.CHANGED
 CRITICAL, HIGH, MEDIUM, LOW = Severity.CRITICAL, Severity.HIGH, Severity.MEDIUM, Severity.LOW
+_SEARCH_PATH = "set search_path:"
 OFF = r"^(off|false|no|0)\b"
 
 
@@ -56,6 +58,10 @@ SETTINGS = (
          r"|line_prefix|min_error_statement|min_messages|min_duration)|logging_collector)"),
     Risk(CRITICAL, "the server no longer loads pgaudit", _named("shared_preload_libraries"),
          before="pgaudit", weaker=lambda _, after: "pgaudit" not in after),
+    Risk(HIGH, "write-ahead log is no longer archived", _named("archive_mode"), after=OFF),
+    Risk(HIGH, "write-ahead log is no longer archived",
+         _named("archive_command|archive_library"),
+         after=r"^(|\(disabled\)|((/usr)?/bin/)?true|:|exit 0)$"),
     Risk(HIGH, "code that the server loads or runs changed",
          r"_preload_libraries|_command(@|$)|_library(@|$)|^dynamic_library_path"),
     Risk(CRITICAL, "clients may connect without TLS", _named("ssl"), after=OFF),
@@ -69,9 +75,6 @@ SETTINGS = (
          after="^(md5|on)$"),
     Risk(HIGH, "new passwords are easier to guess from their hashes", _named("scram_iterations"),
          weaker=lower_number),
-    Risk(HIGH, "write-ahead log is no longer archived", _named("archive_mode"), after=OFF),
-    Risk(HIGH, "write-ahead log is no longer archived",
-         _named("archive_command|archive_library"), after=r"^(|\(disabled\)|/bin/true|true)$"),
     Risk(HIGH, "too little is written to restore or to replicate", _named("wal_level"),
          after="^minimal"),
     Risk(CRITICAL, "system catalogs can be changed by hand", _named("allow_system_table_mods"),
@@ -96,7 +99,12 @@ HBA = (
     Risk(CRITICAL, "clients are let in without proof", after=r"^(trust|error)\b"),
     Risk(HIGH, "passwords travel in clear text", after=r"^password\b"),
     Risk(HIGH, "passwords are proven with MD5", after=r"^md5\b"),
-    Risk(HIGH, "wherever clients come from", r"0\.0\.0\.0/0|::/0|\ball(/|$)", after="."),
+    Risk(
+        HIGH,
+        "wherever clients come from",
+        after=r"^(?!reject).",
+        name=r"^host\S* \S+ .*\S (all|\S+/(0|0\.0\.0\.0|::))( #\d+)?$",
+    ),
     Risk(HIGH, "connections without TLS are let in", r"^hostnossl", after=r"^(?!reject)."),
     Risk(HIGH, "replication is let in", r"^\S+ (\S+,)?replication(,\S+)? ", after=r"^(?!reject)."),
     Risk(HIGH, "what was refused is no longer", before=r"^reject"),
@@ -184,6 +192,9 @@ FUNCTIONS = (
          " calls", change=(ADDED, CHANGED),
          weaker=lambda old, new: _trusts_caller(new) and not _trusts_caller(old)),
     Risk(HIGH, "it runs with its owner's rights", part="security", after="definer"),
+    Risk(HIGH, "it runs with its owner's rights, and what it calls may be in other schemas now",
+         change=(CHANGED,),
+         weaker=lambda old, new: _is_definer(new) and wider_path(_path(old), _path(new))),
     Risk(HIGH, "the code of a function with its owner's rights changed", part="body",
          change=(CHANGED,)),
     Risk(HIGH, "row level security no longer hides rows from it", part="leakproof", after="yes"),
@@ -257,10 +268,17 @@ RISKS: dict[CatalogKind, tuple[Risk, ...]] = {
 
 
 def _trusts_caller(function: str) -> bool:
-    lines = {*function.split("\n")}
-    return "security: definer" in lines and not any(
-        line.startswith("set search_path:") for line in lines
-    )
+    return _is_definer(function) and _path(function) is None
+
+
+def _is_definer(function: str) -> bool:
+    return "security: definer" in function.split("\n")
+
+
+def _path(function: str) -> str | None:
+    """What the function sets ``search_path`` to."""
+    found = (line for line in function.split("\n") if line.startswith(_SEARCH_PATH))
+    return next((line.removeprefix(_SEARCH_PATH).strip() for line in found), None)
 
 
 def _options(value: str) -> set[str]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from collector.drift import risk
 from collector.drift.changes import Change
 from collector.drift.matching.target import CAUSED, Target
+from collector.drift.precedence import Match, moment_of, setter
 from model.catalog import OBJECT_KINDS, CatalogKind, DriftChange
-
-Match = Callable[[Change, Target], int]
 
 MOST_LINES = 50
 MOST_STATEMENTS = 20
@@ -57,10 +56,10 @@ def shares(
 
 
 def _likeliest(changes: Sequence[Change], part: Target, match: Match) -> tuple[int, Change | None]:
-    strength, at = max(
-        ((match(each, part), -at) for at, each in enumerate(changes)), default=(0, 1)
-    )
-    return strength, changes[-at] if changes else None
+    strengths = [match(each, part) for each in changes]
+    best = max(strengths, default=0)
+    equal = [each for each, fits in zip(changes, strengths, strict=True) if fits == best]
+    return best, setter(sorted(equal, key=moment_of), part, match) if equal else None
 
 
 def _has_lines(target: Target) -> bool:

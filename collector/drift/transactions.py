@@ -7,7 +7,7 @@ ended between the snapshot without it and the one with it; one that was rolled b
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -25,11 +25,12 @@ from collector.drift.changes import (
     in_microseconds,
     may_change,
 )
+from collector.drift.two_phase import TwoPhase, end
 
 ENDS = frozenset(("commit", "end", "rollback", "abort"))
-CONTROLS = ENDS | {
-    "savepoint", "prepare transaction", "commit prepared", "rollback prepared"
-}  # fmt: skip
+_PREPARE = "prepare transaction"
+_ENDS_PREPARED = ("commit prepared", "rollback prepared")
+CONTROLS = ENDS | {"savepoint", _PREPARE, *_ENDS_PREPARED}
 MOST_WAITING = 50_000
 """Statements whose nested ones came before them; the oldest are given up."""
 MOST_SESSIONS = 10_000
@@ -56,7 +57,7 @@ class Transactions:
         self._sessions: OrderedDict[Backend, _Session] = OrderedDict()
         self._waiting: OrderedDict[tuple[str, int], list[Effect]] = OrderedDict()
         """Effects of nested statements, by the statement that ran them."""
-        self._two_phase: list[list[Effect]] = []
+        self._two_phase = TwoPhase()
 
     def observe(
         self, statements: pl.DataFrame, watched: frozenset[str] = frozenset()
@@ -109,7 +110,7 @@ class Transactions:
             changing
             | pl.col("id").is_in(list(parents))
             | (_controls(rows) & pl.col("pid").is_in(list(pids)))
-            | pl.col("operation").is_in(["commit prepared", "rollback prepared"])
+            | pl.col("operation").is_in([_PREPARE, *_ENDS_PREPARED])
         )
 
     def _hand_up(self, nested: list[Row]) -> None:
@@ -181,30 +182,29 @@ class Transactions:
 
     def _control(self, row: Row) -> None:
         verb, status = row["operation"] or "", row.get("transaction") or ""
-        if verb in ("commit prepared", "rollback prepared"):
-            self._end_two_phase(verb == "commit prepared", ended_us(row))
+        failed = (row["sqlstate"] or "") not in SUCCEEDED
+        if verb in _ENDS_PREPARED:
+            if not failed:
+                self._two_phase.end(row, committed=verb == "commit prepared")
             return
         session = self._sessions.get(backend_of(row))
+        back = failed or (row.get("tag") or "") == "ROLLBACK"
+        if verb == _PREPARE and not back:
+            self._two_phase.prepare(row, session.pending if session is not None else [])
+            if session is not None:
+                session.pending, session.savepoints = [], []
+            return
         if session is None:
             return
-        failed = (row["sqlstate"] or "") not in SUCCEEDED
         to = _savepoint_of(row) if verb == "rollback" and not failed else None
         if verb == "savepoint":
             session.savepoints.append((_second_word(row), len(session.pending)))
-        elif verb == "prepare transaction" and not failed:
-            self._two_phase.append(session.pending)
-            session.pending, session.savepoints = [], []
         elif to is not None:
             _undo_to(session, to)
         elif verb in ENDS or (status[:1] in ("T", "E") and status[1:2] == "I"):
-            back = failed or verb in ("rollback", "abort") or (row.get("tag") or "") == "ROLLBACK"
-            _end(session.pending, committed=not back, at_us=ended_us(row))
+            back = back or verb in ("rollback", "abort")
+            end(session.pending, committed=not back, at_us=ended_us(row))
             session.pending, session.savepoints = [], []
-
-    def _end_two_phase(self, committed: bool, at_us: int) -> None:
-        """Its name is a literal, so where several are prepared the oldest is taken to be meant."""
-        if self._two_phase:
-            _end(self._two_phase.pop(0), committed=committed, at_us=at_us)
 
 
 def _controls(rows: pl.DataFrame) -> pl.Expr:
@@ -225,11 +225,6 @@ def _undo_to(session: _Session, name: str) -> None:
     for effect in session.pending[keep:]:
         effect.undone = True
     del session.pending[keep:]
-
-
-def _end(pending: Iterable[Effect], *, committed: bool, at_us: int) -> None:
-    for effect in pending:
-        effect.committed_us, effect.undone = at_us, not committed
 
 
 def _rolls_back_in_itself(row: Row) -> bool:

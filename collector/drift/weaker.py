@@ -91,6 +91,24 @@ def audits_nothing(before: str, after: str) -> bool:
     return (not before or bool(_audited(before))) and not _audited(after)
 
 
+def wider_path(before: str | None, after: str | None) -> bool:
+    """``search_path`` of a function: another schema may hold what it calls. None: not set.
+
+    >>> wider_path("hr, pg_temp", '"$user", public'), wider_path("hr, app", "hr, app, pg_temp")
+    (True, False)
+
+    Unless it stands last, everybody's own temporary schema is the first one for tables.
+
+    >>> wider_path("hr, pg_temp", "hr"), wider_path("hr", "pg_catalog"), wider_path(None, "hr")
+    (True, False, False)
+    """
+    if before is None or after is None:
+        return False
+    old, new = ([word.strip() for word in path.split(",")] for path in (before, after))
+    more = {*new} - {*old} - {"pg_catalog", "pg_temp", '""', ""}
+    return bool(more) or (old[-1] == "pg_temp" != new[-1])
+
+
 def _audited(value: str) -> set[str]:
     """A class counts as its last mention says, and ``all`` stands for every one."""
     found: set[str] = set()

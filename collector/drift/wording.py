@@ -10,6 +10,8 @@ READ_CHARACTERS = 4_000
 """Longer texts are scripts in one string; their first part is enough for what is read here."""
 _TOKEN = re.compile(r'"(?:[^"]|"")*"|[A-Za-z_\x80-\U0010ffff][\w$\x80-\U0010ffff]*|\S')
 _ON_TABLE = frozenset(("policy", "trigger", "rule"))
+_OF_PARTS = frozenset(("add", "drop", "column", "constraint", "value", "attribute", "expression"))
+"""Before IF in an ALTER they say that it is about a part; else it is about the whole object."""
 _PRIVILEGES_END = frozenset(("on", "to", "from"))
 _PRIVILEGES = frozenset(
     (
@@ -136,6 +138,30 @@ def on_all_in_schema(words: Sequence[str]) -> bool:
         words[at] == "all" and words[at + 2 : at + 4] == ["in", "schema"]
         for at in range(len(words) - 3)
     )
+
+
+def is_conditional(words: Sequence[str]) -> bool:
+    """Whether it does nothing where its object, column or the like is there, or gone, already.
+
+    >>> is_conditional(tokens("DROP VIEW IF EXISTS hr.v"))
+    True
+    >>> is_conditional(tokens("ALTER TABLE hr.t ADD COLUMN IF NOT EXISTS i int"))
+    True
+    >>> is_conditional(tokens("ALTER TABLE IF EXISTS hr.t OWNER TO bob"))
+    False
+    """
+    return any(_is_conditional(part) for part in _statements(words))
+
+
+def _is_conditional(words: Sequence[str]) -> bool:
+    found = [
+        at
+        for at in range(1, len(words) - 1)
+        if words[at] == "if" and words[at + 1] in ("exists", "not")
+    ]
+    if not found or words[0] in ("create", "drop"):
+        return bool(found)
+    return words[0] == "alter" and any(words[at - 1] in _OF_PARTS for at in found)
 
 
 def system_value(words: Sequence[str]) -> str:

@@ -196,6 +196,12 @@ def test_a_diff_shows_the_lines_and_who(record):
     assert json.loads(row)["actor"] == "bob"
 
 
+def test_a_row_of_a_watched_table_is_asked_for_by_its_name_as_it_is_shown(record):
+    drift(record, kind="watched", name="public.flags[checkout]", desired="on: no", observed="on: y")
+    [row] = run(record, "diff", "--json", "--name", "public.flags[checkout]").stdout.splitlines()
+    assert json.loads(row)["name"] == "public.flags[checkout]"
+
+
 def test_what_was_resolved_is_history_and_no_difference(record):
     import time
 

@@ -238,13 +238,13 @@ def test_a_session_setting_is_not_the_cause(world):
     assert world.tick(9).findings[0].identity == ""
 
 
-def test_the_nearest_matching_statement_is_the_cause(world):
+def test_of_the_same_grant_by_several_the_first_one_after_the_last_look_is_the_cause(world):
     grants = [
         by(user, second, "grant", objects=["table:hr.salaries"], roles=["analyst"])
-        for user, second in (("anna", 3), ("bob", 5), ("late", 9))
+        for user, second in (("early", -3), ("anna", 3), ("bob", 5), ("late", 9))
     ]
     [found] = world.commit(6, snapshot(6, GRANT), statements=grants).findings
-    assert found.identity == "bob"
+    assert found.identity == "anna"
 
 
 def test_one_statement_with_many_consequences_is_one_finding(world):

@@ -39,6 +39,8 @@ SECRET_VALUE = re.compile(
     re.I | re.X,
 )
 HARMLESS = frozenset(["password_encryption", "password_required", "md5_password_warnings"])
+NO_COMMAND = re.compile(r"\(disabled\)|((/usr)?/bin/)?true|:|exit 0")
+"""In place of a command it does nothing, and everybody should see that."""
 CUSTOM_KEY = re.compile(r"\..*key$", re.I)
 """``pgcrypto.encryption_key``: settings with a dot are those of applications and extensions."""
 SWITCH = frozenset(["on", "off", "true", "false", "yes", "no"])
@@ -87,8 +89,12 @@ def hidden(name: str, value: str) -> str:
 
     >>> hidden("app.api_key", "abc")[:6], hidden("app.token_required", "on")
     ('hidden', 'on')
+    >>> hidden("archive_command", "/bin/true"), hidden("archive_command", "cp %p /wal")[:6]
+    ('/bin/true', 'hidden')
     """
     if not value or name.lower() in HARMLESS:
+        return value
+    if name.lower().endswith("_command") and NO_COMMAND.fullmatch(value.strip()):
         return value
     if SECRET_SETTING.search(name.lower()):
         return digest(name, value)

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from fnmatch import fnmatchcase
 
 from collector.drift.baseline import Fact
 from collector.drift.lines import read_value
 from collector.drift.observed import Whole
+from collector.drift.patterns import matches
 from collector.drift.profiles.reading import Absent, Check, Quantifier
 from model.catalog import CatalogKind
 from rules.language.cel import EvaluationError, Program, Values
+
+_OF_INITDB = ("template0", "template1")
+_USUAL_SUPERUSER = "postgres"
 
 
 class Outcome(StrEnum):
@@ -86,25 +89,42 @@ def _nothing(check: Check) -> Result:
 
 
 def _looked_at(check: Check, parts: Whole) -> Iterator[_Seen]:
+    superusers = _superusers(parts)
     for (kind, database), facts in sorted(parts.items()):
         if kind is not check.kind:
             continue
         for name, fact in sorted(facts.items()):
-            if any(fnmatchcase(name, pattern) for pattern in check.names):
-                seen = _Seen(database, name, fact, _values(kind, database, name, fact))
+            if any(matches(name, pattern) for pattern in check.names):
+                variables = _variables(kind, database, name, fact) | superusers
+                # Rules know only variables with fields.
+                seen = _Seen(database, name, fact, Values(variables))  # type: ignore[arg-type]
                 if check.where is None or _true(check.where, seen):
                     yield seen
 
 
-def _values(kind: CatalogKind, database: str, name: str, fact: Fact) -> Values:
-    variables: dict[str, object] = {
+def _variables(kind: CatalogKind, database: str, name: str, fact: Fact) -> dict[str, object]:
+    return {
         "name": name,
         "value": fact.value,
         "detail": fact.detail,
         "database": database,
         "line": read_value(kind, fact.value),
     }
-    return Values(variables)  # type: ignore[arg-type] # rules only know variables with fields
+
+
+def _superusers(parts: Whole) -> dict[str, object]:
+    """Who made the cluster owns what came with it."""
+    databases = parts.get((CatalogKind.DATABASE, ""), {})
+    templates = (databases[name] for name in _OF_INITDB if name in databases)
+    owners = (read_value(CatalogKind.DATABASE, fact.value).get("owner") for fact in templates)
+    own = next(filter(None, owners), _USUAL_SUPERUSER)
+    roles = parts.get((CatalogKind.ROLE, ""), {})
+    superusers = [
+        name
+        for name, fact in roles.items()
+        if read_value(CatalogKind.ROLE, fact.value).get("superuser") == "true"
+    ]
+    return {"own_superuser": own, "superusers": superusers or [own]}
 
 
 def _true(program: Program, seen: _Seen) -> bool:

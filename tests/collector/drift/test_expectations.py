@@ -12,8 +12,10 @@ from collector.drift.accepting import AmbiguousFindingError, Only
 from collector.drift.declared import DeclaredFile, DeclaredState
 from collector.drift.expectations import Expectations
 from collector.drift.ignore import Ignored, IgnoreRule
+from collector.drift.state import OpenDrift
 from model.verdict import Severity
 from tests.analytics.streams import START_US
+from tests.collector.drift.story import difference, scope
 from tests.collector.test_drift import FILE, GRANT, WORK_MEM, World, snapshot
 
 TODAY = datetime.fromtimestamp(START_US / 1e6 + 9_999, UTC).date()
@@ -218,3 +220,46 @@ def test_what_was_removed_and_accepted_is_no_longer_expected(tmp_path):
     world.commit(36, snapshot(36, {("setting", "", "log_statement"): ("all", FILE)}))
     world.tick(50)
     assert open_names(world) == ["log_statement"]
+
+
+def test_the_order_of_the_hba_rules_is_not_accepted_with_one_of_them(tmp_path):
+    """The rules changed places, and an application server came as the last one."""
+    world = World(tmp_path)
+    world.commit(0, snapshot(0))
+    app, local, host = "host all bob 10.0.0.1/32", "local all all", "host all all 127.0.0.1/32"
+
+    def seen(*rules):
+        order = {("hba", "", "(order)"): (" > ".join(rules), "")}
+        return {**order, ("hba", "", app): ("scram-sha-256", "pg_hba.conf:9")}
+
+    world.commit(6, snapshot(6, seen(host, local, app)))
+    world.tick(20)
+    assert world.drift.accept("anna", "new server", Only(kind="hba", name="host all bob*")) == 1
+    world.commit(30, snapshot(30, seen(host, local, app)))
+    world.tick(40)
+    assert open_names(world) == ["(order)"]
+    news = world.commit(50, snapshot(50, seen(local, host, app)))
+    assert [row["outcome"] for row in news.rows] == ["reverted"]
+    world.commit(60, snapshot(60, seen(app, local, host)))
+    world.tick(70)
+    assert open_names(world) == ["(order)"]
+    assert world.drift.accept("anna", "as it is", Only(name="(order)")) == 1
+    world.commit(80, snapshot(80, seen(app, local, host)))
+    assert open_names(world) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("public.flags[checkout]", True),
+        ("public.flags*", True),
+        ("public.flags[[]checkout]", True),
+        ("public.flags[check]", False),
+    ],
+)
+def test_a_name_as_it_is_shown_is_meant_though_its_brackets_are_a_pattern(name, meant):
+    row = scope("watched")
+    step = difference("public.flags[checkout]", "on: no", "on: yes")
+    drift = OpenDrift(row, step, START_US, START_US, START_US)
+    assert Only(name=name).means(drift) is meant
+    assert IgnoreRule("a test", name=name).covers(row, step.name) is meant

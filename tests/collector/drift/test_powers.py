@@ -51,3 +51,34 @@ def test_one_that_ends_is_no_danger_and_one_that_was_approved_is_a_step_less():
     assert told("superuser=true", DriftChange.REMOVED).severity is Severity.MEDIUM
     approved = told("superuser=true", attribution=Attribution.APPROVED)
     assert approved.severity is Severity.HIGH
+
+
+ATTRIBUTES = {
+    "ops": "superuser=false",
+    "dbas": "superuser=true",
+    "pg_write_all_data": "login=false",
+}
+
+
+@pytest.mark.parametrize(
+    ("memberships", "severity", "note"),
+    [
+        ({"dbas<-ops": "member"}, Severity.CRITICAL, "ops may become dbas, which is a superuser"),
+        ({"a<-ops": "member", "b<-a": "noset admin", "dbas<-b": "member", "ops<-b": "member"},
+         Severity.CRITICAL, "ops may become dbas, which is a superuser"),
+        ({"a<-ops": "member", "pg_write_all_data<-a": "member"},
+         Severity.CRITICAL, "ops is in pg_write_all_data: as good as a superuser"),
+        ({"dbas<-ops": "member noset"}, Severity.MEDIUM, ""),
+        ({"ops<-dbas": "member"}, Severity.MEDIUM, ""),
+        ({}, Severity.MEDIUM, ""),
+    ],
+)  # fmt: skip
+def test_a_membership_is_as_bad_as_what_the_group_may_become(memberships, severity, note):
+    difference = Difference("ops<-etl", DriftChange.ADDED, "", "member", ("", ""))
+    drift = OpenDrift(MEMBERSHIPS, difference, 1, 0, 1, attribution=Attribution.ATTRIBUTED)
+    known = {
+        scope: Known(None, observed={name: Fact(value, "") for name, value in facts.items()})
+        for scope, facts in ((ROLES, ATTRIBUTES), (MEMBERSHIPS, memberships))
+    }
+    told = with_powers(drift, known)
+    assert (told.severity, told.note) == (severity, note)

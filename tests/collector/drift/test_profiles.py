@@ -45,6 +45,19 @@ CASES = [
     ("hba-tls-over-network", Kind.HBA,
      {"hostssl all all 10.0.0.0/8": "md5", "host all all 127.0.0.1/255.255.255.255": "md5"},
      {"host all all 10.0.0.0/8": "md5"}),
+    ("hba-tls-over-network", Kind.HBA,
+     {f"host all all ::1/{':'.join(['ffff'] * 8)}": "md5",
+      "host all all 127.0.0.0/255.0.0.0": "md5",
+      "host all all samehost #2": "md5"},
+     {"host all all fd00::1234/ffff:ffff:ffff:ffff::": "md5"}),
+    ("hba-tls-over-network", Kind.HBA, {"host all all 127.0.0.1/32": "md5"},
+     {"host all all 127.0.0.1/0.0.0.0": "md5"}),
+    ("hba-tls-over-network", Kind.HBA, {"host all all localhost": "md5"},
+     {"host all localhost 10.0.0.0/255.0.0.0": "md5"}),
+    ("hba-not-the-whole-world", Kind.HBA, {"local all all": "md5", "host all all 0.0.0.0/1": "md5"},
+     {"host all all 10.0.0.0/0.0.0.0 #2": "md5"}),
+    ("hba-not-the-whole-world", Kind.HBA, {"host all all ::1/128": "md5"},
+     {"hostssl all all ::/::": "md5"}),
     ("superusers-few", Kind.ROLE, {"postgres": "superuser=true login=true"},
      {"bob": "superuser=true login=true"}),
     ("bypassrls-nobody", Kind.ROLE, {"a": "superuser=false bypassrls=false"},
@@ -72,6 +85,33 @@ CASES = [
 @pytest.mark.parametrize(("own", "kind", "good", "bad"), CASES)
 def test_a_check_passes_what_is_right_and_fails_what_is_not(own, kind, good, bad):
     assert (outcome(own, kind, good), outcome(own, kind, bad)) == ("pass", "fail")
+
+
+INITDB_BY_ADMIN = {
+    (Kind.DATABASE, ""): named({"template0": "owner: admin\ntemplate: yes"}),
+    (Kind.ROLE, ""): named(
+        {"admin": "superuser=true login=true", "postgres": "superuser=true login=false"}
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("own", "kind", "database", "items", "offenders"),
+    [
+        ("superusers-few", Kind.ROLE, "", {}, ("postgres",)),
+        ("superusers-no-login", Kind.ROLE, "", {}, ()),
+        ("superusers-no-login", Kind.ROLE, "", {"bob": "superuser=true login=true"}, ("bob",)),
+        ("definer-not-superuser", Kind.FUNCTION, "shop",
+         {"f()": "owner: admin\nsecurity: definer", "g()": "owner: eve\nsecurity: definer",
+          "h()": "owner: postgres\nsecurity: definer"}, ("shop: f()", "shop: h()")),
+    ],
+)  # fmt: skip
+def test_superusers_are_known_by_what_they_are_and_not_by_their_names(
+    own, kind, database, items, offenders
+):
+    server = changed(INITDB_BY_ADMIN, kind, database, items)
+    [result] = check([CHECKS[own]], server)
+    assert (result.outcome, result.offenders) == ("fail" if offenders else "pass", offenders)
 
 
 @pytest.mark.parametrize("own", sorted(CHECKS))

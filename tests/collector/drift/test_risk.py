@@ -55,6 +55,22 @@ CASES = [
     ("setting", "work_mem", "4MB", "64MB", "low"),
     ("hba", "host all all 10.0.0.0/8", "scram-sha-256", "trust", "critical"),
     ("hba", "host all all 0.0.0.0/0", "", "scram-sha-256", "high"),
+    ("hba", "hostssl all all ::/::", "", "scram-sha-256", "high"),
+    ("hba", "host all all 10.0.0.0/0.0.0.0 #2", "", "scram-sha-256", "high"),
+    ("hba", "host all all all", "", "scram-sha-256", "high"),
+    ("hba", "local all all", "peer", "scram-sha-256", "medium"),
+    ("hba", "host all all fd00::/ffff::", "", "scram-sha-256", "medium"),
+    ("function", "hr.f()", SAFE, SAFE.replace(": hr\n", ': "$user", public\n'), "high"),
+    ("function", "hr.f()", SAFE, SAFE.replace(": hr\n", ": hr, pg_temp\n"), "medium"),
+    (
+        "function",
+        "hr.f()",
+        SAFE.replace(": definer", ": invoker"),
+        SAFE.replace(": definer", ": invoker").replace(": hr\n", ": public\n"),
+        "medium",
+    ),
+    ("setting", "archive_command", "hidden 1", "/bin/true", "high"),
+    ("setting", "archive_command", "hidden 1", ":", "high"),
     ("hba", "host replication x 10.0.0.1/32", "", "scram-sha-256", "high"),
     ("hba", "host shop x 10.0.0.1/32", "", "scram-sha-256", "medium"),
     ("hba", "host shop x 10.0.0.1/32", "scram-sha-256", "", "low"),
@@ -164,3 +180,14 @@ def test_every_kind_has_a_clause_and_a_severity(kind, desired, observed):
     d = difference("x<-y", desired, observed)
     assert describe(kind, d)
     assert severity(kind, d, attributed=True)
+
+
+def test_a_rule_of_the_socket_says_nothing_of_where_clients_come_from():
+    rule = difference("local all all", "peer", "trust")
+    assert why(CatalogKind.HBA, rule) == "clients are let in without proof"
+    assert why(CatalogKind.HBA, difference("local all all", "peer", "scram-sha-256")) == ""
+
+
+def test_of_a_command_that_does_nothing_it_is_said_what_that_means():
+    step = difference("archive_command", "hidden 1", "/bin/true")
+    assert why(CatalogKind.SETTING, step) == "write-ahead log is no longer archived"

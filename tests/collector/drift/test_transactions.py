@@ -119,6 +119,49 @@ def test_a_prepared_transaction_counts_from_commit_prepared():
     assert actor_of(rows, *GRANTED) == ""
 
 
+def prepared(second, user, name, *before, **words):
+    status = {"transaction": "TI", "tag": "PREPARE TRANSACTION"} | words
+    return [*before, ran(second, user, f"PREPARE TRANSACTION '{name}'", **status)]
+
+
+MINE = prepared(-8, "bob", "mine", ran(-9, "bob", GRANT, transaction="TT"))
+
+
+@pytest.mark.parametrize(
+    "others",
+    [
+        pytest.param([ran(1, "xa", "ROLLBACK PREPARED 'b'")], id="prepared before all"),
+        pytest.param(
+            [*prepared(-10, "xa", "b"), ran(1, "xa", "ROLLBACK PREPARED 'b'")], id="nothing in it"
+        ),
+        pytest.param(
+            [ran(1, "bob", "ROLLBACK PREPARED 'b'", database="dw")], id="another database"
+        ),
+        pytest.param([ran(1, "bob", "ROLLBACK PREPARED 'b'", cluster="5433")], id="another server"),
+        pytest.param([ran(1, "bob", "ROLLBACK PREPARED 'b'", sqlstate="42704")], id="none such"),
+        pytest.param(
+            [*prepared(-7, "bob", "b", pid=7), ran(1, "bob", "ROLLBACK PREPARED 'b'", pid=7)],
+            id="another session of the same user",
+        ),
+    ],
+)
+def test_rolling_back_another_prepared_transaction_undoes_none_of_mine(others):
+    rows = [*MINE, *others, ran(5, "bob", "COMMIT PREPARED 'mine'")]
+    assert actor_of(rows, *GRANTED) == "bob"
+
+
+def test_committing_another_prepared_transaction_commits_none_of_mine():
+    other = [*prepared(-10, "xa", "b"), ran(1, "xa", "COMMIT PREPARED 'b'")]
+    assert actor_of([*MINE, *other], *GRANTED, settled=False) == ""
+    back = ran(5, "bob", "ROLLBACK PREPARED 'mine'")
+    assert actor_of([*MINE, *other, back], *GRANTED) == ""
+
+
+def test_a_transaction_that_failed_is_rolled_back_by_prepare_transaction():
+    rows = prepared(5, "bob", "x", ran(4, "bob", GRANT, transaction="TT"), tag="ROLLBACK")
+    assert actor_of(rows, *GRANTED) == ""
+
+
 def test_a_prepared_statement_writes_when_it_is_executed():
     rows = [
         ran(-30, "bob", "PREPARE p AS INSERT INTO flags VALUES ($1)"),
@@ -177,7 +220,7 @@ def test_the_better_match_goes_before_the_later_one():
     assert actor_of(rows, *GRANTED) == "bob"
 
 
-def test_of_two_that_fit_equally_the_last_one_is_said_and_the_other_named():
+def test_of_two_grants_of_the_same_the_first_one_is_said_and_the_other_named():
     found = cause_of([ran(5, "bob", GRANT), ran(6, "eve", GRANT)], *GRANTED)
-    assert found.change.actor == "eve"
-    assert [other.actor for other in found.others] == ["bob"]
+    assert found.change.actor == "bob"
+    assert [other.actor for other in found.others] == ["eve"]
