@@ -102,6 +102,8 @@ class StatementStarted:
     """Held only to be judged: it is on the record if it was refused, and not otherwise."""
     inlines: int = 0
     """JIT may put functions into it (agent/probes/layout.py, Inlining); only when ``held``."""
+    part: int = 0
+    """What it belongs to that was held before (agent/probes/layout.py, Part); if ``held``."""
     calls: str = ""
     """The built-in function that is called, where the call itself was held; ``text`` is a statement
     that would call it like that."""
