@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable
 
+from agent.guard.actions import Allowance
 from agent.guard.hold import Guard, OnTimeout
 from agent.guard.priority import prefer
 from agent.guard.server import Server
@@ -102,6 +104,7 @@ def make_guard(
         patient=patient,
         takes_long=takes_long,
         on_answer=source.wake,
+        may_end=Allowance(guard.actions_per_minute, time.monotonic).take,
         deadline_ms=guard.deadline_ms,
         on_timeout=OnTimeout(guard.on_timeout),
         contact=guard.contact,

@@ -103,6 +103,8 @@ class StatementStarted:
     evades: int = 0
     """Functions of it may run past their probes (agent/probes/layout.py, Evasion); only when
     ``held``."""
+    part: int = 0
+    """What it belongs to that was held before (agent/probes/layout.py, Part); if ``held``."""
     calls: str = ""
     """The built-in function that is called, where the call itself was held; ``text`` is a statement
     that would call it like that."""

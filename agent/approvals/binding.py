@@ -49,7 +49,7 @@ class Approvals:
             return decision
         bound = bound_to(self._agent, view.session, event.text)
         self._desk.remember(bound)
-        request = Request(event.backend, event.requested_at_us)
+        request = Request(event.backend, event.requested_at_us, event.part)
         try:
             grant = self._desk.use(bound, request, view.session, decision.rule_id)
         except Exception as error:  # noqa: BLE001 - a judge that fails may let everything pass
@@ -63,9 +63,11 @@ class Approvals:
     def _part_of(
         self, event: StatementStarted, view: View, matches: Sequence[Match]
     ) -> Passed | None:
-        """The statement that a grant let pass and that makes this call."""
+        """The statement that a grant let pass, and still would, and that makes this call."""
         passed = self._running.of(event, view.shape)
-        return passed if passed is not None and may_be_overruled(matches) else None
+        if passed is None or not may_be_overruled(matches):
+            return None
+        return passed if self._desk.holds(passed.grant) else None
 
 
 def _by_grant(decision: Decision, code: str, grant: str) -> Decision:

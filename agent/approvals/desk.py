@@ -118,13 +118,22 @@ class Desk:
                 known = self._known[grant_id]
                 if known.grant.bound != bound:
                     continue  # two bindings of one code: as good as impossible, and not trusted
-                if known.continues(request):
-                    return grant_id
-                if why := self._refusal(known):
+                counted = known.continues(request)
+                if why := self._refusal(known, counted=counted):
                     log.info("approval.not_used", request=bound.code, reason=why)
+                elif counted:
+                    self._known[grant_id] = known.continued(request)
+                    return grant_id
                 elif self._count(known, request, session, rule):
                     return grant_id
         return ""
+
+    def holds(self, grant_id: str) -> bool:
+        """Whether what it has let pass may go on; never waits."""
+        known = self._known.get(grant_id)
+        if known is None or not (grant_id in self._present or known.is_used_up):
+            return False
+        return not self._refusal(known, counted=True)
 
     def passed(self, backend: BackendKey, text: bytes) -> None:
         """From the capture thread: a statement ran, or is about to. Never waits."""
@@ -179,9 +188,9 @@ class Desk:
         term = known.grant.term.shortened(grant.term)
         return replace(known, grant=replace(grant, term=term), used=max(used, known.used))
 
-    def _refusal(self, known: Known) -> str:
+    def _refusal(self, known: Known, *, counted: bool) -> str:
         grant_id = known.grant.id
-        if why := self._notes.get(grant_id) or known.refusal(self._now()):
+        if why := self._notes.get(grant_id) or known.refusal(self._now(), counted=counted):
             return why
         age = time.monotonic() - self._checked_at.get(grant_id, -FRESH_SECONDS)
         if known.fingerprint and age >= FRESH_SECONDS:
@@ -227,13 +236,20 @@ class Desk:
         """New snapshots for who must not wait."""
         codes: dict[str, tuple[str, ...]] = {}
         living = []
-        for grant_id in sorted(self._present):
-            known = self._known[grant_id]
-            code = known.grant.request
-            codes[code] = (*codes.get(code, ()), grant_id)
-            if not known.void and known.used < known.grant.uses:
-                living.append(known.grant)
+        for grant_id, known in sorted(self._known.items()):
+            running = self._may_run(known)
+            if grant_id in self._present or running:
+                code = known.grant.request
+                codes[code] = (*codes.get(code, ()), grant_id)
+                if not known.void and (running or not known.is_used_up):
+                    living.append(known.grant)
         self._codes, self._living = codes, tuple(living)
+
+    def _may_run(self, known: Known) -> bool:
+        """What its last use let pass may not be over, and parts of it may be yet to come."""
+        if not known.is_used_up or known.last is None or not known.grant.term.left_us(self._now()):
+            return False
+        return bool(self._session(known.last.backend).user)
 
     def _run(self) -> None:
         while True:
@@ -270,6 +286,8 @@ class Desk:
         for grant in self._living:
             known = self._known[grant.id]
             if not known.fingerprint or not grant.term.left_us(self._now()):
+                continue
+            if known.is_used_up and not self._may_run(known):
                 continue
             began = time.monotonic()
             try:

@@ -1,5 +1,6 @@
 -- What relations and functions are, as one hash: any change to them changes it. Rights on them,
--- statistics and storage do not.
+-- statistics and storage do not. Of a function the row says all, as its server's version has it:
+-- the body of BEGIN ATOMIC stands in a column of its own since PostgreSQL 14.
 WITH RECURSIVE named AS (
     SELECT c.oid
     FROM unnest(%(schemas)s::text[], %(names)s::text[]) AS n (schema, name)
@@ -25,17 +26,18 @@ WITH RECURSIVE named AS (
     ) AS next (oid)
 ), facts AS (
     SELECT format('relation %%s', (c.oid, c.relname, c.relnamespace, c.relkind, c.relowner,
-        c.relrowsecurity, c.relforcerowsecurity, c.relispartition)) AS fact
+        c.relrowsecurity, c.relforcerowsecurity, c.relispartition,
+        CASE c.relkind WHEN 'v' THEN c.reloptions END)) AS fact
     FROM involved i JOIN pg_catalog.pg_class c ON c.oid = i.oid
     UNION ALL
     SELECT format('column %%s', (a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod,
-        a.attnotnull, a.attisdropped, md5(d.adbin::text)))
+        a.attnotnull, a.attisdropped, a.attfdwoptions, md5(d.adbin::text)))
     FROM involved i
     JOIN pg_catalog.pg_attribute a ON a.attrelid = i.oid AND a.attnum > 0
     LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
     UNION ALL
     SELECT format('trigger %%s', (t.oid, t.tgrelid, t.tgfoid, t.tgtype, t.tgenabled,
-        md5(t.tgqual::text), p.proowner, p.prosecdef, md5(p.prosrc)))
+        md5(t.tgqual::text), md5((to_jsonb(p) - 'proacl')::text)))
     FROM involved i
     JOIN pg_catalog.pg_trigger t ON t.tgrelid = i.oid
     JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid
@@ -53,8 +55,21 @@ WITH RECURSIVE named AS (
         md5(y.polqual::text), md5(y.polwithcheck::text)))
     FROM involved i JOIN pg_catalog.pg_policy y ON y.polrelid = i.oid
     UNION ALL
-    SELECT format('function %%s', (p.oid, p.pronamespace, p.proowner, p.prosecdef, p.provolatile,
-        p.prolang, p.proconfig, md5(p.prosrc)))
+    SELECT format('foreign table %%s', (f.ftrelid, md5(f.ftoptions::text), v.oid, v.srvname,
+        v.srvowner, v.srvtype, v.srvversion, md5(v.srvoptions::text), w.oid, w.fdwhandler,
+        md5(w.fdwoptions::text)))
+    FROM involved i
+    JOIN pg_catalog.pg_foreign_table f ON f.ftrelid = i.oid
+    JOIN pg_catalog.pg_foreign_server v ON v.oid = f.ftserver
+    JOIN pg_catalog.pg_foreign_data_wrapper w ON w.oid = v.srvfdw
+    UNION ALL
+    -- The view shows the options only to who may know them; that there is a mapping, to all.
+    SELECT format('user mapping %%s', (m.umid, m.srvid, m.umuser, md5(m.umoptions::text)))
+    FROM involved i
+    JOIN pg_catalog.pg_foreign_table f ON f.ftrelid = i.oid
+    JOIN pg_catalog.pg_user_mappings m ON m.srvid = f.ftserver
+    UNION ALL
+    SELECT format('function %%s', (p.oid, md5((to_jsonb(p) - 'proacl')::text)))
     FROM unnest(%(function_schemas)s::text[], %(function_names)s::text[]) AS n (schema, name)
     JOIN pg_catalog.pg_proc p ON p.proname = n.name
     JOIN pg_catalog.pg_namespace s ON s.oid = p.pronamespace AND n.schema IN ('', s.nspname)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from agent.probes.layout import Part
 from model.approval import Grant, Moment
 from model.session import BackendKey
 
@@ -15,11 +16,12 @@ _ESCAPED_NAME = re.compile(rb"\bu&\"", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One message of one client: several statements may come in it, and are one use."""
+    """A statement that asks whether it may pass, as it was held in a message of a client."""
 
     backend: BackendKey
     at_us: int
-    """0 where the moment of the message is unknown; then each statement is a use."""
+    """When the message came, 0 where that is unknown; then each statement is a use."""
+    part: int = Part.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,21 +29,39 @@ class Known:
     grant: Grant
     used: int = 0
     last: Request | None = None
-    """The message that the last use was for."""
+    """What the last use was for."""
     void: str = ""
     """Why it holds no longer."""
     fingerprint: str = ""
     """Of what it is about, in the catalog; empty where that cannot be asked."""
 
     def continues(self, request: Request) -> bool:
-        """A later statement of a message whose first one was let pass."""
-        return bool(request.at_us) and self.last == request
+        """It is a part of the execution that was counted last. A message executes once what the
+        client asks for; what a function executes is executed anew each time, but for the query of
+        a command, which is held right behind it."""
+        last = self.last
+        if last is None or not request.at_us:
+            return False
+        if (last.backend, last.at_us) != (request.backend, request.at_us):
+            return False
+        if request.part == Part.CLIENTS:
+            return last.part == Part.CLIENTS
+        return request.part == Part.COMMANDS and last.part == Part.NONE
 
-    def refusal(self, now: Moment) -> str:
-        """Why it lets nothing pass; empty when it does."""
+    def continued(self, request: Request) -> Known:
+        """A command has one query: the next one is of another execution."""
+        return replace(self, last=request)
+
+    @property
+    def is_used_up(self) -> bool:
+        return self.used >= self.grant.uses
+
+    def refusal(self, now: Moment, *, counted: bool = False) -> str:
+        """Why it lets nothing pass; empty when it does. ``counted``: what asks is a part of an
+        execution that has been counted."""
         if self.void:
             return self.void
-        if self.used >= self.grant.uses:
+        if self.is_used_up and not counted:
             return "used up"
         if self.grant.term.boot_id != now.boot_id:
             # The wall clock alone is left, and that can be set back: the collector has to say.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.approvals.known import Known, Request
+from agent.probes.layout import Part
 from model.approval import ApprovalStep, Bound, Grant, Step, Term
 from model.session import BackendKey, IdentityKind
 
@@ -129,10 +130,14 @@ def _known_from(tree: dict[str, Any]) -> Known:
             functions=tuple(grant["functions"]),
         ),
         used=tree["used"],
-        last=Request(BackendKey(**last["backend"]), last["at_us"]) if last else None,
+        last=_request_from(last) if last else None,
         void=tree["void"],
         fingerprint=tree["fingerprint"],
     )
+
+
+def _request_from(tree: dict[str, Any]) -> Request:
+    return Request(BackendKey(**tree["backend"]), tree["at_us"], tree.get("part", Part.NONE))
 
 
 def _step_from(tree: dict[str, Any]) -> ApprovalStep:

@@ -1,28 +1,26 @@
 """A held statement waits for a verdict, and never longer than the deadline.
 
-``steps`` is the pure core: what a decision means. ``Hands`` is the only class that touches a
-process. ``Guard`` puts the judge, the clock and the hands together.
+``PLANS`` says what a decision means, agent/guard/hands.py does it. ``Guard`` puts the judge, the
+clock and the hands together.
 """
 
 from __future__ import annotations
 
 import os
-import select
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
-from enum import Enum, StrEnum
-from typing import Protocol
+from enum import StrEnum
 
 from agent.guard.aside import Aside
 from agent.guard.backend import Standing, examine, inspect
 from agent.guard.evasion import forbid_evasion
+from agent.guard.hands import HeldProcess, Plan, Step, carry_out, stopped
 from agent.guard.judge_thread import JudgeLateError, JudgeThreads
-from agent.guard.redirect import RedirectError, denial, redirect
-from agent.guard.server import Server, stat_fields
+from agent.guard.redirect import denial
+from agent.guard.server import Server
 from agent.probes.layout import Evasion
 from model.event import StatementStarted
 from model.session import BackendKey
@@ -32,6 +30,7 @@ from rules import Match
 DEADLINE_MS = 200
 RELEASED = "the hold had been released before the verdict"
 NOT_CALLED = "what JIT puts into its expressions and parallel workers run is not held"
+SPARED = "its session was not ended: more than guard.actions_per_minute"
 DIRECTORY_LIMIT = 10_000
 """Backends whose server is remembered; more than any PostgreSQL has connections."""
 
@@ -94,18 +93,6 @@ class Settled:
     """Why the outcome is not the one that the decision asked for; empty when it is."""
 
 
-class Step(Enum):
-    REDIRECT = "redirect"
-    INTERRUPT = "interrupt"
-    END = "end"
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    steps: tuple[Step, ...]
-    outcome: Outcome | None
-
-
 PLANS = {
     DecisionKind.ALLOW: Plan((), None),
     DecisionKind.DENY: Plan((Step.REDIRECT,), Outcome.PREVENTED),
@@ -114,83 +101,6 @@ PLANS = {
     DecisionKind.TERMINATE: Plan((Step.REDIRECT, Step.END), Outcome.TERMINATED),
 }
 """What each decision does to a held backend; it is continued after the last step in any case."""
-
-
-class Hands(Protocol):
-    """What can be done to one held backend. Every method raises OSError when it is gone."""
-
-    def redirect(self, message: bytes) -> None: ...
-    def interrupt(self) -> None: ...
-    def end(self) -> None: ...
-    def resume(self) -> None: ...
-
-
-def carry_out(plan: Plan, hands: Hands, message: bytes) -> tuple[Outcome | None, str]:
-    """Do the steps, then let the backend go, whatever happened on the way.
-
-    A redirect that cannot be done becomes a cancel: SIGINT first, so that it is pending when
-    SIGCONT lets the backend run and PostgreSQL's first check for interrupts finds it.
-    """
-    outcome, reason = plan.outcome, ""
-    try:
-        for step in plan.steps:
-            if step is Step.REDIRECT:
-                try:
-                    hands.redirect(message)
-                except RedirectError as error:
-                    hands.interrupt()
-                    if outcome is Outcome.PREVENTED:
-                        outcome = Outcome.CANCELLED
-                    reason = f"cancelled instead of refused: {error}"
-            elif step is Step.INTERRUPT:
-                hands.interrupt()
-            else:
-                hands.end()
-    except OSError as error:
-        outcome, reason = Outcome.FAILED, str(error)
-    finally:
-        try:
-            hands.resume()
-        except OSError as error:
-            if outcome is not None:
-                outcome, reason = Outcome.FAILED, f"the backend ended while held: {error}"
-    return outcome, reason
-
-
-class HeldProcess:
-    """Hands on a real process, through a pidfd so that a reused pid is never touched."""
-
-    def __init__(self, pid: int, pidfd: int, server: Server | None) -> None:
-        self._pid = pid
-        self._pidfd = pidfd
-        self._server = server
-
-    def redirect(self, message: bytes) -> None:
-        if self._server is None:
-            raise RedirectError("its server is unknown")
-        redirect(self._pid, self._server, message, self.require_alive)
-
-    def require_alive(self) -> None:
-        """Raises ProcessLookupError once it has ended. Until then its pid is nobody else's."""
-        if select.select([self._pidfd], [], [], 0)[0]:
-            raise ProcessLookupError(f"process {self._pid} ended while held")
-
-    def interrupt(self) -> None:
-        signal.pidfd_send_signal(self._pidfd, signal.SIGINT)
-
-    def end(self) -> None:
-        signal.pidfd_send_signal(self._pidfd, signal.SIGTERM)
-
-    def resume(self) -> None:
-        signal.pidfd_send_signal(self._pidfd, signal.SIGCONT)
-
-
-def stopped(pid: int) -> bool:
-    """Stopped and not traced (state ``T``; a debugger's is ``t``)."""
-    try:
-        return stat_fields(pid)[0] == "T"
-    except OSError:
-        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +130,9 @@ class Guard:
 
     ``is_held`` tells whether the backend is still in this very hold; see ``EbpfSource.is_held``.
 
+    ``may_end`` is asked before a session is ended, and counts: where it says no, the statement is
+    refused all the same.
+
     ``clock_ns`` must be the clock of ``StatementStarted.at_ns``: a hold's age counts from the
     probe, so holds that queued behind a hanging judge are released at once.
     """
@@ -238,6 +151,7 @@ class Guard:
         patient: Judge | None = None,
         takes_long: Callable[[StatementStarted], bool] = lambda _: False,
         on_answer: Callable[[], None] = lambda: None,
+        may_end: Callable[[], bool] = lambda: True,
         clock_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._judges = JudgeThreads(judge)
@@ -248,6 +162,7 @@ class Guard:
         self._at_once = at_once
         self._afterwards = afterwards
         self._is_held = is_held
+        self._may_end = may_end
         self._clock_ns = clock_ns
         self._known: dict[BackendKey, Server] = {}
         self._lock = threading.Lock()
@@ -391,6 +306,8 @@ class Guard:
             return (Outcome.FAILED if plan.steps else None), trouble
         if event.evades and not plan.steps:
             trouble = self._forbid_evasion(event, server, hands) or trouble
+        if Step.END in plan.steps and not self._may_end():
+            plan, trouble = PLANS[DecisionKind.DENY], SPARED
         message = denial(
             decision.database,
             decision.rule_id,
@@ -400,7 +317,7 @@ class Guard:
             decision.recognised,
         )
         outcome, reason = carry_out(plan, hands, message)
-        return outcome, reason or trouble
+        return outcome, "; ".join(filter(None, (reason, trouble)))
 
     def _forbid_evasion(
         self, event: StatementStarted, server: Server | None, hands: HeldProcess

@@ -19,6 +19,7 @@ from agent.guard.signal_frame import SignalFrame, find_frame
 ACLCHECK_NO_PRIV = 1
 MESSAGE_BYTES = 900
 """Longer reasons are cut; PostgreSQL would take more, a terminal line would not."""
+TITLE_CHARS = 400
 RECOGNISED_CHARS = 120
 RED_ZONE_BYTES = 128
 """The ABI lets a function use this much below the stack pointer."""
@@ -41,18 +42,22 @@ def denial(
     byte that is invalid in it would turn the refusal into an encoding error. ``recognised`` is what
     the statement was taken for: verbs and names, no values.
     """
-    reason = f"(blocked by pgwarden: rule {rule_id}: {title}"
-    reason += f"; recognised {_cut(recognised)}" if recognised else ""
-    reason += f"; ask {contact}" if contact else ""
-    reason += f"; request {request})" if request else ")"
-    text = f"{database} {reason}" if database else reason
-    plain = "".join(character if character.isprintable() else " " for character in text)
-    cut = plain.encode("ascii", "replace")
-    return cut if len(cut) <= MESSAGE_BYTES else cut[: MESSAGE_BYTES - 4] + b"...)"
+    text = f"{database} " if database else ""
+    text += f"(blocked by pgwarden: rule {rule_id}: {_cut(title, TITLE_CHARS)}"
+    text += f"; recognised {_cut(recognised, RECOGNISED_CHARS)}" if recognised else ""
+    text += f"; ask {contact}" if contact else ""
+    # Whoever wants it approved needs the whole name of the request, however long the rest is.
+    end = _plain(f"; request {request})" if request else ")")
+    return _cut(_plain(text), MESSAGE_BYTES - len(end)).encode() + end.encode()
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= RECOGNISED_CHARS else text[: RECOGNISED_CHARS - 3] + "..."
+def _plain(text: str) -> str:
+    printable = "".join(character if character.isprintable() else " " for character in text)
+    return printable.encode("ascii", "replace").decode()
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 def aim(registers: Registers, target: int, object_type: int, message: bytes) -> tuple[int, bytes]:

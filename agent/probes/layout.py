@@ -87,6 +87,17 @@ class Evasion(IntEnum):
     ALONE = 2
 
 
+class Part(IntEnum):
+    """What a held statement belongs to that was held before it."""
+
+    NONE = 0
+    CLIENTS = 1
+    """What the client's message asks for, which runs once: any statement of a string, the query of
+    its CREATE TABLE AS, COPY, EXPLAIN or DECLARE."""
+    COMMANDS = 2
+    """The command inside another statement that was held just before: this is its query."""
+
+
 class Nested(IntEnum):
     """What is told of what runs inside statements."""
 
@@ -144,7 +155,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "statement_record": (
-        HEAD + "q16s16sQQIIIIIBBBBBBB5s",
+        HEAD + "q16s16sQQIIIIIBBBBBBBB4s",
         (
             "head",
             "requested_us",
@@ -164,6 +175,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "planned_list",
             "quiet",
             "evades",
+            "part",
             "padding",
         ),
     ),
@@ -258,7 +270,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "occasion": (
-        "qQQQQQQ32s16sIIIIIIIIBBBBBBBBBBBBB3s",
+        "qQQQQQQ32s16sIIIIIIIIBBBBBBBBBBBBBB2s",
         (
             "requested_us",
             "portal",
@@ -290,6 +302,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "utility",
             "quiet",
             "evades",
+            "part",
             "padding",
         ),
     ),

@@ -130,6 +130,34 @@ INLINE struct level *find_whole(struct session_state *session, __u64 text, __u64
 	return last;
 }
 
+/* The same of DECLARE, whose query has a copy of its text in a portal of its own. */
+INLINE int is_declared(struct session_state *session, struct occasion *what, __u64 frame, __u64 stack)
+{
+	__u32 level = session->level;
+	if (!what->portal || !level)
+		return 0;
+	struct level *last = &session->levels[(level - 1) & (LEVELS - 1)];
+	return last->end && last->frame == frame && stack < last->stack &&
+	       same_string(what->text, last->text);
+}
+
+/* What was held before that this belongs to: one grant lets both pass, and a second execution of the
+ * same text is neither. Only clients open portals without a name. Of those with one only that of
+ * their DECLARE is theirs: its text is what they have asked for, and no function asks, which would
+ * have pushed an error context below PortalRun. */
+INLINE int part_of(struct config *config, __u64 base, struct session_state *session,
+		   struct occasion *what, __u64 frame, __u64 stack)
+{
+	if (what->portal && !is_named(what->portal))
+		return PART_CLIENTS;
+	int direct = !frame || (what->requested_us == session->requested_us &&
+				frame > session->outer_stack);
+	if (what->portal && direct &&
+	    same_string(what->text, read_u64(base + config->debug_query_string)))
+		return PART_CLIENTS;
+	return is_declared(session, what, frame, stack) ? PART_COMMANDS : PART_NONE;
+}
+
 /* A function whose body is SQL itself has an empty text. Its key is that of no other one: none is as
  * long as the last word says. 0: it is another one, or not to be read. */
 SEPARATE int is_silent(struct config *config, struct session_state *session, __u64 text)
@@ -262,6 +290,9 @@ INLINE void start_nested(struct config *config, __u64 base, struct session_state
 	/* Told only if it is refused. */
 	what->quiet = own || whole || !wanted;
 	if (what->judged) {
+		what->part = part_of(config, base, session, what, frame, stack);
+		if (whole && !what->part)
+			what->part = PART_COMMANDS;
 		what->planned = planned;
 		see_plan(config, session);
 	}
@@ -309,6 +340,7 @@ INLINE void start_fetch(struct config *config, __u64 base, struct session_state 
 {
 	struct occasion *what = new_occasion(config, base, session);
 	what->judged = 1;
+	what->part = PART_CLIENTS;
 	what->portal = portal;
 	what->planned = read_u64(portal + config->portal_statements);
 	what->planned_list = 1;

@@ -30,6 +30,8 @@ int on_portal_run(struct pt_regs *ctx)
 		    what->text != read_u64(base + config->debug_query_string);
 	if (!inner && is_judged(session)) {
 		what->judged = 1;
+		/* Only clients open portals without a name. */
+		what->part = is_named(portal) ? PART_NONE : PART_CLIENTS;
 		what->planned = read_u64(portal + config->portal_statements);
 		what->planned_list = 1;
 		see_plan(config, session);

@@ -129,6 +129,13 @@ enum evasion {
 	EVASION_ALONE = 2,  /* it is part of what PortalRun judges */
 };
 
+/* What a held statement belongs to that was held before it; see layout.py, Part. */
+enum part {
+	PART_NONE = 0,
+	PART_CLIENTS = 1,
+	PART_COMMANDS = 2,
+};
+
 /* A text under the instance's secret key: nobody outside can make two that collide. Zero: no key,
  * the text is too long. */
 struct text_key {
@@ -155,7 +162,8 @@ struct statement_record {
 	__u8 planned_list;
 	__u8 quiet; /* told only if it is refused */
 	__u8 evades; /* enum evasion */
-	__u8 padding[5];
+	__u8 part;    /* enum part */
+	__u8 padding[4];
 	/* text follows */
 };
 
@@ -405,7 +413,8 @@ struct occasion {
 	__u8 utility;
 	__u8 quiet; /* told only if it is refused */
 	__u8 evades;
-	__u8 padding[3];
+	__u8 part;
+	__u8 padding[2];
 };
 
 /* A nested statement that runs, and may have others inside it. */

@@ -28,7 +28,7 @@ INLINE struct occasion *new_occasion(struct config *config, __u64 base,
 	what->hold = what->kept = what->told = 0;
 	what->planned = what->touched = 0;
 	what->planned_list = what->unseen = what->judged = 0;
-	what->utility = what->quiet = what->evades = 0;
+	what->utility = what->quiet = what->evades = what->part = 0;
 	what->limit = 0;
 	what->requested_us = read_requested(config, base);
 	return what;
@@ -131,6 +131,7 @@ INLINE void finish_statement(struct session_state *session, struct occasion *wha
 	record->planned_list = what->planned_list;
 	record->quiet = what->quiet;
 	record->evades = what->evades;
+	record->part = what->part;
 	if (what->urgent)
 		record->text_state |= TEXT_URGENT;
 	record->held = what->hold ? hold() : 0;
@@ -237,7 +238,7 @@ INLINE int send_pending(struct session_state *session, __u32 bytes)
 	record->depth = 0;
 	record->held = 0;
 	record->planned = record->touched = 0;
-	record->planned_list = record->quiet = record->evades = 0;
+	record->planned_list = record->quiet = record->evades = record->part = 0;
 	record->text_state = (bytes ? TEXT_WHOLE : TEXT_KNOWN) | (urgent ? TEXT_URGENT : 0);
 	if (bytes)
 		bpf_probe_read_kernel(record + 1, bytes, session->kept);

@@ -266,7 +266,7 @@ class Decoder:
         (
             kind, pid, at_ns, session_us, requested_us, key, skeleton, planned, touched, copied,
             full, text_id, row_limit, naming, protocol, depth, held, state, planned_list, quiet,
-            evades, _,
+            evades, part, _,
         ) = STATEMENT.unpack_from(record)  # fmt: skip
         backend = self._backend(pid, session_us)
         urgent, state = state >= TEXT_URGENT, state & ~TEXT_URGENT
@@ -313,13 +313,14 @@ class Decoder:
             touched,
             quiet == 1,
             evades=evades if held else 0,
+            part=part if held else 0,
         )
 
     def _call(self, record: bytes) -> Event:
         """A function that is probed itself, as a statement that calls it with these texts."""
         (
             _, pid, at_ns, session_us, requested_us, key, _, _, _, first, second, _, number,
-            naming, _, depth, held, state, _, quiet, _, _,
+            naming, _, depth, held, state, _, quiet, _, _, _,
         ) = STATEMENT.unpack_from(record)  # fmt: skip
         at = STATEMENT.size
         given, value = (

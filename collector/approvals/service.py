@@ -99,8 +99,10 @@ class ApprovalsService(approvals_pb2_grpc.ApprovalsServicer):
         by = listed.name if listed else (name or next(iter(accounts), ""))
         if not by:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "who decides is not said")
-        # The account of an approver on another host proves nothing, but may tell that it is theirs.
-        return Who(by, tuple(dict.fromkeys((by, name, *accounts))))
+        # The account of an approver on another host proves nothing, but may tell that it is theirs,
+        # and so may a certificate that is shown beside a token.
+        names = (by, name, approver_name(context) or "", *accounts)
+        return Who(by, aliases(self.config.approvers, names))
 
     def _listed(self, caller: Caller, name: str, accounts: Sequence[str]) -> Approver | None:
         """A token's name is the approver's own, as an admin issued it to them."""
@@ -113,6 +115,20 @@ class ApprovalsService(approvals_pb2_grpc.ApprovalsServicer):
             ):
                 return each
         return None
+
+
+def aliases(approvers: Sequence[Approver], names: Sequence[str]) -> tuple[str, ...]:
+    """``names``, and every other one by which the list knows who has one of them: a person may
+    stand there more than once, with a certificate here and an account there."""
+    found = {name.casefold(): name for name in names if name}
+    entries = [
+        {name.casefold(): name for name in (each.name, each.certificate, each.account) if name}
+        for each in approvers
+    ]
+    while new := [each for each in entries if found.keys() & each.keys() and each.keys() - found]:
+        for each in new:
+            found = each | found
+    return tuple(found.values())
 
 
 def _json(value: Any) -> str:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
-from agent.guard.hold import ALLOW, Decision, DecisionKind, OnTimeout
+from agent.guard.hold import ALLOW, SPARED, Decision, DecisionKind, OnTimeout
 from agent.guard.memory import PTRACE_DETACH, PTRACE_SEIZE, WAIT_ALL
 from agent.guard.server import OBJECT_DATABASE
 from model.event import StatementStarted
@@ -138,6 +138,20 @@ def test_a_termination_ends_the_session_and_the_statement_never_runs(orders):
             connection.execute("SELECT 1")
         assert rows(orders) == "1"
     assert [settled.outcome for settled in stage.of(b"DROP")] == [Outcome.TERMINATED]
+
+
+def test_where_no_session_may_be_ended_the_statement_is_refused_and_its_session_lives(orders):
+    end = Decision(DecisionKind.TERMINATE, "r1", "out", "shop")
+    judge = lambda event: end if b"DROP" in event.text else ALLOW  # noqa: E731
+    with (
+        Stage(orders, judge, may_end=lambda: False) as stage,
+        orders.connect() as connection,
+    ):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("DROP TABLE orders")
+        assert connection.execute("SELECT count(*) FROM orders").fetchone() == (1,)
+    (settled,) = stage.of(b"DROP")
+    assert (settled.outcome, settled.reason) == (Outcome.PREVENTED, SPARED)
 
 
 def test_an_unverified_version_is_cancelled_instead_and_the_outcome_says_so(orders, monkeypatch):

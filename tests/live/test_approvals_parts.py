@@ -79,11 +79,11 @@ def play(running, *messages):
     return found
 
 
-def granted(running, request):
+def granted(running, request, *more):
     running.wait(
         lambda: running.pgwarden("approvals", "show", request).returncode == 0, f"of {request}"
     )
-    done = running.pgwarden("approvals", "grant", request, "--because", "ticket 7")
+    done = running.pgwarden("approvals", "grant", request, "--because", "ticket 7", *more)
     assert done.returncode == 0, (done.stdout, done.stderr, running.log[-2000:])
 
 
@@ -140,3 +140,73 @@ def test_a_grant_for_one_function_is_none_for_what_another_one_calls(running):
     (of_both,) = play(running, sql)
     granted(running, of_both)
     assert play(running, sql) == []
+
+
+TWICE = """
+CREATE FUNCTION shop.{name}() RETURNS void LANGUAGE plpgsql AS $f$ BEGIN
+    FOR i IN 1..2 LOOP EXECUTE '{sql}'; END LOOP;
+END $f$
+"""
+INSIDE = {
+    "query": "SELECT count(*) FROM shop.orders",
+    "query_behind_a_view": "SELECT count(*) FROM shop.behind",
+    "command": "CREATE TEMP TABLE IF NOT EXISTS again AS SELECT * FROM shop.orders",
+    "copy": "COPY (SELECT count(*) FROM shop.behind) TO ''/dev/null''",
+    "declare": "DECLARE again CURSOR FOR SELECT * FROM shop.orders'; EXECUTE 'CLOSE again",
+}
+
+
+@pytest.mark.parametrize("name", INSIDE)
+def test_what_a_function_executes_twice_is_two_uses_although_it_is_one_message(running, name):
+    with running.cluster.connect() as connection:
+        connection.execute("GRANT pg_write_server_files TO app")
+        connection.execute(TWICE.format(name=name, sql=INSIDE[name]))
+    sql = f"SELECT shop.{name}()"
+    (request,) = play(running, sql)
+    granted(running, request)
+    assert play(running, sql) == [request]
+    running.wait(lambda: uses(running, request) == 1, "one use")
+    denied = running.pgwarden("approvals", "deny", request, "--because", "again")
+    assert denied.returncode == 0, denied.stderr
+    assert play(running, sql) == [request]
+    granted(running, request, "--uses", "2")
+    assert play(running, sql) == []
+    running.wait(lambda: uses(running, request) == 3, "two uses more")
+
+
+def test_a_cursor_of_the_extended_protocol_is_one_use(running):
+    sql = "DECLARE c CURSOR FOR TABLE shop.orders"
+    (request,) = play(running, "BEGIN", sql)
+    granted(running, request)
+    with running.cluster.connect(user="app") as connection:
+        connection.autocommit = False
+        connection.execute(sql, prepare=True)
+        assert connection.execute("FETCH 2 FROM c").fetchall()
+    running.wait(lambda: uses(running, request) == 1, "one use")
+
+
+def test_what_sql_execute_runs_is_a_use_each_time(running):
+    with running.cluster.connect() as connection:
+        connection.execute(TWICE.format(name="prepared", sql="EXECUTE p"))
+    prepare, sql = "PREPARE p AS TABLE shop.orders", "SELECT shop.prepared()"
+    (request,) = play(running, prepare)
+    granted(running, request, "--uses", "2")
+    assert play(running, prepare, sql) == [request]
+    running.wait(lambda: uses(running, request) == 2, "PREPARE and the first EXECUTE")
+
+
+def test_a_name_that_means_another_table_in_the_same_message_lets_nothing_pass(running):
+    """The grant is void by then, and used up."""
+    with running.cluster.connect() as connection:
+        connection.execute(
+            "CREATE TABLE shop.old_orders AS SELECT 1 AS id;"
+            "ALTER TABLE shop.old_orders OWNER TO app;"
+            "CREATE FUNCTION shop.swap() RETURNS void LANGUAGE plpgsql AS $f$ BEGIN"
+            " EXECUTE 'SELECT FROM shop.old' || '_orders';"
+            " EXECUTE 'ALTER TABLE shop.old' || '_orders RENAME TO older';"
+            " EXECUTE 'CREATE TABLE shop.old' || '_orders AS SELECT 2 AS id';"
+            " EXECUTE 'SELECT FROM shop.old' || '_orders'; END $f$"
+        )
+    (request,) = play(running, "SELECT FROM shop.old_orders")
+    granted(running, request, "--uses", "5")
+    assert play(running, "SELECT shop.swap()") == [request]

@@ -38,6 +38,13 @@ NEVER = """
   unknown: deny
   when: "statement.operation == 'nothing'"
 """
+CALLS = """
+- id: no-objects
+  title: objects
+  severity: high
+  action: deny
+  when: "statement.functions.exists(f, f == 'lo_create')"
+"""
 
 
 @pytest.fixture(scope="module")
@@ -56,19 +63,21 @@ def desk(tmp_path):
 
 @pytest.fixture
 def ask(desk, parser, tmp_path):
+    approvals = Approvals("h", desk)
     directory = Directory(lambda session: session)
     directory.observe(SessionSeen(1, BACKEND, "main", "app", "shop", "psql", "local", 0))
 
-    def asking(text, rules=None, text_bytes=0, protocol=Protocol.QUERY, at_us=1):
+    def asking(text, rules=None, text_bytes=0, protocol=Protocol.QUERY, at_us=1, calls=""):
         paths = []
         if rules:
             (tmp_path / "rules.yaml").write_text(rules)
             paths = [tmp_path / "rules.yaml"]
         judge = Judge(RuleSet.load(paths) if paths else RuleSet.load())
-        guard = GuardJudge(directory, parser, lambda: judge, approvals=Approvals("h", desk))
+        guard = GuardJudge(directory, parser, lambda: judge, approvals=approvals)
         event = StatementStarted(
-            1, BACKEND, text, text_bytes or len(text), requested_at_us=at_us, protocol=protocol
-        )
+            1, BACKEND, text, text_bytes or len(text), requested_at_us=at_us, protocol=protocol,
+            calls=calls, nested=bool(calls),
+        )  # fmt: skip
         return guard(event), guard.at_once(event)
 
     return asking
@@ -98,6 +107,23 @@ def test_a_granted_statement_passes_once_and_the_kernel_is_not_told(ask, desk):
     assert known is None  # memory must not answer where a use has to be counted
     decision, _ = ask(DELETE, at_us=2)
     assert decision.kind is DecisionKind.DENY
+
+
+def test_each_execution_in_one_message_is_a_use(ask, desk):
+    accept(desk)
+    assert ask(DELETE)[0].kind is DecisionKind.ALLOW
+    decision, _ = ask(DELETE)
+    assert (decision.kind, decision.request) == (DecisionKind.DENY, bound().code)
+
+
+def test_a_call_inside_is_asked_for_once_the_grant_has_ended(ask, desk):
+    text = b"SELECT lo_create(17)"
+    accept(desk, text)
+    call = {"rules": CALLS, "calls": "lo_create"}
+    assert ask(text, CALLS)[0].approval == "g"
+    assert [each.approval for each in ask(b"SELECT lo_create($1)", **call)] == ["g", "g"]
+    desk._notes["g"] = "changed"
+    assert [each.kind for each in ask(b"SELECT lo_create($1)", **call)] == [DecisionKind.DENY] * 2
 
 
 def test_a_mistake_of_ours_leaves_the_refusal_as_it_is(ask, desk, monkeypatch):

@@ -8,6 +8,7 @@ import pytest
 from agent.approvals.desk import Desk
 from agent.approvals.known import Request
 from agent.approvals.store import ApprovalStore, ApprovalStoreError
+from agent.probes.layout import Part
 from model.approval import Bound, Grant, Moment, Step, Term
 from model.session import BackendKey, Session
 
@@ -32,17 +33,20 @@ class Host:
         self.folder = folder
         self.fingerprint = fingerprint
         self.now = NOW
+        self.session = SESSION
+        self.looks = 0
         self.steps = []
         self.store = ApprovalStore(folder / "approvals.db")
         self.desk = Desk(
             self.store,
             lambda grant: self.look(),
-            lambda backend: SESSION,
+            lambda backend: self.session,
             self.steps.append,
             now=lambda: self.now,
         )
 
     def look(self):
+        self.looks += 1
         if isinstance(self.fingerprint, OSError):
             raise self.fingerprint
         return self.fingerprint
@@ -57,8 +61,8 @@ class Host:
         self.desk._check()
         self.desk._tell()
 
-    def use(self, bound=BOUND, message=None):
-        request = Request(SESSION.key, message or next(MESSAGES))
+    def use(self, bound=BOUND, message=None, part=Part.NONE):
+        request = Request(SESSION.key, message or next(MESSAGES), part)
         return self.desk.use(bound, request, SESSION, "rule")
 
 
@@ -84,9 +88,116 @@ def test_what_is_bound_otherwise_is_not_let_pass(host):
     assert host.use() == "g1"
 
 
-def test_statements_of_one_message_are_one_use(host):
+def parts(host, *given, message=9):
+    """Whether each passes, one after the other in one message."""
+    return [bool(host.use(message=message, part=part)) for part in given]
+
+
+def test_what_the_message_itself_asks_for_is_one_use(host):
     host.desk.accept([(grant(), 0)])
-    assert [host.use(message=9), host.use(message=9), host.use(message=10)] == ["g1", "g1", ""]
+    assert parts(host, Part.CLIENTS, Part.CLIENTS, Part.CLIENTS) == [True, True, True]
+    assert parts(host, Part.CLIENTS, message=10) == [False]
+
+
+def test_what_a_function_executes_is_a_use_each_time_also_in_one_message(host):
+    host.desk.accept([(grant(uses=2), 0)])
+    assert parts(host, Part.NONE, Part.NONE, Part.NONE) == [True, True, False]
+    host.work()
+    assert [step.reason for step in host.steps] == ["use 1 of 2", "use 2 of 2"]
+
+
+def test_a_command_inside_a_function_has_one_query(host):
+    host.desk.accept([(grant(), 0)])
+    assert parts(host, Part.NONE, Part.COMMANDS, Part.COMMANDS) == [True, True, False]
+
+
+def test_a_query_whose_command_nobody_refused_is_a_use_each_time(host):
+    host.desk.accept([(grant(), 0)])
+    assert parts(host, Part.COMMANDS, Part.COMMANDS) == [True, False]
+
+
+def test_a_function_uses_a_grant_up_and_then_the_message_itself_does_not_pass(host):
+    host.desk.accept([(grant(), 0)])
+    assert parts(host, Part.NONE, Part.CLIENTS) == [True, False]
+
+
+def test_the_message_uses_a_grant_up_and_then_a_function_in_it_does_not_pass(host):
+    host.desk.accept([(grant(), 0)])
+    assert parts(host, Part.CLIENTS, Part.NONE, Part.COMMANDS) == [True, False, False]
+
+
+def test_a_moment_that_is_not_known_continues_nothing(host):
+    host.desk.accept([(grant(), 0)])
+    request = Request(SESSION.key, 0, Part.CLIENTS)
+    used = [host.desk.use(BOUND, request, SESSION, "rule") for _ in range(2)]
+    assert used == ["g1", ""]
+
+
+def alter(host):
+    host.desk.passed(SESSION.key, b"ALTER TABLE shop.orders RENAME TO o2")
+
+
+def alter_unseen(host):
+    host.fingerprint = "f2"
+    host.work()
+
+
+def go_beyond_its_end(host):
+    host.now = replace(NOW, boot_us=NOW.boot_us + HOUR)
+
+
+def hear_nothing_of_the_catalog(host):
+    host.desk._checked_at.clear()
+
+
+@pytest.mark.parametrize("uses", [1, 2])
+@pytest.mark.parametrize(
+    "end", [alter, alter_unseen, go_beyond_its_end, hear_nothing_of_the_catalog]
+)
+def test_a_grant_that_ends_while_its_message_runs_lets_no_further_part_pass(host, end, uses):
+    host.desk.accept([(grant(uses=uses), 0)])
+    assert parts(host, Part.CLIENTS, Part.CLIENTS) == [True, True]
+    assert host.desk.holds("g1")
+    end(host)
+    assert parts(host, Part.CLIENTS) == [False]
+    assert not host.desk.holds("g1")
+
+
+def test_what_runs_by_a_used_up_grant_goes_on_when_the_collector_no_longer_lists_that(host):
+    host.desk.accept([(grant(), 0)])
+    assert parts(host, Part.CLIENTS) == [True]
+    host.desk.accept([])
+    assert parts(host, Part.CLIENTS) == [True]
+    assert host.desk.holds("g1")
+
+
+def test_a_grant_that_is_taken_back_with_uses_left_lets_no_further_part_pass(host):
+    host.desk.accept([(grant(uses=2), 0)])
+    assert parts(host, Part.CLIENTS) == [True]
+    host.desk.accept([])
+    assert parts(host, Part.CLIENTS) == [False]
+    assert not host.desk.holds("g1")
+
+
+def test_the_catalog_is_asked_of_a_used_up_grant_until_its_session_ends(host):
+    host.desk.accept([(grant(), 0)])
+    host.use()
+    host.work()
+    looks = host.looks
+    host.work()
+    assert host.looks == looks + 1
+    host.session = Session(SESSION.key)
+    host.work()
+    assert host.looks == looks + 1
+
+
+def test_a_new_process_knows_what_continues(host):
+    host.desk.accept([(grant(), 0)])
+    assert parts(host, Part.CLIENTS) == [True]
+    again = host.again()
+    again.work()
+    assert parts(again, Part.NONE) == [False]
+    assert parts(again, Part.CLIENTS) == [True]
 
 
 def test_a_use_is_not_forgotten_by_a_new_process_and_its_step_is_told_there(host):

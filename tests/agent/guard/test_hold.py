@@ -12,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from agent.guard.actions import Allowance
 from agent.guard.aside import HANGING_SECONDS
 from agent.guard.backend import Standing
 from agent.guard.evasion import INLINE, forbid_evasion
-from agent.guard.hold import ALLOW, PLANS, RELEASED, DecisionKind, Guard, carry_out, stopped
+from agent.guard.hands import carry_out, stopped
+from agent.guard.hold import ALLOW, PLANS, RELEASED, SPARED, Decision, DecisionKind, Guard
 from agent.guard.judge_thread import HANGING_LIMIT, JudgeLateError, JudgeThreads
 from agent.guard.redirect import RedirectError
 from agent.probes.layout import Evasion
@@ -23,6 +25,9 @@ from agent.probes.layouts import LAYOUTS
 from model.event import StatementStarted
 from model.session import BackendKey
 from model.verdict import Outcome
+
+DENIED = Decision(DecisionKind.DENY, "r1", "no")
+ENDED = Decision(DecisionKind.TERMINATE, "r2", "no")
 
 
 class Recorder:
@@ -236,6 +241,26 @@ def test_workers_stay_with_a_plan_that_calls_what_came_with_the_server():
     memory[parallel] = 1
     forbid_evasion(os.getpid(), 15, ctypes.addressof(memory))
     assert memory[parallel] == b"\1"
+
+
+def test_beyond_the_limit_a_statement_is_refused_and_its_session_not_ended(monkeypatch):
+    hands = Recorder()
+    monkeypatch.setattr("agent.guard.hold.HeldProcess", lambda *_: hands)
+    monkeypatch.setattr(Guard, "_look", lambda *_: (None, Standing.CLIENT, ""))
+    allowance = Allowance(2, lambda: 0.0)
+    decisions = iter([DENIED, ENDED, ENDED, DENIED, ENDED, ENDED])
+    guard = Guard(lambda _: next(decisions), list, may_end=allowance.take)
+    settled = []
+    for _ in range(6):
+        with held_process() as event:
+            settled.append(guard.settle(event))
+    refused, ended = ["redirect", "resume"], ["redirect", "end", "resume"]
+    assert hands.done == [*refused, *ended, *ended, *refused, *refused, *refused]
+    assert [(each.outcome, each.reason) for each in settled] == [
+        (Outcome.PREVENTED, ""), (Outcome.TERMINATED, ""), (Outcome.TERMINATED, ""),
+        (Outcome.PREVENTED, ""), (Outcome.PREVENTED, SPARED), (Outcome.PREVENTED, SPARED),
+    ]  # fmt: skip
+    assert "actions_per_minute" in SPARED
 
 
 def wait_for(condition):

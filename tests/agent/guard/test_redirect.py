@@ -34,6 +34,20 @@ def test_a_refusal_is_always_short_printable_ascii_without_nul(database, rule, t
     assert all(32 <= byte < 127 for byte in text)
 
 
+@pytest.mark.parametrize("long", ["database", "rule_id", "title", "contact", "recognised"])
+@given(text=st.text(min_size=MESSAGE_BYTES, max_size=3 * MESSAGE_BYTES))
+def test_a_refusal_ends_with_its_request_however_long_the_rest_is(long, text):
+    parts = {"database": "shop", "rule_id": "r1", "title": "No", "contact": "dba"} | {long: text}
+    message = denial(**parts, request="7K2QX0M9TA")
+    assert len(message) <= MESSAGE_BYTES
+    assert message.endswith(b"; request 7K2QX0M9TA)")
+
+
+def test_a_long_title_leaves_room_for_whom_to_ask():
+    text = denial("shop", "r1", "No " * 500, "dba@example.com", "7K2QX0M9TA", "DROP TABLE a")
+    assert text.endswith(b"...; recognised DROP TABLE a; ask dba@example.com; request 7K2QX0M9TA)")
+
+
 @given(st.integers(2**40, 2**47 - 1), st.binary(min_size=1, max_size=MESSAGE_BYTES))
 def test_registers_form_an_aligned_call_with_the_text_between_callee_and_caller(rsp, message):
     registers = Registers(rsp=rsp)

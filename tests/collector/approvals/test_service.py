@@ -11,7 +11,7 @@ from agent.wire import BatchBuilder
 from agent.wire_approvals import grants_from_wire
 from collector.access.door import Door, own_certificate
 from collector.approvals.approvals import open_approvals
-from collector.approvals.service import ApprovalsService
+from collector.approvals.service import ApprovalsService, aliases
 from collector.approvals.state import NAME
 from collector.commands import Agents
 from collector.intake import PoisonError, decode_batch
@@ -279,6 +279,44 @@ def test_over_the_network_a_certificate_decides_and_a_claimed_account_does_not(t
         assert denied(lambda: decide(world.stub(host), accounts=("bob",)))
         assert denied(lambda: decide(world.stub(authority.issue("eve")), accounts=("bob",)))
         assert decide(world.stub(alice), accounts=("bob",)).by == "Alice"
+
+
+@pytest.mark.parametrize(
+    "approvers",
+    [
+        [Approver(name="bob", certificate="bob-laptop", account="APP")],
+        [Approver(name="app", certificate="bob-laptop")],
+        [Approver(name="bob", certificate="bob-laptop"), Approver(name="Bob", account="app")],
+    ],
+    ids=["account", "name", "another_entry"],
+)
+def test_nobody_grants_their_own_under_another_name_of_the_list(tmp_path, agent, approvers):
+    authority = Authority(tmp_path / "tls")
+    own, bob, host = map(authority.issue, ("collector", "bob-laptop", "host-a"))
+    config = CollectorApprovals(approvers=approvers)
+    with asked(tmp_path, agent, files=host, config=config, tls=own) as world:
+        reply = decide(world.stub(bob), accounts=())
+        assert not reply.done
+        assert "nobody grants their own" in reply.message
+        assert agent.grants == []
+        assert world.steps() == ["requested", "refused_self"]
+
+
+def test_the_certificate_of_an_approver_who_comes_with_an_account_is_theirs_too(tmp_path, agent):
+    config = CollectorApprovals(approvers=[Approver(name="bob", certificate="app", account="bs")])
+    with asked(tmp_path, agent, config=config) as world:
+        assert "nobody grants their own" in decide(world.stub(), accounts=("bs",)).message
+
+
+def test_names_that_belong_together_are_found_over_any_number_of_entries():
+    listed = [
+        Approver(name="carol", account="cc"),
+        Approver(name="C", account="cc", certificate="laptop"),
+        Approver(name="dave", account="dd"),
+        Approver(name="c", certificate="phone"),
+    ]
+    assert set(aliases(listed, ("phone", ""))) == {"phone", "c", "cc", "laptop", "carol"}
+    assert aliases(listed, ("eve",)) == ("eve",)
 
 
 def test_show_says_what_the_record_and_the_server_know(tmp_path, agent):
