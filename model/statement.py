@@ -55,18 +55,23 @@ class Shape:
     roles: tuple[str, ...] = ()
     """Roles that CREATE/ALTER/DROP ROLE, GRANT or SET ROLE name."""
     flags: tuple[str, ...] = ()
-    """About UPDATE and DELETE: ``missing_where``, ``trivial_where`` (true for every row). About
+    """About UPDATE and DELETE: ``missing_where``, ``trivial_where`` (true for every row); also of
+    ON CONFLICT DO UPDATE, unless the rows stand in the statement or a condition chooses them. About
     reads: ``star`` (``SELECT *``), ``limit``, ``unfiltered`` (a SELECT, TABLE or COPY TO of a whole
-    relation: no WHERE, no LIMIT, no aggregate over everything). About roles: the attributes that
-    are given, ``superuser``, ``bypassrls``, ``replication``, ``createrole``, and ``public`` (PUBLIC
-    is a grantee). About secrets: ``password`` (one is set or named), ``plain_password`` (as it is,
-    not as a SCRAM or MD5 verifier), ``connection_password`` (in a connection string or option),
-    ``credential_file`` (a server's file that usually holds keys or passwords is read or written).
-    About DDL: ``cascade``, ``drop_part`` (ALTER ... DROP of a column, constraint, partition).
-    About the server: ``program``, ``server_file`` (COPY with one of its programs or files). About
-    the text: ``explain_analyze``, ``multi``, ``code`` (DO or a function body; verbs and objects of
-    static SQL within it are included where it parses), ``dynamic`` (code that builds the SQL it
-    runs, or that could not be read)."""
+    relation: no WHERE, no LIMIT, no aggregate over everything; or one that gathers rows in a value,
+    by json_agg, ARRAY(...), query_to_xml and the like, and that no equality picks). About roles:
+    the attributes that are given, ``superuser``, ``bypassrls``, ``replication``, ``createrole``,
+    and ``public`` (PUBLIC is a grantee). About secrets: ``password`` (one is set or named),
+    ``plain_password`` (as it is, not as a SCRAM or MD5 verifier), ``connection_password`` (in a
+    connection string or option), ``credential_file`` (a server's file that usually holds keys or
+    passwords is read or written). About DDL: ``cascade``, ``drop_part`` (ALTER ... DROP of a
+    column, constraint, partition), ``overwrite`` (ALTER ... TYPE ... USING without the column
+    itself, or SET EXPRESSION: all its values are replaced). About the server: ``program``,
+    ``server_file`` (COPY with one of its programs or files, or a foreign table over one),
+    ``connection`` (a subscription is told where to). About the text: ``explain_analyze``,
+    ``multi``, ``code`` (DO or a function body; verbs and objects of static SQL within it are
+    included where it parses), ``dynamic`` (code that builds the SQL it runs, or that could not be
+    read)."""
     fingerprint: str = ""
     """libpg_query's; for grouping only, never for an allow-list."""
     statements: int = 0

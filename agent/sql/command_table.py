@@ -14,10 +14,12 @@ CREDENTIALS = frozenset(
 )  # fmt: skip
 """libpg_query's fingerprint takes in their options and texts."""
 
+OUTSIDE = frozenset({"CreateForeignTableStmt", "CreateSubscriptionStmt", "AlterSubscriptionStmt"})
+"""Their options may name programs, files and other servers."""
+
 TABLE: dict[str, tuple[str, str]] = {
     "CreateStmt": ("create", "table=relation"),
     "CreateForeignTableStmt": ("create", "foreign_table=base.relation foreign_server=servername"),
-    "IndexStmt": ("create", "index=idxname table=relation"),
     "ViewStmt": ("create", "view=view"),
     "RefreshMatViewStmt": ("refresh", "materialized_view=relation"),
     "CreateSchemaStmt": ("create", "schema=schemaname"),
@@ -67,7 +69,6 @@ TABLE: dict[str, tuple[str, str]] = {
     "CreateOpFamilyStmt": ("create", "operator_family=opfamilyname"),
     "CreatePLangStmt": ("create", "language=plname"),
     "CreateTransformStmt": ("create", "transform=lang"),
-    "CreateStatsStmt": ("create", "statistics=defnames table=relations"),
     "RuleStmt": ("create", "rule=rulename table=relation"),
     "AlterObjectSchemaStmt": ("alter", "@objectType=relation @objectType=object"),
     "AlterOwnerStmt": ("alter", "@objectType=relation @objectType=object"),
@@ -87,7 +88,4 @@ TABLE: dict[str, tuple[str, str]] = {
     "CheckPointStmt": ("checkpoint", ""),
     "LoadStmt": ("load", ""),
     "LockStmt": ("lock", "table=relations"),
-    "VacuumStmt": ("vacuum", "table=rels"),
-    "ClusterStmt": ("cluster", "table=relation"),
-    "ReindexStmt": ("reindex", "table=relation"),
 }

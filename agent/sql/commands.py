@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from agent.sql.code import enter_body, routine_bodies
-from agent.sql.command_table import CREDENTIALS, TABLE
+from agent.sql.command_table import CREDENTIALS, OUTSIDE, TABLE
 from agent.sql.facts import Facts, Scope
 from agent.sql.objects import named, names_in, object_kind, said
+from agent.sql.outside import note_change_outside, note_outside
 from agent.sql.power import POWER, note_roles
+from agent.sql.scans import cluster, index, note_change, reindex, statistics, vacuum
 from agent.sql.secret_values import note_file, note_options
 from agent.sql.tree import (
     Node,
@@ -54,6 +56,8 @@ def command(walker: Walker, kind: str, fields: Node, scope: Scope) -> None:
     if kind in CREDENTIALS:
         facts.credentials = True
         note_options(facts, fields)
+    if kind in OUTSIDE:
+        note_outside(facts, fields)
     for key in ("roles", "role", "newowner", "newrole", "user"):
         note_roles(facts, fields.get(key))
     walker.children(fields, scope, skip=_SKIPPED)
@@ -98,8 +102,12 @@ def _alter_table(walker: Walker, fields: Node, scope: Scope) -> None:
     facts = walker.facts
     kind = object_kind(fields.get("objtype"))
     facts.verb("alter", said=said("alter", kind))
-    facts.object(kind, relation_name(fields.get("relation")))
+    relation = relation_name(fields.get("relation"))
+    facts.object(kind, relation)
     for _, change in each(fields.get("cmds")):
+        if kind != "type":
+            note_change(facts, relation, change)
+        note_change_outside(facts, change)
         if change.get("subtype") in _DROPS:
             facts.flag("drop_part")
         if change.get("behavior") == "DROP_CASCADE":
@@ -260,4 +268,9 @@ SPECIAL: dict[str, Callable[[Walker, Node, Scope], None]] = {
     "CreateFunctionStmt": _routine,
     "AlterFunctionStmt": _alter_routine,
     "DoStmt": _do,
+    "IndexStmt": index,
+    "CreateStatsStmt": statistics,
+    "VacuumStmt": vacuum,
+    "ClusterStmt": cluster,
+    "ReindexStmt": reindex,
 }

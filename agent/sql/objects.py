@@ -43,8 +43,6 @@ def names_in(value: Any) -> Iterator[str]:
     kind, fields = unwrap(value)
     if kind == "RangeVar" or "relname" in fields:
         yield relation_name(value)
-    elif kind == "VacuumRelation":
-        yield relation_name(fields.get("relation"))
     elif isinstance(value, list) and value and "String" not in value[0]:
         for item in value:
             yield from names_in(item)

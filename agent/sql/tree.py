@@ -258,6 +258,20 @@ def _bare(value: Any) -> Any:
     return value
 
 
+def nodes(value: Any, *kinds: str) -> Iterator[tuple[str, Node]]:
+    """Type and fields of all nodes of these types, at any depth."""
+    rest = [value]
+    while rest:
+        item = rest.pop()
+        if type(item) is list:
+            rest += item
+        elif type(item) is dict:
+            kind, fields = unwrap(item)
+            if kind in kinds:
+                yield kind, fields
+            rest += item.values()
+
+
 def each(values: Iterable[Any] | None) -> Iterator[tuple[str, Node]]:
     for value in values or ():
         yield unwrap(value)
