@@ -122,7 +122,7 @@ int on_secure_write(struct pt_regs *ctx)
 		return 0;
 	session->write_start = write.start;
 	session->write_end = write.start + write.bytes;
-	write.ready = ends_ready(session, &write);
+	write.ready = read_ready(config, base, session, &write);
 	if (session->starting) {
 		/* Nothing of the start-up is ever copied. */
 		if (write.ready) {

@@ -323,6 +323,8 @@ INLINE void start_call(struct config *config, struct session_state *session, __u
 		       struct occasion *what)
 {
 	begin_command(session, stack, what);
+	session->calling = CALL_ASKED;
+	session->result_left = 0;
 	key_of_call(config, session, what->row_limit);
 	what->hold = what->judged && (!what->row_limit || !is_allowed(config, session));
 	require_judge(what);
