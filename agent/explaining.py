@@ -64,14 +64,18 @@ class Explaining:
     def seen(self, events: list[SessionSeen]) -> None:
         """From the capture thread."""
         for event in events:
-            question = Question(event.backend, event.cluster, event.client_address)
+            question = Question(
+                event.backend, event.cluster, event.client_address, event.client_port
+            )
             self._explainer.ask(question)
 
     def session(self, session: Session) -> None:
         """From the recorder: sessions that only the log tells of. Those that the probe saw have
         been asked about before."""
         if not session.ended_at_us:
-            question = Question(session.key, session.cluster, session.client_address)
+            question = Question(
+                session.key, session.cluster, session.client_address, session.client_port
+            )
             self._explainer.ask(question)
 
     def problems(self) -> list[str]:

@@ -16,14 +16,13 @@ from dataclasses import dataclass
 import structlog
 
 from agent.peers.certificates import Certificates, CertificatesUnknownError
-from agent.peers.lookup import Lookup
+from agent.peers.lookup import LOCAL, Lookup
 from agent.peers.missing import PeerMissingError
 from model.event import SessionExplained
 from model.session import BackendKey, Peer
 
 log = structlog.get_logger(__name__)
 
-LOCAL = "local"
 MAX_WAITING = 10_000
 KNOWN = 20_000
 BATCH = 100
@@ -41,6 +40,7 @@ class Question:
     backend: BackendKey
     cluster: str
     client_address: str
+    client_port: int = 0
 
 
 class Explainer:
@@ -131,8 +131,8 @@ class Explainer:
         if self._lookup is None:
             return False
         try:
-            local = question.client_address == LOCAL
-            peer = Peer(process=self._lookup.find(question.backend, local=local))
+            asked = question.backend, question.client_address, question.client_port
+            peer = Peer(process=self._lookup.find(*asked))
             self._count("process", "found")
         except PeerMissingError as missing:
             self._count("process", missing.reason.value)

@@ -14,6 +14,8 @@ from agent.peers.process import read_process, started_us, stat_of
 from model.session import BackendKey, PeerProcess
 
 PROC = Path("/proc")
+LOCAL = "local"
+"""What stands for the address of a client that came through a unix socket."""
 START_TOLERANCE_US = 2_000_000
 """Between the server's start of a session and the kernel's of its process: a second is all that a
 log line tells."""
@@ -36,10 +38,14 @@ class Lookup:
         self._owners = owners or Owners()
         self._tables: dict[int, tuple[float, tcp.Table]] = {}
 
-    def find(self, key: BackendKey, *, local: bool) -> PeerProcess:
-        """``local``: the client came through a unix socket."""
+    def find(self, key: BackendKey, address: str, port: int = 0) -> PeerProcess:
+        """``address`` and ``port`` of the client as the server says them: ``LOCAL`` for a unix
+        socket, port 0 where it is not known."""
         backend = _backend(key)
-        process = self._by_unix(backend) if local else self._by_tcp(backend)
+        if address == LOCAL:
+            process = self._by_unix(backend)
+        else:
+            process = self._by_tcp(backend, tcp.client_end(address, port))
         # Both must still be who they were when we looked.
         if stat_of(key.pid).started_ticks != backend.started_ticks:
             raise PeerMissingError(Missing.GONE)
@@ -57,13 +63,15 @@ class Lookup:
                 raise PeerMissingError(Missing.GONE) from None
         return self._owner(_unix_peer(backend))
 
-    def _by_tcp(self, backend: _Backend) -> PeerProcess:
-        found = self._other_side(backend, fresh=False) or self._other_side(backend, fresh=True)
+    def _by_tcp(self, backend: _Backend, client: tcp.End) -> PeerProcess:
+        found = self._other_side(backend, client, fresh=False) or self._other_side(
+            backend, client, fresh=True
+        )
         if not found:
             raise PeerMissingError(Missing.ELSEWHERE)
         return self._owner(found)
 
-    def _other_side(self, backend: _Backend, *, fresh: bool) -> int:
+    def _other_side(self, backend: _Backend, client: tcp.End, *, fresh: bool) -> int:
         try:
             namespace = tcp.namespace_of(backend.pid)
             at, table = self._tables.get(namespace, (0.0, tcp.Table()))
@@ -74,7 +82,7 @@ class Lookup:
             raise PeerMissingError(Missing.DENIED) from None
         except OSError:
             raise PeerMissingError(Missing.GONE) from None
-        return table.other_side(backend.inodes)
+        return table.other_side(backend.inodes, client)
 
     def _owner(self, inode: int) -> PeerProcess:
         if not inode:

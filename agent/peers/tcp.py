@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import TypeAlias
 
@@ -24,15 +24,16 @@ class Table:
     """Own end and the other end."""
     by_ends: dict[tuple[End, End], int] = field(default_factory=dict)
 
-    def other_side(self, inodes: Iterable[int]) -> int:
-        """Inode of the socket at the other end of the connection that one of ``inodes`` is, 0 when
-        that end is not in this namespace."""
-        for inode in inodes:
-            if ends := self.by_inode.get(inode):
-                own, other = ends
-                if found := self.by_ends.get((other, own)):
-                    return found
-        return 0
+    def other_side(self, inodes: Iterable[int], client: End) -> int:
+        """Inode of the socket by which ``client`` is connected to one of ``inodes``, 0 when it is
+        not in this namespace. A backend may be connected to others as well (dblink), who are not
+        its client. Port 0: it is not known, and only one with the address may be there."""
+        address, port = client
+        ends = [self.by_inode[inode] for inode in inodes if inode in self.by_inode]
+        fitting = [
+            (other, own) for own, other in ends if other[0] == address and port in (0, other[1])
+        ]
+        return self.by_ends.get(fitting[0], 0) if len(fitting) == 1 else 0
 
 
 def read_table(pid: int, proc: Path = Path("/proc")) -> Table:
@@ -69,7 +70,18 @@ def parse_end(text: str) -> End:
     address, _, port = text.partition(":")
     words = bytes.fromhex(address)
     data = b"".join(words[at : at + 4][::-1] for at in range(0, len(words), 4))
-    numeric = ip_address(data)
-    if isinstance(numeric, IPv6Address) and numeric.ipv4_mapped:
-        numeric = numeric.ipv4_mapped
-    return str(numeric), int(port, 16)
+    return _shown(ip_address(data)), int(port, 16)
+
+
+def client_end(address: str, port: int) -> End:
+    """As the table shows it. A name (``log_hostname``) is the end of nothing."""
+    try:
+        return _shown(ip_address(address.partition("%")[0])), port
+    except ValueError:
+        return "", port
+
+
+def _shown(address: IPv4Address | IPv6Address) -> str:
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        return str(address.ipv4_mapped)
+    return str(address)

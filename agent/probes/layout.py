@@ -28,6 +28,7 @@ RESPONSE_HEAD = 1024
 RESPONSE_MEDIUM = 1536
 RESPONSE_LARGE = 8192
 CARRY_BYTES = 256
+SEND_BUFFER_BYTES = 8192
 
 
 class RecordKind(IntEnum):
@@ -322,7 +323,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "cluster": ("II", ("number", "watched")),
     "function": ("II", ("number", "text")),
     "session_state": (
-        "qqQQQQQQQQ16sIIIIIIIHHHBBBBBBBBBBBB2s152s320s48s256s2048s",
+        "qqQQQQQQQQQ16sIIIIIIIHHHBBBBBBBBBBBBBB152s320s48s256s2048s",
         (
             "session_us",
             "requested_us",
@@ -334,6 +335,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "held_at_ns",
             "started_ns",
             "base",
+            "result_left",
             "text_key",
             "cluster",
             "starts",
@@ -357,6 +359,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "level",
             "known",
             "exempt",
+            "calling",
             "padding",
             "occasion",
             "levels",

@@ -26,7 +26,7 @@ int on_portal_run(struct pt_regs *ctx)
 	what->text = read_u64(portal + config->portal_source_text);
 	what->row_limit = PT_REGS_PARM2(ctx) < ~0U ? PT_REGS_PARM2(ctx) : 0; /* FETCH_ALL: LONG_MAX */
 	/* What SQL EXECUTE runs is judged where its query or command starts. */
-	int inner = config->inside && is_deeper(session, PT_REGS_SP(ctx)) && is_named(portal) &&
+	int inner = config->inside && is_deeper(session, what, PT_REGS_SP(ctx)) && is_named(portal) &&
 		    what->text != read_u64(base + config->debug_query_string);
 	if (!inner && is_judged(session)) {
 		what->judged = 1;
@@ -124,7 +124,7 @@ int on_secure_write(struct pt_regs *ctx)
 		return 0;
 	session->write_start = write.start;
 	session->write_end = write.start + write.bytes;
-	write.ready = ends_ready(session, &write);
+	write.ready = read_ready(config, base, session, &write);
 	if (session->starting) {
 		/* Nothing of the start-up is ever copied. */
 		if (write.ready) {

@@ -428,6 +428,13 @@ struct level {
 	__u32 padding;
 };
 
+/* How far a fastpath call of this round trip is. */
+enum calling {
+	CALL_NONE = 0,
+	CALL_ASKED = 1,
+	CALL_ANSWERED = 2, /* the beginning of its result has been written */
+};
+
 struct session_state {
 	__s64 session_us;
 	__s64 requested_us; /* of the last statement of depth 0 */
@@ -439,6 +446,7 @@ struct session_state {
 	__u64 held_at_ns; /* at_ns of the last hold: its name */
 	__u64 started_ns;  /* of the statement that waits for its answer */
 	__u64 base; /* where its program lies in memory */
+	__u64 result_left; /* of a fastpath call's result: bytes that have not been written */
 	struct text_key text_key;
 	__u32 cluster;
 	__u32 starts; /* since the last ReadyForQuery */
@@ -462,7 +470,8 @@ struct session_state {
 	__u8 level;       /* how many of `levels` there are */
 	__u8 known; /* user space has met the session */
 	__u8 exempt; /* never held: it serves those who judge */
-	__u8 padding[2];
+	__u8 calling; /* enum calling */
+	__u8 padding;
 	struct occasion occasion;
 	struct level levels[LEVELS];
 	__u8 tail[TAIL_BYTES];

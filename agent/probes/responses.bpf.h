@@ -8,6 +8,7 @@
 struct writing {
 	__u64 start;
 	__u64 bytes;
+	__u64 result; /* bytes of a fastpath call's result at its beginning */
 	__s64 requested_us; /* of the statement that it is about, as far as is known */
 	__u8 ready;
 	__u8 aligned;
@@ -149,6 +150,46 @@ INLINE __u8 ends_ready(struct session_state *session, struct writing *write)
 	return 0;
 }
 
+/* The result of a fastpath call is one message, which says how long it is. */
+INLINE void follow_result(struct session_state *session, struct writing *write)
+{
+	__u8 length[4] = {};
+	if (session->calling == CALL_ASKED && session->aligned && read_u8(write->start) == 'V') {
+		bpf_probe_read_user(length, sizeof(length), (void *)(write->start + 1));
+		session->result_left = 1 + ((__u64)length[0] << 24 | (__u64)length[1] << 16 |
+					    (__u64)length[2] << 8 | length[3]);
+		session->calling = CALL_ANSWERED;
+	}
+	write->result = session->result_left < write->bytes ? session->result_left : write->bytes;
+	session->result_left -= write->result;
+}
+
+/* Whether what looks like ReadyForQuery is no part of a row, whose bytes the client chooses. What is
+ * flushed on purpose ends with a message, which only in a walsender may be data (12 notes no text of
+ * its commands). A full buffer ends anywhere, and since 17 long data is written by itself.
+ * ReadyForQuery comes when a message has been dealt with, and debug_query_string does not point to
+ * its text any more. A fastpath call has no text: where its result does not begin a write (behind an
+ * Execute without Sync), a full buffer is not believed, and the next ReadyForQuery ends it. */
+INLINE int is_believed(struct config *config, __u64 base, struct session_state *session,
+		       struct writing *write)
+{
+	if (write->bytes < SEND_BUFFER_BYTES && !session->walsender)
+		return 1;
+	if (read_u64(base + config->debug_query_string))
+		return 0;
+	return !session->calling || (session->calling == CALL_ANSWERED &&
+				     write->result + READY_BYTES <= write->bytes);
+}
+
+INLINE __u8 read_ready(struct config *config, __u64 base, struct session_state *session,
+		       struct writing *write)
+{
+	__u8 ready = ends_ready(session, write);
+	if (session->calling)
+		follow_result(session, write);
+	return ready && is_believed(config, base, session, write) ? ready : 0;
+}
+
 INLINE void begin_round_trip(struct session_state *session)
 {
 	session->round += 1;
@@ -161,6 +202,7 @@ INLINE void begin_round_trip(struct session_state *session)
 	session->pending = 0;
 	session->flushed = 0;
 	session->urgent = 0;
+	session->calling = 0;
 }
 
 /* Which writes are worth a record: the end of a round trip, what the server flushed on purpose (an

@@ -324,6 +324,8 @@ INLINE void start_call(struct config *config, struct session_state *session, __u
 		       struct occasion *what)
 {
 	begin_command(session, stack, what);
+	session->calling = CALL_ASKED;
+	session->result_left = 0;
 	key_of_call(config, session, what->row_limit);
 	what->hold = what->judged && (!what->row_limit || !is_allowed(config, session));
 	require_judge(what);
@@ -357,12 +359,16 @@ INLINE void drop_question(struct session_state *session, struct occasion *what)
 	}
 }
 
-INLINE int is_deeper(struct session_state *session, __u64 stack)
+/* A nested PortalRun (SQL EXECUTE) belongs to the client's message that the outer one belongs to, and
+ * lies deeper in the stack. The stack alone says nothing: a simple query lies deeper than an Execute
+ * before it in the same round trip. */
+INLINE int is_deeper(struct session_state *session, struct occasion *what, __u64 stack)
 {
-	return session->outer_stack && stack < session->outer_stack;
+	return session->outer_stack && stack < session->outer_stack &&
+	       what->requested_us == session->requested_us;
 }
 
-/* A nested PortalRun (SQL EXECUTE) lies deeper in the stack than the one that the client asked for.
+/* Only what the client asked for itself is a statement of depth 0.
  * The statements of one string share text and arrival time: the text is sent once, or a script of
  * many statements would be copied once for each. */
 INLINE void start_statement(struct config *config, __u64 base, struct session_state *session,
@@ -371,7 +377,7 @@ INLINE void start_statement(struct config *config, __u64 base, struct session_st
 	drop_question(session, what);
 	what->told = tell_pending(session);
 	what->kind = RECORD_STATEMENT;
-	what->depth = is_deeper(session, stack);
+	what->depth = is_deeper(session, what, stack);
 	if (!what->told)
 		session->text = 0;
 	if (!what->depth && what->text && what->requested_us && what->text == session->text &&

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass, field
 from struct import Struct
 
+from agent.probes.layout import SEND_BUFFER_BYTES
 from agent.sql.decoding import decoded
 from model.event import Completion, ErrorReport
 
@@ -50,6 +51,12 @@ class Write:
     aligned: bool
     ready: bool
 
+    @property
+    def full(self) -> bool:
+        """It was not flushed on purpose, and ends within a message or where one happens to end."""
+        written_bytes = len(self.head) + len(self.tail) + self.missing_bytes
+        return not self.ready and written_bytes >= SEND_BUFFER_BYTES
+
 
 @dataclass(slots=True)
 class Reading:
@@ -79,9 +86,10 @@ class ResponseReader:
             reading = self._walk(write.head, write.missing_bytes)
         else:
             reading = Reading()
-            _read_end(write.carry + write.head, write.ready, reading)
+            if not write.full:
+                _read_end(write.carry + write.head, write.ready, reading)
             self._partial, self._skip_bytes = b"", 0
-        if write.tail:
+        if write.tail and not write.full:
             _read_end(write.tail, write.ready, reading)
         in_step = self._next != -1 or write.aligned
         self._next = (write.index + 1) & 0xFFFF if in_step and not write.ready else -1
@@ -138,8 +146,9 @@ class ResponseReader:
 def _read_end(data: bytes, ready: bool, reading: Reading) -> None:
     """The last CommandComplete or ErrorResponse of a write whose beginning is unknown.
 
-    Only what ends exactly where the write ends (before ReadyForQuery) counts: rows hold bytes of
-    the client's choice, and must not pass for a message.
+    Only what ends exactly where the write ends (before ReadyForQuery) counts, and only in a write
+    that was flushed on purpose: rows hold bytes of the client's choice, and must not pass for a
+    message.
     """
     body = data[:-READY_BYTES] if ready else data
     match = TAG_AT_END.search(body[-TAG_WINDOW:])

@@ -55,7 +55,8 @@ def compiled(tmp_path_factory) -> dict[str, int]:
             for field in fields
         ]
     for constant in ("NAME_BYTES", "TEXT_HUGE", "RESPONSE_SMALL", "RESPONSE_MEDIUM",
-                     "RESPONSE_LARGE", "RESPONSE_HEAD", "CARRY_BYTES", "LOSSES"):  # fmt: skip
+                     "RESPONSE_LARGE", "RESPONSE_HEAD", "CARRY_BYTES", "SEND_BUFFER_BYTES",
+                     "LOSSES"):  # fmt: skip
         lines.append(f'printf("{constant} %zu\\n", (size_t){constant});')
     for kind in layout.RecordKind:
         lines.append(f'printf("RECORD_{kind.name} %zu\\n", (size_t)RECORD_{kind.name});')
@@ -84,6 +85,7 @@ def test_python_knows_the_headers_constants(compiled):
     assert compiled["RESPONSE_LARGE"] == layout.RESPONSE_LARGE
     assert compiled["RESPONSE_HEAD"] == layout.RESPONSE_HEAD
     assert compiled["CARRY_BYTES"] == layout.CARRY_BYTES
+    assert compiled["SEND_BUFFER_BYTES"] == layout.SEND_BUFFER_BYTES
     assert compiled["LOSSES"] == len(layout.LOSS_REASONS)
     for kind in layout.RecordKind:
         assert compiled[f"RECORD_{kind.name}"] == kind

@@ -2,8 +2,10 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import psycopg
@@ -28,7 +30,7 @@ from agent.peers.lookup import Lookup
 from agent.peers.missing import PeerMissingError
 from model.session import BackendKey
 try:
-    print(json.dumps(Lookup().find(BackendKey(*json.loads(sys.argv[1])), local=True).pid))
+    print(json.dumps(Lookup().find(BackendKey(*json.loads(sys.argv[1])), "local").pid))
 except PeerMissingError as missing:
     print(json.dumps(missing.reason))
 """
@@ -44,7 +46,13 @@ def cluster():
 def connected(cluster, request):
     host = str(cluster.sockets) if request.param == "local" else "127.0.0.1"
     with psycopg.connect(cluster.dsn(host=host), autocommit=True) as connection:
-        yield key_of(connection), request.param == "local"
+        yield key_of(connection), client_of(connection)
+
+
+def client_of(connection):
+    """Its address and port as the server says them."""
+    with socket.socket(fileno=os.dup(connection.fileno())) as ours:
+        return ("local", 0) if ours.family is socket.AF_UNIX else ours.getsockname()
 
 
 def key_of(connection):
@@ -55,32 +63,32 @@ def key_of(connection):
     return BackendKey(connection.info.backend_pid, started_us)
 
 
-def reason(key, local):
+def reason(key, client):
     with pytest.raises(PeerMissingError) as raised:
-        Lookup().find(key, local=local)
+        Lookup().find(key, *client)
     return raised.value.reason
 
 
 def test_the_client_of_a_backend_is_this_process(connected):
-    key, local = connected
-    found = Lookup().find(key, local=local)
+    key, client = connected
+    found = Lookup().find(key, *client)
     assert (found.pid, found.uid, found.account) == (os.getpid(), 0, "root")
     assert found.executable == os.path.realpath(sys.executable)
     assert found.command.startswith("python")
 
 
 def test_a_start_to_the_second_as_a_log_line_tells_it_is_enough(connected):
-    key, local = connected
+    key, client = connected
     second = replace(key, started_at_us=key.started_at_us // 1_000_000 * 1_000_000)
-    assert Lookup().find(second, local=local).pid == os.getpid()
+    assert Lookup().find(second, *client).pid == os.getpid()
 
 
 def test_a_pid_that_belongs_to_another_process_by_now_finds_nobody(connected):
-    key, local = connected
+    key, client = connected
     earlier = replace(key, started_at_us=key.started_at_us - 60_000_000)
-    assert reason(earlier, local) is Missing.GONE
-    assert reason(replace(key, started_at_us=0), local) is Missing.UNTIMED
-    assert reason(BackendKey(2**22, key.started_at_us), local) is Missing.GONE
+    assert reason(earlier, client) is Missing.GONE
+    assert reason(replace(key, started_at_us=0), client) is Missing.UNTIMED
+    assert reason(BackendKey(2**22, key.started_at_us), client) is Missing.GONE
 
 
 def test_a_client_in_a_network_namespace_of_its_own_is_found_through_a_unix_socket(cluster):
@@ -97,12 +105,36 @@ def test_a_client_in_a_network_namespace_of_its_own_is_found_through_a_unix_sock
         )
         client.stdin.flush()
         key = BackendKey(*map(int, client.stdout.readline().split("|")))
-        found = Lookup().find(key, local=True)
+        found = Lookup().find(key, "local")
         assert (found.pid, found.command) == (client.pid, "psql …")
     finally:
         client.stdin.close()
         client.stdout.close()
         client.wait(10)
+
+
+def test_whom_a_backend_connected_to_itself_is_not_its_client(cluster):
+    """By dblink, to somebody of this host whom rules trust: the client may be anywhere."""
+    elsewhere = ("192.0.2.7", 40_000)
+    tcp = cluster.dsn(host="127.0.0.1")
+    with (
+        socket.create_server(("127.0.0.1", 0)) as trusted,
+        psycopg.connect(tcp, autocommit=True) as connection,
+        ThreadPoolExecutor() as pool,
+    ):
+        port = trusted.getsockname()[1]
+        connection.execute("CREATE EXTENSION dblink")
+        key, client = key_of(connection), client_of(connection)
+        asked = pool.submit(
+            connection.execute, "SELECT dblink_connect(%s)", (f"host=127.0.0.1 port={port}",)
+        )
+        accepted, _ = trusted.accept()
+        assert reason(key, elsewhere) is Missing.ELSEWHERE
+        assert reason(key, ("192.0.2.7", 0)) is Missing.ELSEWHERE
+        assert reason(key, ("127.0.0.1", 0)) is Missing.ELSEWHERE
+        assert Lookup().find(key, *client).pid == os.getpid()
+        accepted.close()
+        assert isinstance(asked.exception(10), psycopg.OperationalError)
 
 
 def test_an_account_without_rights_is_denied_and_says_so(connected):
@@ -138,7 +170,7 @@ def test_the_socket_that_a_child_took_over_is_the_childs(cluster):
                 " FROM pg_stat_activity WHERE pid = %s",
                 (backend,),
             ).fetchone()
-        assert Lookup().find(BackendKey(backend, started_us), local=True).pid == pid
+        assert Lookup().find(BackendKey(backend, started_us), "local").pid == pid
     finally:
         child.stdin.close()
         child.stdout.close()
@@ -166,16 +198,15 @@ def test_a_server_that_lets_nobody_in_is_a_reason_not_an_error(cluster):
 
 
 def test_the_explainer_answers_each_backend_once_and_counts_what_it_saw(connected):
-    key, local = connected
+    key, client = connected
     told, counted = [], []
     explainer = Explainer(
         told.append, lambda *seen: counted.append(seen), lookup=Lookup(), certificates=None
     )
     explainer.start()
-    address = "local" if local else "127.0.0.1"
     gone = BackendKey(2**22, key.started_at_us)
     for backend in (key, key, gone):
-        explainer.ask(Question(backend, "main", address))
+        explainer.ask(Question(backend, "main", *client))
     wait_until(lambda: len(told) >= 2)
     explainer.stop()
     assert [event.backend for event in told] == [key, gone]

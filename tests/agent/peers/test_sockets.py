@@ -31,6 +31,10 @@ def tcp_pair(request):
             yield client, server
 
 
+def end_of(sock):
+    return tcp.client_end(*sock.getsockname()[:2])
+
+
 def inode(sock):
     return os.fstat(sock.fileno()).st_ino
 
@@ -38,9 +42,40 @@ def inode(sock):
 def test_the_other_end_of_a_tcp_connection_is_found_whatever_the_family(tcp_pair):
     client, server = tcp_pair
     table = tcp.read_table(os.getpid())
-    assert table.other_side([inode(server)]) == inode(client)
-    assert table.other_side([inode(client)]) == inode(server)
-    assert table.other_side([1]) == 0
+    assert table.other_side([inode(server)], end_of(client)) == inode(client)
+    assert table.other_side([inode(client)], end_of(server)) == inode(server)
+    assert table.other_side([1], end_of(client)) == 0
+
+
+def test_who_a_backend_connected_to_is_not_its_client(tcp_pair):
+    """dblink opens connections from a backend: one to a local account proves nothing."""
+    client, server = tcp_pair
+    table = tcp.read_table(os.getpid())
+    address, port = end_of(client)
+    for other in (("192.0.2.7", port), (address, port ^ 1), tcp.client_end("db.example", port)):
+        assert table.other_side([inode(server)], other) == 0
+
+
+def test_without_a_port_only_one_connection_with_the_address_says_who_it_is(tcp_pair):
+    client, server = tcp_pair
+    table = tcp.read_table(os.getpid())
+    address, _ = end_of(client)
+    assert table.other_side([inode(server)], (address, 0)) == inode(client)
+    assert table.other_side([inode(server), inode(client)], (address, 0)) == 0
+
+
+@pytest.mark.parametrize(
+    ("told", "shown"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        ("::ffff:127.0.0.1", "127.0.0.1"),
+        ("fe80::1%eth0", "fe80::1"),
+        ("2001:DB8:0::4d2", "2001:db8::4d2"),
+        ("db.example", ""),
+    ],
+)
+def test_a_client_is_looked_for_as_the_kernel_shows_it(told, shown):
+    assert tcp.client_end(told, 5) == (shown, 5)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.probes.layout import SEND_BUFFER_BYTES
 from agent.sources.responses import Reading, ResponseReader, Write, completion, error_report
 from model.event import Completion, ErrorReport
 
@@ -110,6 +111,16 @@ def test_a_row_that_imitates_a_completion_is_not_one():
     ]
     unaligned = Write(row(forged) + complete("SELECT 1") + ready(), b"", b"", 0, 5, False, True)
     assert read_all([unaligned]).completions == [Completion("SELECT", 1)]
+
+
+@pytest.mark.parametrize("forged", [complete("DROP TABLE"), error("42501", "permission denied")])
+def test_a_row_that_ends_a_full_buffer_is_no_message(forged):
+    """The writes before it were not copied, so nobody knows where a message begins."""
+    full = row(b"x" * SEND_BUFFER_BYTES + forged)[-SEND_BUFFER_BYTES:]
+    reading = read_all([Write(full, b"", b"", 0, 5, False, False)])
+    assert (reading.completions, reading.error, reading.endings) == ([], None, 0)
+    part = Write(full[:1024], full[-512:], b"", len(full) - 1536, 5, False, False)
+    assert read_all([part]).completions == []
 
 
 def test_a_long_error_is_read_from_what_there_is():

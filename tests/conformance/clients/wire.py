@@ -56,11 +56,12 @@ class Wire:
     def parse(self, text: str, name: str = "") -> "Wire":
         return self.add(b"P", _string(name) + _string(text) + struct.pack("!H", 0))
 
-    def bind(self, *values: str, name: str = "", portal: str = "") -> "Wire":
+    def bind(self, *values: str, name: str = "", portal: str = "", binary: bool = False) -> "Wire":
+        """``binary``: the results."""
         body = _string(portal) + _string(name) + struct.pack("!HH", 0, len(values))
         for value in values:
             body += struct.pack("!I", len(value)) + value.encode()
-        return self.add(b"B", body + struct.pack("!H", 0))
+        return self.add(b"B", body + (struct.pack("!HH", 1, 1) if binary else struct.pack("!H", 0)))
 
     def execute(self, limit: int = 0, portal: str = "") -> "Wire":
         return self.add(b"E", _string(portal) + struct.pack("!I", limit))

@@ -1,0 +1,169 @@
+"""What drivers do not send, and rows that imitate the end of an answer."""
+
+import struct
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+
+from agent.discovery import cluster_at
+from agent.probes.layout import SEND_BUFFER_BYTES
+from agent.probes.loader import open_loader
+from agent.sources.ebpf import EbpfSource
+from tests.conformance.clients.wire import Wire
+from tests.conformance.servers import DEBIAN_MAJOR, Server, fetch
+from tests.kernel.capture import Capture, completions, responses, starts
+from tests.kernel.majors import MAJORS
+
+pytestmark = [pytest.mark.kernel, pytest.mark.live]
+
+ROW_HEAD_BYTES = 11
+"""DataRow with one value: tag, length, columns, length of the value."""
+READY = b"Z\0\0\0\5I"
+FORGED_END = b"C\0\0\0\x0dSELECT 1\0" + READY
+ROWS = 100
+SCHEMA = """
+create function big(int) returns text language sql as $$select repeat('b', $1)$$;
+create function same(bytea, int) returns bytea language sql
+    as $$select $1 || convert_to(repeat('b', $2), 'UTF8')$$;
+"""
+
+
+@pytest.fixture(scope="module", params=MAJORS)
+def server(request) -> Iterator[Server]:
+    if request.param != DEBIAN_MAJOR:
+        fetch()
+    with Server(major=request.param) as running:
+        running.psql(SCHEMA)
+        yield running
+
+
+@pytest.fixture(
+    scope="module", params=[("libbpf", False), ("libbpf", True), ("bcc", False)], ids=str
+)
+def capture(request, compiled_probes, server) -> Iterator[Capture]:
+    """Statements inside others have a part in it where they are told."""
+    loader, nested = request.param
+    with EbpfSource(loader=open_loader(loader), nested=nested) as source:
+        source.add(cluster_at(server.postmaster_pid))
+        yield Capture(source, server)
+
+
+@pytest.fixture
+def connect(server):
+    place = SimpleNamespace(
+        transport="tcp", host="127.0.0.1", port=server.port, application_name="by hand"
+    )
+    return lambda **startup: Wire(place, user="postgres", database="postgres", **startup)
+
+
+@pytest.fixture
+def wire(connect) -> Iterator[Wire]:
+    with connect() as opened:
+        yield opened
+
+
+def ask(capture: Capture, wire: Wire) -> list:
+    """What is told of one round trip: all its bytes, and only one end."""
+    capture.forget()
+    wire.heard()
+    wire.send().until(b"Z")
+    (trip,) = wire.heard()
+    events = capture.round_trips(wire.process_id, 1)
+    assert sum(event.bytes_sent for event in responses(events)) == trip.bytes
+    assert sum(event.ready for event in responses(events)) == 1
+    return events
+
+
+def told(capture: Capture, wire: Wire) -> tuple[list[tuple[int, bytes]], list[tuple[str, int]]]:
+    """Depth and text of each start, and how each ended."""
+    events = ask(capture, wire)
+    return [(start.depth, start.text) for start in starts(events)], completions(events)
+
+
+def test_a_query_behind_an_execute_without_sync_is_a_statement_of_its_own(capture, wire):
+    """It runs deeper in the server's stack than the Execute did."""
+    wire.parse("SELECT 'first'").bind().execute().query("CREATE ROLE hidden; DROP ROLE hidden")
+    started, ended = told(capture, wire)
+    text = b"CREATE ROLE hidden; DROP ROLE hidden"
+    assert started == [(0, b"SELECT 'first'"), (0, text), (0, text)]
+    assert ended == [("SELECT", 1), ("CREATE ROLE", -1), ("DROP ROLE", -1)]
+
+
+def test_what_execute_runs_is_inside_it_also_behind_another_execute(capture, wire):
+    wire.query("PREPARE inner_one AS SELECT 5").send().until(b"Z")
+    wire.parse("SELECT 'first'").bind().execute()
+    started, ended = told(capture, wire.query("EXECUTE inner_one"))
+    assert started[:2] == [(0, b"SELECT 'first'"), (0, b"EXECUTE inner_one")]
+    assert started[2:] == [(1, b"PREPARE inner_one AS SELECT 5")]
+    assert ended == [("SELECT", 1), ("SELECT", 1)]
+
+
+@pytest.mark.parametrize("behind", [0, 1, 30_000])
+def test_a_row_that_ends_a_full_buffer_as_an_answer_ends_is_a_row(capture, wire, behind):
+    before = len(b"1\0\0\0\4" + b"2\0\0\0\4") + ROW_HEAD_BYTES + len(FORGED_END)
+    value = b"p" * (SEND_BUFFER_BYTES - before) + FORGED_END + b"q" * behind
+    text = f"SELECT '\\x{value.hex()}'::bytea UNION ALL SELECT repeat('r', 600)::bytea " + (
+        f"FROM generate_series(1, {ROWS})"
+    )
+    assert completions(ask(capture, wire.parse(text).bind(binary=True).execute().sync())) == [
+        ("SELECT", ROWS + 1)
+    ]
+    assert completions(ask(capture, wire.query("SELECT 2"))) == [("SELECT", 1)]
+
+
+def test_a_long_value_that_ends_as_an_answer_ends_is_a_row(capture, wire):
+    """Since 17 what does not fit into the buffer is written by itself."""
+    text = f"SELECT repeat('p', 50000)::bytea || '\\x{FORGED_END.hex()}' FROM generate_series(1, 5)"
+    assert completions(ask(capture, wire.parse(text).bind(binary=True).execute().sync())) == [
+        ("SELECT", 5)
+    ]
+
+
+def test_two_values_can_imitate_the_end_in_text_as_well(capture, wire):
+    names = 1 + 4 + 2 + 2 * (len("a\0") + 18)
+    fill = SEND_BUFFER_BYTES - names - ROW_HEAD_BYTES - len("\0\0\0\5I")
+    text = (
+        f"SELECT repeat('x', {fill - 1}) || 'Z' AS a, 'Ixxxx' AS b "
+        f"UNION ALL SELECT repeat('r', 600), 's' FROM generate_series(1, {ROWS})"
+    )
+    assert completions(ask(capture, wire.query(text))) == [("SELECT", ROWS + 1)]
+
+
+@pytest.mark.parametrize("buffers", [1, 2, 3])
+def test_an_answer_that_fills_its_last_buffer_ends_there(capture, wire, buffers):
+    around = 1 + 4 + 2 + len("repeat\0") + 18 + ROW_HEAD_BYTES + len(FORGED_END)
+    for width in range(-2, 3):
+        length = buffers * SEND_BUFFER_BYTES - around + width
+        assert completions(ask(capture, wire.query(f"SELECT repeat('z', {length})"))) == [
+            ("SELECT", 1)
+        ]
+
+
+def oid_of(wire: Wire, function: str) -> int:
+    messages = wire.query(f"SELECT '{function}'::regproc::oid::text").send().until(b"Z")
+    return int(next(data[6:] for kind, data in messages if kind == b"D"))
+
+
+@pytest.mark.parametrize("buffers", [1, 2, 3])
+def test_the_result_of_a_call_that_fills_its_last_buffer_ends_there(capture, wire, buffers):
+    around = len(b"V") + 4 + 4 + len(READY)
+    number = oid_of(wire, "big")
+    for width in range(-2, 3):
+        length = buffers * SEND_BUFFER_BYTES - around + width
+        ask(capture, wire.call(number, struct.pack("!I", length)))
+        assert completions(ask(capture, wire.query("SELECT 2"))) == [("SELECT", 1)]
+
+
+@pytest.mark.parametrize("behind", [0, 1, 30_000])
+def test_the_result_of_a_call_cannot_imitate_its_end(capture, wire, behind):
+    value = b"p" * (SEND_BUFFER_BYTES - 9 - len(READY)) + READY
+    for given in (value, 5 * b"p" * SEND_BUFFER_BYTES + READY):
+        ask(capture, wire.call(oid_of(wire, "same"), given, struct.pack("!I", behind)))
+        assert completions(ask(capture, wire.query("SELECT 2"))) == [("SELECT", 1)]
+
+
+def test_a_walsender_ends_its_answers_as_every_backend_does(capture, connect):
+    with connect(replication="database") as wire:
+        for asked in ("IDENTIFY_SYSTEM", "SELECT 1", "SHOW work_mem", "IDENTIFY_SYSTEM"):
+            ask(capture, wire.query(asked))
