@@ -44,7 +44,7 @@ class Book:
         return []
 
     def deny(self, code, who, reason):
-        self.who.append(who.by)
+        self.who.append(who)
         return True, ""
 
 
@@ -241,9 +241,9 @@ def test_every_access_is_a_row_refused_ones_too(world):
 
 def test_a_decision_is_the_owners_of_the_token_whatever_the_client_says(tmp_path):
     with world_at(
-        tmp_path, approvers=[Approver(name="carol"), Approver(name="x", account="root")]
+        tmp_path, approvers=[Approver(name="carol", account="cc"), Approver(name="x", account="y")]
     ) as w:
-        asked = approvals_pb2.DecideApprovalRequest(request="a", reason="b", accounts=["root"])
+        asked = approvals_pb2.DecideApprovalRequest(request="a", reason="b", accounts=["y"])
         for name, decides in (("carol", True), ("mallory", False)):
             secret, _ = w.token("approver", name)
             with grpc.insecure_channel(w.port) as channel:
@@ -254,7 +254,9 @@ def test_a_decision_is_the_owners_of_the_token_whatever_the_client_says(tmp_path
                 except grpc.RpcError as error:
                     assert not decides
                     assert "mallory is not among" in error.details()
-        assert w.book.who == ["carol"]
+        (who,) = w.book.who
+        assert who.by == "carol"
+        assert {"carol", "cc"} <= set(who.names)  # none of which may have sent the statement
 
 
 def test_what_cannot_be_issued_is_refused_with_the_reason(tmp_path):
