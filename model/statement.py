@@ -55,9 +55,11 @@ class Shape:
     roles: tuple[str, ...] = ()
     """Roles that CREATE/ALTER/DROP ROLE, GRANT or SET ROLE name."""
     flags: tuple[str, ...] = ()
-    """About UPDATE and DELETE: ``missing_where``, ``trivial_where`` (true for every row). About
+    """About UPDATE and DELETE: ``missing_where``, ``trivial_where`` (true for every row); also of
+    ON CONFLICT DO UPDATE, unless the rows stand in the statement or a condition chooses them. About
     reads: ``star`` (``SELECT *``), ``limit``, ``unfiltered`` (a SELECT, TABLE or COPY TO of a whole
-    relation: no WHERE, no LIMIT, no aggregate over everything). About roles:
+    relation: no WHERE, no LIMIT, no aggregate over everything; or one that gathers rows in a value,
+    by json_agg, ARRAY(...), query_to_xml and the like, and that no equality picks). About roles:
     the attributes that are given, ``superuser``, ``bypassrls``, ``replication``, ``createrole``,
     and ``public`` (PUBLIC is a grantee). About secrets: ``password`` (one is set or named),
     ``plain_password`` (as it is, not as a SCRAM or MD5 verifier), ``connection_password`` (in a

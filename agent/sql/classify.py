@@ -6,11 +6,24 @@ This file walks queries (SELECT, INSERT, UPDATE, DELETE, MERGE) and everything b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
+from agent.sql.amounts import (
+    COLLECTORS,
+    brings_few,
+    collects,
+    is_collector,
+    is_limited,
+    reduces,
+    subqueries,
+    with_ctes,
+)
+from agent.sql.code import MAX_BODY_DEPTH, enter_body
 from agent.sql.commands import command
 from agent.sql.facts import Facts, Scope
+from agent.sql.gathering import brings_many, gathers
 from agent.sql.secret_values import note_arguments
 from agent.sql.tree import (
     Node,
@@ -18,7 +31,6 @@ from agent.sql.tree import (
     dotted,
     each,
     fields_of,
-    is_null,
     relation_name,
     strings,
     truth,
@@ -28,14 +40,13 @@ from agent.sql.tree import (
 Parse = Callable[[str], Node]
 """Text to libpg_query's JSON; raises ValueError if the grammar refuses it."""
 
-_REDUCING = frozenset(
-    {"count", "sum", "avg", "min", "max", "bool_and", "bool_or", "every", "stddev", "variance"}
-)
-"""Aggregates that hand out less than they read; ``json_agg`` and ``string_agg`` do not."""
-
-
 _LEAVES = frozenset({"A_Const", "String", "Integer", "Float", "Boolean", "ParamRef", "TypeName"})
 _INNER = (dict, list)
+_FROM_TEXT = {
+    "query_to_xml": "", "query_to_xml_and_xmlschema": "", "ts_stat": "",
+    "table_to_xml": "TABLE ", "table_to_xml_and_xmlschema": "TABLE ",
+}  # fmt: skip
+"""Functions that run a query given as text, and what makes a query of their argument."""
 
 
 def classify(tree: Node, parse: Parse) -> Facts:
@@ -57,6 +68,8 @@ class Walker:
         self.facts = facts
         self.parse = parse
         self.body_depth = body_depth
+        self.may_gather = False
+        """Something was met that puts many rows into one value."""
 
     def statement(self, value: Any, scope: Scope) -> None:
         """A statement whose result goes to the client or into a table: not a subquery."""
@@ -73,7 +86,11 @@ class Walker:
         scope = self.select(select, scope)
         if is_limited(select):
             self.facts.flag("limit")
-        if self.hands_out_everything(select, scope) or self._hands_out_within(select, scope):
+        if (
+            self.hands_out_everything(select, scope)
+            or self._hands_out_within(select, scope)
+            or (self.may_gather and gathers(select))
+        ):
             self.facts.flag("unfiltered")
 
     def walk(self, value: Any, scope: Scope) -> None:
@@ -147,6 +164,8 @@ class Walker:
         if conflict.get("action") == "ONCONFLICT_UPDATE":
             self.facts.verbs.add("update")
             self._assigned(conflict.get("targetList"))
+            if select and not brings_few(select, _few_ctes(scope)):
+                self._condition(conflict.get("whereClause"))
         self.walk(conflict, scope)
         self.walk(fields.get("returningClause"), scope)
 
@@ -205,6 +224,8 @@ class Walker:
         """A CTE sees those before it; only under RECURSIVE itself and those after it."""
         scope = scope.child()
         clause = fields.get("withClause", {})
+        if clause:
+            scope.withs.append(fields)
         ctes = [cte for _, cte in each(clause.get("ctes"))]
         if clause.get("recursive"):
             scope.ctes.update({cte.get("ctename", ""): False for cte in ctes})
@@ -254,9 +275,16 @@ class Walker:
     def _function(self, fields: Node, scope: Scope) -> None:
         name = dotted(fields.get("funcname"))
         self.facts.functions.add(name)
+        self.may_gather |= is_collector("FuncCall", fields)
         note_arguments(self.facts, name, fields)
         if name == "set_config":
             self._set_config(fields)
+        elif name in _FROM_TEXT:
+            self._from_text(name, fields)
+        self.children(fields, scope)
+
+    def _gathering(self, fields: Node, scope: Scope) -> None:
+        self.may_gather = True
         self.children(fields, scope)
 
     def _set_config(self, fields: Node) -> None:
@@ -275,11 +303,24 @@ class Walker:
             role = constant_text((values or fields.get("args", [])[1:2] or [None])[0])
             self.facts.roles.add(role or "?")
 
+    def _from_text(self, name: str, fields: Node) -> None:
+        """A query that stands in a constant, and whose rows come out as one value."""
+        text = constant_text(next(iter(fields.get("args", [])), None))
+        if not text or self.body_depth >= MAX_BODY_DEPTH:
+            return
+        text = _FROM_TEXT[name] + text
+        enter_body(self, "sql", text)
+        with suppress(ValueError):
+            for statement in self.parse(text).get("stmts", []):
+                query = fields_of(statement.get("stmt"), "SelectStmt")
+                if brings_many(query) and not any(map(reduces, query.get("targetList", []))):
+                    self.facts.flag("unfiltered")
+
     # How much
 
     def hands_out_everything(self, select: Node, scope: Scope) -> bool:
         """Whether a SELECT returns a relation as a whole: nothing filters, limits or sums it up."""
-        if is_limited(select) and not any(map(_collects, select.get("targetList", []))):
+        if is_limited(select) and not any(map(collects, select.get("targetList", []))):
             return False
         if "larg" in select:
             arms = [fields_of(select.get(side), "SelectStmt") for side in ("larg", "rarg")]
@@ -288,7 +329,7 @@ class Walker:
         where = select.get("whereClause")
         if (where is not None and not truth(where)) or "havingClause" in select:
             return False
-        if any(_reduces(target) for target in select.get("targetList", [])):
+        if any(reduces(target) for target in select.get("targetList", [])):
             return False
         return any(self._whole(source, scope) for source in select.get("fromClause", []))
 
@@ -317,38 +358,12 @@ class Walker:
         return False
 
 
-def is_limited(select: Node) -> bool:
-    return "limitCount" in select and not is_null(select["limitCount"])
-
-
-def subqueries(value: Any) -> Iterator[Any]:
-    """Those that give a value: not IN, not EXISTS."""
-    rest = [value]
-    while rest:
-        item = rest.pop()
-        if type(item) is list:
-            rest += item
-        elif type(item) is dict:
-            link = item.get("SubLink")
-            if link and link.get("subLinkType") in ("ARRAY_SUBLINK", "EXPR_SUBLINK"):
-                yield link.get("subselect")
-            rest += item.values()
-
-
-def _collects(target: Any) -> bool:
-    """Whether an output column has many rows in one value."""
-    kind, fields = unwrap(unwrap(target)[1].get("val"))
-    while kind == "TypeCast":
-        kind, fields = unwrap(fields.get("arg"))
-    return kind == "FuncCall" and dotted(fields["funcname"]).endswith("agg")
-
-
-def _reduces(target: Any) -> bool:
-    """Whether an output column is an aggregate over many rows, not a window function."""
-    kind, fields = unwrap(unwrap(target)[1].get("val"))
-    while kind == "TypeCast":
-        kind, fields = unwrap(fields.get("arg"))
-    return kind == "FuncCall" and "over" not in fields and dotted(fields["funcname"]) in _REDUCING
+def _few_ctes(scope: Scope) -> dict[str, bool]:
+    """Of the CTEs that are visible, whether they bring few rows."""
+    few: dict[str, bool] = {}
+    for fields in scope.withs:
+        few = with_ctes(fields, few)
+    return {name: known for name, known in few.items() if name in scope.ctes}
 
 
 QUERIES: dict[str, Callable[[Walker, Node, Scope], object]] = {
@@ -360,4 +375,6 @@ QUERIES: dict[str, Callable[[Walker, Node, Scope], object]] = {
     "RangeVar": Walker._relation,
     "ColumnRef": Walker._column,
     "FuncCall": Walker._function,
+    "SubLink": Walker._gathering,
+    **dict.fromkeys(COLLECTORS, Walker._gathering),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from agent.sql.redact import is_name
+from agent.sql.tree import Node
 
 MAX_NAMES = 500
 """Per field: a text of 64 KB can name more things than any reader wants."""
@@ -98,6 +99,8 @@ class Scope:
     ctes: dict[str, bool] = field(default_factory=dict)
     """Name of each visible CTE, and whether it hands out a whole relation."""
     aliases: dict[str, str] = field(default_factory=dict)
+    withs: list[Node] = field(default_factory=list)
+    """The statements around whose WITH defines CTEs, from the outside in."""
 
     def child(self) -> Scope:
-        return Scope(dict(self.ctes), dict(self.aliases))
+        return Scope(dict(self.ctes), dict(self.aliases), list(self.withs))

@@ -25,6 +25,7 @@ _ASKING = re.compile(
 """What a rule may be about beside that: reads, settings, what is made."""
 _UNCERTAIN = re.compile(rb"--|/\*|[\"$\\]")
 _LITERAL = re.compile(rb"'[^']*'")
+_QUERYING = re.compile(rb"(?<![\w$\x80-\xff])(?:select|table|with)(?![\w$\x80-\xff])", re.I)
 _UPSERT = re.compile(rb"\bon\s+conflict\b|\bdo\s+update\b|;", re.I)
 
 
@@ -50,9 +51,11 @@ def _without_strings(text: bytes) -> bytes:
 
 
 def _without_upserts(text: bytes) -> bytes:
-    """Each ON CONFLICT excuses one DO UPDATE behind it in the same statement. In one pass, however
-    often the words stand there: it is a client who wrote them.
+    """Each ON CONFLICT excuses one DO UPDATE behind it in the same statement, where all rows stand
+    in the text. In one pass, however often the words stand there: it is a client who wrote them.
     """
+    if _QUERYING.search(text):
+        return text
     kept, begun, conflict = [], 0, False
     for word in _UPSERT.finditer(text):
         if word[0][:1] in b"oO":

@@ -18,6 +18,8 @@ DANGEROUS = [
     "insert into t values (1) on conflict (a) do update set a = 1; update t set a = 2",
     "insert into t values (1) on conflict (a) do nothing; do update",
     "insert into t values (1) on conflict (a) do update set a = 1 do update",
+    "insert into t select * from t on conflict (a) do update set a = 1",
+    "insert into t table t on conflict (a) do update set a = 1",
 ]  # fmt: skip
 HARMLESS = [
     "INSERT INTO t VALUES (1, 'please update or delete me'), (2, 'drop by')",

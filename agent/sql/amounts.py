@@ -1,0 +1,134 @@
+"""How many rows a query brings, as its text tells: few that a client chose, or any number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from agent.sql.tree import Node, dotted, each, fields_of, is_null, nodes, truth, unwrap
+
+_REDUCING = frozenset(
+    {"count", "sum", "avg", "min", "max", "bool_and", "bool_or", "every", "stddev", "variance"}
+)
+"""Aggregates that hand out less than they read; ``json_agg`` and ``string_agg`` do not."""
+_CARRYING = """
+    unnest string_to_table string_to_array regexp_split_to_table regexp_split_to_array
+    json_array_elements json_array_elements_text json_each json_each_text json_populate_record
+    json_populate_recordset json_to_record json_to_recordset jsonb_array_elements
+    jsonb_array_elements_text jsonb_each jsonb_each_text jsonb_populate_record
+    jsonb_populate_recordset jsonb_to_record jsonb_to_recordset
+"""
+_CARRIERS = frozenset(_CARRYING.split())
+"""They take a value apart: of a constant or parameter come no more rows than the client sent."""
+_SERIES = frozenset({"generate_series", "generate_subscripts"})
+COLLECTORS = ("JsonArrayAgg", "JsonObjectAgg", "JsonArrayQueryConstructor")
+
+
+def is_limited(select: Node) -> bool:
+    return "limitCount" in select and not is_null(select["limitCount"])
+
+
+def subqueries(value: Any) -> Iterator[Any]:
+    """Those that give a value: not IN, not EXISTS."""
+    for _, link in nodes(value, "SubLink"):
+        if link.get("subLinkType") in ("ARRAY_SUBLINK", "EXPR_SUBLINK"):
+            yield link.get("subselect")
+
+
+def is_collector(kind: str, fields: Node) -> bool:
+    """``json_agg``, ``xmlagg``, ``jsonb_object_agg_unique_strict``, ``hstore_agg`` ..."""
+    name = dotted(fields.get("funcname")) if kind == "FuncCall" else ""
+    return kind in COLLECTORS or name.endswith("agg") or "_agg_" in name
+
+
+def collects(target: Any) -> bool:
+    """Whether an output column has many rows in one value."""
+    return is_collector(*_bare(target))
+
+
+def reduces(target: Any) -> bool:
+    """Whether an output column is an aggregate over many rows, not a window function."""
+    kind, fields = _bare(target)
+    return kind == "FuncCall" and "over" not in fields and dotted(fields["funcname"]) in _REDUCING
+
+
+def _bare(target: Any) -> tuple[str, Node]:
+    kind, fields = unwrap(unwrap(target)[1].get("val"))
+    while kind == "TypeCast":
+        kind, fields = unwrap(fields.get("arg"))
+    return kind, fields
+
+
+# Few rows
+
+
+def brings_few(select: Node, few: Mapping[str, bool]) -> bool:
+    """Whether a query's rows stand in the statement or are chosen by a condition, as those of an
+    UPDATE with a WHERE are. ``few`` says it of the CTEs in scope. A LIMIT is no condition."""
+    if "valuesLists" in select:
+        return True
+    few = with_ctes(select, few)
+    if "larg" in select:
+        sides = ("larg",) if select.get("op") == "SETOP_EXCEPT" else ("larg", "rarg")
+        return all(brings_few(fields_of(select.get(side), "SelectStmt"), few) for side in sides)
+    where = select.get("whereClause")
+    if where is not None and not truth(where):
+        return True
+    targets = select.get("targetList", [])
+    if "groupClause" not in select and any(map(reduces, targets)):
+        return True
+    return all(_few(source, few) for source in select.get("fromClause", [])) and all(
+        _is_carried(call) for call in _row_makers(targets)
+    )
+
+
+def with_ctes(fields: Node, few: Mapping[str, bool]) -> dict[str, bool]:
+    """The CTEs in scope and those of a statement's own WITH."""
+    known = dict(few)
+    for _, cte in each(fields.get("withClause", {}).get("ctes")):
+        name = cte.get("ctename", "")
+        kind, query = unwrap(cte.get("ctequery"))
+        known[name] = kind != "SelectStmt" or brings_few(query, known | {name: False})
+    return known
+
+
+def _few(source: Any, few: Mapping[str, bool]) -> bool:
+    kind, fields = unwrap(source)
+    match kind:
+        case "RangeVar":
+            return "schemaname" not in fields and few.get(fields.get("relname", ""), False)
+        case "RangeSubselect":
+            return brings_few(fields_of(fields.get("subquery"), "SelectStmt"), few)
+        case "RangeFunction":
+            return all(_is_carried(call) for call in _row_makers(fields, any_function=True))
+        case "RangeTableFunc" | "JsonTable":
+            return not any(nodes(fields, "FuncCall", "SubLink"))
+        case "JoinExpr":
+            return _few_joined(fields, few)
+    return False
+
+
+def _few_joined(join: Node, few: Mapping[str, bool]) -> bool:
+    """A join on a condition brings what the side that leads it has."""
+    sides = [_few(join.get(side), few) for side in ("larg", "rarg")]
+    on = join.get("quals")
+    if not join.get("isNatural") and "usingClause" not in join and (on is None or truth(on)):
+        return all(sides)
+    leading = {"JOIN_INNER": any(sides), "JOIN_LEFT": sides[0], "JOIN_RIGHT": sides[1]}
+    return leading.get(str(join.get("jointype")), all(sides))
+
+
+def _row_makers(value: Any, *, any_function: bool = False) -> Iterator[Node]:
+    """Calls that make rows: in FROM any, elsewhere those of PostgreSQL that are known for it."""
+    for _, call in nodes(value, "FuncCall"):
+        if any_function or dotted(call.get("funcname")) in _CARRIERS | _SERIES:
+            yield call
+
+
+def _is_carried(call: Node) -> bool:
+    inner = (dotted(one.get("funcname")) for _, one in nodes(call.get("args"), "FuncCall"))
+    return (
+        dotted(call.get("funcname")) in _CARRIERS
+        and _CARRIERS.issuperset(inner)
+        and not any(nodes(call.get("args"), "SubLink"))
+    )
