@@ -35,10 +35,15 @@ def subqueries(value: Any) -> Iterator[Any]:
             yield link.get("subselect")
 
 
+def is_collector(kind: str, fields: Node) -> bool:
+    """``json_agg``, ``xmlagg``, ``jsonb_object_agg_unique_strict``, ``hstore_agg`` ..."""
+    name = dotted(fields.get("funcname")) if kind == "FuncCall" else ""
+    return kind in COLLECTORS or name.endswith("agg") or "_agg_" in name
+
+
 def collects(target: Any) -> bool:
     """Whether an output column has many rows in one value."""
-    kind, fields = _bare(target)
-    return kind in COLLECTORS or (kind == "FuncCall" and dotted(fields["funcname"]).endswith("agg"))
+    return is_collector(*_bare(target))
 
 
 def reduces(target: Any) -> bool:

@@ -14,6 +14,7 @@ from agent.sql.amounts import (
     COLLECTORS,
     brings_few,
     collects,
+    is_collector,
     is_limited,
     reduces,
     subqueries,
@@ -274,7 +275,7 @@ class Walker:
     def _function(self, fields: Node, scope: Scope) -> None:
         name = dotted(fields.get("funcname"))
         self.facts.functions.add(name)
-        self.may_gather |= name.endswith("agg")
+        self.may_gather |= is_collector("FuncCall", fields)
         note_arguments(self.facts, name, fields)
         if name == "set_config":
             self._set_config(fields)

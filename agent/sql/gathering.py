@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from agent.sql.amounts import COLLECTORS
+from agent.sql.amounts import is_collector
 from agent.sql.tree import Node, dotted, each, fields_of, nodes, strings, unwrap
 
 MOST_LIMITED = 1000
@@ -25,14 +25,14 @@ def gathers(select: Node, many: Mapping[str, bool] | None = None) -> bool:
     many = _with_ctes(select, many or {})
     if any(gathers(query, many) for query in _inner(select)):
         return True
-    for kind, fields in _outside_queries(select.get("targetList")):
+    for kind, fields in _outside_queries(select.get("targetList") or select.get("valuesLists")):
         if kind in ("SubLink", "JsonArrayQueryConstructor"):
             query = fields_of(fields.get("subselect") or fields.get("query"), "SelectStmt")
             whole = kind != "SubLink" or fields.get("subLinkType") == "ARRAY_SUBLINK"
             value = whole or fields.get("subLinkType") == "EXPR_SUBLINK"
             if (whole and brings_many(query, many)) or (value and gathers(query, many)):
                 return True
-        elif _is_collector(kind, fields) and brings_many(select, many):
+        elif is_collector(kind, fields) and brings_many(select, many):
             return True
     return False
 
@@ -45,7 +45,7 @@ def brings_many(select: Node, many: Mapping[str, bool] | None = None) -> bool:
         return not _is_limited(select) and any(brings_many(arm, many) for arm in arms)
     if not any(_is_many(source, many) for source in select.get("fromClause", [])):
         return False
-    gathered = any(_is_collector(*node) for node in _outside_queries(select.get("targetList")))
+    gathered = any(is_collector(*node) for node in _outside_queries(select.get("targetList")))
     return not _is_picked(select) and (gathered or not _is_limited(select))
 
 
@@ -88,12 +88,6 @@ def _outside_queries(value: Any) -> Iterator[tuple[str, Node]]:
                 rest += item.values()
 
 
-def _is_collector(kind: str, fields: Node) -> bool:
-    return kind in COLLECTORS or (
-        kind == "FuncCall" and dotted(fields.get("funcname")).endswith("agg")
-    )
-
-
 def _is_limited(select: Node) -> bool:
     kind, limit = unwrap(select.get("limitCount"))
     while kind == "TypeCast":
@@ -134,7 +128,7 @@ def _is_picked(query: Node) -> bool:
             continue
         columns = [side for side in for_all if unwrap(side)[0] == "ColumnRef"]
         if len(columns) == 2 and all(_is_own(column, own) for column in columns):
-            links += 1
+            links += _joins(*columns)
         elif columns:
             picks += 1
     return picks > 0 and links >= relations - 1
@@ -191,6 +185,12 @@ def _is_truth_value(value: Any) -> bool:
     if kind == "TypeCast":
         return strings(fields.get("typeName"))[-1:] == ["bool"]
     return kind == "A_Const" and "boolval" in fields
+
+
+def _joins(left: Any, right: Any) -> bool:
+    """Whether an equality of two columns ties two relations: ``c.id = c.id`` does not."""
+    one, other = (strings(unwrap(column)[1].get("fields")) for column in (left, right))
+    return one[:-1] != other[:-1] or (len(one) == 1 and one != other)
 
 
 def _is_own(column: Any, own: set[str]) -> bool:
