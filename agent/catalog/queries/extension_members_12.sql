@@ -32,7 +32,8 @@ told AS (
            CASE WHEN c.relkind = 'S' THEN 'sequence ' ELSE 'table ' END
                || quote_ident(n.nspname) || '.' || quote_ident(c.relname),
            CASE WHEN c.relforcerowsecurity AND c.relrowsecurity THEN 'row security forced'
-                WHEN c.relrowsecurity THEN 'row security on' END,
+                WHEN c.relrowsecurity THEN 'row security on'
+                WHEN c.relkind IN ('r', 'p') THEN 'row security off' END,
            c.relowner, m.extowner,
            concat_ws(' ', c.relkind, c.relpersistence, c.reloptions, (
                SELECT string_agg(concat_ws(' ', a.attname, format_type(a.atttypid, a.atttypmod),

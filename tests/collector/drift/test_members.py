@@ -54,7 +54,7 @@ def test_row_security_that_goes_off_inside_an_extension_is_critical(world):
     world.tick(20)
     world.drift.accept("anna", "it is its")
     off = {**PUT_IN, ("extension", "shop", "plpgsql"): (
-        PLPGSQL + MEMBER.replace("row security on, ", ""), "",
+        PLPGSQL + MEMBER.replace("security on", "security off"), "",
     )}  # fmt: skip
     world.commit(30, look(30, off))
     world.tick(45)
