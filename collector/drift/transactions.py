@@ -80,11 +80,15 @@ class Transactions:
         return sorted(found, key=lambda change: (change.at_us, change.id))
 
     def ended(self, sessions: pl.DataFrame) -> None:
-        """Rows of view ``sessions``: who left in the middle of a transaction has undone it."""
+        """Rows of view ``sessions``: who left in the middle of a transaction has undone it, unless
+        its COMMIT comes late, in another batch."""
         left = sessions.filter(pl.col("ended_at").is_not_null())
         for row in in_microseconds(left).iter_rows(named=True):
-            session = self._sessions.pop(backend_of(row), None)
-            for effect in session.pending if session else ():
+            backend = backend_of(row)
+            session = self._sessions.get(backend)
+            if session is not None and not session.pending:
+                del self._sessions[backend]
+            for effect in session.pending if session is not None else ():
                 effect.undone = True
 
     def _of_interest(self, rows: pl.DataFrame) -> pl.DataFrame:

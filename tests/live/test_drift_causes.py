@@ -79,6 +79,12 @@ OF_ALL_KINDS = (
     "CREATE SEQUENCE kinds.numbers",
 )
 """A statement at a time; kinds that no snapshot has are not missed."""
+DONE_ALREADY = (
+    "CREATE TABLE IF NOT EXISTS shop.later (id serial)",
+    "DROP SCHEMA IF EXISTS junk CASCADE",
+    "GRANT analyst TO etl",
+    "GRANT SELECT ON shop.orders TO analyst",
+)
 TRUTH = (
     (r"^hba", NOBODY),
     (r"^setting log_connections$", NOBODY),
@@ -176,6 +182,7 @@ def act(town: Town) -> None:
         "kate", "ALTER DEFAULT PRIVILEGES FOR ROLE leo IN SCHEMA shop GRANT SELECT ON TABLES TO bot"
     )
     town.did("leo", "CREATE TABLE shop.later (id serial)")
+    town.did("mallory", *DONE_ALREADY)
     town.restored("mona")
     town.did("nina", "DROP OWNED BY leaver")
     town.did("oscar", "GRANT SELECT ON ALL TABLES IN SCHEMA wide TO bot")
