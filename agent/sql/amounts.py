@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agent.sql.tree import Node, dotted, each, fields_of, is_null, nodes, truth, unwrap
@@ -62,55 +63,73 @@ def _bare(target: Any) -> tuple[str, Node]:
 # Few rows
 
 
-def brings_few(select: Node, few: Mapping[str, bool]) -> bool:
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What a name in FROM stands for."""
+
+    target: str
+    """The relation whose rows are changed: its own rows are all of them. Those of another one, of a
+    staging table say, choose some, as in UPDATE ... FROM."""
+    few: dict[str, bool] = field(default_factory=dict)
+    """The CTEs in scope, and whether they bring few rows."""
+
+    def have_few(self, relation: Node) -> bool:
+        name = str(relation.get("relname", ""))
+        if "schemaname" not in relation and name in self.few:
+            return self.few[name]
+        return name != self.target
+
+    def within(self, fields: Node) -> Sources:
+        """With the CTEs of a statement's own WITH."""
+        known = self
+        for _, cte in each(fields.get("withClause", {}).get("ctes")):
+            name = cte.get("ctename", "")
+            kind, query = unwrap(cte.get("ctequery"))
+            inside = replace(known, few=known.few | {name: False})
+            few = kind != "SelectStmt" or brings_few(query, inside)
+            known = replace(known, few=known.few | {name: few})
+        return known
+
+
+def brings_few(select: Node, sources: Sources) -> bool:
     """Whether a query's rows stand in the statement or are chosen by a condition, as those of an
-    UPDATE with a WHERE are. ``few`` says it of the CTEs in scope. A LIMIT is no condition."""
+    UPDATE with a WHERE are. A LIMIT is no condition."""
     if "valuesLists" in select:
         return True
-    few = with_ctes(select, few)
+    sources = sources.within(select)
     if "larg" in select:
         sides = ("larg",) if select.get("op") == "SETOP_EXCEPT" else ("larg", "rarg")
-        return all(brings_few(fields_of(select.get(side), "SelectStmt"), few) for side in sides)
+        return all(brings_few(fields_of(select.get(side), "SelectStmt"), sources) for side in sides)
     where = select.get("whereClause")
     if where is not None and not truth(where):
         return True
     targets = select.get("targetList", [])
     if "groupClause" not in select and any(map(reduces, targets)):
         return True
-    return all(_few(source, few) for source in select.get("fromClause", [])) and all(
+    return all(_few(source, sources) for source in select.get("fromClause", [])) and all(
         _is_carried(call) for call in _row_makers(targets)
     )
 
 
-def with_ctes(fields: Node, few: Mapping[str, bool]) -> dict[str, bool]:
-    """The CTEs in scope and those of a statement's own WITH."""
-    known = dict(few)
-    for _, cte in each(fields.get("withClause", {}).get("ctes")):
-        name = cte.get("ctename", "")
-        kind, query = unwrap(cte.get("ctequery"))
-        known[name] = kind != "SelectStmt" or brings_few(query, known | {name: False})
-    return known
-
-
-def _few(source: Any, few: Mapping[str, bool]) -> bool:
+def _few(source: Any, sources: Sources) -> bool:
     kind, fields = unwrap(source)
     match kind:
         case "RangeVar":
-            return "schemaname" not in fields and few.get(fields.get("relname", ""), False)
+            return sources.have_few(fields)
         case "RangeSubselect":
-            return brings_few(fields_of(fields.get("subquery"), "SelectStmt"), few)
+            return brings_few(fields_of(fields.get("subquery"), "SelectStmt"), sources)
         case "RangeFunction":
             return all(_is_carried(call) for call in _row_makers(fields, any_function=True))
         case "RangeTableFunc" | "JsonTable":
             return not any(nodes(fields, "FuncCall", "SubLink"))
         case "JoinExpr":
-            return _few_joined(fields, few)
+            return _few_joined(fields, sources)
     return False
 
 
-def _few_joined(join: Node, few: Mapping[str, bool]) -> bool:
+def _few_joined(join: Node, sources: Sources) -> bool:
     """A join on a condition brings what the side that leads it has."""
-    sides = [_few(join.get(side), few) for side in ("larg", "rarg")]
+    sides = [_few(join.get(side), sources) for side in ("larg", "rarg")]
     on = join.get("quals")
     if not join.get("isNatural") and "usingClause" not in join and (on is None or truth(on)):
         return all(sides)

@@ -12,13 +12,13 @@ from typing import Any
 
 from agent.sql.amounts import (
     COLLECTORS,
+    Sources,
     brings_few,
     collects,
     is_collector,
     is_limited,
     reduces,
     subqueries,
-    with_ctes,
 )
 from agent.sql.code import MAX_BODY_DEPTH, enter_body
 from agent.sql.commands import command
@@ -164,7 +164,8 @@ class Walker:
         if conflict.get("action") == "ONCONFLICT_UPDATE":
             self.facts.verbs.add("update")
             self._assigned(conflict.get("targetList"))
-            if select and not brings_few(select, _few_ctes(scope)):
+            target = str(fields_of(fields.get("relation"), "RangeVar").get("relname", ""))
+            if select and not brings_few(select, _sources(target, scope)):
                 self._condition(conflict.get("whereClause"))
         self.walk(conflict, scope)
         self.walk(fields.get("returningClause"), scope)
@@ -358,12 +359,12 @@ class Walker:
         return False
 
 
-def _few_ctes(scope: Scope) -> dict[str, bool]:
-    """Of the CTEs that are visible, whether they bring few rows."""
-    few: dict[str, bool] = {}
+def _sources(target: str, scope: Scope) -> Sources:
+    """For a statement that changes rows of ``target``, with the CTEs that are visible."""
+    sources = Sources(target)
     for fields in scope.withs:
-        few = with_ctes(fields, few)
-    return {name: known for name, known in few.items() if name in scope.ctes}
+        sources = sources.within(fields)
+    return Sources(target, {name: few for name, few in sources.few.items() if name in scope.ctes})
 
 
 QUERIES: dict[str, Callable[[Walker, Node, Scope], object]] = {
