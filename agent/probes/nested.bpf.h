@@ -220,12 +220,15 @@ INLINE int may_inline(struct config *config, __u64 planned)
 	return flags & JIT_INLINE;
 }
 
-/* Whether it is told although nobody refused it. */
-INLINE int is_wanted(struct config *config, struct occasion *what, __u64 text)
+/* Whether it is told although nobody refused it. UNLISTEN changes nothing: the canary runs it
+ * (agent/sources/canary.py), to prove that commands are told. */
+INLINE int is_wanted(struct config *config, struct occasion *what, __u64 planned, __u64 text)
 {
 	if (config->nested != NESTED_COMMANDS)
 		return config->nested == NESTED_ALL;
-	return what->utility && is_lasting(text + what->start);
+	text += what->start;
+	return what->utility && (is_lasting(config, planned, text) ||
+				 (__u32)first_letters(text) == WORD('u', 'n', 'l', 'i'));
 }
 
 INLINE void start_nested(struct config *config, __u64 base, struct session_state *session,
@@ -252,7 +255,7 @@ INLINE void start_nested(struct config *config, __u64 base, struct session_state
 	struct level *whole = find_whole(session, text, frame, stack, what->start, what->limit);
 	if (!what->judged && (own || whole))
 		return;
-	int wanted = is_wanted(config, what, text);
+	int wanted = is_wanted(config, what, planned, text);
 	if (!what->judged && !wanted)
 		return;
 	/* Told only if it is refused. */
@@ -287,7 +290,8 @@ INLINE void start_nested(struct config *config, __u64 base, struct session_state
 	if (what->quiet && !what->hold)
 		return;
 	/* A loop in one function must not take the room of holds: only its first commands have room. */
-	int reserved = utility && session->urgent < NESTED_URGENT && !begins_everyday(what->text);
+	int reserved = utility && session->urgent < NESTED_URGENT &&
+		       is_lasting(config, planned, what->text);
 	what->urgent = what->hold || reserved;
 	if (what->urgent) {
 		session->urgent = session->urgent < NESTED_URGENT ? session->urgent + 1 : NESTED_URGENT;

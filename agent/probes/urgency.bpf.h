@@ -1,11 +1,12 @@
 /* Which statements have reserved room in the record: all but reading, DML and the traffic of
- * transactions. In doubt it is urgent. */
+ * transactions. In doubt it is urgent. agent/urgency.py has the same words. */
 #ifndef PGWARDEN_URGENCY_BPF_H
 #define PGWARDEN_URGENCY_BPF_H
 
 #include "sessions.bpf.h"
 
 #define LEADING_SPACE 8
+#define EXPLAIN_QUERY 8 /* ExplainStmt.query */
 /* The first letters as one number, in lower case, the first letter lowest. */
 #define WORD(a, b, c, d) ((a) | (b) << 8 | (c) << 16 | (__u32)(d) << 24)
 
@@ -18,11 +19,13 @@ INLINE int is_everyday(__u32 word)
 	case WORD('i', 'n', 's', 'e'):
 	case WORD('u', 'p', 'd', 'a'):
 	case WORD('d', 'e', 'l', 'e'):
+	case WORD('m', 'e', 'r', 'g'):
 	case WORD('b', 'e', 'g', 'i'):
 	case WORD('s', 't', 'a', 'r'):
 	case WORD('e', 'n', 'd', ';'):
 	case WORD('e', 'n', 'd', ' '):
 	case WORD('r', 'o', 'l', 'l'):
+	case WORD('a', 'b', 'o', 'r'):
 	case WORD('s', 'a', 'v', 'e'):
 	case WORD('s', 'h', 'o', 'w'):
 	case WORD('f', 'e', 't', 'c'):
@@ -34,7 +37,10 @@ INLINE int is_everyday(__u32 word)
 	case WORD('e', 'x', 'p', 'l'):
 	case WORD('l', 'i', 's', 't'):
 	case WORD('n', 'o', 't', 'i'):
+	case WORD('u', 'n', 'l', 'i'):
 	case WORD('s', 'e', 't', ' '):
+	case WORD('r', 'e', 's', 'e'):
+	case WORD('l', 'o', 'c', 'k'):
 		return 1;
 	}
 	return 0;
@@ -52,12 +58,6 @@ INLINE int is_everyday_long(__u64 word)
 	       six == ((__u64)WORD('d', 'e', 'a', 'l') | (__u64)'l' << 32 | (__u64)'o' << 40);
 }
 
-/* Utility commands that functions run in passing: LOCK, RESET. */
-INLINE int is_passing(__u32 word)
-{
-	return word == WORD('l', 'o', 'c', 'k') || word == WORD('r', 'e', 's', 'e');
-}
-
 /* The first statement of a portal, as the planner left it. */
 INLINE __u64 first_planned(struct config *config, __u64 portal)
 {
@@ -65,27 +65,37 @@ INLINE __u64 first_planned(struct config *config, __u64 portal)
 	return list ? read_u64(read_u64(list + config->list_cells)) : 0;
 }
 
-INLINE int begins_everyday(__u64 text)
+/* Whether EXPLAIN is about a utility command: with ANALYZE it runs CREATE TABLE AS. */
+INLINE int explains_utility(struct config *config, __u64 planned)
 {
-	__u64 word = 0;
-	for (int i = 0; i < LEADING_SPACE && read_u8(text) - 1U < ' '; i++)
-		text += 1;
-	bpf_probe_read_user(&word, sizeof(word), (void *)text);
-	word |= 0x2020202020202020; /* to lower case; NUL becomes a space */
-	return is_everyday(word) || is_everyday_long(word);
+	__u32 command = 0;
+	__u64 query = read_u64(read_u64(planned + config->planned_utility) + EXPLAIN_QUERY);
+	bpf_probe_read_user(&command, sizeof(command), (void *)(query + 4)); /* commandType */
+	return command == config->command_utility;
 }
 
-/* Of a utility command inside others, whether it changes what outlives it. Utilities that begin with
- * SELECT make a table. */
-INLINE int is_lasting(__u64 text)
+/* In lower case. */
+INLINE __u64 first_letters(__u64 text)
 {
 	__u64 word = 0;
 	for (int i = 0; i < LEADING_SPACE && read_u8(text) - 1U < ' '; i++)
 		text += 1;
 	bpf_probe_read_user(&word, sizeof(word), (void *)text);
-	word |= 0x2020202020202020;
-	return (__u32)word == WORD('s', 'e', 'l', 'e') ||
-	       !(is_everyday(word) || is_everyday_long(word) || is_passing(word));
+	return word | 0x2020202020202020; /* NUL becomes a space */
+}
+
+/* Of a utility command, whether it changes what outlives it. Such that begin with SELECT make a
+ * table. */
+INLINE int is_lasting(struct config *config, __u64 planned, __u64 text)
+{
+	__u64 word = first_letters(text);
+	switch ((__u32)word) {
+	case WORD('s', 'e', 'l', 'e'):
+		return 1;
+	case WORD('e', 'x', 'p', 'l'):
+		return explains_utility(config, planned);
+	}
+	return !is_everyday(word) && !is_everyday_long(word);
 }
 
 /* Asked of texts that user space does not know yet. */
@@ -98,7 +108,7 @@ INLINE __u32 is_urgent(struct config *config, __u64 portal, __u64 text)
 		return 0;
 	/* Of several statements in one text it is this one that counts. */
 	bpf_probe_read_user(place, 4, (void *)(planned + config->planned_utility + 8));
-	return !begins_everyday(place[0] < TEXT_HUGE ? text + place[0] : text);
+	return is_lasting(config, planned, place[0] < TEXT_HUGE ? text + place[0] : text);
 }
 
 #endif

@@ -1,14 +1,25 @@
 """DDL, roles and what the guard spoke of have reserved room, with what explains them."""
 
+import re
+
 import pytest
 
+from agent.probes.loader import SOURCE
 from agent.sessions.logins import LOGIN
 from agent.sql.client import ParserClient
+from agent.sql.command_table import TABLE
+from agent.urgency import EVERYDAY as EVERYDAY_WORDS
 from agent.urgency import Urgency, is_urgent
 from model.event import Executed, Protocol
 from model.session import BackendKey, Session
 from model.statement import ParseStatus, Shape, Source, Statement, StatementRun
 
+LETTER = r"'(.)'"
+SHORT = re.compile(rf"case WORD\({LETTER}, {LETTER}, {LETTER}, {LETTER}\):")
+LONG = re.compile(
+    rf"WORD\({LETTER}, {LETTER}, {LETTER}, {LETTER}\) \| \(__u64\){LETTER} << 32 \| "
+    rf"\(__u64\){LETTER} << 40"
+)
 SESSION, OTHER = (Session(BackendKey(pid, 1), "main", "ann") for pid in (7, 8))
 EVERYDAY = (
     "SELECT 1",
@@ -132,3 +143,20 @@ def test_the_statement_that_ran_something_urgent_is_urgent(shape):
     assert asked.of(statement(2, "", parent_id=1), select)
     assert asked.of(statement(1, "II"), select)
     assert not asked.of(statement(4, "II"), select)
+
+
+def kernel_words(function):
+    """The beginnings of words that a function of the kernel program compares with."""
+    text = SOURCE.with_name("urgency.bpf.h").read_text()
+    body = text.split(f"INLINE int {function}(")[1].split("\n}")[0]
+    return {"".join(letters) for letters in (*SHORT.findall(body), *LONG.findall(body))}
+
+
+def test_the_kernel_has_the_same_words():
+    beginnings = kernel_words("is_everyday") | kernel_words("is_everyday_long")
+    assert len(beginnings) > 20
+    words = {word + " " for word in EVERYDAY_WORDS - {"fastpath"}} | {"end;"}
+    assert {word for word in words if not word.startswith(tuple(beginnings))} == set()
+    assert {each for each in beginnings if not any(w.startswith(each) for w in words)} == set()
+    others = {verb for verb, _ in TABLE.values()} - EVERYDAY_WORDS
+    assert {verb for verb in others if verb.startswith(tuple(beginnings))} == set()

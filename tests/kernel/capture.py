@@ -66,7 +66,12 @@ def singly(events: list[Event]) -> list[Event]:
             before, after = event.transaction
             out.append(
                 StatementStarted(
-                    run_us * 1000, event.backend, event.text, len(event.text), requested_us
+                    run_us * 1000,
+                    event.backend,
+                    event.text,
+                    len(event.text),
+                    requested_us,
+                    urgent=event.urgent,
                 )
             )
             out.append(

@@ -319,10 +319,15 @@ def test_where_commands_alone_are_told_nothing_else_is(commands, client):
     assert len(starts) == 12  # of the last text there are two
 
 
-def test_a_table_that_a_select_makes_inside_a_function_is_told(commands, client):
-    client.execute("create function makes() returns void language sql volatile "
-                   "as 'select 1 as a into temp outcome'")  # fmt: skip
-    assert (1, "select 1 as a into temp outcome") in told(commands, client, "select makes()")
+@pytest.mark.parametrize(
+    "makes",
+    ["select 1 as a into temp outcome", "explain analyze create temp table outcome as select 1"],
+)
+def test_a_table_that_no_create_makes_inside_a_function_is_told(commands, client, makes):
+    body = f"explain analyze select 1; {makes}; select null::void"
+    client.execute(f"create function makes() returns void language sql volatile as '{body}'")
+    starts = told(commands, client, "select makes()")
+    assert starts == [(0, "select makes()"), (1, makes)]
     client.execute("drop function makes()")
 
 

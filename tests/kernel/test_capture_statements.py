@@ -130,6 +130,23 @@ def test_sql_execute_is_one_level_deeper_than_what_the_client_sent(capture, clie
 
 
 @pytest.mark.parametrize(
+    ("text", "urgent"),
+    [
+        ("SELECT 1", [False]),
+        ("CLOSE ALL; UNLISTEN *;\nRESET ALL", [False] * 3),
+        ("UNLISTEN *; CREATE TEMP TABLE a (); SELECT 2", [False, True, False]),
+        ("SELECT 1 AS a INTO TEMP made", [True]),
+        ("EXPLAIN ANALYZE SELECT 1", [False]),
+        ("EXPLAIN ANALYZE CREATE TEMP TABLE b AS SELECT 1", [True]),
+        ("EXPLAIN (ANALYZE) SELECT 1 AS a INTO TEMP d", [True]),
+    ],
+)
+def test_what_changes_more_than_rows_has_reserved_room(capture, client, text, urgent):
+    """What a pool sends each time a connection comes back to it has not."""
+    assert [start.urgent for start in starts(capture.run(client, text))] == urgent
+
+
+@pytest.mark.parametrize(
     ("text", "sqlstate", "started"),
     [
         ("SELEC 1", "42601", 0),
