@@ -186,6 +186,8 @@ class StatementsCounted:
     last_at_us: int
     durations: tuple[int, ...]
     """How many took less than 2**index microseconds (and no less than half of that)."""
+    naming: int = 0
+    """``SessionSeen.naming`` when they ran: they are told later, maybe under another name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,6 +102,7 @@ INLINE int count_execution(struct judge *judge, struct session_state *session)
 	key.pid = bpf_get_current_pid_tgid() >> 32;
 	key.text_id = session->text_id;
 	key.epoch = judge ? judge->epoch : 0;
+	key.naming = session->naming;
 	struct aggregate *all = LOOKUP(aggregates, &key);
 	if (!all) {
 		struct aggregate *blank = LOOKUP(blank_aggregates, &zero);

@@ -302,7 +302,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "known_text": ("II", ("id", "urgent")),
     "session_class": ("qII", ("session_us", "class", "naming")),
     "allowance": ("16sQII", ("text", "touched", "class", "skeleton")),
-    "aggregate_key": ("qIIII", ("session_us", "pid", "text_id", "epoch", "padding")),
+    "aggregate_key": ("qIIII", ("session_us", "pid", "text_id", "epoch", "naming")),
     "aggregate": (
         "6Q96s",
         ("count", "rows", "bytes", "duration_ns", "first_ns", "last_ns", "durations"),

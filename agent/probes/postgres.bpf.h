@@ -344,7 +344,7 @@ struct aggregate_key {
 	__u32 pid;
 	__u32 text_id;
 	__u32 epoch;
-	__u32 padding;
+	__u32 naming;
 };
 
 /* Executions of a known text by one backend that were not told one by one. */

@@ -10,6 +10,7 @@ from typing import TypeAlias
 
 from agent.sessions.audits import AuditGroup, ran_at
 from agent.sessions.execution import Execution
+from agent.sessions.known import Names
 from model.event import AuditLogged, ErrorReport, Protocol, ResponseSent, StatementStarted
 from model.session import BackendKey, Session
 
@@ -32,6 +33,7 @@ class Backend:
         "last_requested_at_us",
         "levels",
         "loose",
+        "names",
         "pending",
         "session",
         "silent",
@@ -45,6 +47,7 @@ class Backend:
         self.session = session
         self.imprecise = imprecise
         """Only the log spoke of it so far: its start is known to the second, or not at all."""
+        self.names: Names = {}
         self.alive = True
         self.pending: deque[Execution] = deque()
         """Top-level statements that have not ended, oldest first."""

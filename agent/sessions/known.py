@@ -1,9 +1,29 @@
 """What one event tells of a session, added to what is known of it."""
 
 from dataclasses import replace
+from typing import TypeAlias
 
-from model.event import AuditLogged, SessionSeen
+from model.event import ApplicationNamed, AuditLogged, SessionSeen
 from model.session import Peer, Session
+
+Names: TypeAlias = dict[int, str]
+"""The application_name of each ``naming``."""
+NAMES = 64
+"""So many of one session are remembered: what is counted is told within seconds."""
+
+
+def remember_name(names: Names, event: SessionSeen | ApplicationNamed) -> None:
+    if event.application_name is None:
+        return
+    names.pop(event.naming, None)
+    names[event.naming] = event.application_name
+    if len(names) > NAMES:
+        del names[next(iter(names))]
+
+
+def named(session: Session, names: Names, naming: int) -> Session:
+    """As it was called then, as far as that is remembered."""
+    return replace(session, application_name=names.get(naming, session.application_name))
 
 
 def seen(before: Session, event: SessionSeen) -> Session:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from agent.sessions.backend import Backend, Slot, slot_of
 from agent.sessions.execution import Execution, counted, executed
-from agent.sessions.known import explained, logged, seen
+from agent.sessions.known import explained, logged, named, remember_name, seen
 from agent.sessions.limits import DEFAULT_LIMITS, Limits
 from agent.sessions.logins import refused_login
 from agent.sessions.matching import Matching, Output
@@ -83,8 +83,9 @@ class SessionTracker:
                 self._seen(event, out)
             case ApplicationNamed():
                 backend = self._backend(event.backend, event.at_ns, out)
-                name = event.application_name
-                self._update(backend, replace(backend.session, application_name=name), out)
+                remember_name(backend.names, event)
+                renamed = replace(backend.session, application_name=event.application_name)
+                self._update(backend, renamed, out)
             case SessionExplained():
                 # A look-up that comes late must not bring a forgotten session back.
                 known = self._backends.get(slot_of(event.backend))
@@ -94,7 +95,9 @@ class SessionTracker:
                 self._exit(event, out)
             case StatementsCounted():
                 backend = self._backend(event.backend, event.last_at_us * 1000, out)
-                out.append(counted(self._id(), backend.session, event).statement(backend.session))
+                then = named(backend.session, backend.names, event.naming)
+                session = then if then == backend.session else self._enrich(then)
+                out.append(counted(self._id(), session, event).statement(session))
             case Lost():
                 pass  # counted by its source
         return out
@@ -183,10 +186,12 @@ class SessionTracker:
         session = seen(before, event)
         if known is None:
             backend = self._new_backend(session, event.at_ns, False, out)
+            remember_name(backend.names, event)
             if backend.session.key != session.key or not backend.session.user:
                 self._update(backend, session, out)
             return
         known.imprecise = False
+        remember_name(known.names, event)
         self._update(known, session, out)
 
     def _exit(self, event: SessionEnded, out: list[Output]) -> None:

@@ -51,7 +51,7 @@ def _entries(aggregates: KernelMap) -> list[tuple[bytes, bytes]]:
 def _counted(
     key: bytes, value: bytes, text: Callable[[int], bytes], offset_ns: int
 ) -> StatementsCounted:
-    session_us, pid, text_id, _, _ = AGGREGATE_KEY.unpack(key)
+    session_us, pid, text_id, _, naming = AGGREGATE_KEY.unpack(key)
     count, rows, sent, duration_ns, first_ns, last_ns, durations = AGGREGATE.unpack(value)
     return StatementsCounted(
         backend=BackendKey(pid, session_us + POSTGRES_EPOCH_US),
@@ -63,4 +63,5 @@ def _counted(
         first_at_us=(first_ns + offset_ns) // 1000,
         last_at_us=(last_ns + offset_ns) // 1000,
         durations=DURATIONS.unpack(durations),
+        naming=naming,
     )

@@ -1,8 +1,15 @@
 """Executions that come together, and executions that were only counted."""
 
 from agent.sessions import SessionTracker
-from model.event import AuditLogged, Executed, SessionSeen, StatementsCounted, StatementsExecuted
-from model.session import BackendKey
+from model.event import (
+    ApplicationNamed,
+    AuditLogged,
+    Executed,
+    SessionSeen,
+    StatementsCounted,
+    StatementsExecuted,
+)
+from model.session import BackendKey, Session
 from model.statement import Source, Statement, StatementRun
 
 BACKEND = BackendKey(7, 1_000_000_000_000_000)
@@ -60,3 +67,30 @@ def test_what_was_only_counted_is_one_statement_that_says_how_many():
     assert (statement.executions, statement.rows, statement.bytes_sent) == (300, 600, 9000)
     assert (statement.duration_us, statement.durations) == (15_000, (0, 100, 200))
     assert statement.sqlstate == "00000"
+
+
+def counted_as(naming):
+    return StatementsCounted(BACKEND, b"SELECT 1", 3, 3, 9, 9, AT_US, AT_US, (3,), naming)
+
+
+def names_of(out):
+    return [each.session.application_name for each in out if isinstance(each, Statement)]
+
+
+def test_what_was_counted_has_the_name_that_its_session_had_then():
+    tracker = SessionTracker(5)
+    observed(tracker, SEEN)
+    for naming, name in ((1, "report"), (2, "thief")):
+        observed(tracker, ApplicationNamed(AT_US * 1000, BACKEND, name, naming))
+    out = observed(tracker, *map(counted_as, (0, 2, 1)))
+    assert names_of(out) == ["psql", "thief", "report"]
+    assert not any(isinstance(each, Session) for each in out)
+
+
+def test_a_session_that_is_named_for_ever_keeps_its_last_names():
+    tracker = SessionTracker(5)
+    observed(tracker, SEEN)
+    for naming in range(1, 1001):
+        observed(tracker, ApplicationNamed(AT_US * 1000, BACKEND, f"name {naming}", naming))
+    out = observed(tracker, *map(counted_as, (1000, 990, 3)))
+    assert names_of(out) == ["name 1000", "name 990", "name 1000"]

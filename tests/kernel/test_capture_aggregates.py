@@ -8,7 +8,7 @@ import pytest
 from agent.probes.layout import DURATION_CLASSES, Aggregation
 from agent.probes.loader import open_loader
 from agent.sources.ebpf import EbpfSource
-from model.event import StatementsCounted
+from model.event import ApplicationNamed, StatementsCounted
 
 pytestmark = [pytest.mark.kernel, pytest.mark.live]
 
@@ -86,3 +86,29 @@ def test_a_row_says_when_the_first_and_the_last_ran_and_the_mean_fits_the_histog
         most = sum(n << at for at, n in enumerate(one.durations))
         assert least <= one.duration_us + one.count
         assert one.duration_us <= most
+
+
+def test_what_ran_under_another_name_is_counted_by_itself(compiled_probes, cluster, postgres):
+    counts: dict[int, int] = {}
+    namings: list[int] = []
+    text = b"SELECT 'by name'"
+    with (
+        EbpfSource(loader=open_loader("libbpf"), aggregate=Aggregation.ALWAYS) as source,
+        postgres.connect(application_name="first") as connection,
+    ):
+        source.add(cluster)
+        for _ in range(TEXT_MET):
+            connection.execute(text)
+            source.poll(100)
+        for name, times in (("first", 20), ("second", 10)):
+            connection.execute(f"SET application_name = {name}".encode())
+            for _ in range(times):
+                connection.execute(text)
+        until = time.monotonic() + 10
+        while sum(counts.values()) < 30 and time.monotonic() < until:
+            for event in source.poll(100):
+                if isinstance(event, ApplicationNamed):
+                    namings.append(event.naming)
+                if isinstance(event, StatementsCounted) and event.text == text:
+                    counts[event.naming] = counts.get(event.naming, 0) + event.count
+    assert [counts.get(naming) for naming in namings] == [20, 10]
