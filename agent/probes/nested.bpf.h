@@ -252,12 +252,15 @@ INLINE int may_evade(struct config *config, __u64 planned)
 	return read_u8(tree - 11) && read_u64(planned + config->planned_relations + 8);
 }
 
-/* Whether it is told although nobody refused it. */
+/* Whether it is told although nobody refused it. UNLISTEN changes nothing: the canary runs it
+ * (agent/sources/canary.py), to prove that commands are told. */
 INLINE int is_wanted(struct config *config, struct occasion *what, __u64 planned, __u64 text)
 {
 	if (config->nested != NESTED_COMMANDS)
 		return config->nested == NESTED_ALL;
-	return what->utility && is_lasting(config, planned, text + what->start);
+	text += what->start;
+	return what->utility && (is_lasting(config, planned, text) ||
+				 (__u32)first_letters(text) == WORD('u', 'n', 'l', 'i'));
 }
 
 INLINE void start_nested(struct config *config, __u64 base, struct session_state *session,

@@ -74,15 +74,21 @@ INLINE int explains_utility(struct config *config, __u64 planned)
 	return command == config->command_utility;
 }
 
-/* Of a utility command, whether it changes what outlives it. Such that begin with SELECT make a
- * table. */
-INLINE int is_lasting(struct config *config, __u64 planned, __u64 text)
+/* In lower case. */
+INLINE __u64 first_letters(__u64 text)
 {
 	__u64 word = 0;
 	for (int i = 0; i < LEADING_SPACE && read_u8(text) - 1U < ' '; i++)
 		text += 1;
 	bpf_probe_read_user(&word, sizeof(word), (void *)text);
-	word |= 0x2020202020202020; /* to lower case; NUL becomes a space */
+	return word | 0x2020202020202020; /* NUL becomes a space */
+}
+
+/* Of a utility command, whether it changes what outlives it. Such that begin with SELECT make a
+ * table. */
+INLINE int is_lasting(struct config *config, __u64 planned, __u64 text)
+{
+	__u64 word = first_letters(text);
 	switch ((__u32)word) {
 	case WORD('s', 'e', 'l', 'e'):
 		return 1;
