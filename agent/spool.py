@@ -80,6 +80,7 @@ class Spool:
         self._lock = threading.RLock()
         self._owed: dict[tuple[str, str], Lost] = {}
         self._starved = False  # a write found no room since the log was last folded
+        self._largest = 0  # bytes of one append
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if self._open():
             on_loss("spool", "spool_damaged", 1)
@@ -96,11 +97,18 @@ class Spool:
                 refused = [payload for payload in payloads if payload not in first]
             elif reason:
                 refused = list(payloads)
-            self.pressed = bool(refused) or self._bytes > self._max_bytes * PRESSED_SHARE
+            self._largest = max(self._largest, sum(len(payload.body) for payload in payloads))
+            self.pressed = bool(refused) or self._bytes > self._pressed_bytes
             last = self._last
             for payload in refused:
                 self._refuse(payload, reason or "spool_full")
         return last
+
+    @property
+    def _pressed_bytes(self) -> float:
+        """What comes next is built by then, and may be as large as anything before: it must fit."""
+        most = self._max_bytes * (1 - RESERVED_SHARE) - 2 * self._largest
+        return min(most, self._max_bytes * PRESSED_SHARE)
 
     def owed(self) -> list[Lost]:
         """Losses whose batch was refused, to be recorded again but not counted again."""

@@ -10,7 +10,7 @@ import pytest
 
 from agent.approvals.known import Known, Request
 from agent.guard.hold import ALLOW
-from agent.probes.layout import Inlining
+from agent.probes.layout import Evasion
 from model.approval import Bound, Grant, Term
 from tests.conformance.servers import DEBIAN_MAJOR, Server, fetch
 from tests.kernel.guard_stage import Stage
@@ -84,7 +84,7 @@ def uses(stage: Stage, text: str) -> int:
     """How many uses of a grant for ``text`` its holds take."""
     known, counted = Known(GRANT), 0
     for event in stage.seen:
-        if not event.held or event.text.decode() != text or event.inlines == Inlining.ALONE:
+        if not event.held or event.text.decode() != text or event.evades == Evasion.ALONE:
             continue
         request = Request(event.backend, event.requested_at_us, event.part)
         if known.continues(request):
