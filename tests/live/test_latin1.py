@@ -101,6 +101,7 @@ def test_each_statement_is_on_record_once_whole_and_as_the_other_client_had_it(r
 
 
 def test_its_catalog_is_read_and_a_change_has_its_cause(running, cluster):
+    running.wait_sql("SELECT 1 FROM drift_observed WHERE database = 'latin' LIMIT 1", 60)
     with cluster.connect(user="app", dbname="latin", client_encoding="LATIN1") as connection:
         connection.execute('CREATE TABLE "très cher" (n int)')
     (row,) = running.wait_sql(
