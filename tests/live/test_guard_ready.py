@@ -81,7 +81,7 @@ def test_while_the_agent_is_frozen_nothing_passes_where_being_late_refuses(clust
 
 
 def test_what_passes_while_the_agent_is_frozen_is_counted(cluster, tmp_path):
-    # The agent's own first look at the catalog, and its canary, would be under way, and counted too.
+    # The agent's own first look at the catalog, and its canary, would be counted as well.
     ours = {"catalog": {"enabled": False}, "capture": {"canary_interval_seconds": 0}}
     alone = enforcing(cluster, tmp_path / "p.yaml", "allow", 200, **ours)
     with alone as up, cluster.connect() as session:
