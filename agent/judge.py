@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from agent.guard.hold import ALLOW, Decision, DecisionKind
-from agent.guard.startup import Settings, as_statement
+from agent.guard.startup import Settings, as_statements
 from agent.identity import Claims
 from agent.planned import NotKnownError, Planned, Touched, goes_beyond, is_resolved, overlaid
 from agent.sessions.known import explained
@@ -239,7 +239,13 @@ class GuardJudge:
     def _started(self, session: Session, *, wait: bool) -> Decision | None:
         """What was set when the session started is judged as if SET had set it, and refused with
         each statement. Raises NotKnownError where the parser must be waited for."""
-        text = as_statement(session.startup)
+        for text in as_statements(session.startup):
+            refusal = self._refusal_of(text, session, wait=wait)
+            if refusal is not None:
+                return refusal
+        return None
+
+    def _refusal_of(self, text: bytes, session: Session, *, wait: bool) -> Decision | None:
         if wait:
             shape: Shape | None = read(self._parser, text, len(text), Wire.QUERY, nested=False)
         else:

@@ -10,18 +10,23 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Iterator
 
+import structlog
+
 from agent.guard.backend import Standing, examine
 from agent.guard.memory import read_memory
 from agent.guard.server import Server
 from agent.probes.layouts import LAYOUTS, Layout
 from model.session import BackendKey
 
-LONGEST = 4096
-"""Of one string, in bytes; what is longer is cut."""
+LONGEST = 10_000
+"""Bytes of a start-up packet, and so of one string in it: PostgreSQL takes no longer one."""
 PIECE = 64
 """Read at once: a string may end right before memory that is not there."""
-MOST = 64
-"""Settings by name; a start-up packet of 10,000 bytes may hold more, and then they are not all."""
+MOST = LONGEST // 3
+"""Settings by name in such a packet: each has two zeros at least, and a letter."""
+AT_ONCE = 20
+SPACES = " \t\n\v\f\r"
+"""What separates words in ``options``: no other space of Unicode does."""
 OPTIONS_BEHIND_USER, NAMED_BEHIND_USER = 8, 16
 """``Port.cmdline_options`` and ``Port.guc_options`` follow ``user_name`` in every version."""
 LINKED_CELLS = 8
@@ -41,28 +46,41 @@ EVERYDAY = frozenset(
 """What drivers send with each connection: it says how values are written, and is left out."""
 
 QUOTE = "'"
+log = structlog.get_logger(__name__)
 
 Settings = tuple[tuple[str, str], ...]
 
 
 class StartupSettings:
-    """Of a backend; empty for one that has ended, is no client's or cannot be read."""
+    """Of a backend; empty for one that has ended, is no client's or cannot be read: the last is
+    said in the log, once for each reason."""
 
     def __init__(self, servers: Callable[[], Iterable[Server]]) -> None:
         self._servers = servers
+        self._said: set[str] = set()
 
     def __call__(self, key: BackendKey) -> Settings:
         backend = examine(key, self._servers, commands=True)
-        if backend.standing is not Standing.CLIENT or backend.server is None:
+        if backend.standing in (Standing.GONE, Standing.NOT_CLIENT):
             return ()
+        if backend.standing is not Standing.CLIENT or backend.server is None:
+            return self._unread(key, backend.standing, backend.reason)
         try:
             return read_startup(key.pid, backend.server)
-        except (OSError, KeyError):
+        except ProcessLookupError:
             return ()
+        except (OSError, KeyError) as error:
+            return self._unread(key, type(error).__name__, str(error))
+
+    def _unread(self, key: BackendKey, kind: str, problem: str) -> Settings:
+        if kind not in self._said:
+            self._said.add(kind)
+            log.warning("startup.unread", pid=key.pid, problem=problem)
+        return ()
 
 
 def read_startup(pid: int, server: Server) -> Settings:
-    """Names in lower case, in the order in which PostgreSQL sets them.
+    """Names in lower case, each with the value that PostgreSQL sets last.
 
     Raises OSError where its memory cannot be read, KeyError for an unknown version.
     """
@@ -76,7 +94,9 @@ def read_startup(pid: int, server: Server) -> Settings:
     listed = _pointer(pid, user + NAMED_BEHIND_USER)
     texts = [_string(pid, each) for each in _cells(pid, layout, listed)] if listed else []
     found += zip((name.lower() for name in texts[::2]), texts[1::2], strict=False)
-    return tuple(setting for setting in found if setting[0] not in EVERYDAY)
+    last = dict(setting for setting in found if _can_be_judged(setting[0]))
+    # The server's own first: any number of invented ones may stand beside them.
+    return tuple(sorted(last.items(), key=lambda setting: "." in setting[0]))
 
 
 def split_options(options: str) -> Iterator[tuple[str, str]]:
@@ -101,10 +121,16 @@ def split_options(options: str) -> Iterator[tuple[str, str]]:
                 break
 
 
-def as_statement(settings: Settings) -> bytes:
-    """SQL that would set the same."""
-    texts = (f"SET {_name(name)} TO {_quoted(QUOTE, value)}" for name, value in settings)
-    return "; ".join(texts).encode(errors="surrogateescape")
+def as_statements(settings: Settings) -> Iterator[bytes]:
+    """SQL that would set the same, in texts so short that rules see all names in them."""
+    texts = [f"SET {_name(name)} TO {_quoted(QUOTE, value)}" for name, value in settings]
+    for first in range(0, len(texts), AT_ONCE):
+        yield "; ".join(texts[first : first + AT_ONCE]).encode(errors="surrogateescape")
+
+
+def _can_be_judged(name: str) -> bool:
+    """Old servers take ``a.`` for a name, which SQL cannot say: one such must not hide the rest."""
+    return name not in EVERYDAY and all(name.split("."))
 
 
 def _name(name: str) -> str:
@@ -124,7 +150,7 @@ def _words(options: str) -> list[str]:
     words: list[str] = []
     word, escaped = "", False
     for character in options:
-        if character.isspace() and not escaped:
+        if character in SPACES and not escaped:
             if word:
                 words.append(word)
             word = ""

@@ -34,6 +34,8 @@ REFUSED = [
     {"options": "-c statement_timeout=0 --row-security=off"},
     {"options": "-c role=other"},
     {"options": "-c Role=other -c role=postgres"},
+    {"options": " " * 9000 + "-c role=other"},
+    {"options": "-c work_mem=1MB " * 500 + "-c role=other"},
 ]
 HARMLESS = [
     {},
@@ -83,7 +85,7 @@ def refused(connection: psycopg.Connection) -> bool:
     return False
 
 
-@pytest.mark.parametrize("words", REFUSED, ids=str)
+@pytest.mark.parametrize("words", REFUSED, ids=lambda words: str(words)[-40:])
 def test_each_statement_of_such_a_session_is_refused_also_where_it_passes_for_others(
     cluster, agent, words
 ):
@@ -117,6 +119,21 @@ def test_settings_that_are_sent_by_name_are_read_as_well(cluster, agent):
     asyncio.run(run(work_mem="4MB"))
     with pytest.raises(asyncpg.InsufficientPrivilegeError, match="when the session started"):
         asyncio.run(run(work_mem="4MB", row_security="off"))
+    many = {f"my.n{number}": "1" for number in range(500)}
+    asyncio.run(run(**many))
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="when the session started"):
+        asyncio.run(run(**many, row_security="off"))
+
+
+def test_a_name_that_sql_cannot_say_hides_nothing(cluster, agent):
+    try:
+        connection = cluster.connect(options="-c a.=1 -c role=other")
+    except psycopg.OperationalError as error:
+        assert "invalid configuration parameter name" in str(error)
+        assert cluster.major >= 14
+        return
+    with connection:
+        assert refused(connection)
 
 
 def test_a_session_from_before_the_probes_is_no_way_round(agent, before):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.guard.startup import as_statement, split_options
+from agent.guard.startup import AT_ONCE, as_statements, split_options
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,7 @@ from agent.guard.startup import as_statement, split_options
         ("-c", [("", "")]),
         ("-c Role", [("role", "")]),
         ("stray --", [("", "")]),
+        ("-c\u00a0x=1 -c a=b\x1cc", [("\u00a0x", "1"), ("a", "b\x1cc")]),
     ],
 )
 def test_options_are_read_as_the_server_reads_them(options, settings):
@@ -26,6 +27,12 @@ def test_options_are_read_as_the_server_reads_them(options, settings):
 
 def test_what_was_set_becomes_sql_that_cannot_be_taken_for_more():
     settings = (("role", "x'; DROP TABLE t; --"), ('my.set"ting', "1"))
-    assert as_statement(settings).decode() == (
+    assert [text.decode() for text in as_statements(settings)] == [
         """SET "role" TO 'x''; DROP TABLE t; --'; SET "my"."set""ting" TO '1'"""
-    )
+    ]
+
+
+def test_many_become_several_texts():
+    settings = tuple((f"my.n{number}", "1") for number in range(3 * AT_ONCE))
+    texts = list(as_statements(settings))
+    assert [text.count(b"SET ") for text in texts] == [AT_ONCE] * 3
