@@ -31,6 +31,7 @@ class Backend:
         "group",
         "imprecise",
         "last_requested_at_us",
+        "let_go",
         "levels",
         "loose",
         "names",
@@ -40,6 +41,7 @@ class Backend:
         "unmatched",
         "unread",
         "unready",
+        "unseen",
         "walsender",
     )
 
@@ -51,6 +53,8 @@ class Backend:
         self.alive = True
         self.pending: deque[Execution] = deque()
         """Top-level statements that have not ended, oldest first."""
+        self.let_go = 0
+        """Of those that left before they ended, the ones whose completion is yet to come."""
         self.levels: list[tuple[int, Execution]] = []
         """With their depth: where only some nested ones are told, depths are left out."""
         """Nested statements that the last one may be inside of, by depth."""
@@ -68,6 +72,8 @@ class Backend:
         inside them.
         """
         self.last_requested_at_us = 0
+        self.unseen = 0
+        """Statements whose completion was not seen, since they were last asked for."""
         self.unread = 0
         """Errors to which no statement belongs, since they were last asked for."""
         self.unready: list[Execution] = []
@@ -151,7 +157,13 @@ class Backend:
         elif self.unready and event.ready:
             last = self.unready[-1]
             last.bytes_sent = max(last.bytes_sent, 0) + event.bytes_sent
+        unseen = self._unseen(event)
+        for _ in range(unseen):
+            self._end(self.pending.popleft(), self._over_by(at_us), SUCCESS, "", ended)
         for completion in event.completions:
+            if self.let_go:
+                self.let_go -= 1
+                continue
             if not self.pending:
                 # The end of a stream, and DROP_REPLICATION_SLOT on 12, are told twice.
                 strangers += not self.walsender
@@ -165,7 +177,7 @@ class Backend:
             self._fail(event, event.error, running, next_id, ended)
         if event.ready:
             self.end_all(at_us, SUCCESS, ended)
-        if event.ready:
+            self.let_go = 0
             ended = self.take_unready() + ended
         transaction = _transaction(event)
         for execution in ended:
@@ -174,6 +186,19 @@ class Backend:
             self.unready += ended
             return [], strangers
         return ended, strangers
+
+    def _unseen(self, event: ResponseSent) -> int:
+        """How many of the oldest ended in a part of the answer that nobody saw. A round trip that
+        is over without an error has ended whatever began in it, so its last completions are of
+        the last statements. A fastpath call has none."""
+        missing = len(self.pending) - len(event.completions)
+        if not event.ready or event.error or not event.completions or self.walsender:
+            return 0
+        if missing < 0 or self.pending[-1].protocol is Protocol.FASTPATH:
+            return 0
+        self.unseen += missing
+        self.let_go = 0  # theirs were in that part too
+        return missing
 
     def take_unready(self) -> list[Execution]:
         """Nothing more is heard of their round trip."""

@@ -244,6 +244,7 @@ class SessionTracker:
         if len(backend.pending) >= self._limits.pending_per_backend:
             self._lost["statement_end_unseen"] += 1
             oldest = backend.pending.popleft()
+            backend.let_go += 1
             for execution in (oldest, *oldest.children):
                 execution.end(event.at_ns // 1000)
                 self._matching.leave(backend, execution, out)
@@ -287,6 +288,7 @@ class SessionTracker:
 
     def _executed(self, event: StatementsExecuted, out: list[Output]) -> None:
         backend = self._backend(event.backend, event.executions[0].started_at_us * 1000, out)
+        backend.let_go = 0
         if backend.pending or backend.unready:
             # It was alone in its round trip: the answers to those before it have been lost.
             ended = backend.take_unready()
@@ -325,6 +327,9 @@ class SessionTracker:
             self._answered.add((backend, backend.unready[0]))
         if strangers:
             self._lost["statement_start_unseen"] += strangers
+        if backend.unseen:
+            self._lost["statement_end_unseen"] += backend.unseen
+            backend.unseen = 0
         if backend.unread:
             self._lost["refused_unread"] += backend.unread
             backend.unread = 0

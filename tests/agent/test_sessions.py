@@ -325,6 +325,34 @@ def test_over_the_limit_of_pending_statements_the_oldest_leaves_and_is_counted()
     assert talk.tracker.losses() == {"statement_end_unseen": 1}
 
 
+def test_completions_of_statements_that_were_let_go_do_not_pass_to_later_ones():
+    talk = Dialogue(tracker=SessionTracker(EPOCH, 0, limits=Limits(pending_per_backend=2)))
+    talk.start(1, "a").start(2, "b").start(3, "c")
+    talk.answer(4, ("SELECT", 1), ("SELECT", 2), ("SELECT", 3))
+    talk.start(5, "d").answer(6, ("SELECT", 4))
+    assert [(s.text, s.rows) for s in talk.statements()] == [
+        (b"a", -1), (b"b", 2), (b"c", 3), (b"d", 4),
+    ]  # fmt: skip
+    assert talk.tracker.losses() == {"statement_end_unseen": 1}
+
+
+def test_completions_that_nobody_saw_leave_their_statements_without_rows_and_are_counted():
+    """What was not copied of a long answer lies before its end."""
+    talk = Dialogue().start(1, "a").start(2, "b").start(3, "c")
+    talk.answer(4, ("SELECT", 3))
+    assert [(s.text, s.rows, s.sqlstate) for s in talk.statements()] == [
+        (b"a", -1, "00000"), (b"b", -1, "00000"), (b"c", 3, "00000"),
+    ]  # fmt: skip
+    assert talk.tracker.losses() == {"statement_end_unseen": 2}
+
+
+def test_a_fastpath_call_takes_no_completion_of_what_ran_before_it():
+    talk = Dialogue().start(1, "a").start(2, "call", protocol=Protocol.FASTPATH)
+    talk.answer(3, ("SELECT", 5))
+    assert [(s.text, s.rows) for s in talk.statements()] == [(b"a", 5), (b"call", -1)]
+    assert talk.tracker.losses() == {}
+
+
 def test_over_the_limit_of_text_new_statements_keep_a_prefix():
     limits = Limits(text_bytes=1000, short_text_bytes=10)
     talk = Dialogue(tracker=SessionTracker(EPOCH, 0, limits=limits))
