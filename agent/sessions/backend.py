@@ -90,7 +90,7 @@ class Backend:
             parameters=event.parameters,
             hold_id=event.hold_id,
         )
-        if execution.started_at_us == event.requested_at_us:
+        if execution.started_at_us == event.requested_at_us and not event.met:
             execution.preparation_us = event.at_ns // 1000 - execution.started_at_us
         if event.protocol is Protocol.REPLICATION:
             self.walsender = True
@@ -179,6 +179,12 @@ class Backend:
         """Nothing more is heard of their round trip."""
         ended, self.unready = self.unready, []
         return ended
+
+    def take_unanswered(self) -> list[Execution]:
+        """With what SQL EXECUTE runs inside them."""
+        found = [each for outer in self.pending for each in (outer, *outer.children)]
+        self.pending.clear()
+        return found
 
     def outer(self, record: AuditLogged) -> Execution | None:
         """The statement without a record of its own that ran when this record was written."""
