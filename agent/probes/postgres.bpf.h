@@ -414,7 +414,8 @@ struct occasion {
 	__u8 quiet; /* told only if it is refused */
 	__u8 evades;
 	__u8 part;
-	__u8 padding[2];
+	__u8 lasting; /* it changes what outlives it */
+	__u8 padding;
 };
 
 /* A nested statement that runs, and may have others inside it. */

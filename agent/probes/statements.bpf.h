@@ -28,7 +28,7 @@ INLINE struct occasion *new_occasion(struct config *config, __u64 base,
 	what->hold = what->kept = what->told = 0;
 	what->planned = what->touched = 0;
 	what->planned_list = what->unseen = what->judged = 0;
-	what->utility = what->quiet = what->evades = what->part = 0;
+	what->utility = what->quiet = what->evades = what->part = what->lasting = 0;
 	what->limit = 0;
 	what->requested_us = read_requested(config, base);
 	return what;
