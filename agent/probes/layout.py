@@ -361,7 +361,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "known",
             "exempt",
             "calling",
-            "padding",
+            "asked",
             "occasion",
             "levels",
             "tail",

@@ -436,6 +436,13 @@ enum calling {
 	CALL_ANSWERED = 2, /* the beginning of its result has been written */
 };
 
+/* What a walsender was asked for. */
+enum asking {
+	ASKED_NOTHING = 0, /* or a command, which waits */
+	ASKED_LONG = 1,    /* its text was too long to wait, and has been told */
+	ASKED_SQL = 2,
+};
+
 struct session_state {
 	__s64 session_us;
 	__s64 requested_us; /* of the last statement of depth 0 */
@@ -472,7 +479,7 @@ struct session_state {
 	__u8 known; /* user space has met the session */
 	__u8 exempt; /* never held: it serves those who judge */
 	__u8 calling; /* enum calling */
-	__u8 padding;
+	__u8 asked; /* enum asking */
 	struct occasion occasion;
 	struct level levels[LEVELS];
 	__u8 tail[TAIL_BYTES];

@@ -203,6 +203,7 @@ INLINE void begin_round_trip(struct session_state *session)
 	session->flushed = 0;
 	session->urgent = 0;
 	session->calling = 0;
+	session->asked = ASKED_NOTHING;
 }
 
 /* Which writes are worth a record: the end of a round trip, what the server flushed on purpose (an
@@ -211,10 +212,11 @@ INLINE int worth_sending(struct session_state *session, struct writing *write, i
 {
 	if (write->ready)
 		return 1;
-	if (session->walsender || (write->aligned && !flushed))
+	int streams = session->walsender && session->asked != ASKED_SQL;
+	if (streams || (write->aligned && !flushed))
 		if (write->aligned && read_u8(write->start) == 'E')
 			return 1;
-	if (session->walsender)
+	if (streams)
 		return 0;
 	if (flushed)
 		return 1;

@@ -102,6 +102,20 @@ class Backend:
         self.unmatched.append(execution)
         return execution
 
+    def begin_asked(self, event: StatementStarted) -> bool:
+        """Whether a walsender was asked for this just before: a long text is told then, and again
+        when it turns out to be SQL."""
+        asked = self.pending[-1] if self.pending else None
+        if asked is None or asked.protocol is not Protocol.REPLICATION or event.depth:
+            return False
+        if event.protocol is not Protocol.QUERY or not event.requested_at_us:
+            return False
+        if event.requested_at_us != self.last_requested_at_us:
+            return False
+        asked.protocol, asked.row_limit = event.protocol, event.row_limit
+        asked.preparation_us = event.at_ns // 1000 - asked.started_at_us
+        return True
+
     def start_nested(self, event: StatementStarted, id: int, text: bytes) -> Execution:
         """Has no parent if that one has not begun."""
         while self.levels and self.levels[-1][0] >= event.depth:

@@ -255,6 +255,8 @@ class SessionTracker:
 
     def _start(self, event: StatementStarted, out: list[Output]) -> None:
         backend = self._backend(event.backend, event.at_ns, out)
+        if backend.begin_asked(event):
+            return
         if not event.depth:
             self._matching.ended(backend, backend.take_unready(), out)
         if len(backend.pending) >= self._limits.pending_per_backend:
