@@ -36,7 +36,7 @@ create function same(bytea, int) returns bytea language sql
 def server(request) -> Iterator[Server]:
     if request.param != DEBIAN_MAJOR:
         fetch()
-    with Server(major=request.param) as running:
+    with Server(major=request.param, settings={"wal_level": "logical"}) as running:
         running.psql(SCHEMA)
         yield running
 
@@ -197,3 +197,39 @@ def test_what_a_walsender_is_asked_for_is_recorded_once_however_long_it_is(
     assert (one.text, one.text_bytes, one.protocol) == (kept, len(text), protocol)
     assert one.sqlstate == sqlstate
     assert tracker.losses() == {}
+
+
+STREAM = 'CREATE_REPLICATION_SLOT "forging" TEMPORARY LOGICAL test_decoding'
+FORGED_ERROR = b"E\0\0\0\x29SERROR\0VERROR\0C22012\0Mforged message\0\0"
+
+
+@pytest.fixture
+def stream(connect):
+    """A walsender in the middle of a stream."""
+    with connect(replication="database") as wire:
+        wire.query(STREAM).send().until(b"Z")
+        wire.query('START_REPLICATION SLOT "forging" LOGICAL 0/0').send().until(b"W")
+        yield wire
+
+
+def emit(server, fill: int, content: bytes):
+    """Into the stream, as the end of a CopyData."""
+    value = f"convert_to(repeat('x', {fill}), 'UTF8') || '\\x{content.hex()}'"
+    server.psql(f"SELECT pg_logical_emit_message(false, 'p', {value})")
+
+
+def test_what_is_streamed_cannot_imitate_its_end(capture, server, stream):
+    capture.forget()
+    for imitation in (READY, FORGED_END, FORGED_ERROR):
+        for before in (0, 10_000):
+            emit(server, before, imitation)
+            while imitation not in stream.until(b"d")[-1][1]:
+                pass
+    capture.events += capture.source.poll(200)
+    assert responses(capture.of(stream.process_id)) == []
+    stream.add(b"c").send().until(b"Z")
+    events = capture.round_trips(stream.process_id, 1)
+    (stopped, *told_twice) = completions(events)
+    assert stopped == ("COPY", 0)
+    assert told_twice in ([], [("SELECT", -1)], [("START_REPLICATION", -1)])
+    assert [each.error for each in responses(events)] == [None]
