@@ -17,6 +17,7 @@ from agent.outcomes import read_back
 from agent.parameters import Show, show_nothing
 from agent.sessions import SessionTracker
 from agent.sessions.logins import LOGIN
+from agent.sessions.unanswered import Recorded
 from agent.sql.reader import Parser, read
 from agent.urgency import Urgency
 from agent.wire import BatchBuilder, Payload
@@ -109,6 +110,8 @@ class Pipeline:
         self._urgency = Urgency()
         self.sessions: tuple[Session, ...] = ()
         """Those that live, as of the last tick; for readers on other threads."""
+        self.unanswered: Recorded = {}
+        """What ``finish`` put on the record without its end."""
         self._held: OrderedDict[_HoldKey, Settled] = OrderedDict()
         self._limiting = Limiting(mode)
 
@@ -144,7 +147,9 @@ class Pipeline:
             self._builder.add_loss(lost)
 
     def finish(self, now_us: int) -> None:
-        """The program ends: what has ended is recorded without waiting for its other half."""
+        """The program ends: what has begun is recorded without waiting for its other half, or its
+        end."""
+        self.unanswered = self._tracker.unanswered()
         self._record(self._tracker.flush(), now_us)
 
     def refresh(self, now_us: int) -> None:

@@ -13,6 +13,7 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 import structlog
 
+from agent import unanswered_file
 from agent.approvals.service import Approving
 from agent.canary import Minded
 from agent.capture import Capture, Inbox
@@ -171,12 +172,14 @@ class Agent:
             else None
         )
         window_seconds = config.capture.merge_window_seconds if config.capture.pgaudit else 0.0
+        self._unanswered_path = config.state_dir / "unanswered.json"
         self._pipeline = Pipeline(
             tracker=SessionTracker(
                 int(time.time()),
                 int(window_seconds * 1e6),
                 enrich,
                 audited=self._clusters.audited,
+                recorded=unanswered_file.load(self._unanswered_path),
             ),
             parser=self._parser,
             judges=rules.book.judges,
@@ -355,6 +358,7 @@ class Agent:
         self._clusters.close()
         if self._recorder.alive:
             self._recorder.stop()
+        unanswered_file.save(self._unanswered_path, self._pipeline.unanswered)
         self._usage_file.save()
         if self._approving is not None:
             self._approving.close()

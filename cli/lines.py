@@ -25,7 +25,9 @@ SEVERITY_STYLE = {
 def line(kind: str, row: Row) -> Text:
     """``kind`` is the name of a TailItem; an unknown one is shown as it is."""
     render = LINES.get(kind, _other)
-    return render(row)
+    shown = render(row)
+    # Also what only the agent or a rule file chooses: one whose host was taken over may lie.
+    return shown if shown.plain.isprintable() else Text(printable(shown.plain))
 
 
 def clock(at: Any) -> str:

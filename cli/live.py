@@ -133,12 +133,12 @@ def agents(json: JsonOption = False, config: ConfigOption = None) -> None:
             continue
         well = agent.connected and agent.capture != "none" and not agent.degraded
         mark = "✓" if well else "!"
-        out.print(
-            f"{mark} {printable(agent.agent)} {agent.version} capture={agent.capture} "
+        shown = (
+            f"{mark} {agent.agent} {agent.version} capture={agent.capture} "
             f"guard={agent.guard_mode} spool={agent.spool_batches} "
-            f"rules={printable(agent.rules_digest[:12])}"
-            + (f" central={agent.rules_version}" if agent.rules_version else ""),
-            markup=False,
+            f"rules={agent.rules_digest[:12]}"
+            + (f" central={agent.rules_version}" if agent.rules_version else "")
         )
+        out.print(printable(shown), markup=False)
         for sentence in agent.degraded:
             out.print(f"    ! {printable(sentence)}", markup=False)

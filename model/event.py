@@ -108,6 +108,8 @@ class StatementStarted:
     calls: str = ""
     """The built-in function that is called, where the call itself was held; ``text`` is a statement
     that would call it like that."""
+    met: bool = False
+    """It was running when the probes came."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -271,7 +271,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "occasion": (
-        "qQQQQQQ32s16sIIIIIIIIBBBBBBBBBBBBBB2s",
+        "qQQQQQQ32s16sIIIIIIIIBBBBBBBBBBBBBBBB",
         (
             "requested_us",
             "portal",
@@ -304,6 +304,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "quiet",
             "evades",
             "part",
+            "lasting",
             "padding",
         ),
     ),
@@ -360,7 +361,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "known",
             "exempt",
             "calling",
-            "padding",
+            "asked",
             "occasion",
             "levels",
             "tail",

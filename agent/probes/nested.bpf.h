@@ -199,6 +199,8 @@ INLINE void tell_nested(struct session_state *session, struct occasion *what)
 	struct known_text *known = find_text(session);
 	if (known)
 		session->text_id = known->id;
+	else if (what->lasting && !what->urgent) /* its text must not be known as one without room */
+		session->text_key.high = session->text_key.low = 0;
 	if (known)
 		sent = send_kept(session, what, 0);
 	else if (session->kept_bytes <= EXECUTION_SMALL)
@@ -325,9 +327,8 @@ INLINE void start_nested(struct config *config, __u64 base, struct session_state
 	if (what->quiet && !what->hold)
 		return;
 	/* A loop in one function must not take the room of holds: only its first commands have room. */
-	int reserved = utility && session->urgent < NESTED_URGENT &&
-		       is_lasting(config, planned, what->text);
-	what->urgent = what->hold || reserved;
+	what->lasting = utility && is_lasting(config, planned, what->text);
+	what->urgent = what->hold || (what->lasting && session->urgent < NESTED_URGENT);
 	if (what->urgent) {
 		session->urgent = session->urgent < NESTED_URGENT ? session->urgent + 1 : NESTED_URGENT;
 		if (!session->announced)

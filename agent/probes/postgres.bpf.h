@@ -414,7 +414,8 @@ struct occasion {
 	__u8 quiet; /* told only if it is refused */
 	__u8 evades;
 	__u8 part;
-	__u8 padding[2];
+	__u8 lasting; /* it changes what outlives it */
+	__u8 padding;
 };
 
 /* A nested statement that runs, and may have others inside it. */
@@ -433,6 +434,13 @@ enum calling {
 	CALL_NONE = 0,
 	CALL_ASKED = 1,
 	CALL_ANSWERED = 2, /* the beginning of its result has been written */
+};
+
+/* What a walsender was asked for. */
+enum asking {
+	ASKED_NOTHING = 0, /* or a command, which waits */
+	ASKED_LONG = 1,    /* its text was too long to wait, and has been told */
+	ASKED_SQL = 2,
 };
 
 struct session_state {
@@ -471,7 +479,7 @@ struct session_state {
 	__u8 known; /* user space has met the session */
 	__u8 exempt; /* never held: it serves those who judge */
 	__u8 calling; /* enum calling */
-	__u8 padding;
+	__u8 asked; /* enum asking */
 	struct occasion occasion;
 	struct level levels[LEVELS];
 	__u8 tail[TAIL_BYTES];

@@ -165,8 +165,8 @@ INLINE void follow_result(struct session_state *session, struct writing *write)
 }
 
 /* Whether what looks like ReadyForQuery is no part of a row, whose bytes the client chooses. What is
- * flushed on purpose ends with a message, which only in a walsender may be data (12 notes no text of
- * its commands). A full buffer ends anywhere, and since 17 long data is written by itself.
+ * flushed on purpose ends with a message, which only in a walsender may be data (the first releases
+ * of 12 noted no text of its commands). A full buffer ends anywhere, and since 17 long data is written by itself.
  * ReadyForQuery comes when a message has been dealt with, and debug_query_string does not point to
  * its text any more. A fastpath call has no text: where its result does not begin a write (behind an
  * Execute without Sync), a full buffer is not believed, and the next ReadyForQuery ends it. */
@@ -203,6 +203,7 @@ INLINE void begin_round_trip(struct session_state *session)
 	session->flushed = 0;
 	session->urgent = 0;
 	session->calling = 0;
+	session->asked = ASKED_NOTHING;
 }
 
 /* Which writes are worth a record: the end of a round trip, what the server flushed on purpose (an
@@ -211,10 +212,11 @@ INLINE int worth_sending(struct session_state *session, struct writing *write, i
 {
 	if (write->ready)
 		return 1;
-	if (session->walsender || (write->aligned && !flushed))
+	int streams = session->walsender && session->asked != ASKED_SQL;
+	if (streams || (write->aligned && !flushed))
 		if (write->aligned && read_u8(write->start) == 'E')
 			return 1;
-	if (session->walsender)
+	if (streams)
 		return 0;
 	if (flushed)
 		return 1;

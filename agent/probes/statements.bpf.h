@@ -28,7 +28,7 @@ INLINE struct occasion *new_occasion(struct config *config, __u64 base,
 	what->hold = what->kept = what->told = 0;
 	what->planned = what->touched = 0;
 	what->planned_list = what->unseen = what->judged = 0;
-	what->utility = what->quiet = what->evades = what->part = 0;
+	what->utility = what->quiet = what->evades = what->part = what->lasting = 0;
 	what->limit = 0;
 	what->requested_us = read_requested(config, base);
 	return what;
@@ -334,7 +334,9 @@ INLINE void start_call(struct config *config, struct session_state *session, __u
 	send_text(session, what);
 }
 
-/* What a walsender is asked for: a replication command, or SQL, which comes to PortalRun as well. */
+/* What a walsender is asked for: a replication command, or SQL, which comes to PortalRun as well. A
+ * text that is too long to be kept is told here, for it is gone when its answer comes; user space
+ * takes it and the SQL that it was for one statement. */
 INLINE void start_replication(struct config *config, struct session_state *session, __u64 stack,
 			      struct occasion *what)
 {
@@ -344,16 +346,18 @@ INLINE void start_replication(struct config *config, struct session_state *sessi
 		session->protocol = PROTOCOL_REPLICATION;
 		session->started_ns = bpf_ktime_get_ns();
 	} else {
-		send_text(session, what);
+		session->asked = ASKED_LONG;
+		session->text = send_text(session, what) ? what->text : 0;
 	}
 }
 
 /* It was SQL: the statement begins only now. */
 INLINE void drop_question(struct session_state *session, struct occasion *what)
 {
-	if (session->pending && session->protocol == PROTOCOL_REPLICATION &&
-	    session->requested_us == what->requested_us) {
+	int waits = session->pending && session->protocol == PROTOCOL_REPLICATION;
+	if ((waits || session->asked == ASKED_LONG) && session->requested_us == what->requested_us) {
 		session->pending = 0;
+		session->asked = ASKED_SQL;
 		session->starts = 0;
 		session->outer_stack = 0;
 	}

@@ -1,5 +1,6 @@
 /* Which statements have reserved room in the record: all but reading, DML and the traffic of
- * transactions. In doubt it is urgent. agent/urgency.py has the same words. */
+ * transactions. In doubt it is urgent. agent/urgency.py has the same words, and says the same of
+ * COPY with a program or a file. */
 #ifndef PGWARDEN_URGENCY_BPF_H
 #define PGWARDEN_URGENCY_BPF_H
 
@@ -7,6 +8,7 @@
 
 #define LEADING_SPACE 8
 #define EXPLAIN_QUERY 8 /* ExplainStmt.query */
+#define COPY_FILENAME 40 /* CopyStmt.filename, the same since PostgreSQL 12 */
 /* The first letters as one number, in lower case, the first letter lowest. */
 #define WORD(a, b, c, d) ((a) | (b) << 8 | (c) << 16 | (__u32)(d) << 24)
 
@@ -74,6 +76,12 @@ INLINE int explains_utility(struct config *config, __u64 planned)
 	return command == config->command_utility;
 }
 
+/* Whether COPY reaches beyond the database: a program, or a file of the server. */
+INLINE int copies_outside(struct config *config, __u64 planned)
+{
+	return read_u64(read_u64(planned + config->planned_utility) + COPY_FILENAME) != 0;
+}
+
 /* In lower case. */
 INLINE __u64 first_letters(__u64 text)
 {
@@ -94,6 +102,8 @@ INLINE int is_lasting(struct config *config, __u64 planned, __u64 text)
 		return 1;
 	case WORD('e', 'x', 'p', 'l'):
 		return explains_utility(config, planned);
+	case WORD('c', 'o', 'p', 'y'):
+		return copies_outside(config, planned);
 	}
 	return !is_everyday(word) && !is_everyday_long(word);
 }

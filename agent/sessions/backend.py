@@ -96,7 +96,7 @@ class Backend:
             parameters=event.parameters,
             hold_id=event.hold_id,
         )
-        if execution.started_at_us == event.requested_at_us:
+        if execution.started_at_us == event.requested_at_us and not event.met:
             execution.preparation_us = event.at_ns // 1000 - execution.started_at_us
         if event.protocol is Protocol.REPLICATION:
             self.walsender = True
@@ -107,6 +107,20 @@ class Backend:
             parent.children.append(execution)
         self.unmatched.append(execution)
         return execution
+
+    def begin_asked(self, event: StatementStarted) -> bool:
+        """Whether a walsender was asked for this just before: a long text is told then, and again
+        when it turns out to be SQL."""
+        asked = self.pending[-1] if self.pending else None
+        if asked is None or asked.protocol is not Protocol.REPLICATION or event.depth:
+            return False
+        if event.protocol is not Protocol.QUERY or not event.requested_at_us:
+            return False
+        if event.requested_at_us != self.last_requested_at_us:
+            return False
+        asked.protocol, asked.row_limit = event.protocol, event.row_limit
+        asked.preparation_us = event.at_ns // 1000 - asked.started_at_us
+        return True
 
     def start_nested(self, event: StatementStarted, id: int, text: bytes) -> Execution:
         """Has no parent if that one has not begun."""
@@ -204,6 +218,12 @@ class Backend:
         """Nothing more is heard of their round trip."""
         ended, self.unready = self.unready, []
         return ended
+
+    def take_unanswered(self) -> list[Execution]:
+        """With what SQL EXECUTE runs inside them."""
+        found = [each for outer in self.pending for each in (outer, *outer.children)]
+        self.pending.clear()
+        return found
 
     def outer(self, record: AuditLogged) -> Execution | None:
         """The statement without a record of its own that ran when this record was written."""

@@ -104,6 +104,11 @@ class Matching:
         while backend.unmatched and (backend.unmatched[0].left or backend.unmatched[0].audits):
             backend.unmatched.popleft()
 
+    def skip(self, execution: Execution) -> None:
+        """It is on the record."""
+        execution.left = True
+        self.text_bytes -= len(execution.text)
+
     def catch_up(self, backend: Backend, execution: Execution, out: list[Output]) -> None:
         """The log may have been faster than the probe."""
         root = execution.root

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
+from types import MappingProxyType
 
 from agent.sessions.backend import Backend, Slot, slot_of
 from agent.sessions.execution import Execution, counted, executed
@@ -10,6 +11,7 @@ from agent.sessions.known import explained, logged, named, remember_name, seen
 from agent.sessions.limits import DEFAULT_LIMITS, Limits
 from agent.sessions.logins import refused_login
 from agent.sessions.matching import Matching, Output
+from agent.sessions.unanswered import Recorded, recorded_id
 from agent.sessions.waiting import WaitingRoom
 from model.event import (
     ApplicationNamed,
@@ -40,7 +42,7 @@ class SessionTracker:
     """``epoch_seconds`` makes statement ids unique across restarts. ``merge_window_us``: how long
     one source waits for the other; statements of clusters that are not ``audited`` do not wait.
     ``enrich`` fills in identity and superuser; it is called when what is known of a session
-    changes.
+    changes. ``recorded``: statements that are on the record already, without their end.
 
     Call ``expire`` several times a second: it is the only clock.
     """
@@ -52,12 +54,14 @@ class SessionTracker:
         enrich: Callable[[Session], Session] = lambda session: session,
         limits: Limits = DEFAULT_LIMITS,
         audited: Callable[[str], bool] = lambda cluster: True,
+        recorded: Recorded = MappingProxyType({}),
     ) -> None:
         self._next_id = epoch_seconds << 32
         self._window_us = merge_window_us
         self._enrich = enrich
         self._limits = limits
         self._audited = audited
+        self._recorded = recorded
         self._backends: dict[Slot, Backend] = {}
         """By pid and start second: all that the log tells of a backend."""
         self._by_pid: dict[int, Backend] = {}
@@ -116,12 +120,24 @@ class SessionTracker:
         return out
 
     def flush(self) -> list[Output]:
-        """Everything that has ended, without waiting longer; for the end of the program."""
+        """Everything, without waiting longer; for the end of the program. How a statement ends that
+        has not been answered nobody will see."""
         out: list[Output] = []
         for backend in list(self._backends.values()):
             self._matching.ended(backend, backend.take_unready(), out)
+            for execution in backend.take_unanswered():
+                self._matching.leave(backend, execution, out)
+            self._adopt(backend, None, out)
         self._matching.flush(out)
         return out
+
+    def unanswered(self) -> Recorded:
+        """The last of each backend that ``flush`` would put on the record without its end."""
+        return {
+            (backend.session.key, backend.last_requested_at_us): backend.pending[-1].id
+            for backend in self._backends.values()
+            if backend.alive and backend.pending
+        }
 
     def sessions(self) -> list[Session]:
         """Sessions that live, as far as is known."""
@@ -239,6 +255,8 @@ class SessionTracker:
 
     def _start(self, event: StatementStarted, out: list[Output]) -> None:
         backend = self._backend(event.backend, event.at_ns, out)
+        if backend.begin_asked(event):
+            return
         if not event.depth:
             self._matching.ended(backend, backend.take_unready(), out)
         if len(backend.pending) >= self._limits.pending_per_backend:
@@ -256,7 +274,10 @@ class SessionTracker:
         if event.nested:
             self._nest(backend, backend.start_nested(event, self._id(), text), out)
             return
-        execution = backend.start(event, self._id(), text)
+        known = recorded_id(self._recorded, event)
+        execution = backend.start(event, known or self._id(), text)
+        if known:
+            self._matching.skip(execution)
         self._adopt(backend, execution, out)
         self._matching.catch_up(backend, execution, out)
 

@@ -50,8 +50,8 @@ from agent.sources.aggregates import collect
 from agent.sources.instance import ZERO, Instance, Wanted, Watched, build
 from agent.sources.order import is_statement
 from agent.sources.records import POSTGRES_EPOCH_US, Stranger, held_text
-from agent.sources.running import UnreadableError, open_sessions, postmaster_started_us
-from model.event import Event, Lost, SessionSeen, StatementStarted
+from agent.sources.running import UnreadableError, met, open_sessions, postmaster_started_us
+from model.event import Event, Lost, StatementStarted
 from model.session import BackendKey
 
 RING_BYTES = 8 << 20
@@ -416,7 +416,6 @@ class EbpfSource:
         for instance in self._instances.values():
             instance.detach()
             events += self._last_of(instance)
-            events += self._decode(instance, instance.unanswered())
         return events + self._last_of_leaving()
 
     def close(self) -> None:
@@ -519,6 +518,8 @@ class EbpfSource:
             state = pack(
                 "session_state",
                 session_us=found.session_us,
+                requested_us=found.running.requested_us if found.running else 0,
+                starts=found.running is not None,
                 cluster=watched.number,
                 walsender=found.walsender,
                 base=found.base,
@@ -530,18 +531,8 @@ class EbpfSource:
             if parent_of(found.pid) != watched.cluster.postmaster_pid:
                 states.delete(key)  # it ended before the kernel could have told us
                 continue
-            self._waiting.append(
-                SessionSeen(
-                    at_ns=time.time_ns(),
-                    backend=instance.decoder.know(found.pid, found.session_us),
-                    cluster=watched.cluster.name,
-                    user=found.user,
-                    database=found.database,
-                    application_name=found.application_name,
-                    client_address=found.client_address,
-                    client_port=found.client_port,
-                )
-            )
+            backend = instance.decoder.know(found.pid, found.session_us, *found.asked)
+            self._waiting += met(found, backend, watched.cluster.name, time.time_ns())
 
     def _wait(self, seconds: float) -> None:
         if seconds > 0:
@@ -594,6 +585,7 @@ class EbpfSource:
         events = self._drain(instance)
         if records := instance.order.flush():
             events += self._decode(instance, records)
+        events += self._decode(instance, instance.unanswered())
         events += self._collect_from(instance, all_epochs=True)
         return events + instance.losses(self._cpus)
 

@@ -222,9 +222,15 @@ class Decoder:
         if numbered is not None:
             self._on_numbered(numbered)
 
-    def know(self, pid: int, session_us: int) -> BackendKey:
-        """A session that was open before: its first record will find it."""
-        return self._backend(pid, session_us).key
+    def know(
+        self, pid: int, session_us: int, text: bytes, full_bytes: int, requested_us: int
+    ) -> BackendKey:
+        """A session that was open before, and what it runs: its first record will find it."""
+        backend = self._backend(pid, session_us)
+        if requested_us:
+            backend.text, backend.full_bytes = text, full_bytes
+            backend.requested_us = requested_us
+        return backend.key
 
     @property
     def pids(self) -> list[int]:

@@ -12,20 +12,38 @@ from struct import Struct, error
 
 from agent.discovery import Cluster, backends_of
 from agent.probes.layout import NAME_BYTES
-from agent.probes.layouts import layout_for
+from agent.probes.layouts import Layout, layout_for
 from agent.probes.symbols import ServerBinary
-from agent.sources.records import client
+from agent.sources.records import POSTGRES_EPOCH_US, client
 from agent.sql.decoding import decoded
+from model.event import Event, SessionSeen, StatementStarted
+from model.session import BackendKey
 
 PROC = Path("/proc")
 POINTER = Struct("<Q")
 TIMESTAMP = Struct("<q")
 SOCKET_ADDRESS_BYTES = 28
 """The longest that counts: ``sockaddr_in6``."""
+PORTAL_ACTIVE = 3
+"""``Portal.status`` as soon as PortalRun has set to work: no probe will tell of it."""
+TEXT_BYTES = (1 << 20) - 1
+"""So much of a text is kept, as the probes do."""
+LONGEST_BYTES = 1 << 30
+"""PostgreSQL takes none of this length."""
 
 
 class UnreadableError(Exception):
     """The process is gone, or its memory is closed to us (``kernel.yama.ptrace_scope = 3``)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunningStatement:
+    """What the client asked for, and has no answer to yet."""
+
+    text: bytes
+    text_bytes: int
+    requested_us: int
+    """When its message arrived: microseconds since 2000-01-01."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +59,13 @@ class OpenSession:
     walsender: bool
     base: int = 0
     """Where its program lies in memory."""
+    running: RunningStatement | None = None
+
+    @property
+    def asked(self) -> tuple[bytes, int, int]:
+        """Text, length and arrival of what it runs, as far as there is something."""
+        one = self.running
+        return (one.text, one.text_bytes, one.requested_us) if one else (b"", 0, 0)
 
 
 def postmaster_started_us(cluster: Cluster, binary: ServerBinary) -> int:
@@ -58,6 +83,29 @@ def open_sessions(cluster: Cluster, binary: ServerBinary) -> list[OpenSession]:
     return [session for session in found if session]
 
 
+def met(found: OpenSession, key: BackendKey, cluster: str, at_ns: int) -> list[Event]:
+    """The session as an event, and what it runs as another."""
+    events: list[Event] = [
+        SessionSeen(
+            at_ns=at_ns,
+            backend=key,
+            cluster=cluster,
+            user=found.user,
+            database=found.database,
+            application_name=found.application_name,
+            client_address=found.client_address,
+            client_port=found.client_port,
+        )
+    ]
+    if found.running is not None:
+        text, length, requested_us = found.asked
+        at_us = requested_us + POSTGRES_EPOCH_US
+        events.append(
+            StatementStarted(at_us * 1000, key, text, length, requested_at_us=at_us, met=True)
+        )
+    return events
+
+
 def _session(pid: int, cluster: Cluster, binary: ServerBinary) -> OpenSession | None:
     layout = layout_for(cluster.version)
     try:
@@ -70,6 +118,7 @@ def _session(pid: int, cluster: Cluster, binary: ServerBinary) -> OpenSession | 
             family = int.from_bytes(raw[:2], "little")
             address = raw[8:24] if family == 10 else raw[4:20]
             shown, number = client(family, int.from_bytes(raw[2:4], "little"), address)
+            walsender = memory.read(base + binary.address("am_walsender"), 1) != b"\0"
             return OpenSession(
                 pid=pid,
                 session_us=memory.timestamp(base + binary.address("MyStartTimestamp")),
@@ -78,11 +127,38 @@ def _session(pid: int, cluster: Cluster, binary: ServerBinary) -> OpenSession | 
                 application_name=memory.name(base + binary.address("application_name")),
                 client_address=shown,
                 client_port=number,
-                walsender=memory.read(base + binary.address("am_walsender"), 1) != b"\0",
+                walsender=walsender,
                 base=base,
+                running=None if walsender else _running(memory, binary, layout),
             )
     except UnreadableError:
         return None
+
+
+def _running(memory: _Memory, binary: ServerBinary, layout: Layout) -> RunningStatement | None:
+    """None as well where it ended, or another one began, while it was read."""
+    try:
+        before = _asked(memory, binary, layout)
+        if not before:
+            return None
+        requested_us, place = before
+        text, length = memory.text(place)
+        after = _asked(memory, binary, layout)
+    except UnreadableError:
+        return None
+    return RunningStatement(text, length, requested_us) if after == before else None
+
+
+def _asked(memory: _Memory, binary: ServerBinary, layout: Layout) -> tuple[int, int] | None:
+    """When the client's message arrived and where its text lies, while a portal runs for it."""
+    base = memory.base
+    portal = memory.pointer(base + binary.address("ActivePortal"))
+    place = memory.pointer(base + binary.address("debug_query_string"))
+    if not portal or not place:
+        return None
+    if int.from_bytes(memory.read(portal + layout.portal_status, 4), "little") != PORTAL_ACTIVE:
+        return None
+    return memory.timestamp(base + binary.statement_start), place
 
 
 class _Memory:
@@ -124,6 +200,19 @@ class _Memory:
         if b"\0" not in data and len(data) < NAME_BYTES:
             data += self.read(place + len(data), NAME_BYTES - len(data))
         return decoded(data.split(b"\0", 1)[0])
+
+    def text(self, address: int) -> tuple[bytes, int]:
+        """The string there, cut to TEXT_BYTES, and its length."""
+        kept, length = b"", 0
+        while length < LONGEST_BYTES:
+            data = self.read(address + length, TEXT_BYTES)  # as much as is mapped
+            end = data.find(b"\0")
+            part = data if end < 0 else data[:end]
+            kept += part[: TEXT_BYTES - len(kept)]
+            length += len(part)
+            if end >= 0 or not data:
+                break
+        return kept, length
 
     def _unpack(self, layout: Struct, address: int) -> int:
         try:

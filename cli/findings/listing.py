@@ -8,7 +8,7 @@ import orjson
 import typer
 
 from cli.context import Exit, fail, out, printable, read_config
-from cli.lines import finding
+from cli.lines import line
 from model.finding import FindingKind
 
 KINDS = tuple(FindingKind)
@@ -38,7 +38,9 @@ def listing(
         if json:
             typer.echo(orjson.dumps(row, default=str).decode())
             continue
-        out.print(finding(row).append(f"  {str(row['id'])[:SHOWN_ID]}", "dim"), soft_wrap=True)
+        out.print(
+            line("finding", row).append(f"  {str(row['id'])[:SHOWN_ID]}", "dim"), soft_wrap=True
+        )
         if evidence and row["evidence_sql"]:
             out.print("    " + printable(row["evidence_sql"]), markup=False, soft_wrap=True)
     if not rows and not json:

@@ -128,7 +128,7 @@ def _hours(views: duckdb.DuckDBPyConnection, row: Row) -> tuple[str, dict[str, f
 
 def _parts(row: Row) -> Iterator[Any]:
     at = row["occurred_at"].replace(tzinfo=UTC).astimezone()
-    yield lines.finding(row)
+    yield lines.line("finding", row)
     where = "/".join(each for each in (row["agent"], row["cluster"], row["database"]) if each)
     yield f"id         {row['id']}  {at:%Y-%m-%d %H:%M:%S}  {printable(where)}"
     yield from _numbers(row)
@@ -136,7 +136,7 @@ def _parts(row: Row) -> Iterator[Any]:
     if row["statements"]:
         yield "statements"
         for statement in row["statements"]:
-            yield Text("    ").append_text(lines.statement(statement))
+            yield Text("    ").append_text(lines.line("statement", statement))
     yield from _evidence_parts(row)
     yield f"{row['week']['metric']} by hour, of {printable(row['identity'] or row['user_name'])}"
     hours = {

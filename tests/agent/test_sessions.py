@@ -460,3 +460,28 @@ def test_a_walsender_may_answer_one_command_twice():
     d = Dialogue().start(0, "START_REPLICATION", protocol=Protocol.REPLICATION)
     d.answer(1, ("COPY", 0), ready=False).answer(2, ("START_REPLICATION", -1))
     assert d.tracker.losses() == {}
+
+
+def asked(talk, text="SELECT 'long'", at=1):
+    return talk.start(at, text, protocol=Protocol.REPLICATION, requested_at_us=us(1))
+
+
+def test_what_a_walsender_was_asked_for_and_then_begins_is_one_statement():
+    talk = asked(Dialogue()).start(3, "SELECT 'long'", requested_at_us=us(1))
+    (statement,) = talk.answer(5, ("SELECT", 1)).statements()
+    assert (statement.protocol, statement.sqlstate, statement.rows) == (Protocol.QUERY, "00000", 1)
+    assert (statement.preparation_us, statement.duration_us) == (2_000, 4_000)
+    assert talk.tracker.losses() == {}
+
+
+def test_two_statements_of_one_string_that_a_walsender_was_asked_for_are_two():
+    talk = asked(Dialogue(), "SELECT 1; SELECT 2")
+    for at in (2, 3):
+        talk.start(at, "SELECT 1; SELECT 2", requested_at_us=us(1))
+    assert len(talk.answer(5, ("SELECT", 1), ("SELECT", 1)).statements()) == 2
+
+
+def test_a_statement_behind_a_command_of_a_walsender_is_another_one():
+    talk = asked(Dialogue(), "IDENTIFY_SYSTEM").start(3, "SELECT 1", requested_at_us=us(2))
+    talk.answer(5, ("SELECT", 1))
+    assert [each.text for each in talk.statements()] == [b"IDENTIFY_SYSTEM", b"SELECT 1"]

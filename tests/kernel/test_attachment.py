@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from agent.discovery import cluster_at, discover
+from agent.discovery import backend_here, cluster_at, discover
 from agent.sources.canary import prove
 from agent.sources.ebpf import EbpfSource
-from model.event import StatementStarted
-from tests.kernel.capture import Capture
+from model.event import SessionEnded, StatementStarted
+from tests.kernel.capture import Capture, starts
 from tests.kernel.test_capture_losses import loaded
 from tests.live.postgres import PostgresCluster, free_port
 from tests.live.private_server import bypass, copy_programs, hide, open_folder, upgrade_in_place
@@ -23,6 +23,7 @@ from tests.waiting import wait_until
 pytestmark = [pytest.mark.kernel, pytest.mark.live]
 PROJECT = Path(__file__).parents[2]
 NEVER_CALLED = "pg_rusage_init"
+PIDS = ("--pid", "--fork", "--mount-proc", "--kill-child")
 
 
 @pytest.fixture
@@ -75,8 +76,10 @@ def test_after_an_upgrade_in_place_and_a_restart_the_new_program_has_the_probes(
             capture.run(connection, "SELECT 'the new one'")
 
 
-def test_a_server_in_a_mount_namespace_of_its_own_is_found_and_captured(libbpf, folder):
-    """Its program, data and sockets lie on a file system that nobody else sees."""
+@pytest.mark.parametrize("more", [(), PIDS], ids=["mounts", "mounts and pids"])
+def test_a_server_in_namespaces_of_its_own_is_found_and_captured(libbpf, folder, more):
+    """Its program, data and sockets lie on a file system that nobody else sees; as in a container
+    its backends may have other numbers than here."""
     place, port = folder / "private", free_port()
     place.mkdir()
     script = f"""
@@ -89,7 +92,7 @@ def test_a_server_in_a_mount_namespace_of_its_own_is_found_and_captured(libbpf, 
     """
     log = (folder / "log").open("wb")
     server = subprocess.Popen(
-        ["unshare", "--mount", "bash", "-ec", script],
+        ["unshare", "--mount", *more, "bash", "-ec", script],
         stdout=log,
         stderr=log,
         start_new_session=True,
@@ -108,10 +111,18 @@ def test_a_server_in_a_mount_namespace_of_its_own_is_found_and_captured(libbpf, 
         with EbpfSource(loader=libbpf) as source:
             source.add(found)
             wait_until(lambda: (sockets / f".s.PGSQL.{port}").exists(), 10)
+            capture = Capture(source, client)
             with client.connect(host=str(sockets)) as connection:
-                Capture(source, client).run(connection, "SELECT 'unseen from here'")
+                connection.execute("SELECT 'unseen from here'")
+                pid = backend_here(found, connection.info.backend_pid)
+                assert (pid != connection.info.backend_pid) == bool(more)
+                capture.round_trips(pid, 1)
+            capture.until(lambda _: bool(capture.of(pid, SessionEnded)))
+        told = [start.text for start in starts(capture.of(pid))]
+        assert told == [b"SELECT 'unseen from here'"]
     finally:
-        server.send_signal(signal.SIGINT)
+        for one in mine():
+            os.kill(one.postmaster_pid, signal.SIGINT)
         server.wait(20)
         log.close()
 

@@ -9,7 +9,7 @@ from agent.probes.loader import open_loader
 from agent.probes.symbols import PROBES
 from agent.sources.ebpf import EbpfSource
 from model.event import StatementStarted
-from tests.kernel.capture import Capture
+from tests.kernel.capture import Capture, starts
 
 pytestmark = [pytest.mark.kernel, pytest.mark.live]
 
@@ -331,6 +331,14 @@ def test_a_table_that_no_create_makes_inside_a_function_is_told(commands, client
     client.execute("drop function makes()")
 
 
+def test_a_copy_that_leaves_the_database_inside_a_function_is_told(commands, client):
+    program, nowhere = "copy parent to program 'cat > /dev/null'", "copy parent to stdout"
+    block = f"do $$begin execute $c${program}$c$; end$$"
+    assert told(commands, client, block) == [(0, block), (1, program)]
+    block = f"do $$begin execute $c${nowhere}$c$; end$$"
+    assert told(commands, client, block) == [(0, block)]
+
+
 def test_commands_that_change_the_schema_inside_a_function_have_reserved_room(nested, client):
     """They arrive although the ring for everything else is full."""
     nested.forget()
@@ -341,6 +349,17 @@ def test_commands_that_change_the_schema_inside_a_function_have_reserved_room(ne
     texts = b" ".join(record for record in urgent if record[4:8] == pid.to_bytes(4, "little"))
     assert b"create temp table kept" in texts
     assert b"drop table kept" in texts
+
+
+def test_a_command_beyond_those_with_reserved_room_keeps_it_where_it_is_a_statement(nested, client):
+    """Its text comes back often enough to be called by number."""
+    loop = "for i in 1..40 loop execute 'create temp table u' || i || ' ()'; end loop"
+    for _ in range(3):
+        (_, *inside) = told(nested, client, f"do $$begin {loop}; end$$")
+        assert inside[-1] == (1, "create temp table u40 ()")
+        client.execute("discard temp")
+    (start,) = starts(nested.run(client, "create temp table u40 ()"))
+    assert start.urgent
 
 
 def test_a_check_inside_a_function_lies_under_the_statement_that_causes_it(nested, client):

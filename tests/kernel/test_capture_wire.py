@@ -7,9 +7,12 @@ from types import SimpleNamespace
 import pytest
 
 from agent.discovery import cluster_at
-from agent.probes.layout import SEND_BUFFER_BYTES
+from agent.probes.layout import SEND_BUFFER_BYTES, TEXT_HUGE
 from agent.probes.loader import open_loader
+from agent.sessions import SessionTracker
 from agent.sources.ebpf import EbpfSource
+from model.event import Protocol
+from model.statement import Statement
 from tests.conformance.clients.wire import Wire
 from tests.conformance.servers import DEBIAN_MAJOR, Server, fetch
 from tests.kernel.capture import Capture, completions, responses, starts
@@ -33,7 +36,7 @@ create function same(bytea, int) returns bytea language sql
 def server(request) -> Iterator[Server]:
     if request.param != DEBIAN_MAJOR:
         fetch()
-    with Server(major=request.param) as running:
+    with Server(major=request.param, settings={"wal_level": "logical"}) as running:
         running.psql(SCHEMA)
         yield running
 
@@ -167,3 +170,66 @@ def test_a_walsender_ends_its_answers_as_every_backend_does(capture, connect):
     with connect(replication="database") as wire:
         for asked in ("IDENTIFY_SYSTEM", "SELECT 1", "SHOW work_mem", "IDENTIFY_SYSTEM"):
             ask(capture, wire.query(asked))
+
+
+@pytest.mark.parametrize("length", [10, 2_040, 2_050, 100_000, 2_000_000])
+@pytest.mark.parametrize(
+    ("asked", "protocol", "sqlstate"),
+    [
+        ("SELECT 1", Protocol.QUERY, "00000"),
+        ("SELECT 1 / (generate_series(1, 2) - 2)", Protocol.QUERY, "22012"),
+        ("SELECT nothing()", Protocol.REPLICATION, "42883"),
+        ("IDENTIFY_SYSTEM", Protocol.REPLICATION, "00000"),
+        ("DROP_REPLICATION_SLOT none", Protocol.REPLICATION, "42704"),
+    ],
+)
+def test_what_a_walsender_is_asked_for_is_recorded_once_however_long_it_is(
+    capture, connect, asked, protocol, sqlstate, length
+):
+    """What fails before it is known to be SQL passes for a command."""
+    text = asked + " " * length
+    with connect(replication="database") as wire:
+        events = ask(capture, wire.query(text))
+    tracker = SessionTracker(1, merge_window_us=0)
+    told = [each for event in events for each in tracker.observe(event)]
+    (one,) = [each for each in told if isinstance(each, Statement) and not each.parent_id]
+    kept = text.encode()[: TEXT_HUGE - 1]
+    assert (one.text, one.text_bytes, one.protocol) == (kept, len(text), protocol)
+    assert one.sqlstate == sqlstate
+    assert tracker.losses() == {}
+
+
+STREAM = 'CREATE_REPLICATION_SLOT "forging" TEMPORARY LOGICAL test_decoding'
+FORGED_ERROR = b"E\0\0\0\x29SERROR\0VERROR\0C22012\0Mforged message\0\0"
+
+
+@pytest.fixture
+def stream(connect):
+    """A walsender in the middle of a stream."""
+    with connect(replication="database") as wire:
+        wire.query(STREAM).send().until(b"Z")
+        wire.query('START_REPLICATION SLOT "forging" LOGICAL 0/0').send().until(b"W")
+        yield wire
+
+
+def emit(server, fill: int, content: bytes):
+    """Into the stream, as the end of a CopyData."""
+    value = f"convert_to(repeat('x', {fill}), 'UTF8') || '\\x{content.hex()}'"
+    server.psql(f"SELECT pg_logical_emit_message(false, 'p', {value})")
+
+
+def test_what_is_streamed_cannot_imitate_its_end(capture, server, stream):
+    capture.forget()
+    for imitation in (READY, FORGED_END, FORGED_ERROR):
+        for before in (0, 10_000):
+            emit(server, before, imitation)
+            while imitation not in stream.until(b"d")[-1][1]:
+                pass
+    capture.events += capture.source.poll(200)
+    assert responses(capture.of(stream.process_id)) == []
+    stream.add(b"c").send().until(b"Z")
+    events = capture.round_trips(stream.process_id, 1)
+    (stopped, *told_twice) = completions(events)
+    assert stopped == ("COPY", 0)
+    assert told_twice in ([], [("SELECT", -1)], [("START_REPLICATION", -1)])
+    assert [each.error for each in responses(events)] == [None]

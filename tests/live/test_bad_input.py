@@ -376,6 +376,9 @@ def test_terminal_escapes_of_clients_are_shown_and_never_sent_to_the_terminal(ru
     for name, text in shown.items():
         assert SHOWN in text.replace("\n", ""), (name, text)
         assert not any(c in text for c in "\x1b\x07\x9b"), (name, text)
+    for command in ("status", "agents", "findings", "sessions"):
+        text = running.pgwarden(command).stdout
+        assert not any(c in text for c in "\x1b\x07\x9b"), (command, text)
 
 
 # -- the way to the collector

@@ -1,0 +1,20 @@
+"""Statements that are on the record, their end unseen, because the program ended before they did.
+
+The next one meets them again if they still run: they must not be on the record twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+from model.event import StatementStarted
+from model.session import BackendKey
+
+Recorded: TypeAlias = Mapping[tuple[BackendKey, int], int]
+"""Statement ids by backend and the arrival of the client's message (Unix microseconds)."""
+
+
+def recorded_id(recorded: Recorded, event: StatementStarted) -> int:
+    """0: it is not on the record."""
+    return recorded.get((event.backend, event.requested_at_us), 0) if event.met else 0
