@@ -15,6 +15,9 @@ import sys
 import threading
 
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+if __name__ == "__main__":
+    # structlog would load it for colours that we do not print: 3 MB beside a database.
+    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # "there is none", says Python
 
 import structlog
 
