@@ -44,8 +44,9 @@ takes a part of the time that a backend waits."""
 HOUSEKEEPING_SECONDS = 0.5
 LAST_LOOK_SECONDS = 0.005
 QUEUE_WEIGHT = 20_000
-"""What may wait for the recorder: 1 for an execution and 1 for each KiB of text, so about 20 MiB.
-What exceeds it is counted, the server never waits."""
+WEIGHT_BYTES = 512
+"""What may wait for the recorder: 1 for an execution and 1 for so much text, so about 10 MiB. What
+exceeds it is counted, the server never waits (docs/decisions/0083-memory-under-load.md)."""
 RESERVED = 1.25
 """Up to here the inbox takes what is urgent, and all that says who is connected."""
 MANY = (StatementsExecuted, StatementsCounted)
@@ -66,7 +67,7 @@ class Polled:
 
 
 class Inbox:
-    """From all sources to the recorder, bounded by weight: events plus KiB of text."""
+    """From all sources to the recorder, bounded by weight: events, and their text."""
 
     def __init__(self, limit_weight: int = QUEUE_WEIGHT) -> None:
         self._limit = limit_weight
@@ -155,7 +156,9 @@ class Inbox:
             return polled
 
     def _append(self, polled: Polled) -> None:
-        weight = sum(map(_weight, polled.events)) + sum(map(_text_bytes, polled.events)) // 1024
+        weight = (
+            sum(map(_weight, polled.events)) + sum(map(_text_bytes, polled.events)) // WEIGHT_BYTES
+        )
         weight = max(weight, 1)  # how far a log has been read waits here as well
         self._polls.append((polled, weight))
         self._weight += weight
