@@ -25,6 +25,7 @@ from agent.wire_columns import (
 from agent.wire_messages import (
     loss_to_wire,
     rules_change_to_wire,
+    varint,
     verdict_to_wire,
 )
 from model.approval import ApprovalStep
@@ -71,7 +72,7 @@ def to_wire(body: bytes, epoch: int, sequence: int) -> bytes:
     The number comes first: a collector that cannot decode the rest can still say which batch it is.
     """
     numbered = pb.Batch(epoch=epoch, sequence=sequence).SerializeToString() + body
-    return b"\x12" + _varint(len(numbered)) + numbered  # field 2 of AgentMessage
+    return b"\x12" + varint(len(numbered)) + numbered  # field 2 of AgentMessage
 
 
 class BatchBuilder:
@@ -204,12 +205,3 @@ class BatchBuilder:
 
 def _sealed(rows: BulkRows, priority: bool = False) -> Payload:
     return Payload(*rows.seal(), priority, rows.folded, rows.urgent)
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)

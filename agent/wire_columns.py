@@ -1,13 +1,13 @@
 """Rows of one Batch in the making: columns of numbers, strings and shapes interned."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any
 
 from google.protobuf.message import Message
 
 from agent.digests import Seal, unsealed
-from agent.wire_messages import escape_name, shape_to_wire, string_bytes
+from agent.wire_messages import escape_name, shape_to_wire, string_bytes, varint
 from model.event import Protocol
 from model.session import Session
 from model.statement import Facts, Shape, Source, Statement, StatementRun
@@ -53,6 +53,11 @@ _STATEMENT_NUMBERS = (
     "executions",
     "digest_d",
 )
+_PACKED = 2
+_TAGS = {
+    field.name: varint(field.number << 3 | _PACKED)
+    for field in pb.StatementColumns.DESCRIPTOR.fields
+}
 _COLUMNS = len(_STATEMENT_NUMBERS) + 1
 """One more says which names a row has: rows of one session mostly have the same, all at once."""
 _SESSION_NAMES = (
@@ -266,17 +271,14 @@ class BulkRows:
     def _fill_statements(self, wire: pb.StatementColumns, values: Sequence[Sequence[int]]) -> None:
         *numbers, named = values
         _fill(wire, _STATEMENT_NUMBERS, numbers)
-        _fill(wire, _STATEMENT_NAMES, self._name_columns(named))
-
-    def _name_columns(self, named: Sequence[int]) -> Iterator[list[int]]:
-        """Most columns are one value from top to bottom."""
         used = sorted(set(named))
-        for column in zip(*(self._name_indices[index] for index in used), strict=True):
-            if len(set(column)) == 1:
-                yield [column[0]] * len(named)
+        columns = zip(*(self._name_indices[index] for index in used), strict=True)
+        for name, column in zip(_STATEMENT_NAMES, columns, strict=False):
+            if len(set(column)) == 1:  # most of them
+                wire.MergeFromString(_one_value(name, column[0], len(named)))
             else:
                 string_of = dict(zip(used, column, strict=True))
-                yield [string_of[index] for index in named]
+                getattr(wire, name).extend([string_of[index] for index in named])
 
     def _intern(self, name: str) -> int:
         index = self._strings.get(name)
@@ -325,6 +327,12 @@ class PriorityRows:
 def _fill(columns: Message, names: tuple[str, ...], values: Iterable[Sequence[Any]]) -> None:
     for name, column in zip(names, values, strict=False):
         getattr(columns, name).extend(column)
+
+
+def _one_value(name: str, value: int, count: int) -> bytes:
+    """A column as it is serialized: to read that takes a fifth of what ``extend`` does."""
+    values = varint(value) * count
+    return _TAGS[name] + varint(len(values)) + values
 
 
 def statement_names(

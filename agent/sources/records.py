@@ -153,11 +153,11 @@ class Decoder:
         """``offset_ns``: Unix time minus the kernel's monotonic clock, which is at ``now_ns``."""
         self._offset_ns, self._now_ns = offset_ns, now_ns
         self._open.clear()
-        readers, execution = self._readers, self._execution
+        readers, execution, executed = self._readers, self._execution, int(RecordKind.EXECUTION)
         events: list[Event | Stranger] = []
         for record in records:
             kind = record[0]
-            if kind == RecordKind.EXECUTION:
+            if kind == executed:
                 execution(record, events)
                 continue
             if self._open:
