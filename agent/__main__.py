@@ -15,6 +15,9 @@ import sys
 import threading
 
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+if __name__ == "__main__":
+    # structlog would load it for colours that we do not print: 3 MB beside a database.
+    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # "there is none", says Python
 
 import structlog
 
@@ -36,7 +39,9 @@ log = structlog.get_logger(__name__)
 
 BAD_CONFIGURATION = 78
 BROKEN = 1
-M_ARENA_MAX = -8
+M_ARENA_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD = -8, -3, -1
+LARGE_BYTES = 128 << 10
+KEPT_BYTES = 4 << 20
 SWITCH_SECONDS = 0.00005
 """A held backend waits for this interpreter: the default of 5 ms between threads is too long."""
 COLLECT_AFTER = (20_000, 20, 20)
@@ -89,8 +94,13 @@ def calm_collector() -> None:
 
 
 def keep_heap_small() -> None:
-    """glibc gives each thread an arena of its own; ours share two."""
-    ctypes.CDLL(None).mallopt(M_ARENA_MAX, 2)
+    """glibc gives each thread an arena of its own; ours share two. And after the first megabyte
+    that was freed it takes later ones from the heap, which smaller blocks then keep from shrinking:
+    large ones stay apart and go back to the kernel."""
+    mallopt = ctypes.CDLL(None).mallopt
+    mallopt(M_ARENA_MAX, 2)
+    mallopt(M_MMAP_THRESHOLD, LARGE_BYTES)
+    mallopt(M_TRIM_THRESHOLD, KEPT_BYTES)
 
 
 if __name__ == "__main__":

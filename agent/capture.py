@@ -44,10 +44,12 @@ takes a part of the time that a backend waits."""
 HOUSEKEEPING_SECONDS = 0.5
 LAST_LOOK_SECONDS = 0.005
 QUEUE_WEIGHT = 20_000
-"""What may wait for the recorder: 1 for an execution and 1 for each KiB of text, so about 20 MiB.
-What exceeds it is counted, the server never waits."""
+WEIGHT_BYTES = 512
+"""What may wait for the recorder: 1 for an execution and 1 for so much text, so about 10 MiB. What
+exceeds it is counted, the server never waits (docs/decisions/0083-memory-under-load.md)."""
 RESERVED = 1.25
 """Up to here the inbox takes what is urgent, and all that says who is connected."""
+MANY = (StatementsExecuted, StatementsCounted)
 UNWATCHED = "no watchdog can be started, or answers"
 PRESSED, RELIEVED = 0.5, 0.1
 """Fill of the inbox from which on the kernel counts what is repeated, until it is down again."""
@@ -65,7 +67,7 @@ class Polled:
 
 
 class Inbox:
-    """From all sources to the recorder, bounded by weight: events plus KiB of text."""
+    """From all sources to the recorder, bounded by weight: events, and their text."""
 
     def __init__(self, limit_weight: int = QUEUE_WEIGHT) -> None:
         self._limit = limit_weight
@@ -96,7 +98,10 @@ class Inbox:
         """What of these is kept when there is little room: what is urgent, with its answers."""
         kept: list[Event | Held] = []
         for event in events:
-            if isinstance(event, ResponseSent):
+            if isinstance(event, StatementsExecuted):  # most of all: it comes first
+                if event.urgent:
+                    kept.append(event)
+            elif isinstance(event, ResponseSent):
                 if event.backend in self._urgent:
                     kept.append(event)
                     if event.ready:
@@ -151,7 +156,9 @@ class Inbox:
             return polled
 
     def _append(self, polled: Polled) -> None:
-        weight = sum(map(_weight, polled.events)) + sum(map(_text_bytes, polled.events)) // 1024
+        weight = (
+            sum(map(_weight, polled.events)) + sum(map(_text_bytes, polled.events)) // WEIGHT_BYTES
+        )
         weight = max(weight, 1)  # how far a log has been read waits here as well
         self._polls.append((polled, weight))
         self._weight += weight
@@ -162,8 +169,6 @@ def _weight(event: Event | Held) -> int:
 
 
 def _is_everyday(event: Event | Held) -> bool:
-    if isinstance(event, StatementsExecuted):
-        return not event.urgent
     return isinstance(event, StatementStarted | StatementsCounted)
 
 
@@ -188,9 +193,11 @@ def _statements(event: Event | Held) -> int:
 
 
 def _text_bytes(event: Event | Held) -> int:
+    if isinstance(event, StatementsExecuted):
+        return len(event.text) + len(event.parameters)
     if isinstance(event, Held):
         event = event.event
-    if isinstance(event, StatementStarted | StatementsExecuted):
+    if isinstance(event, StatementStarted):
         return len(event.text) + len(event.parameters)
     if isinstance(event, ResponseSent):
         return len(event.failed_text or b"") + (len(event.error.message) if event.error else 0)
@@ -347,12 +354,12 @@ class Capture:
                         out.append(self._settled(event, settled))
                     continue
                 self._on_passed(event.backend, event.text)
-            elif isinstance(event, StatementsExecuted | StatementsCounted):
+            elif isinstance(event, MANY):
                 self._on_passed(event.backend, event.text)
             elif isinstance(event, Lost):
                 self._inbox.overflow.append(event)
                 continue
-            elif not isinstance(event, ResponseSent | StatementsExecuted):
+            elif not isinstance(event, ResponseSent):
                 if isinstance(event, SessionEnded) and self._guard is not None:
                     out += self._finished(event.backend)
                 self._directory.observe(event)

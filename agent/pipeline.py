@@ -232,24 +232,31 @@ class Pipeline:
 
     def _record_run(self, run: StatementRun, shape: Shape) -> None:
         """What is the same for all is done once; where a rule matches, each has its own verdict."""
-        if self._mode is not Mode.OFF:
-            at_us = run.executions[-1].started_at_us
-            view = View(shape, run.session, len(run.text), at_us=at_us)
-            judge = self._judges(at_us)[0]
-            judgement = judge.consider(view)
-            if self._limiting.matches(judge, judgement, view):
-                for index in range(len(run.executions)):
-                    self._record_statement(run.statement(index), shape)
-                return
-            judge.learn(shape, max(one.rows for one in run.executions))
-            if judgement.limits:
-                rows = sum(max(one.rows, 0) for one in run.executions)
-                self._limiting.count(judge, judgement, run.session, rows, len(run.executions))
+        if self._mode is not Mode.OFF and self._is_matched(run, shape):
+            for index in range(len(run.executions)):
+                self._record_statement(run.statement(index), shape)
+            return
         self._on_run(run, shape)
         self._notice(shape, run.session, run.transaction)
         parameters = self._show_parameters(run.parameters, run.text, len(run.text), shape)
         urgent = self._urgency.of(run, shape)
         self._builder.add_run(run, self._shown(shape, run.text), parameters, urgent=urgent)
+
+    def _is_matched(self, run: StatementRun, shape: Shape) -> bool:
+        """By a rule or a limit. If not, it counts for limits to come."""
+        text_bytes, at_us = len(run.text), run.executions[-1].started_at_us
+        judge = self._judges(at_us)[0]
+        judgement = judge.consider_plain(shape, run.session, text_bytes, at_us)
+        if judgement.matches or judgement.limits:
+            view = View(shape, run.session, text_bytes, at_us=at_us)
+            if self._limiting.matches(judge, judgement, view):
+                return True
+        if judge.looks_back:
+            judge.learn(shape, max(one.rows for one in run.executions))
+        if judgement.limits:
+            rows = sum(max(one.rows, 0) for one in run.executions)
+            self._limiting.count(judge, judgement, run.session, rows, len(run.executions))
+        return False
 
     def _notice(self, shape: Shape, session: Session, transaction: str) -> None:
         for touched in self._touches.of(shape, session, transaction):

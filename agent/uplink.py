@@ -24,7 +24,10 @@ from protos.versions import OLDEST, PROTOCOL
 log = structlog.get_logger(__name__)
 
 WINDOW_BATCHES = 64
-WINDOW_BYTES = 16 * 1024 * 1024
+BATCHES_IN_A_ROW = 4
+"""Then answers to commands and the status have their turn."""
+WINDOW_BYTES = 4 * 1024 * 1024
+"""That wait for an acknowledgement, and one batch more. gRPC keeps copies of them."""
 STATUS_SECONDS = 5.0
 ACK_TIMEOUT_SECONDS = 30.0
 """A stream that acknowledges nothing for so long, with batches under way, is given up."""
@@ -272,18 +275,24 @@ class Uplink:
                     self._wake.wait(0.2)
 
     def _batches(self, stream: _Stream) -> Iterator[bytes]:
-        with self._wake:
-            room = WINDOW_BATCHES - len(stream.in_flight)
-            full = sum(stream.in_flight.values()) > WINDOW_BYTES
-        if room <= 0 or full or not stream.greeted.is_set():
-            return
-        for batch in self._spool.read_from(stream.next_sequence, min(room, 4)):
+        for _ in range(BATCHES_IN_A_ROW):
+            if not (stream.greeted.is_set() and self._has_room(stream)):
+                return
+            # Read one at a time: each may have megabytes.
+            batch = next(iter(self._spool.read_from(stream.next_sequence, 1)), None)
+            if batch is None:
+                return
             stream.next_sequence = batch.sequence + 1
             with self._wake:
                 if not stream.in_flight:
                     stream.progress_at = time.monotonic()
                 stream.in_flight[batch.sequence] = len(batch.body)
             yield to_wire(batch.body, self._spool.epoch, batch.sequence)
+
+    def _has_room(self, stream: _Stream) -> bool:
+        with self._wake:
+            waiting = stream.in_flight
+            return len(waiting) < WINDOW_BATCHES and sum(waiting.values()) <= WINDOW_BYTES
 
     def _liveness(self) -> pb.Status:
         status = self._status()

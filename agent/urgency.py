@@ -42,9 +42,11 @@ class Urgency:
 
     def of(self, statement: Statement | StatementRun, shape: Shape, rule: str = "") -> bool:
         """``rule``: the id of the one that decided."""
+        urgent = bool(rule) or is_urgent(statement, shape)
+        if not (urgent or self._open or self._parents):
+            return False
         before, after = statement.transaction[:1], statement.transaction[1:]
         backend = statement.session.key
-        urgent = bool(rule) or is_urgent(statement, shape)
         if self._parents and isinstance(statement, Statement):
             urgent |= self._parents.pop(statement.id, self) is None
         if backend in self._open and not SAVEPOINTS.isdisjoint(shape.verbs):

@@ -16,6 +16,8 @@ from agent.wire_columns import (
     ROW_BYTES,
     SESSION_ROW_BYTES,
     BulkRows,
+    KnownNames,
+    Names,
     PriorityRows,
     session_names,
     statement_names,
@@ -23,6 +25,7 @@ from agent.wire_columns import (
 from agent.wire_messages import (
     loss_to_wire,
     rules_change_to_wire,
+    varint,
     verdict_to_wire,
 )
 from model.approval import ApprovalStep
@@ -69,7 +72,7 @@ def to_wire(body: bytes, epoch: int, sequence: int) -> bytes:
     The number comes first: a collector that cannot decode the rest can still say which batch it is.
     """
     numbered = pb.Batch(epoch=epoch, sequence=sequence).SerializeToString() + body
-    return b"\x12" + _varint(len(numbered)) + numbered  # field 2 of AgentMessage
+    return b"\x12" + varint(len(numbered)) + numbered  # field 2 of AgentMessage
 
 
 class BatchBuilder:
@@ -86,6 +89,7 @@ class BatchBuilder:
         """``seal``: what leaves the host in the place of a text's digest."""
         self._limit = limit_bytes
         self._seal = seal
+        self._names = KnownNames()
         self._bulk = BulkRows(self._seal)
         self._urgent = BulkRows(self._seal)
         self._priority = PriorityRows()
@@ -115,7 +119,7 @@ class BatchBuilder:
     ) -> None:
         """``error_message`` must be redacted already; ``rule``: id of the rule that decided;
         ``parameters``: what of them is shown; ``urgent``: it has reserved room."""
-        names = statement_names(statement, error_message, rule, parameters)
+        names = self._names.of(statement_names(statement, error_message, rule, parameters))
         rows = self._rows_for(ROW_BYTES, names, shape, urgent)
         rows.add_statement(statement, shape, names)
         rows.count(1, statement.executions, urgent)
@@ -124,7 +128,7 @@ class BatchBuilder:
         self, run: StatementRun, shape: Shape, parameters: str = "", *, urgent: bool = False
     ) -> None:
         """Its rows, in as many batches as they need."""
-        names = statement_names(run, parameters=parameters)
+        names = self._names.of_run(run, parameters)
         total, first = len(run.executions), 0
         while first < total:
             count = min(total - first, MAX_RUN_ROWS)
@@ -134,7 +138,7 @@ class BatchBuilder:
             first += count
 
     def add_session(self, session: Session, seen_at_us: int) -> None:
-        names = session_names(session)
+        names = self._names.of(session_names(session))
         rows = self._rows_for(SESSION_ROW_BYTES, names, None, urgent=False)
         rows.add_session(session, seen_at_us, names)
 
@@ -165,6 +169,7 @@ class BatchBuilder:
         self._seal_urgent()
         self._seal_priority()
         sealed, self._sealed = self._sealed, []
+        self._names = KnownNames()
         return sealed
 
     def _add_priority(self, kind: str, message: Message) -> None:
@@ -173,9 +178,7 @@ class BatchBuilder:
             self._seal_priority()
         self._priority.add(kind, message, size)
 
-    def _rows_for(
-        self, size: int, names: tuple[str, ...], shape: Shape | None, urgent: bool
-    ) -> BulkRows:
+    def _rows_for(self, size: int, names: Names, shape: Shape | None, urgent: bool) -> BulkRows:
         """Where there is room for so many bytes."""
         apart = urgent and self.parting
         rows = self._urgent if apart else self._bulk
@@ -202,12 +205,3 @@ class BatchBuilder:
 
 def _sealed(rows: BulkRows, priority: bool = False) -> Payload:
     return Payload(*rows.seal(), priority, rows.folded, rows.urgent)
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)

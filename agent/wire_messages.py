@@ -120,6 +120,15 @@ def string_bytes(text: str) -> int:
     return len(text.encode()) + 5
 
 
+def varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
 def _escape(text: str, unsafe: re.Pattern[str], limit_bytes: int) -> str:
     """Cut first: a megabyte of bad bytes from a hostile client must not cost a second."""
     text = text[:limit_bytes]

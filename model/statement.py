@@ -1,7 +1,10 @@
 """What a statement is, does and touched."""
 
-from dataclasses import dataclass, field
+from collections.abc import Hashable
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
+from functools import cached_property
+from operator import attrgetter
 from typing import NamedTuple
 
 from model.event import Executed, Protocol
@@ -22,6 +25,22 @@ class ParseStatus(StrEnum):
     NUL = "nul"
     FAILED = "failed"
     """The parser died, ran out of time or memory."""
+
+
+class Facts:
+    """Many facts as one key: a tuple is hashed anew each time, and we ask for every statement."""
+
+    __slots__ = ("_all", "_hash")
+
+    def __init__(self, facts: Hashable) -> None:
+        self._all = facts
+        self._hash = hash(facts)
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Facts) and self._all == other._all
 
 
 @dataclass(frozen=True)
@@ -75,6 +94,22 @@ class Shape:
     fingerprint: str = ""
     """libpg_query's; for grouping only, never for an allow-list."""
     statements: int = 0
+
+    @cached_property
+    def form(self) -> Facts:
+        """All but the digest: texts that differ in literals only have it in common."""
+        return Facts(_form_of(self))
+
+    @cached_property
+    def judged(self) -> Facts:
+        """What rules can see of it."""
+        return Facts(_judged_of(self))
+
+
+NOT_JUDGED = frozenset(("digest", "redacted_text", "fingerprint", "statements"))
+_names = tuple(field.name for field in fields(Shape))
+_form_of = attrgetter(*(name for name in _names if name != "digest"))
+_judged_of = attrgetter(*(name for name in _names if name not in NOT_JUDGED))
 
 
 class Source(StrEnum):

@@ -8,7 +8,8 @@ from dataclasses import dataclass, fields
 from operator import attrgetter
 from threading import Lock
 
-from model.statement import ParseStatus, Shape
+from model.session import Session
+from model.statement import NOT_JUDGED, Facts, ParseStatus, Shape
 from rules.calendar import MINUTE_US, NO_MOMENT
 from rules.history import History
 from rules.ruleset import Judgement, Match, RuleSet
@@ -16,11 +17,14 @@ from rules.usage import Usage
 from rules.view import View, key_attributes
 
 DEFAULT_CAPACITY = 16_384
-NOT_JUDGED = frozenset(("digest", "redacted_text", "fingerprint", "statements"))
+PLAIN_CAPACITY = 1_024
+APART = frozenset(("text_bytes", "moment", "usual_rows"))
+"""Where rules look at these, statements of one form in one session are not alike."""
 SHAPE_ATTRIBUTES = tuple(
     f"shape.{field.name}" for field in fields(Shape) if field.name not in NOT_JUDGED
 )
-"""``FIELDS`` of the view reads these and no others; tests/rules/test_judge.py proves it."""
+"""``FIELDS`` of the view reads these and no others (tests/rules/test_judge.py proves it), so
+``Shape.judged`` stands for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,10 @@ class Judge:
         keys = key_attributes(rules.fields)
         if rules.timed and "moment" not in keys:
             keys = (*keys, "moment")  # an exception has a last day
-        self._key_of = attrgetter(*SHAPE_ATTRIBUTES, "partly", *keys)
+        self._alike = APART.isdisjoint(keys)
+        self._plain: dict[tuple[int, Facts], tuple[Session, Judgement]] = {}
+        """With the session, whose number stays its own for as long as it is kept."""
+        self._key_of = attrgetter("shape.judged", "partly", *keys)
         self._known: OrderedDict[Hashable, Judgement] = OrderedDict()
         self._lock = Lock()
         self._judged = 0
@@ -83,6 +90,25 @@ class Judge:
         self._keep(self._key_of(view), view, judgement)
         if judgement.undecided:
             self._count(judgement)
+        return judgement
+
+    def consider_plain(
+        self, shape: Shape, session: Session, text_bytes: int, at_us: int
+    ) -> Judgement:
+        """The same of a statement without a plan. Of most the answer is known by form and session,
+        and no View is made."""
+        key = id(session), shape.judged
+        known = self._plain.get(key)
+        if known is not None:
+            with self._lock:
+                self._judged += 1
+                self._cached += 1
+            return known[1]
+        judgement = self.consider(View(shape, session, text_bytes, at_us=at_us))
+        if self._alike and not judgement.undecided and shape.status is not ParseStatus.FAILED:
+            if len(self._plain) >= PLAIN_CAPACITY:
+                self._plain.clear()
+            self._plain[key] = session, judgement
         return judgement
 
     def matches(self, judgement: Judgement, view: View) -> tuple[Match, ...]:

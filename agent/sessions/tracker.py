@@ -377,4 +377,5 @@ class SessionTracker:
 def _is_another(backend: Backend, key: BackendKey) -> bool:
     """``key``, from the probe, is that of another process with the same pid, which began within the
     same second."""
-    return not backend.imprecise and backend.session.key != key
+    known = backend.session.key
+    return known is not key and not backend.imprecise and known != key

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from agent.probes.calls import call
 from agent.probes.layout import (
@@ -152,11 +153,11 @@ class Decoder:
         """``offset_ns``: Unix time minus the kernel's monotonic clock, which is at ``now_ns``."""
         self._offset_ns, self._now_ns = offset_ns, now_ns
         self._open.clear()
-        readers, execution = self._readers, self._execution
+        readers, execution, executed = self._readers, self._execution, int(RecordKind.EXECUTION)
         events: list[Event | Stranger] = []
         for record in records:
             kind = record[0]
-            if kind == RecordKind.EXECUTION:
+            if kind == executed:
                 execution(record, events)
                 continue
             if self._open:
@@ -176,30 +177,28 @@ class Decoder:
             row_limit, tail_bytes, before, urgent, tail,
         ) = EXECUTION.unpack_from(record)  # fmt: skip
         done = last_completion(tail[TAIL_BYTES - tail_bytes : -READY_BYTES])
+        tag, rows = (done.tag, done.rows if done.tag else row_limit) if done else ("", -1)
         offset_ns = self._offset_ns
         ended_us = (at_ns + offset_ns) // 1000
-        run_us = (started_ns + offset_ns) // 1000
-        started_us = requested_us + POSTGRES_EPOCH_US if requested_us else run_us
-        if started_us > run_us:
-            started_us = run_us
-        one = Executed(
-            started_us,
-            max(ended_us - started_us, 0),
-            run_us - started_us if requested_us else -1,
-            (done.rows if done.tag else row_limit) if done else -1,
-            sent,
-        )
-        tag = done.tag if done else ""
-        status = tail[-1]
-        backend = self._backend(pid, session_us)
-        captured = backend.take_bound(requested_us, 0)
-        group = (session_us, text_id or key, tag, before, status)
+        started_us = run_us = (started_ns + offset_ns) // 1000
+        preparation_us = -1
+        if requested_us:
+            if requested_us + POSTGRES_EPOCH_US < run_us:
+                started_us = requested_us + POSTGRES_EPOCH_US
+            preparation_us = run_us - started_us
+        duration_us = ended_us - started_us if ended_us > started_us else 0
+        one = Executed(started_us, duration_us, preparation_us, rows, sent)
+        backend = self._backends.get(pid)
+        if backend is None or backend.session_us != session_us:
+            backend = self._backend(pid, session_us)
+        captured = backend.take_bound(requested_us, 0) if backend.bound else b""
+        group = (session_us, text_id or key, tag, before, tail[-1])
         groups = self._open.get(pid)
         if groups is None:
             groups = self._open[pid] = {}
-        rows = None if captured else groups.get(group)
-        if rows is not None:
-            rows.append(one)
+        executions = None if captured else groups.get(group)
+        if executions is not None:
+            executions.append(one)
             return
         if not self.grouped:
             groups.clear()
@@ -209,12 +208,14 @@ class Decoder:
         else:
             text = record[EXECUTION.size : EXECUTION.size + text_bytes]
             self._learn(key, text, at_ns, urgent != 0)
-        rows = [one]
+        executions = [one]
         if not captured:
-            groups[group] = rows
-        transaction = _transaction(before, status)
+            groups[group] = executions
+        transaction = _transaction(before, tail[-1])
         events.append(
-            StatementsExecuted(backend.key, text, tag, transaction, rows, urgent != 0, captured)
+            StatementsExecuted(
+                backend.key, text, tag, transaction, executions, urgent != 0, captured
+            )
         )
 
     def _learn(self, key: bytes, text: bytes, at_ns: int, urgent: bool) -> None:
@@ -459,6 +460,7 @@ def _last_byte(place: int, head_bytes: int, tail_bytes: int) -> int:
     return place + head_bytes - 1
 
 
+@lru_cache(1024)
 def _transaction(before: int, after: int) -> str:
     return (chr(before) if before else "?") + chr(after)
 

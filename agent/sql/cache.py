@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from agent.sql.generations import Generations
 from agent.sql.skeleton import skeleton_of
 from agent.sql.templates import Templates
@@ -49,10 +51,10 @@ class ShapeCache:
         skeleton = skeleton_of(text)
         return skeleton is not None and self.templates.is_free(skeleton)
 
-    def failed(self, text: bytes, now_seconds: float) -> Shape | None:
+    def failed(self, text: bytes, clock: Callable[[], float]) -> Shape | None:
         """A text that was put as failed, until its time is over."""
         found = self._failed.get(text)
-        return found[0] if found is not None and now_seconds < found[1] else None
+        return found[0] if found is not None and clock() < found[1] else None
 
     def put_failed(self, text: bytes, shape: Shape, until_seconds: float) -> None:
         self._failed.put(text, (shape, until_seconds))

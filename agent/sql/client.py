@@ -218,11 +218,9 @@ class ParserClient:
         """
         if full_length > len(text):
             return self._unparsed(text, ParseStatus.CUT)
-        if len(text) > MAX_PARSED_BYTES:
+        if len(text) > LONG_BYTES and (len(text) > MAX_PARSED_BYTES or is_plain_data(text)):
             return self._unparsed(text, ParseStatus.TOO_LONG)
-        if len(text) > LONG_BYTES and is_plain_data(text):
-            return self._unparsed(text, ParseStatus.TOO_LONG)
-        failed = self._cache.failed(text, time.monotonic())
+        failed = self._cache.failed(text, time.monotonic)
         if failed is not None:
             self.counters.cached += 1
             return failed

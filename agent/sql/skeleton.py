@@ -61,7 +61,9 @@ def skeleton_of(text: bytes) -> Skeleton | None:
 
 def has_skeleton(text: bytes) -> bool:
     r"""Not if it is too long, is not UTF-8, or has ``\'``, which ends a string for some servers."""
-    return len(text) <= MAX_BYTES and b"\\'" not in text and b"\0" not in text and _is_utf8(text)
+    if len(text) > MAX_BYTES or b"\\'" in text or b"\0" in text:
+        return False
+    return text.isascii() or _is_utf8(text)
 
 
 def literals_in(text: bytes) -> Iterator[Literal]:
@@ -82,8 +84,6 @@ def only_numbers_vary(text: bytes) -> bool:
 
 def _is_utf8(text: bytes) -> bool:
     """What is none reaches the parser with other bytes than these."""
-    if text.isascii():
-        return True
     try:
         text.decode()
     except UnicodeDecodeError:

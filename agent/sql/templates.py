@@ -58,6 +58,7 @@ class Templates:
         if isinstance(known, tuple):
             # Other values led to other questions: all of them count from now on.
             decisive = tuple(sorted({*known, *decisive}))
+        _ = shape.form, shape.judged  # worked out once for all that are made from it
         if not decisive:
             self._by_skeleton.put(skeleton, shape)
             return

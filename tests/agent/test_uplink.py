@@ -1,5 +1,6 @@
 """The uplink against a real collector, and against peers that misbehave."""
 
+import time
 from concurrent import futures
 
 import grpc
@@ -22,6 +23,8 @@ from tests.collector.road import (
     uplink_to,
 )
 from tests.waiting import wait_until
+
+MIB = 1 << 20
 
 
 @pytest.fixture
@@ -156,6 +159,34 @@ def test_a_collector_that_hangs_is_left_and_tried_again(tmp_path, spool):
     with uplink_to(address, spool, ack_timeout_seconds=0.3) as uplink:
         wait_until(lambda: uplink.counters.reconnects >= 2)
         assert "hangs" in uplink.counters.last_error
+    server.stop(0).wait()
+
+
+def test_of_a_long_backlog_only_a_few_megabytes_are_under_way_at_once(tmp_path, spool):
+    came = []
+
+    class Silent(grpc.GenericRpcHandler):
+        """Greets, and acknowledges nothing."""
+
+        def service(self, details):
+            def connect(requests, context):
+                next(requests)
+                yield pb.CollectorMessage(ack=pb.Ack()).SerializeToString()
+                came.extend(len(each) for each in requests if len(each) > MIB)
+
+            return grpc.stream_stream_rpc_method_handler(connect)
+
+    for _ in range(16):
+        spool.append(Payload(bytes(MIB), {"statements": 1}))
+    server = grpc.server(futures.ThreadPoolExecutor(8))
+    server.add_generic_rpc_handlers((Silent(),))
+    address = f"unix:{tmp_path}/silent.sock"
+    server.add_insecure_port(address)
+    server.start()
+    with uplink_to(address, spool):
+        wait_until(lambda: sum(came) > 4 * MIB)
+        time.sleep(0.5)  # four more would come in a moment
+        assert sum(came) < 6 * MIB
     server.stop(0).wait()
 
 

@@ -175,6 +175,51 @@ def test_texts_that_differ_in_literals_alone_are_judged_once(tmp_path):
     assert judge.counts().cached == 2
 
 
+@pytest.mark.parametrize(
+    ("when", "text_bytes", "at_us"),
+    [
+        ("statement.text_bytes > 5", 10, 0),
+        ("time.hour == 1", 1, 3_600_000_000),
+        ("statement.text_bytes > 5 && time.hour == 1", 10, 3_600_000_000),
+    ],
+)
+def test_statements_of_one_form_are_told_apart_by_what_rules_look_at(
+    tmp_path, when, text_bytes, at_us
+):
+    judge = Judge(load(tmp_path, f"rules:\n{rule(when)}"))
+    session = view(shape()).session
+    assert not judge.consider_plain(shape(digest="a"), session, 1, 0).matches
+    assert judge.consider_plain(shape(digest="b"), session, text_bytes, at_us).matches
+
+
+def test_statements_of_one_form_are_told_apart_by_what_they_have_brought(tmp_path):
+    judge = Judge(load(tmp_path, f"rules:\n{rule('statement.usual_rows >= 1000')}"))
+    session, same = view(shape()).session, shape(fingerprint="f")
+    assert not judge.consider_plain(same, session, 1, 0).matches
+    judge.learn(same, 5_000)
+    assert judge.consider_plain(same, session, 1, 0).matches
+
+
+def test_statements_without_a_plan_are_judged_as_all_others_and_counted(tmp_path):
+    judge = Judge(load(tmp_path, GOOD), capacity=1)
+    for user in ("eve", "bob") * 2:
+        for facts, expected in ((SALARIES, ["reads-salaries"]), ({}, [])):
+            asked = view(shape(digest=user, **facts), user=user)
+            for _ in range(2):
+                found = judge.consider_plain(asked.shape, asked.session, 1, 0)
+                assert ids(found.matches) == expected
+    assert judge.counts().judged == 16
+
+
+def test_a_statement_without_a_plan_whose_parser_died_is_judged_again(tmp_path):
+    judge = Judge(load(tmp_path, GOOD))
+    session = view(shape()).session
+    for _ in range(3):
+        judge.consider_plain(shape(ParseStatus.FAILED), session, 1, 0)
+    assert judge.counts().cached == 0
+    assert sum(count for _, count in judge.counts().unparsed) == 3
+
+
 @pytest.mark.parametrize("field", [name for name in FIELDS if name.startswith("statement.")])
 def test_what_a_rule_may_read_of_a_statement_is_part_of_what_the_judge_remembers(field):
     class Watched:

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from agent.sql.cache import ShapeCache
 from agent.sql.client import MAX_AHEAD_BYTES, ParserClient
 from agent.sql.shape import answer, judgeable
-from model.statement import ParseStatus, Shape
-from rules.judge import NOT_JUDGED
+from model.statement import NOT_JUDGED, ParseStatus, Shape
 from tests.agent.sql import fuzz
 
 TEXT = b"SELECT a, 'x' FROM shop.orders WHERE id = 7"

@@ -1,6 +1,7 @@
 """What is told from a like text is what the parser would have said."""
 
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -174,6 +175,21 @@ def test_a_value_counts_only_at_the_place_where_it_decided():
     assert templates.shape(skeleton_of(first), first) is None
     templates.learn(skeleton_of(second), second, part, (1,))
     assert templates.shape(skeleton_of(third), third) is None
+
+
+def test_a_shape_from_a_template_has_its_form_and_not_its_digest():
+    templates, text, other = Templates(), b"SELECT 'a'", b"SELECT 'b'"
+    learned = Shape(ParseStatus.PARSED, "d", "SELECT ?", verbs=("select",))
+    templates.learn(skeleton_of(text), text, learned, ())
+    told = templates.shape(skeleton_of(other), other)
+    assert (told.form, told.judged) == (learned.form, learned.judged)
+    assert told.digest != learned.digest
+    changed = replace(told, flags=("limit",), redacted_text="SELECT ? LIMIT 1")
+    assert changed.form != learned.form
+    assert changed.judged != learned.judged
+    redacted = replace(told, redacted_text="SELECT 1")
+    assert redacted.form != learned.form
+    assert redacted.judged == learned.judged
 
 
 def test_templates_are_bounded():
