@@ -64,10 +64,15 @@ class Directory:
         enrich: Enrich,
         on_known: Callable[[Session, int], None] = lambda *_: None,
         startup: Callable[[BackendKey], Settings] | None = None,
+        on_started: Callable[[Session], None] = lambda _: None,
     ) -> None:
         """``on_known`` hears what is known of a session, and as of which ``naming``. ``startup``
-        tells with which settings it was started, and is asked once."""
+        tells with which settings it was started, and is asked once; where there are some,
+        ``on_started`` hears of them."""
         self._enrich = enrich
+        self._on_started = on_started
+        self._met: set[BackendKey] = set()
+        """Whose start-up packet was asked for. A name may have come before."""
         self._startup = startup
         self._on_known = on_known
         self._sessions: dict[BackendKey, Session] = {}
@@ -77,6 +82,8 @@ class Directory:
         match event:
             case SessionSeen():
                 known = self._sessions.get(event.backend)
+                first = event.backend not in self._met
+                self._met.add(event.backend)
                 name = event.application_name
                 if name is None:
                     name = known.application_name if known else ""
@@ -90,10 +97,14 @@ class Directory:
                         client_address=event.client_address,
                         client_port=event.client_port,
                         peer=known.peer if known else Peer(),
-                        startup=known.startup if known else self._started_with(event.backend),
+                        startup=self._started_with(event.backend)
+                        if first or known is None
+                        else known.startup,
                     ),
                     event.naming,
                 )
+                if first and self._sessions[event.backend].startup:
+                    self._on_started(self._sessions[event.backend])
             case ApplicationNamed():
                 session = self._sessions.get(event.backend) or Session(key=event.backend)
                 self._keep(replace(session, application_name=event.application_name), event.naming)
@@ -102,6 +113,7 @@ class Directory:
                     self._keep(explained(known, event.peer), self._namings[event.backend])
             case SessionEnded():
                 self._sessions.pop(event.backend, None)
+                self._met.discard(event.backend)
                 self._namings.pop(event.backend, None)
 
     def _started_with(self, backend: BackendKey) -> Settings:

@@ -183,8 +183,13 @@ class Pipeline:
             reason=action.reason if result.outcome is ActionOutcome.DONE else result.message,
             digest="",
         )
-        self._on_verdict(verdict)
-        self._builder.add_verdict(verdict, session, "")
+        self.add_verdicts([(verdict, "")], session)
+
+    def add_verdicts(self, told: Iterable[tuple[Verdict, str]], session: Session) -> None:
+        """Of no statement; each with a redacted text."""
+        for verdict, text in told:
+            self._on_verdict(verdict)
+            self._builder.add_verdict(verdict, session, text)
 
     def payloads(self, *, parting: bool = False) -> Sequence[Payload]:
         """``parting``: from now on urgent statements have batches of their own."""

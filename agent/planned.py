@@ -25,7 +25,7 @@ VIEW = "v"
 TEXT_ALONE = "rules see the names in the text alone, not what is behind views and search_path"
 """Said wherever that is so."""
 
-MISSING_WHERE = "missing_where"
+MISSING_WHERE, TRIVIAL_WHERE = "missing_where", "trivial_where"
 CHANGING = ("update", "delete")
 
 LayoutOf = Callable[[str], PlanLayout | None]
@@ -56,6 +56,8 @@ class Touched:
     """``update`` or ``delete``, where nobody can say whether it has a condition."""
     changed: tuple[tuple[str, ...], ...] = ()
     """Names, as in ``whole``, of each relation that an UPDATE or DELETE writes."""
+    bare: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Of ``whole`` what is read from end to end."""
     plain: bool = True
     """The kernel's ``touched`` tells apart whether an UPDATE or DELETE has a condition."""
 
@@ -139,6 +141,7 @@ def named(plan: Plan, names: dict[int, Relation]) -> Touched:
         whole=tuple((command, _all_names(oid, names)) for command, oid in plan.whole),
         unclear=plan.unclear,
         changed=tuple(_all_names(oid, names) for oid in plan.changed),
+        bare=tuple((command, _all_names(oid, names)) for command, oid in plan.bare),
         plain=plan.plain,
     )
 
@@ -176,6 +179,8 @@ def overlaid(shape: Shape, touched: Touched) -> Shape:
     flags = shape.flags
     if changes_all(shape, touched):
         flags = _union(flags, [MISSING_WHERE])
+    if MISSING_WHERE not in flags and chooses_nothing(shape, touched):
+        flags = _union(flags, [TRIVIAL_WHERE])
     if (reads, writes, verbs, flags) == (shape.reads, shape.writes, shape.verbs, shape.flags):
         return shape
     return replace(shape, reads=reads, writes=writes, verbs=verbs, flags=flags)
@@ -189,6 +194,15 @@ def changes_all(shape: Shape, touched: Touched) -> bool:
     return any(
         command not in shape.verbs or (names and not _is_named(shape, names, touched))
         for command, names in touched.whole
+    )
+
+
+def chooses_nothing(shape: Shape, touched: Touched) -> bool:
+    """Whether the server has found the WHERE of a DELETE or UPDATE in the text true for every row,
+    whatever the text looks like: nothing of it is left in the plan."""
+    return any(
+        command in shape.verbs and names and _is_named(shape, names, touched)
+        for command, names in touched.bare
     )
 
 

@@ -51,6 +51,7 @@ from agent.spool import Spool
 from agent.sql.cache import ShapeCache
 from agent.sql.client import ParserClient
 from agent.sql.messages import redact_message
+from agent.started import judge_startup
 from agent.uplink import Greeting, Uplink
 from agent.usage_file import UsageFile
 from agent.witness import open_witness
@@ -126,9 +127,11 @@ class Agent:
         self._allowances = allowances
         self._naming = Naming(config, source, self._clusters, allowances, self._degraded)
         startup = None
-        if source is not None and self._mode is Mode.ENFORCE:
+        if source is not None and self._mode is not Mode.OFF:
             startup = StartupSettings(self._clusters.servers)
-        self._directory = directory = Directory(enrich, self._naming.session, startup)
+        self._directory = directory = Directory(
+            enrich, self._naming.session, startup, self._started
+        )
         self._usage_file = UsageFile(config.state_dir / "usage.json", rules.usage)
         self._usage_file.load()
         changes = Changes(judge, allowances, directory.tell)
@@ -400,6 +403,16 @@ class Agent:
         count = len(run.executions)
         self._metrics.statements("ebpf", count)
         self._metrics.parsed(shape.status, count)
+
+    def _started(self, session: Session) -> None:
+        """A session that brought settings along, from the thread that reads the probes."""
+
+        def judge() -> None:
+            judge, now_us = self._rules.book.judge(), time.time_ns() // 1000
+            told = judge_startup(session, self._parser, judge, self._mode, now_us)
+            self._pipeline.add_verdicts(told, session)
+
+        self._recorder.run_soon(judge)
 
     def _verdict(self, verdict: Verdict) -> None:
         self._metrics.verdict(verdict.action.value, verdict.outcome.value)

@@ -47,7 +47,7 @@ from collector.retention_settings import retention_of
 from collector.rows import alert_rows
 from collector.rule_bundles import RuleBundles
 from collector.segments import Committed
-from collector.server import AddressError, ListenError, Server, check_address
+from collector.server import AddressError, ListenError, Server, are_private, check_address
 from collector.service import UplinkService
 from collector.sessions import LiveSessions
 from collector.silence import Silences
@@ -200,7 +200,9 @@ class Collector:
             door,
             FindingFeedback(self._store, self._thinking.gate),
         )
-        approvals = ApprovalsService(self._approvals, config.approvals, door)
+        approvals = ApprovalsService(
+            self._approvals, config.approvals, door, lambda: are_private(config.listen)
+        )
         self._approvals_service = approvals
         access = AccessService(tokens, door, self._store)
         self._server = Server(config.listen, self._uplink, operator, config.tls, approvals, access)

@@ -145,6 +145,21 @@ class Server:
             raise ListenError(f"cannot listen on {address}: {error}") from error
 
 
+def are_private(addresses: Sequence[str]) -> bool:
+    """Whether nobody but root and this account may open the unix sockets among them, now. The mask
+    of an access list stands in the mode as well. One that cannot be looked at is not."""
+    for address in addresses:
+        if not address.startswith("unix:"):
+            continue
+        try:
+            found = Path(address.removeprefix("unix:")).stat()
+        except OSError:
+            return False
+        if found.st_mode & 0o077 or found.st_uid not in (0, os.geteuid()):
+            return False
+    return True
+
+
 def check_address(address: str, tls: CertificateFiles | None) -> None:
     """Raises AddressError for what can never be listened on; binds nothing."""
     if address.startswith("unix:"):

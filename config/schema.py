@@ -517,7 +517,7 @@ class Approver(Section):
 
 class CollectorApprovals(Section):
     approvers: list[Approver] = []
-    """None: whoever operates the collector."""
+    """None: root and the collector's own account; nobody while others may open its socket."""
     max_seconds: float = Field(default=86_400, gt=0, le=30 * 86_400)
     max_uses: int = Field(default=100, ge=1)
 

@@ -112,8 +112,7 @@ class Session:
     peer: Peer = field(default_factory=Peer)
     origin: Origin = field(default_factory=Origin)
     startup: tuple[tuple[str, str], ...] = ()
-    """Settings that the client sent with its start-up packet; known only where statements are held.
-    """
+    """Settings that the client sent with its start-up packet; known to the capture thread alone."""
     ended_at_us: int = 0
     """Unix microseconds; 0 while the session lives."""
 

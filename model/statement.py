@@ -87,10 +87,11 @@ class Shape:
     column, constraint, partition), ``overwrite`` (ALTER ... TYPE ... USING without the column
     itself, or SET EXPRESSION: all its values are replaced). About the server: ``program``,
     ``server_file`` (COPY with one of its programs or files, or a foreign table over one),
-    ``connection`` (a subscription is told where to). About the text: ``explain_analyze``,
-    ``multi``, ``code`` (DO or a function body; verbs and objects of static SQL within it are
-    included where it parses), ``dynamic`` (code that builds the SQL it runs, or that could not be
-    read)."""
+    ``connection`` (the server connects to another one, or is told where and as whom: dblink,
+    foreign servers but those of file_fdw, user mappings, IMPORT FOREIGN SCHEMA, subscriptions).
+    About the text: ``explain_analyze``, ``multi``, ``code`` (DO or a function body; verbs and
+    objects of static SQL within it are included where it parses), ``dynamic`` (code that builds the
+    SQL it runs, or that could not be read)."""
     fingerprint: str = ""
     """libpg_query's; for grouping only, never for an allow-list."""
     statements: int = 0

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from agent.guard.redirect import RedirectError, redirect
+from agent.guard.redirect import RedirectError, Refusal, redirect
 from agent.guard.server import Server, stat_fields
 from model.verdict import Outcome
 
@@ -28,13 +28,13 @@ class Plan:
 class Hands(Protocol):
     """What can be done to one held backend. Every method raises OSError when it is gone."""
 
-    def redirect(self, message: bytes) -> None: ...
+    def redirect(self, refusal: Refusal) -> None: ...
     def interrupt(self) -> None: ...
     def end(self) -> None: ...
     def resume(self) -> None: ...
 
 
-def carry_out(plan: Plan, hands: Hands, message: bytes) -> tuple[Outcome | None, str]:
+def carry_out(plan: Plan, hands: Hands, refusal: Refusal) -> tuple[Outcome | None, str]:
     """Do the steps, then let the backend go, whatever happened on the way.
 
     A redirect that cannot be done becomes a cancel: SIGINT first, so that it is pending when
@@ -45,7 +45,7 @@ def carry_out(plan: Plan, hands: Hands, message: bytes) -> tuple[Outcome | None,
         for step in plan.steps:
             if step is Step.REDIRECT:
                 try:
-                    hands.redirect(message)
+                    hands.redirect(refusal)
                 except RedirectError as error:
                     hands.interrupt()
                     if outcome is Outcome.PREVENTED:
@@ -74,10 +74,10 @@ class HeldProcess:
         self._pidfd = pidfd
         self._server = server
 
-    def redirect(self, message: bytes) -> None:
+    def redirect(self, refusal: Refusal) -> None:
         if self._server is None:
             raise RedirectError("its server is unknown")
-        redirect(self._pid, self._server, message, self.require_alive)
+        redirect(self._pid, self._server, refusal, self.require_alive)
 
     def require_alive(self) -> None:
         """Raises ProcessLookupError once it has ended. Until then its pid is nobody else's."""

@@ -19,7 +19,7 @@ from agent.guard.backend import Standing, examine, inspect
 from agent.guard.evasion import forbid_evasion
 from agent.guard.hands import HeldProcess, Plan, Step, carry_out, stopped
 from agent.guard.judge_thread import JudgeLateError, JudgeThreads
-from agent.guard.redirect import denial
+from agent.guard.redirect import Refusal, denial
 from agent.guard.server import Server
 from agent.probes.layout import Evasion
 from model.event import StatementStarted
@@ -31,6 +31,7 @@ DEADLINE_MS = 200
 RELEASED = "the hold had been released before the verdict"
 NOT_CALLED = "what JIT puts into its expressions and parallel workers run is not held"
 SPARED = "its session was not ended: more than guard.actions_per_minute"
+NOTHING = Refusal(b"")
 DIRECTORY_LIMIT = 10_000
 """Backends whose server is remembered; more than any PostgreSQL has connections."""
 
@@ -302,13 +303,13 @@ class Guard:
         if standing in (Standing.NOT_CLIENT, Standing.STRANGER):
             # The probe filters the former out, and a server that was just found may not be known
             # yet. Nobody else would release them: let go, and say that nothing was enforced.
-            carry_out(PLANS[DecisionKind.ALLOW], hands, b"")
+            carry_out(PLANS[DecisionKind.ALLOW], hands, NOTHING)
             return (Outcome.FAILED if plan.steps else None), trouble
         if event.evades and not plan.steps:
             trouble = self._forbid_evasion(event, server, hands) or trouble
         if Step.END in plan.steps and not self._may_end():
             plan, trouble = PLANS[DecisionKind.DENY], SPARED
-        message = denial(
+        refusal = denial(
             decision.database,
             decision.rule_id,
             decision.title,
@@ -316,7 +317,7 @@ class Guard:
             decision.request,
             decision.recognised,
         )
-        outcome, reason = carry_out(plan, hands, message)
+        outcome, reason = carry_out(plan, hands, refusal)
         return outcome, "; ".join(filter(None, (reason, trouble)))
 
     def _forbid_evasion(

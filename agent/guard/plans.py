@@ -71,6 +71,8 @@ class Plan:
     """``update`` or ``delete``, where nobody can say whether it has a condition."""
     changed: tuple[int, ...] = ()
     """What an UPDATE or DELETE writes; 0: nobody can say."""
+    bare: tuple[tuple[str, int], ...] = ()
+    """Of ``whole`` what is read from end to end, so that no index stands for a condition."""
     plain: bool = True
     """The kernel's ``touched`` tells apart whether an UPDATE or DELETE has a condition."""
 
@@ -106,6 +108,7 @@ class _Changes:
 
     commands: tuple[str, ...]
     whole: tuple[tuple[str, int], ...]
+    bare: tuple[tuple[str, int], ...]
     unclear: tuple[str, ...]
     relations: tuple[int, ...]
     plain: bool
@@ -160,6 +163,7 @@ def _read(memory: PlanMemory, address: int, *, is_list: bool) -> Plan:
         tuple(dict.fromkeys(pair for each in changes for pair in each.whole)),
         tuple(dict.fromkeys(command for each in changes for command in each.unclear)),
         tuple(dict.fromkeys(relation for each in changes for relation in each.relations)),
+        tuple(dict.fromkeys(pair for each in changes for pair in each.bare)),
         all(each.plain for each in changes),
     )
 
@@ -174,6 +178,7 @@ def _changes(
     return _Changes(
         tuple(changed.commands),
         tuple((command, numbered[place]) for command, place in changed.whole),
+        tuple((command, numbered[place]) for command, place in changed.bare),
         tuple(changed.unclear),
         tuple(numbered.values())
         if any(each in CHANGING.values() for each in changed.commands)

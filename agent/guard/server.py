@@ -24,13 +24,28 @@ ENTRIES = (
 )
 """Functions at whose entry a redirect is sound: no lock other than heavyweight ones is held."""
 
-REQUIRED = ("MyStartTimestamp", "MyProcPort", "am_walsender", "CritSectionCount", "aclcheck_error")
+REQUIRED = ("MyStartTimestamp", "MyProcPort", "am_walsender", "CritSectionCount", "ThrowErrorData")
 
-OBJECT_DATABASE = {12: 9, 13: 9, 14: 9, 15: 9, 16: 9, 17: 9, 18: 9}
-"""``ObjectType`` of a database by major version, each proven on a running server.
 
-A version that is missing here is refused rather than guessed: a wrong number would make
-``aclcheck_error`` print another object type at best.
+@dataclass(frozen=True, slots=True)
+class ErrorData:
+    """Byte offsets in PostgreSQL's struct of that name; the level, an int, comes first."""
+
+    error_level: int
+    """What ERROR is."""
+    sqlstate: int
+    message: int
+    hint: int
+
+
+_WITH_FUNCNAME_FLAG = ErrorData(error_level=20, sqlstate=56, message=64, hint=88)
+_SINCE_14 = ErrorData(error_level=21, sqlstate=48, message=56, hint=80)
+ERROR_DATA = {
+    **dict.fromkeys((12, 13), _WITH_FUNCNAME_FLAG),
+    **dict.fromkeys((14, 15, 16, 17, 18), _SINCE_14),
+}
+"""By major version: read from the code of ``ThrowErrorData`` in each, and each proven on a running
+server. A version that is missing here is refused rather than guessed.
 """
 
 PROC = Path("/proc")

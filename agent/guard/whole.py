@@ -44,6 +44,8 @@ class Changed:
     commands: dict[str, None] = field(default_factory=dict)
     whole: dict[tuple[str, int], None] = field(default_factory=dict)
     """Command and place in the range table of what it changes without a condition."""
+    bare: dict[tuple[str, int], None] = field(default_factory=dict)
+    """Of these what is scanned from end to end: a partial index stands for a condition."""
     unclear: dict[str, None] = field(default_factory=dict)
     """Commands of which nobody can say: a foreign table, a plan that is too large."""
     plain: bool = True
@@ -82,6 +84,8 @@ def _changed(memory: PlanMemory, roots: list[int], targets: Collection[int]) -> 
             changed.unclear[command] = None
         else:
             changed.whole.update(dict.fromkeys((command, place) for place in found))
+            bare = (place for place, sequential in found.items() if sequential)
+            changed.bare.update(dict.fromkeys((command, place) for place in bare))
     return changed
 
 
@@ -101,9 +105,10 @@ def _is_scan(memory: PlanMemory, inputs: Sequence[int]) -> bool:
 
 def _scanned(
     memory: PlanMemory, nodes: list[int], targets: Collection[int]
-) -> dict[int, None] | None:
-    """Targets that are scanned without a condition; None if no way to a target was understood."""
-    found: dict[int, None] = {}
+) -> dict[int, bool] | None:
+    """Targets that are scanned without a condition, and whether from end to end; None if no way to
+    a target was understood."""
+    found: dict[int, bool] = {}
     understood, left = False, MAX_NODES
     for _ in range(MAX_DEPTH):
         left -= len(nodes)
@@ -116,7 +121,7 @@ def _scanned(
                 case _Node(is_target_scan=True) as scan if scan.place in targets:
                     understood = True
                     if not scan.has_condition:
-                        found[scan.place] = None
+                        found[scan.place] = scan.is_sequential
                 case _Node(drops_rows=True):
                     understood = True
                 case node:
@@ -147,6 +152,10 @@ class _Node:
     def is_target_scan(self) -> bool:
         """SeqScan, IndexScan, BitmapHeapScan, TidScan, TidRangeScan."""
         return self._from_scan in (0, 2, 5, 6, 7)
+
+    @property
+    def is_sequential(self) -> bool:
+        return self._from_scan == 0
 
     @property
     def has_condition(self) -> bool:

@@ -68,6 +68,8 @@ class RuleService:
         self._offered: queue.SimpleQueue[Sealed] = queue.SimpleQueue()
         self._pending: Sealed | None = None
         self._refused_bundle = ""
+        self._unusable: Contents | None = None
+        """A pending bundle together with local files that are broken without it as well."""
         self._seen, first = self._first()
         self.book = Rulebook(first)
         self.loaded_at_seconds = time.time()
@@ -180,7 +182,7 @@ class RuleService:
         source = source if signalled else ChangeSource.FILES
         if self._look() == self._seen and not signalled:
             return
-        contents = self._settled()
+        contents = self._settled(self._look)
         if self._stop.is_set():
             return
         if contents.digest == self.book.edition.digest:
@@ -226,21 +228,21 @@ class RuleService:
 
     def _take_offered(self) -> None:
         """The bundle that was offered last: if it is to be believed, its time has come and its
-        rules are good, it is in force. It stays pending until its time, and while local files are
-        being written."""
+        rules are good, it is in force. It stays pending until its time, and until the local files
+        beside it are whole."""
         while not self._offered.empty():
             self._pending = self._offered.get_nowait()
         sealed, central = self._pending, self._central
         if sealed is None or central is None:
             return
-        loaded: tuple[Contents, Edition] | None = None
+        loaded = None
         try:
             bundle = central.verified(sealed)
             if bundle.not_before > time.time():
                 return
             if bundle != central.bundle:
-                contents = self._contents(bundle)
-                loaded = contents, load(contents, self._settings, self._make, bundle.version)
+                if (loaded := self._beside_local(bundle)) is None:
+                    return
                 central.keep(sealed, bundle)
         except UnstableError:
             return
@@ -249,16 +251,34 @@ class RuleService:
             self._refuse_bundle(sealed, told)
             return
         self._pending, self._central_broken, self._refused_bundle = None, (), ""
+        self._unusable = None
         if loaded is not None:
             self._good(loaded[0])
             self._exchange(loaded[1], ChangeSource.CENTRAL)
 
-    def _settled(self) -> Contents:
+    def _beside_local(self, bundle: Bundle) -> tuple[Contents, Edition] | None:
+        """Its rules with those of the local files; None while these are broken by themselves, which
+        is no fault of the bundle. Raises RuleError where it is, UnstableError and OSError."""
+        contents = self._settled(lambda: self._contents(bundle))
+        if contents == self._unusable:
+            return None
+        try:
+            return contents, load(contents, self._settings, self._make, bundle.version)
+        except RuleError as error:
+            try:
+                load(self._look(), self._settings, self._make, self._version)
+            except RuleError:
+                self._unusable = contents
+                self._central_broken = (f"they wait for the files here: {sentences(error)[0]}",)
+                return None
+            raise
+
+    def _settled(self, look: Callable[[], Contents]) -> Contents:
         """The files once they have stopped changing."""
-        contents, began = self._look(), time.monotonic()
+        contents, began = look(), time.monotonic()
         while True:
             time.sleep(SETTLE_SECONDS)
-            again = self._look()
+            again = look()
             if again == contents:
                 return again
             contents = again

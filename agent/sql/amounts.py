@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from agent.sql.tree import Node, dotted, each, fields_of, is_null, nodes, truth, unwrap
+from agent.sql.tree import Node, dotted, each, fields_of, is_null, nodes, unwrap
+from agent.sql.truth import truth
 
 _REDUCING = frozenset(
     {"count", "sum", "avg", "min", "max", "bool_and", "bool_or", "every", "stddev", "variance"}

@@ -24,6 +24,8 @@ from agent.sql.code import MAX_BODY_DEPTH, enter_body
 from agent.sql.commands import command
 from agent.sql.facts import Facts, Scope
 from agent.sql.gathering import brings_many, gathers
+from agent.sql.outside import note_call
+from agent.sql.same import ANY_ROW, Row, row_of
 from agent.sql.secret_values import note_arguments
 from agent.sql.tree import (
     Node,
@@ -33,9 +35,9 @@ from agent.sql.tree import (
     fields_of,
     relation_name,
     strings,
-    truth,
     unwrap,
 )
+from agent.sql.truth import truth
 
 Parse = Callable[[str], Node]
 """Text to libpg_query's JSON; raises ValueError if the grammar refuses it."""
@@ -180,8 +182,9 @@ class Walker:
         self._change(fields, scope)
 
     def _change(self, fields: Node, scope: Scope) -> None:
-        self._condition(fields.get("whereClause"))
         scope = self.with_clause(fields, scope)
+        sources = [*fields.get("fromClause", ()), *fields.get("usingClause", ())]
+        self._condition(fields.get("whereClause"), row_of(fields, sources, scope.withs))
         self._target(fields, scope)
         self.aliases(fields.get("fromClause"), scope)
         self.aliases(fields.get("usingClause"), scope)
@@ -196,15 +199,16 @@ class Walker:
             if action in ("insert", "update", "delete"):
                 self.facts.verbs.add(action)
             self._assigned(clause.get("targetList"))
-        if truth(fields.get("joinCondition")):
+        row = row_of(fields, [fields.get("sourceRelation")], scope.withs)
+        if truth(fields.get("joinCondition"), row):
             self.facts.flag("trivial_where")
         self.aliases([fields.get("sourceRelation")], scope)
         self.children(fields, scope, skip=("withClause", "relation"))
 
-    def _condition(self, where: Any) -> None:
+    def _condition(self, where: Any, row: Row = ANY_ROW) -> None:
         if where is None:
             self.facts.flag("missing_where")
-        elif truth(where):
+        elif truth(where, row):
             self.facts.flag("trivial_where")
 
     def _target(self, fields: Node, scope: Scope) -> None:
@@ -278,6 +282,7 @@ class Walker:
         self.facts.functions.add(name)
         self.may_gather |= is_collector("FuncCall", fields)
         note_arguments(self.facts, name, fields)
+        note_call(self.facts, name)
         if name == "set_config":
             self._set_config(fields)
         elif name in _FROM_TEXT:

@@ -14,7 +14,13 @@ CREDENTIALS = frozenset(
 )  # fmt: skip
 """libpg_query's fingerprint takes in their options and texts."""
 
-OUTSIDE = frozenset({"CreateForeignTableStmt", "CreateSubscriptionStmt", "AlterSubscriptionStmt"})
+OUTSIDE = frozenset(
+    {
+        "CreateForeignTableStmt", "CreateSubscriptionStmt", "AlterSubscriptionStmt",
+        "CreateForeignServerStmt", "AlterForeignServerStmt", "CreateUserMappingStmt",
+        "AlterUserMappingStmt", "ImportForeignSchemaStmt",
+    }
+)  # fmt: skip
 """Their options may name programs, files and other servers."""
 
 TABLE: dict[str, tuple[str, str]] = {

@@ -57,7 +57,7 @@ def command(walker: Walker, kind: str, fields: Node, scope: Scope) -> None:
         facts.credentials = True
         note_options(facts, fields)
     if kind in OUTSIDE:
-        note_outside(facts, fields)
+        note_outside(facts, kind, fields)
     for key in ("roles", "role", "newowner", "newrole", "user"):
         note_roles(facts, fields.get(key))
     walker.children(fields, scope, skip=_SKIPPED)

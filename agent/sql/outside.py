@@ -1,5 +1,5 @@
-"""What options of foreign tables and subscriptions make the server do outside: run a program, read
-a file, connect to another server."""
+"""What commands and calls make the server do outside: run a program, read a file, connect to
+another server."""
 
 from __future__ import annotations
 
@@ -9,11 +9,31 @@ from agent.sql.facts import Facts
 from agent.sql.secret_values import note_file
 from agent.sql.tree import Node, constant_text, each, unwrap
 
+_FILES = "file_fdw"
+"""The one foreign data wrapper of PostgreSQL that leads to no other server."""
+_TOLD = frozenset({"CreateUserMappingStmt", "ImportForeignSchemaStmt"})
+_CHANGED = frozenset({"AlterForeignServerStmt", "AlterUserMappingStmt"})
+_CONNECTING = frozenset(
+    {"dblink", "dblink_connect", "dblink_connect_u", "dblink_exec", "dblink_open",
+     "dblink_send_query"}
+)  # fmt: skip
 
-def note_outside(facts: Facts, fields: Node) -> None:
-    """Of a statement about a foreign table or a subscription."""
-    note_table_options(facts, fields.get("options"))
-    if "conninfo" in fields:
+
+def note_outside(facts: Facts, kind: str, fields: Node) -> None:
+    """Of a statement about a foreign table or server, a user mapping or a subscription."""
+    if kind == "CreateForeignTableStmt":
+        note_table_options(facts, fields.get("options"))
+    if (
+        "conninfo" in fields
+        or kind in _TOLD
+        or (kind in _CHANGED and fields.get("options"))
+        or (kind == "CreateForeignServerStmt" and fields.get("fdwname") != _FILES)
+    ):
+        facts.flag("connection")
+
+
+def note_call(facts: Facts, name: str) -> None:
+    if name.rpartition(".")[2] in _CONNECTING:
         facts.flag("connection")
 
 

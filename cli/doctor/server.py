@@ -8,7 +8,7 @@ from pathlib import Path
 
 from agent.catalog.rights import quoted
 from agent.discovery import Cluster
-from agent.guard.server import OBJECT_DATABASE, Server, UnknownServerError
+from agent.guard.server import ERROR_DATA, Server, UnknownServerError
 from agent.probes.layouts import LAYOUTS
 from agent.sources.pgaudit import Location, locate
 from cli.doctor.check import Check, bad, good, one_line, warn
@@ -163,14 +163,14 @@ def check_guard(config: Config, cluster: Cluster) -> list[Check]:
 
 
 def _cannot_redirect(cluster: Cluster) -> str | None:
-    if cluster.version not in OBJECT_DATABASE:
-        known = f"{min(OBJECT_DATABASE)} to {max(OBJECT_DATABASE)}"
+    if cluster.version not in ERROR_DATA:
+        known = f"{min(ERROR_DATA)} to {max(ERROR_DATA)}"
         return (
             f"a refusal is proven for PostgreSQL {known}; on {cluster.version} a deny becomes a "
             "cancel, without our words for the client"
         )
     try:
-        Server.running(cluster.postmaster_pid, cluster.version).address("aclcheck_error")
+        Server.running(cluster.postmaster_pid, cluster.version).address("ThrowErrorData")
     except UnknownServerError as error:
         return one_line(str(error))
     return None

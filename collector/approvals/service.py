@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
@@ -29,7 +29,11 @@ class ApprovalsService(approvals_pb2_grpc.ApprovalsServicer):
         approvals: Approvals,
         config: CollectorApprovals,
         door: Door | None = None,
+        is_private: Callable[[], bool] = lambda: True,
     ) -> None:
+        """``is_private``: whether nobody but root and the collector's account may open the socket,
+        which alone says who decides where no approvers are named."""
+        self._is_private = is_private
         self._approvals = approvals
         self.config = config
         """May be exchanged while it serves."""
@@ -90,6 +94,12 @@ class ApprovalsService(approvals_pb2_grpc.ApprovalsServicer):
         accounts = tuple(name for name in claimed[:MOST_ACCOUNTS] if name)
         name = caller.name if caller.via is Via.TOKEN else approver_name(context) or ""
         listed = self._listed(caller, name, accounts if caller.operates else ())
+        if not self.config.approvers and caller.via is Via.SOCKET and not self._is_private():
+            context.abort(
+                grpc.StatusCode.PERMISSION_DENIED,
+                "collector.approvals.approvers names nobody, and others than root and the"
+                " collector's account may open its socket: name approvers, or make it 0600 again",
+            )
         if self.config.approvers and listed is None:
             shown = name or ", ".join(accounts) or "nobody"
             context.abort(

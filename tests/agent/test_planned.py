@@ -1,5 +1,7 @@
 """How the names of a plan are laid over those of a text."""
 
+from dataclasses import replace
+
 import pytest
 
 from agent.catalog.relations import Relation
@@ -144,6 +146,16 @@ def test_of_what_the_text_deletes_the_text_says_whether_there_is_a_where(name):
     """A condition that is true for every row is gone from the plan."""
     text = shape(writes=(name,), verbs=("delete",))
     assert flags(text, writes=(1,), commands=("delete",), whole=(("delete", 1),)) == ()
+
+
+@pytest.mark.parametrize("name", ["hr.salaries", "salaries", "db.hr.salaries"])
+def test_a_condition_of_which_the_server_has_left_nothing_is_trivial(name):
+    """Not where an index is read instead, which may be one over just these rows."""
+    text = shape(writes=(name,), verbs=("delete",))
+    words = {"writes": (1,), "commands": ("delete",), "whole": (("delete", 1),)}
+    assert flags(text, **words, bare=(("delete", 1),)) == ("trivial_where",)
+    without = replace(text, flags=("missing_where",))
+    assert flags(without, **words, bare=(("delete", 1),)) == ("missing_where",)
 
 
 def test_all_of_a_partition_belongs_to_the_parent_that_the_text_names():

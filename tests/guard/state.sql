@@ -57,7 +57,8 @@ SELECT json_build_object(
   'event_triggers', (SELECT md5(string_agg(concat(evtname, evtenabled), ';' ORDER BY evtname)) FROM pg_event_trigger
     WHERE evtfoid NOT IN (SELECT oid FROM pg_proc WHERE pronamespace = 'attack'::regnamespace)),
   'foreign', (SELECT md5(concat((SELECT string_agg(fdwname, ';') FROM pg_foreign_data_wrapper),
-      (SELECT string_agg(srvname, ';') FROM pg_foreign_server), (SELECT count(*) FROM pg_user_mapping)))),
+      (SELECT string_agg(concat(srvname, srvoptions), ';' ORDER BY srvname) FROM pg_foreign_server),
+      (SELECT string_agg(concat(umuser, umoptions), ';' ORDER BY umuser) FROM pg_user_mapping)))),
   'logical', (SELECT md5(concat((SELECT string_agg(pubname, ';') FROM pg_publication),
       (SELECT string_agg(subname, ';') FROM pg_subscription),
       (SELECT string_agg(slot_name, ';') FROM pg_replication_slots WHERE NOT temporary)))),

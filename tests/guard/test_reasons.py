@@ -1,7 +1,9 @@
-"""The client reads why: on every path the rule, its title, what was recognised and whom to ask."""
+"""The client reads why: on every path the rule, its title, what was recognised, whom to ask and,
+as the hint, for which request."""
 
 import json
 import os
+import re
 import subprocess
 
 import psycopg
@@ -24,6 +26,9 @@ REASON = (
     "permission denied for database shop (blocked by pgwarden: rule unbounded-write: "
     "UPDATE or DELETE without a WHERE that restricts it; recognised DELETE shop.flags; "
     "ask dba@example.com"
+)
+HINT = re.compile(
+    r"Ask dba@example\.com to approve request (\w{10}) \(pgwarden approvals show \1\)\."
 )
 INSIDE = "SELECT reasons.f()"
 
@@ -61,6 +66,7 @@ def test_psql_shows_it(stage, sql, reason):
     command = ["psql", "-X", "-v", "VERBOSITY=verbose", "-c", sql, stage.conninfo("mallory")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert f"ERROR:  42501: {reason}" in done.stderr
+    assert re.search(rf"^HINT:  {HINT.pattern}$", done.stderr, re.MULTILINE)
 
 
 @pytest.mark.parametrize("sql", [SQL, INSIDE])
@@ -72,6 +78,7 @@ def test_psycopg_raises_it(stage, sql, prepare):
                 connection.execute(sql, prepare=prepare)
             assert raised.value.sqlstate == "42501"
             assert raised.value.diag.message_primary.startswith(REASON)
+            assert HINT.fullmatch(raised.value.diag.message_hint)
 
 
 @pytest.mark.parametrize("sql", [SQL, INSIDE])
@@ -90,6 +97,7 @@ def test_node_postgres_throws_it(stage, sql, mode):
     for seen in json.loads(done.stdout):
         assert seen["sqlstate"] == "42501"
         assert seen["message"].startswith(REASON)
+        assert HINT.fullmatch(seen["hint"])
 
 
 @pytest.mark.parametrize("sql", [SQL, INSIDE])
@@ -106,4 +114,5 @@ def test_pgbench_prints_it(stage, tmp_path, sql, mode):
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
     assert REASON in done.stderr
+    assert re.search(rf"^HINT:  {HINT.pattern}$", done.stderr, re.MULTILINE)
     assert done.returncode != 0

@@ -26,10 +26,13 @@ def hang(event: StatementStarted) -> Decision:
 
 
 def main() -> None:
-    pid, major, on_timeout = sys.argv[1:]
+    pid, major, on_timeout, watchdog_ms = sys.argv[1:]
     cluster = SimpleNamespace(postmaster_pid=int(pid), major=int(major))
     window_ms = WINDOW_MS[OnTimeout(on_timeout)]
-    link = WatchdogLink(WATCHDOG_MS, cancel_stale=on_timeout == OnTimeout.DENY, window_ms=window_ms)
+    window_ms = max(window_ms, int(watchdog_ms))
+    link = WatchdogLink(
+        int(watchdog_ms), cancel_stale=on_timeout == OnTimeout.DENY, window_ms=window_ms
+    )
     # Before the probes, as the agent does: what stands already is somebody else's to a watchdog.
     link.watch(Server.running(cluster.postmaster_pid, cluster.major))
     with Stage(cluster, hang, link.beat, window_ms, deadline_ms=DEADLINE_MS) as stage:

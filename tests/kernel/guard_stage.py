@@ -119,13 +119,13 @@ def wait_until(condition: Callable[[], object], seconds: float, what: str) -> No
 
 @contextmanager
 def hanging_agent(
-    cluster: PostgresCluster, on_timeout: OnTimeout = OnTimeout.ALLOW
+    cluster: PostgresCluster, on_timeout: OnTimeout = OnTimeout.ALLOW, watchdog_ms: int = 200
 ) -> Iterator[subprocess.Popen[str]]:
     """An agent in a process of its own with a watchdog and a judge that never answers in time."""
     process = subprocess.Popen(
         [
             sys.executable, "-m", "tests.kernel.guard_agent",
-            str(cluster.postmaster_pid), str(cluster.major), on_timeout.value,
+            str(cluster.postmaster_pid), str(cluster.major), on_timeout.value, str(watchdog_ms),
         ],
         cwd=ROOT, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip

@@ -16,7 +16,7 @@ import pytest
 
 from agent.guard.hold import ALLOW, SPARED, Decision, DecisionKind, OnTimeout
 from agent.guard.memory import PTRACE_DETACH, PTRACE_SEIZE, WAIT_ALL
-from agent.guard.server import OBJECT_DATABASE
+from agent.guard.server import ERROR_DATA
 from model.event import StatementStarted
 from model.verdict import Outcome
 from tests.kernel.guard_stage import DENY, Stage, deny_drops, stopped, wait_until
@@ -52,7 +52,7 @@ def rows(cluster: PostgresCluster) -> str:
 def test_psql_shows_our_refusal_and_the_table_is_still_there(orders):
     with Stage(orders, deny_drops) as stage:
         answer = orders.psql("DROP TABLE orders")
-        assert answer.stderr == f"ERROR:  {REFUSAL}\n"
+        assert answer.stderr == f"ERROR:  {REFUSAL}\nHINT:  Ask dba@example.com.\n"
         assert answer.returncode == 1
         assert rows(orders) == "1"
     assert [settled.outcome for settled in stage.of(b"DROP")] == [Outcome.PREVENTED]
@@ -155,7 +155,7 @@ def test_where_no_session_may_be_ended_the_statement_is_refused_and_its_session_
 
 
 def test_an_unverified_version_is_cancelled_instead_and_the_outcome_says_so(orders, monkeypatch):
-    monkeypatch.delitem(OBJECT_DATABASE, 15)
+    monkeypatch.delitem(ERROR_DATA, 15)
     with Stage(orders, deny_drops) as stage, orders.connect() as connection:
         with pytest.raises(psycopg.errors.QueryCanceled):
             connection.execute("DROP TABLE orders")

@@ -11,7 +11,7 @@ from agent.guard.deniable import deniable
 from agent.guard.server import Server as Guarded
 from rules.ruleset import RuleSet
 from tests.conformance.servers import DEBIAN_MAJOR, Server, fetch
-from tests.kernel.guard_stage import stopped
+from tests.kernel.guard_stage import stopped, wait_until
 from tests.kernel.guarding import Agent
 from tests.kernel.majors import MAJORS
 
@@ -64,6 +64,13 @@ CREATE VIEW versions AS SELECT n FROM many WHERE pg_read_file('PG_VERSION') IS N
 CREATE FUNCTION is_own(int) RETURNS bool LANGUAGE plpgsql PARALLEL SAFE AS $$ BEGIN RETURN $1 > 0; END $$;
 CREATE TABLE names (n text);
 INSERT INTO names VALUES ('session_replication_role');
+CREATE FUNCTION runs_in(text) RETURNS bool LANGUAGE plpgsql PARALLEL SAFE AS
+  $$ BEGIN RETURN (SELECT backend_type = $1 FROM pg_stat_activity WHERE pid = pg_backend_pid()); END $$;
+CREATE FUNCTION in_worker(int) RETURNS int LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS
+  $$ BEGIN IF public.runs_in('parallel worker') THEN RAISE EXCEPTION 'read %', pg_read_file('PG_VERSION'); END IF;
+     RETURN $1; END $$;
+CREATE FUNCTION in_autovacuum(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS
+  $$ BEGIN IF public.runs_in('autovacuum worker') AND lo_create(0) IS NULL THEN NULL; END IF; RETURN $1; END $$;
 """  # noqa: E501
 
 
@@ -195,6 +202,31 @@ def test_a_built_in_function_that_a_parallel_worker_calls_is_not_held(client):
     client.execute("SET max_parallel_workers_per_gather = 0")
     with pytest.raises(psycopg.errors.InsufficientPrivilege, match="rule no-large-object"):
         client.execute("SELECT count(*) FROM versions")
+
+
+def test_a_worker_that_builds_an_index_calls_its_functions_unheld(client):
+    """README says so: no process without a client is ever held."""
+    client.execute("SET min_parallel_table_scan_size = 0; SET max_parallel_maintenance_workers = 2")
+    client.execute("ALTER TABLE many SET (parallel_workers = 2)")
+    with pytest.raises(psycopg.errors.RaiseException, match=r"read \d\d"):
+        client.execute("CREATE INDEX ON many (in_worker(n))")
+
+
+def test_autovacuum_calls_the_functions_of_an_index_unheld(client, cluster):
+    """README says so. The same call by a client is refused."""
+    with pytest.raises(psycopg.errors.InsufficientPrivilege, match="rule no-large-object"):
+        client.execute("SELECT lo_create(0)")
+    client.execute("ALTER SYSTEM SET autovacuum_naptime = 1")
+    client.execute("SELECT pg_reload_conf()")
+    client.execute(
+        "CREATE TABLE watched (n int) WITH (autovacuum_analyze_threshold = 1, "
+        "autovacuum_analyze_scale_factor = 0)"
+    )
+    client.execute("CREATE INDEX ON watched (in_autovacuum(n))")
+    client.execute("INSERT INTO watched SELECT generate_series(1, 5)")
+    found = "SELECT count(*) > 0 FROM pg_largeobject_metadata"
+    wait_until(lambda: client.execute(found).fetchone() == (True,), 60, "autovacuum has come")
+    client.execute("DROP TABLE watched")
 
 
 @pytest.mark.parametrize("prepare", [False, True], ids=["simple", "prepared"])

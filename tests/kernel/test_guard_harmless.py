@@ -12,9 +12,10 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from agent.guard.hold import ALLOW, Decision
@@ -36,6 +37,10 @@ EXTRA_MS = 100
 HOLDS = int(os.environ.get("PGWARDEN_KILLED_HOLDS", "300"))
 """How many holds are to be open when their agent is killed, in sum."""
 CONNECTIONS = 40
+HOLDS_AT_ONCE = int(os.environ.get("PGWARDEN_HOLDS", "0"))
+"""Sessions that are to be held at the same moment when their agent is killed."""
+PATIENT_MS = 20_000
+"""So late do watchdogs release there: on a small machine it takes seconds until all are held."""
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +82,27 @@ def test_an_agent_killed_again_and_again_leaves_no_backend_stopped(cluster, serv
             assert load.errors == []
     measured.assert_within(WATCHDOG_MS + EXTRA_MS)
     assert stopped(server) == []
+
+
+@pytest.mark.skipif(not HOLDS_AT_ONCE, reason="PGWARDEN_HOLDS=1000 plays it")
+def test_an_agent_killed_in_the_middle_of_so_many_holds_at_once_leaves_no_backend_stopped():
+    settings = {"max_connections": str(HOLDS_AT_ONCE + 100)}
+    with PostgresCluster(settings=settings) as large, ExitStack() as opened:
+        server = Server.running(large.postmaster_pid, large.major)
+        clients = [opened.enter_context(large.connect()) for _ in range(HOLDS_AT_ONCE)]
+        measured = opened.enter_context(stopwatch(large.postmaster_pid))
+        with hanging_agent(large, watchdog_ms=PATIENT_MS) as agent:
+            for number, client in enumerate(clients):
+                client.pgconn.send_query(HELD.format(f"x{number}").encode())
+            wait_until(lambda: len(stopped(server)) == HOLDS_AT_ONCE, PATIENT_MS / 1000, "all held")
+            agent.kill()
+            began = time.monotonic()
+            wait_until(lambda: stopped(server) == [], 5, "all go on")
+            print(f"{HOLDS_AT_ONCE} released in {time.monotonic() - began:.3f} s")
+        for client in clients:
+            assert client.pgconn.get_result().status == psycopg.pq.ExecStatus.TUPLES_OK
+            assert client.pgconn.get_result() is None
+    measured.assert_within(PATIENT_MS + EXTRA_MS)
 
 
 def test_an_agent_and_its_first_watchdog_killed_together_leave_no_backend_stopped(cluster, server):

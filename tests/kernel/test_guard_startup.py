@@ -33,6 +33,7 @@ REFUSED = [
     {"options": "-c session_replication_role=replica"},
     {"options": "-c statement_timeout=0 --row-security=off"},
     {"options": "-c role=other"},
+    {"options": "-c role=other", "application_name": "named"},
     {"options": "-c Role=other -c role=postgres"},
     {"options": " " * 9000 + "-c role=other"},
     {"options": "-c work_mem=1MB " * 500 + "-c role=other"},

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from agent.discovery import cluster_at
-from agent.guard.redirect import RedirectError, redirect
+from agent.guard.redirect import RedirectError, Refusal, redirect
 from agent.guard.server import Server
 from agent.probes.errors import CaptureUnavailable
 from agent.sources.ebpf import EbpfSource
@@ -44,7 +44,7 @@ def test_no_backend_is_redirected(cluster):
     server = replace(Server.running(cluster.postmaster_pid, 15), version=19)
     with cluster.connect() as connection:
         with pytest.raises(RedirectError, match="not among the verified versions"):
-            redirect(connection.info.backend_pid, server, b"no")
+            redirect(connection.info.backend_pid, server, Refusal(b"no"))
         assert connection.execute("SELECT 1").fetchone() == (1,)
 
 

@@ -110,6 +110,16 @@ def test_a_prepared_statement_is_denied_each_time_and_the_session_lives_on(runni
         assert connection.execute("SELECT 1").fetchone() == (1,)
 
 
+def test_what_a_start_up_packet_sets_is_told_by_a_rule_that_only_alerts(running):
+    settings = "-c row_security=off -c work_mem=8MB"
+    with running.cluster.connect(user="app", options=settings, application_name="brought") as one:
+        assert one.execute("SELECT 1").fetchone() == (1,)
+    (row,) = running.wait_sql("SELECT * FROM verdicts WHERE application_name = 'brought'")
+    assert (row["rule_id"], row["action"]) == ("critical-setting", "alert")
+    assert (row["outcome"], row["statement_id"]) == ("observed", 0)
+    assert "set when the session started" in row["reason"]
+
+
 def test_verdicts_are_recorded_with_what_really_happened(running):
     running.cluster.psql("DROP TABLE shop.prices", user="app")
     (row,) = running.wait_sql(

@@ -111,7 +111,7 @@ SELECT pg_advisory_xact_lock(42)
 SELECT * FROM pg_roles
 SELECT rolname FROM pg_authid
 ALTER ROLE etl PASSWORD 'SCRAM-SHA-256$4096:c2FsdA==$c3RvcmVk:c2VydmVy'
-CREATE SERVER other FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host '10.0.0.9')
+CREATE SERVER other FOREIGN DATA WRAPPER file_fdw
 this is not SQL
 """.strip().splitlines()
 

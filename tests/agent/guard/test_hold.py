@@ -19,7 +19,7 @@ from agent.guard.evasion import INLINE, forbid_evasion
 from agent.guard.hands import carry_out, stopped
 from agent.guard.hold import ALLOW, PLANS, RELEASED, SPARED, Decision, DecisionKind, Guard
 from agent.guard.judge_thread import HANGING_LIMIT, JudgeLateError, JudgeThreads
-from agent.guard.redirect import RedirectError
+from agent.guard.redirect import RedirectError, Refusal
 from agent.probes.layout import Evasion
 from agent.probes.layouts import LAYOUTS
 from model.event import StatementStarted
@@ -37,7 +37,7 @@ class Recorder:
         self.done: list[str] = []
         self._broken = broken
 
-    def redirect(self, message: bytes) -> None:
+    def redirect(self, refusal: Refusal) -> None:
         self._do("redirect")
 
     def interrupt(self) -> None:
@@ -57,7 +57,7 @@ class Recorder:
 
 def carried_out(kind: DecisionKind, **broken: Exception) -> tuple[list[str], Outcome | None, str]:
     hands = Recorder(**broken)
-    outcome, reason = carry_out(PLANS[kind], hands, b"no")
+    outcome, reason = carry_out(PLANS[kind], hands, Refusal(b"no"))
     return hands.done, outcome, reason
 
 
@@ -101,7 +101,7 @@ def test_a_backend_that_dies_while_held_is_reported_as_failed_and_nothing_is_rai
 def test_a_bug_in_a_step_still_continues_the_backend():
     hands = Recorder(redirect=ZeroDivisionError())
     with pytest.raises(ZeroDivisionError):
-        carry_out(PLANS[DecisionKind.DENY], hands, b"no")
+        carry_out(PLANS[DecisionKind.DENY], hands, Refusal(b"no"))
     assert hands.done == ["resume"]
 
 

@@ -163,6 +163,47 @@ def test_a_local_file_still_changes_beside_a_bundle(host):
     assert host.service.version == 5
 
 
+def test_a_bundle_that_comes_while_a_local_file_is_broken_waits_until_that_is_mended(host):
+    whole = rule(id="local")
+    host.local.write_text(whole[: whole.index("when")])
+    wait_until(lambda: host.service.broken()["files"], 5)
+    host.service.offer(sealed(3))
+    wait_until(lambda: host.service.broken()["central"], 5)
+    assert ids(host.service) == ["local"]
+    assert "local.yaml" in host.service.problems()[-1]
+    host.local.write_text(whole)
+    wait_until(lambda: ids(host.service) == ["v3", "local"], 5)
+    assert host.service.problems() == []
+    host.restart()
+    assert ids(host.service) == ["v3", "local"]
+
+
+def test_a_broken_bundle_beside_a_broken_local_file_is_refused_once_that_is_mended(host):
+    host.local.write_text("rules:\n  - id: x\n")
+    wait_until(lambda: host.service.broken()["files"], 5)
+    host.service.offer(sealed(3, "rules:\n  - id: y\n"))
+    wait_until(lambda: host.service.broken()["central"], 5)
+    host.local.write_text(rule(id="local"))
+    wait_until(lambda: "central.yaml:2:5" in "".join(host.service.problems()), 5)
+    wait_until(lambda: not host.service.broken()["files"], 5)
+    assert ids(host.service) == ["local"]
+
+
+def test_a_bundle_does_not_come_into_force_with_half_of_a_file_that_is_being_written(host):
+    whole = rule(id="local") + rule(id="second").removeprefix("rules:\n")
+    host.local.write_text(whole)
+    wait_until(lambda: ids(host.service) == ["local", "second"], 5)
+    told = len(host.record.changes)
+    host.local.write_text(rule(id="local"))
+    host.service.offer(sealed(3))
+    for _ in range(8):
+        time.sleep(0.1)
+        host.local.write_text(rule(id="local"))
+    host.local.write_text(whole)
+    wait_until(lambda: ids(host.service) == ["v3", "local", "second"], 5)
+    assert [change.rules for change in host.record.changes[told:]] == [3]
+
+
 def test_what_is_required_and_has_not_come_is_an_alarm(tmp_path):
     host = Host(tmp_path, required=True)
     assert host.service.missing()

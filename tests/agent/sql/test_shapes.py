@@ -42,26 +42,6 @@ def test_the_golden_table_is_large_enough_to_mean_something():
 
 
 @pytest.mark.parametrize(
-    "where",
-    ["true", "1=1", "2 > 1", "'x' = 'x'", "id = id", "id = 5 OR true", "NOT (1 = 2)", "1 IN (2, 1)",
-     "'t'::boolean", "EXISTS (SELECT 1)", "id IS NOT DISTINCT FROM id", "name LIKE '%'", "$1 = $1",
-     "1 IS NOT NULL", "true IS TRUE", "lower(a) = 'x' OR 1 < 2"],
-)  # fmt: skip
-def test_a_condition_that_is_true_for_every_row_is_trivial(shape_of, where):
-    assert shape_of(f"DELETE FROM t WHERE {where}").flags == ("trivial_where",)
-
-
-@pytest.mark.parametrize(
-    "where",
-    ["id = 1", "false", "id = 5 AND true", "id = other", "1 = 2", "NOT true", "name LIKE 'a%'",
-     "random() = random()", "id IN (SELECT id FROM x)", "EXISTS (SELECT 1 FROM x WHERE x.a = t.b)",
-     "$1 = id", "CURRENT OF c", "1 NOT IN (1)", "id NOT IN (id)"],
-)  # fmt: skip
-def test_a_condition_that_depends_on_the_row_is_not_trivial(shape_of, where):
-    assert "trivial_where" not in shape_of(f"UPDATE t SET a = 1 WHERE {where}").flags
-
-
-@pytest.mark.parametrize(
     "sql",
     [
         "SELECT x.* FROM (SELECT * FROM users) x",

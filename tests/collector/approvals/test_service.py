@@ -15,7 +15,7 @@ from collector.approvals.service import ApprovalsService, aliases
 from collector.approvals.state import NAME
 from collector.commands import Agents
 from collector.intake import PoisonError, decode_batch
-from collector.server import Server
+from collector.server import Server, are_private
 from collector.service import UplinkService
 from collector.store import Store
 from config.schema import Approver, CollectorApprovals
@@ -80,7 +80,12 @@ class World:
         )
         own = own_certificate(tls.certificate if tls else None)
         named = frozenset(each.certificate for each in config.approvers if each.certificate)
-        service = ApprovalsService(self.approvals, config, Door(own, approvers=named))
+        service = ApprovalsService(
+            self.approvals,
+            config,
+            Door(own, approvers=named),
+            lambda: are_private(self.server.addresses),
+        )
         address = "127.0.0.1:0" if tls else f"unix:{folder}/c.sock"
         self.server = Server([address], uplink, None, tls, service)
         self.store.start()
@@ -256,6 +261,21 @@ def test_a_decision_within_no_bounds_is_none(tmp_path, agent, fields, problem):
         reply = decide(world.stub(), **fields)
         assert not reply.done
         assert problem in reply.message
+
+
+@pytest.mark.parametrize("mode", [0o660, 0o602, 0o777])
+def test_where_nobody_is_listed_a_socket_that_others_may_open_decides_nothing(
+    tmp_path, agent, mode
+):
+    with asked(tmp_path, agent) as world:
+        socket, stub = tmp_path / "c.sock", world.stub()
+        socket.chmod(mode)
+        for grant in (True, False):
+            assert denied(lambda grant=grant: decide(stub, grant=grant))
+        assert world.steps() == ["requested"]
+        socket.chmod(0o600)
+        decide(stub)
+        assert "granted" in world.steps()
 
 
 def test_only_listed_accounts_decide_where_there_is_a_list(tmp_path, agent):

@@ -37,7 +37,7 @@ async function timed(work) {
     saw = { rows: (await work()) ?? null, sqlstate: "00000" };
   } catch (error) {
     if (!error.code) throw error;
-    saw = { rows: null, sqlstate: error.code, message: error.message };
+    saw = { rows: null, sqlstate: error.code, message: error.message, hint: error.hint };
   }
   const wall_us = Number((process.hrtime.bigint() - began) / 1000n);
   await over(round);

@@ -1,0 +1,352 @@
+"""Whether a condition chooses rows: true for each, for none, alike for all, or different for some.
+
+Nulls are passed over: ``id = id`` is true for every row that has an id. What a value is compared
+with is looked at only where the answer may depend on it (see blind.py).
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from enum import Enum
+from typing import Any
+
+from agent.sql.same import (
+    ANY_ROW,
+    Negative,
+    Row,
+    alias_of,
+    column_key,
+    constant_kind,
+    is_alike,
+    is_itself,
+    matches_all,
+    number_of,
+    same,
+    text_of,
+)
+from agent.sql.tree import Node, dotted, each, fields_of, unwrap
+
+
+class Truth(Enum):
+    """``ALIKE``: not known, but the same for all rows, so it chooses none of them."""
+
+    TRUE = True
+    FALSE = False
+    ALIKE = "alike"
+    BY_ROW = "by_row"
+
+
+TRUE, FALSE, ALIKE, BY_ROW = Truth.TRUE, Truth.FALSE, Truth.ALIKE, Truth.BY_ROW
+
+_COMPARE: dict[str, Callable[[float, float], bool]] = {
+    "=": operator.eq,
+    "": operator.eq,  # IS NOT DISTINCT FROM has no operator name
+    "<>": operator.ne,
+    "<": operator.lt,
+    ">": operator.gt,
+    "<=": operator.le,
+    ">=": operator.ge,
+}
+_TURNED = {"=": "=", "<>": "<>", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
+_TEST_OF = {"NullTest": "nulltesttype", "BooleanTest": "booltesttype"}
+_OTHER_TEST = {
+    "IS_NULL": "IS_NOT_NULL",
+    "IS_TRUE": "IS_NOT_TRUE",
+    "IS_FALSE": "IS_NOT_FALSE",
+    "IS_UNKNOWN": "IS_NOT_UNKNOWN",
+}
+FEW, MANY = 8, 500
+"""Arms of an OR that are compared with each other."""
+_NOT_NEGATIVE = frozenset(
+    {
+        "abs",
+        "length",
+        "char_length",
+        "character_length",
+        "octet_length",
+        "bit_length",
+        "cardinality",
+    }
+)
+_EVERYTHING = frozenset({"", ".*", "^", "$", "^.*", ".*$", "^.*$", ".*?"})
+"""Regular expressions that every text has a match for."""
+
+
+def truth(value: Any, row: Row = ANY_ROW) -> bool | None:
+    """What a condition is for every row: True (also where it is not known, but alike for all),
+    False, or None where it depends on the row."""
+    found = judge(value, row)
+    return None if found is BY_ROW else found is not FALSE
+
+
+def judge(value: Any, row: Row = ANY_ROW) -> Truth:
+    found = _judge(value, row)
+    return ALIKE if found is BY_ROW and is_alike(value, row) else found
+
+
+def _judge(value: Any, row: Row) -> Truth:
+    kind, fields = unwrap(value)
+    match kind:
+        case "A_Const":
+            return _constant(fields)
+        case "TypeCast":
+            return _judge(fields.get("arg"), row)
+        case "BoolExpr":
+            return _combined(str(fields.get("boolop")), fields.get("args", []), row)
+        case "A_Expr":
+            return _comparison(fields, row)
+        case "BooleanTest":
+            return _boolean_test(fields, row)
+        case "NullTest":
+            return _null_test(fields)
+        case "SubLink":
+            return _sublink(fields, row)
+        case "CoalesceExpr":
+            return _coalesce(fields, row)
+        case "CaseExpr":
+            return _case(fields, row)
+    return BY_ROW
+
+
+def _constant(fields: Node) -> Truth:
+    if fields.get("isnull"):
+        return FALSE
+    if "boolval" in fields:
+        return Truth(bool(fields["boolval"].get("boolval")))
+    if "ival" in fields:
+        return Truth(bool(fields["ival"].get("ival")))
+    text = fields.get("sval", {}).get("sval", "").strip().lower()
+    if "\\" in text:
+        return TRUE  # where standard_conforming_strings is off, '\164' is 't'
+    if text and any(word.startswith(text) for word in ("true", "yes", "on", "1")):
+        return TRUE
+    return FALSE
+
+
+def _combined(junction: str, arguments: Sequence[Any], row: Row) -> Truth:
+    parts = [judge(argument, row) for argument in arguments]
+    if junction == "NOT_EXPR":
+        return {TRUE: FALSE, FALSE: TRUE}.get(parts[0], parts[0])
+    decisive = TRUE if junction == "OR_EXPR" else FALSE
+    if decisive in parts:
+        return decisive
+    if BY_ROW in parts:
+        return TRUE if decisive is TRUE and _covers(arguments, row) else BY_ROW
+    return ALIKE if ALIKE in parts else FALSE if decisive is TRUE else TRUE
+
+
+def _comparison(fields: Node, row: Row) -> Truth:
+    """``1 = 1``, ``1 < 2``, ``id = id``, ``id IN (7, id)``, ``name LIKE '%'``."""
+    kind, sign = fields.get("kind"), dotted(fields.get("name"))
+    left, right = fields.get("lexpr"), fields.get("rexpr")
+    match kind:
+        case "AEXPR_IN":
+            return _in(left, unwrap(right)[1].get("items", []), sign, row)
+        case "AEXPR_LIKE" | "AEXPR_ILIKE":
+            return TRUE if sign in ("~~", "~~*") and matches_all(right) else BY_ROW
+        case "AEXPR_OP_ANY" if sign == "=":
+            return TRUE if _has_itself(left, right, row) else BY_ROW
+        case "AEXPR_BETWEEN":
+            ends = unwrap(right)[1].get("items", [])
+            return TRUE if ends and all(same(left, end, row) for end in ends) else BY_ROW
+        case "AEXPR_NOT_DISTINCT":
+            return _compared(left, right, "", row)
+        case "AEXPR_OP" if left is not None:
+            if sign in ("~", "~*"):
+                return TRUE if text_of(right) in _EVERYTHING else BY_ROW
+            return _compared(left, right, sign, row)
+    return BY_ROW
+
+
+def _compared(left: Any, right: Any, sign: str, row: Row) -> Truth:
+    if sign not in _COMPARE:
+        return BY_ROW
+    if same(left, right, row):
+        return Truth(sign in ("", "=", "<=", ">="))
+    kinds = constant_kind(left), constant_kind(right)
+    if kinds == ("number", "number"):
+        a, b = number_of(left), number_of(right)
+        return BY_ROW if a is None or b is None else Truth(_COMPARE[sign](a, b))
+    if kinds == ("text", "text"):
+        return {"=": FALSE, "<>": TRUE}.get(sign, BY_ROW)
+    return _shifted(left, right, sign, row)
+
+
+def _shifted(left: Any, right: Any, sign: str, row: Row) -> Truth:
+    """``id < id + 1``, ``id + 0 = id``, ``abs(id) >= 0``."""
+    for one, other, compare in ((left, right, sign), (right, left, _TURNED.get(sign, sign))):
+        base, step = _with_step(other)
+        if base is not None and same(one, base, row):
+            distance = number_of(step)
+            return BY_ROW if distance is None else Truth(_COMPARE[compare](0.0, distance))
+        kind, call = unwrap(one)
+        if kind == "FuncCall" and dotted(call.get("funcname")) in _NOT_NEGATIVE:
+            least = number_of(other) if compare in (">", ">=", "<>") else None
+            if least is not None and (least < 0 or (least == 0 and compare == ">=")):
+                return TRUE
+    return BY_ROW
+
+
+def _with_step(value: Any) -> tuple[Any, Any]:
+    """``x + 1`` as x and 1; of anything else None. What is subtracted counts with its sign."""
+    kind, fields = unwrap(value)
+    sign = dotted(fields.get("name")) if kind == "A_Expr" else ""
+    if sign not in ("+", "-") or fields.get("kind") != "AEXPR_OP" or "lexpr" not in fields:
+        return None, None
+    step = fields.get("rexpr")
+    if constant_kind(step) != "number":
+        return None, None
+    return fields["lexpr"], step if sign == "+" else Negative(step)
+
+
+def _in(left: Any, items: Sequence[Any], sign: str, row: Row) -> Truth:
+    found = any(same(item, left, row) for item in items)
+    if sign == "=":
+        return TRUE if found else BY_ROW
+    return FALSE if found else BY_ROW
+
+
+def _has_itself(left: Any, array: Any, row: Row) -> bool:
+    kind, fields = unwrap(array)
+    if kind == "TypeCast":
+        return _has_itself(left, fields.get("arg"), row)
+    return kind == "A_ArrayExpr" and any(same(each, left, row) for each in fields["elements"])
+
+
+def _boolean_test(fields: Node, row: Row) -> Truth:
+    inner, test = judge(fields.get("arg"), row), str(fields.get("booltesttype"))
+    if inner not in (TRUE, FALSE):
+        return BY_ROW
+    positive = test == ("IS_TRUE" if inner is TRUE else "IS_FALSE")
+    negative = test in (
+        ("IS_NOT_FALSE", "IS_NOT_UNKNOWN") if inner is TRUE else ("IS_NOT_TRUE", "IS_NOT_UNKNOWN")
+    )
+    return Truth(positive or negative)
+
+
+def _null_test(fields: Node) -> Truth:
+    """``1 IS NOT NULL``: a constant that is there; ``(x IS NULL) IS NOT NULL``."""
+    kind, tested = unwrap(fields.get("arg"))
+    negative = fields.get("nulltesttype") == "IS_NOT_NULL"
+    if kind in ("NullTest", "BooleanTest"):
+        return Truth(negative)
+    return Truth(bool(tested.get("isnull")) != negative) if kind == "A_Const" else BY_ROW
+
+
+def _coalesce(fields: Node, row: Row) -> Truth:
+    """The first argument that is not null: of a condition on columns nobody knows which."""
+    for argument in fields.get("args", []):
+        kind, constant = unwrap(argument)
+        if kind == "A_Const" and constant.get("isnull"):
+            continue
+        return judge(argument, row)
+    return FALSE
+
+
+def _case(fields: Node, row: Row) -> Truth:
+    results = []
+    if "arg" not in fields:
+        for _, when in each(fields.get("args")):
+            condition = judge(when.get("expr"), row)
+            if condition is FALSE:
+                continue
+            results.append(judge(when.get("result"), row))
+            if condition is TRUE:
+                break
+        else:
+            results.append(judge(fields["defresult"], row) if "defresult" in fields else FALSE)
+    return results[0] if results and len(set(results)) == 1 else BY_ROW
+
+
+# Conditions that together leave nothing out
+
+
+def _covers(arguments: Sequence[Any], row: Row) -> bool:
+    """``x IS NULL OR x IS NOT NULL``, ``id = 1 OR id <> 1``, ``id > 0 OR id < 5``. Once through
+    them: a list of values may be thousands of arms long."""
+    tests: dict[str, set[str]] = {}
+    ranges: dict[str, list[tuple[str, Any]]] = {}
+    negated: list[Any] = []
+    for kind, fields in each(arguments):
+        if kind in _TEST_OF:
+            key = column_key(fields.get("arg"), row)
+            tests.setdefault(key, set()).add(str(fields.get(_TEST_OF[kind])))
+        elif kind == "A_Expr":
+            column, sign, end = _range(fields)
+            ranges.setdefault(column_key(column, row), []).append((sign, end))
+        elif kind == "BoolExpr" and fields.get("boolop") == "NOT_EXPR":
+            negated += fields["args"]
+    tests.pop("", None)
+    ranges.pop("", None)
+    return (
+        any(_OTHER_TEST.get(test) in found for found in tests.values() for test in found)
+        or any(_leave_nothing_out(found, row) for found in ranges.values())
+        or any(same(one, other, row) for one in negated[:FEW] for other in arguments[:MANY])
+    )
+
+
+def _range(fields: Node) -> tuple[Any, str, Any]:
+    """What is compared, how, and with what; a constant last."""
+    sign = dotted(fields.get("name")) if fields.get("kind") == "AEXPR_OP" else ""
+    left, right = fields.get("lexpr"), fields.get("rexpr")
+    if sign not in _TURNED:
+        return None, "", None
+    return (right, _TURNED[sign], left) if constant_kind(left) else (left, sign, right)
+
+
+def _leave_nothing_out(ranges: Sequence[tuple[str, Any]], row: Row) -> bool:
+    """Of one column."""
+    ends: dict[str, list[Any]] = {}
+    for sign, end in ranges:
+        ends.setdefault(sign, []).append(end)
+    others = ends.get("<>", [])
+    if others and any(not same(others[0], end, row) for end in others[1:]):
+        return True
+    pairs = (("=", "<>"), ("<", ">="), ("<=", ">"), ("<=", ">="))
+    for one, other in pairs:
+        for end in ends.get(one, ())[:MANY]:
+            if any(same(end, each_end, row) for each_end in ends.get(other, ())[:FEW]):
+                return True
+    lows = [number_of(end) for end in (*ends.get(">", ()), *ends.get(">=", ()))]
+    highs = [number_of(end) for end in (*ends.get("<", ()), *ends.get("<=", ()))] if lows else []
+    known = [[n for n in numbers if n is not None] for numbers in (lows, highs)]
+    return all(known) and min(known[0]) < max(known[1])
+
+
+# Subqueries
+
+
+def _sublink(fields: Node, row: Row) -> Truth:
+    """``EXISTS (SELECT 1)``, ``id IN (SELECT id FROM the same)``."""
+    select = fields_of(fields.get("subselect"), "SelectStmt")
+    link = fields.get("subLinkType")
+    if any(key in select for key in _CHOOSING) or any(select.get("distinctClause", ())):
+        return BY_ROW
+    if link == "EXISTS_SUBLINK" and "fromClause" not in select:
+        where = select.get("whereClause")
+        return TRUE if where is None else judge(where, row)
+    inner = _with_itself(select, row)
+    if inner is None or judge(select.get("whereClause", _YES), inner) is not TRUE:
+        return BY_ROW
+    if link == "EXISTS_SUBLINK":
+        return TRUE
+    if link != "ANY_SUBLINK" or dotted(fields.get("operName")) not in ("", "="):
+        return BY_ROW
+    tested, targets = fields.get("testexpr"), [t for _, t in each(select.get("targetList"))]
+    values = unwrap(tested)[1].get("args") if unwrap(tested)[0] == "RowExpr" else [tested]
+    pairs = zip(values or (), (target.get("val") for target in targets), strict=False)
+    return TRUE if targets and all(same(*pair, inner) for pair in pairs) else BY_ROW
+
+
+_CHOOSING = ("larg", "limitCount", "limitOffset", "havingClause", "withClause", "valuesLists")
+_YES = {"A_Const": {"boolval": {"boolval": True}}}
+
+
+def _with_itself(select: Node, row: Row) -> Row | None:
+    """``row`` as it is seen within a query over nothing but the same relation: a name without a
+    relation is one of its columns either way."""
+    sources = list(each(select.get("fromClause")))
+    if len(sources) != 1 or not is_itself(sources[0], row):
+        return None
+    return Row(row.relation, row.names | {alias_of(sources[0][1])}, row.ctes)
