@@ -74,6 +74,10 @@ class OpenDrift:
     """Unattributed: what happened then. Else: who could have done it as well."""
     known_us: int = 0
     """When it was reported, by the caller's clock."""
+    renamed: str = ""
+    """What the numbers say; see ``numbers.Names.said``."""
+    other_value: str = ""
+    """Of a renamed object: what it is, or was, under its other name."""
 
     @property
     def undecided(self) -> bool:

@@ -1,4 +1,5 @@
 SELECT quote_ident(l.lanname) AS name,
+       l.oid::bigint AS oid,
        ARRAY[
            'owner: ' || pg_get_userbyid(l.lanowner),
            'trusted: ' || CASE WHEN l.lanpltrusted THEN 'yes' ELSE 'no' END
