@@ -115,7 +115,7 @@ def renamed_parts(before: Fact, after: Fact) -> list[Part]:
         return []
     found = []
     for word in _PARTS:
-        old, new = _parts_by_number(word, before), _parts_by_number(word, after)
+        old, new = numbers_of(word, before), numbers_of(word, after)
         found += [
             Part(word, old[number], name)
             for number, name in new.items()
@@ -129,7 +129,7 @@ def other_parts(before: Fact, after: Fact) -> set[str]:
     dropped and another one made in its place."""
     found = set()
     for word in _PARTS:
-        old, new = _parts_by_number(word, before), _parts_by_number(word, after)
+        old, new = numbers_of(word, before), numbers_of(word, after)
         numbers = {name: number for number, name in old.items()}
         found |= {
             f"{word} {name}" for number, name in new.items() if numbers.get(name, number) != number
@@ -137,8 +137,9 @@ def other_parts(before: Fact, after: Fact) -> set[str]:
     return found
 
 
-def _parts_by_number(word: str, fact: Fact) -> Mapping[str, str]:
-    """Empty where the numbers are not those of the lines: a value or a detail was cut."""
+def numbers_of(word: str, fact: Fact) -> Mapping[str, str]:
+    """Names of columns or constraints by number. Empty where the numbers are not those of the
+    lines: a value or a detail was cut."""
     found = _DETAIL.fullmatch(fact.detail)
     told = re.search(rf"; {word} ([\d,-]+)", found["parts"]) if found else None
     start = f"{word} "
