@@ -15,6 +15,7 @@ from collector.drift import (
     accepting,
     databases,
     findings,
+    formats,
     keyed,
     loading,
     numbers,
@@ -243,8 +244,10 @@ class Drift:
                 if self._accept_first and known.complete:
                     known.accepted = known.observed
                     known.major = upgrade.major_of(snapshot.server_version)
+                    known.format = part.format
                     first.append(known)
                 continue
+            formats.step(scope.kind, known, part.format)
             known.accepted = numbers.taking(known.accepted, before, changed)
             known.accepted = numbers.taking(known.accepted, known.observed, part.items)
             known.accepted = keyed.accepting(known.accepted, known.observed, changed)
