@@ -18,6 +18,7 @@ from agent.parameters import Show, show_nothing
 from agent.sessions import SessionTracker
 from agent.sessions.logins import LOGIN
 from agent.sessions.unanswered import Recorded
+from agent.shown import Shown, as_it_is
 from agent.sql.reader import Parser, read
 from agent.urgency import Urgency
 from agent.wire import BatchBuilder, Payload
@@ -72,7 +73,6 @@ class Pipeline:
         on_run: Callable[[StatementRun, Shape], None],
         on_held: Callable[[Settled], None],
         on_lost: Callable[[Lost], None],
-        send_full_text: bool = False,
         claims: Claims | None = None,
         on_session: Callable[[Session], None] = lambda session: None,
         show_parameters: Show = show_nothing,
@@ -80,6 +80,7 @@ class Pipeline:
         request_of: RequestOf = no_request,
         touches: Touches | None = None,
         seal_digest: Seal = unsealed,
+        shown: Shown = as_it_is,
     ) -> None:
         """``judges``: who may have been asked about a statement that started at these Unix
         microseconds, the likeliest first; there are several while rules are exchanged.
@@ -87,7 +88,7 @@ class Pipeline:
         watched. ``claims`` reads who a
         statement's comment names. ``on_session``: what is known of a session has changed.
         ``request_of``: what a refused statement asks for. ``seal_digest``: what leaves the host in
-        the place of a text's digest."""
+        the place of a text's digest; ``shown``: in that of a text's Shape."""
         self._on_tick = on_tick
         self._request_of = request_of
         self._claims = claims
@@ -104,7 +105,7 @@ class Pipeline:
         self._on_run = on_run
         self._on_held = on_held
         self._on_lost = on_lost
-        self._send_full_text = send_full_text
+        self._shown = shown
         self._show_parameters = show_parameters
         self._builder = BatchBuilder(seal=seal_digest)
         self._urgency = Urgency()
@@ -266,11 +267,6 @@ class Pipeline:
     def _notice(self, shape: Shape, session: Session, transaction: str) -> None:
         for touched in self._touches.of(shape, session, transaction):
             self._on_change(touched)
-
-    def _shown(self, shape: Shape, text: bytes) -> Shape:
-        if not self._send_full_text:
-            return shape
-        return replace(shape, redacted_text=text.decode("utf-8", "backslashreplace"))
 
     def _claimed(self, statement: Told) -> Told:
         """With who sent it, and its trace, as its comment says."""

@@ -47,6 +47,7 @@ from agent.recorder import Recorder
 from agent.rulebook import RuleService
 from agent.sessions import SessionTracker
 from agent.sessions.living import Living
+from agent.shown import shown_with
 from agent.spool import Spool
 from agent.sql.cache import ShapeCache
 from agent.sql.client import ParserClient
@@ -174,6 +175,7 @@ class Agent:
             if source
             else None
         )
+        digests_key = installation_key(config.state_dir / "digests.key")
         window_seconds = config.capture.merge_window_seconds if config.capture.pgaudit else 0.0
         self._unanswered_path = config.state_dir / "unanswered.json"
         self._pipeline = Pipeline(
@@ -194,7 +196,6 @@ class Agent:
             on_run=self._run,
             on_held=lambda settled: self._metrics.held(settled.held_us / 1e6),
             on_lost=self._count_lost,
-            send_full_text=config.send_full_text,
             claims=who.claims,
             on_session=explaining.session,
             show_parameters=printer(config.capture.parameters, config.state_dir / "parameters.key"),
@@ -202,7 +203,8 @@ class Agent:
             on_tick=changes.turn if self._capture is None else lambda: None,
             request_of=self._approving.request_of if self._approving else no_request,
             touches=Touches(watched_in(config.catalog)),
-            seal_digest=sealed_with(installation_key(config.state_dir / "digests.key")),
+            seal_digest=sealed_with(digests_key),
+            shown=shown_with(digests_key, full_text=config.send_full_text),
         )
         self._spool = Spool(
             config.state_dir / "spool.db",

@@ -116,6 +116,7 @@ def _message(
         since_us=snapshot.since_us,
         # Said again: a part has the roles in another message.
         cluster_wide=is_cluster_wide(snapshot),
+        format=snapshot.format,
     )
 
 

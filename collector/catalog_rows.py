@@ -50,6 +50,7 @@ def rows_of(snapshot: pb.Snapshot, agent: str) -> Iterator[Row]:
             "cluster_wide": _cluster_wide(snapshot),
             "base_at_us": snapshot.base_at_us,
             "since_us": snapshot.since_us,
+            "format": snapshot.format,
         }
     )
     first, end = snapshot.first_name, snapshot.end_name
@@ -85,6 +86,7 @@ def snapshot_of(snapshot: pb.Snapshot) -> Snapshot:
         cluster_wide=_cluster_wide(snapshot),
         first_name=snapshot.first_name,
         end_name=snapshot.end_name,
+        format=snapshot.format,
     )
 
 
@@ -163,6 +165,7 @@ class _Message:
             cluster_wide=about.get("cluster_wide"),
             first_name=first["name"] if about else "",
             end_name=first["value"] if about else "",
+            format=about.get("format", 0),
         )
 
 

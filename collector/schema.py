@@ -207,7 +207,7 @@ CATALOG = _table(
         "kind": "`setting`, `hba`, `role`, `membership`, `privilege`, `table` ...",
         "name": "Key within kind and database: `log_statement`, `table:hr.salary<-analyst`.",
         "value": "What it is.",
-        "detail": "Where it comes from: a file and line, the grantor.",
+        "detail": "Where it comes from: a file and line, the grantor; of an object its number.",
         "server_version": "The server's version.",
         "op": "`put`: it is so; `removed`: it is gone; `covered`: of this kind the snapshot speaks"
         " from `name` up to and without `value`; `loose`: of a part that older agents cut; NULL: as"
@@ -226,10 +226,11 @@ CATALOG_CHANGES = _table(
         "database": "Empty for what belongs to the whole cluster.",
         "kind": "As in view catalog.",
         "name": "As in view catalog.",
-        "change": "`added`, `removed` or `changed`.",
+        "change": "`added`, `removed` or `changed`; with the same value before and after it is"
+        " another object, or its number was seen for the first time: see `detail`.",
         "before": "The value until then; empty where it was not there.",
         "after": "The value since then; empty where it is gone.",
-        "detail": "Where it comes from: a file and line, the grantor.",
+        "detail": "Where it comes from: a file and line, the grantor; of an object its number.",
         "since": "It was not so yet at this moment, the last look before; NULL if unknown.",
     },
     latest_by="agent cluster database kind name occurred_at",
@@ -278,7 +279,7 @@ ALERTS = _table(
 _DRIFT_COLUMNS = (
     "occurred_at:t agent cluster kind database name change desired observed attribution"
     " statement_id:u actor resolved_at:t user_name approval severity finding_id note known_at:t"
-    " outcome resolved_by resolved_statement_id:u"
+    " outcome resolved_by resolved_statement_id:u renamed"
 )
 _DRIFT_MEANINGS = {
     "occurred_at": "When it was detected.",
@@ -299,6 +300,8 @@ _DRIFT_MEANINGS = {
     " accepted value came back.",
     "resolved_by": "Who brought the accepted value back, if a captured statement did.",
     "resolved_statement_id": "That statement, `id` in view statements; 0 where there is none.",
+    "renamed": "What the object's number says: `renamed from hr.wages`, `renamed to hr.salary`,"
+    " `column pay renamed to salary`, `dropped and made anew`; empty where it says nothing.",
 }
 
 DRIFT = _table(
@@ -484,7 +487,7 @@ DRIFT_OBSERVED = _derived(
         "kind": "As in view catalog.",
         "name": "As in view catalog.",
         "value": "What it was in this period.",
-        "detail": "Where it comes from: a file and line, the grantor.",
+        "detail": "Where it comes from: a file and line, the grantor; of an object its number.",
         "valid_from": "It was so from then on, as far as looks at the catalog can tell.",
         "valid_to": "Until then; NULL: no end is known in this state of our knowledge.",
         "known_from": "When the collector learnt of it.",

@@ -45,6 +45,9 @@ CLUSTER_KINDS = frozenset(
 )  # fmt: skip
 """Kinds with items whose ``database`` is empty; PRIVILEGE has both."""
 DATABASE_KINDS = frozenset(CatalogKind) - CLUSTER_KINDS | {CatalogKind.PRIVILEGE}
+FORMAT = 1
+"""Of what agents of this release tell of each kind: one more with each line or sort of item that
+earlier ones did not tell. What came with which is in collector/drift/formats.py."""
 WATCHED_NAME = "watched"
 """Value of the item that names a watched table or query, beside those of its rows."""
 OBJECT_KINDS = DATABASE_KINDS - {CatalogKind.PRIVILEGE, CatalogKind.WATCHED}
@@ -66,7 +69,8 @@ class CatalogItem:
     name: str
     value: str
     detail: str = ""
-    """Where it comes from: ``configuration file postgresql.conf:12``, the grantor. Not compared."""
+    """Where it comes from: ``configuration file postgresql.conf:12``, the grantor; of an object its
+    number there: ``oid 16384; column 1-3``. Not compared: another server has other numbers."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -106,6 +110,8 @@ class Snapshot:
     end_name: str = ""
     """It speaks of names from ``first_name`` up to and without ``end_name``, '' being no end: a
     kind too large for one message comes in ranges, each true by itself."""
+    format: int = 0
+    """See FORMAT; 0: of an agent that did not count them yet."""
 
 
 class DriftChange(StrEnum):

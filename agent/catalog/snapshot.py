@@ -18,7 +18,7 @@ from agent.catalog.kinds import CLUSTER_WIDE, IN_DATABASE, Reader
 from agent.catalog.queries import query
 from agent.catalog.reading import LackError, QueryCost, Reading, Row, text
 from agent.catalog.watched import Watched, read_watched
-from model.catalog import CatalogItem, CatalogKind, Snapshot
+from model.catalog import FORMAT, CatalogItem, CatalogKind, Snapshot
 
 APPLICATION_NAME = "pgwarden"
 # A catalog that somebody locked must not stall: the next round reads it.
@@ -188,6 +188,7 @@ class _Round:
             kinds=tuple(sorted(found)),
             items=tuple(sorted(item for items in found.values() for item in items)),
             server_version=info.parameter_status("server_version") or "",
+            format=FORMAT,
             problems=(*problems, *(note.replace("{place}", place) for note in reading.notes)),
         )
 

@@ -16,6 +16,7 @@ from cli.drift.record import (
     facts,
     kinds_of,
     moment,
+    record,
 )
 from model.catalog import CatalogKind
 
@@ -58,7 +59,7 @@ def plan(
     config: ConfigOption = None,
 ) -> None:
     """Print the SQL that would bring a server back to FILE; it is never run. Exit 1: differs."""
-    from collector.drift.plan import make, script
+    from collector.drift.plan import make, read_past, script
 
     settings = read_config(config)
     desired = declaration(file)
@@ -72,7 +73,9 @@ def plan(
         for key, items in desired.parts.items()
         if (not wanted or key[0] in wanted) and (not database or key[1] in ("", database))
     }
-    made = make(parts, at_place(known, place))
+    with record(settings) as views:
+        past = read_past(views, place.agent, place.cluster)
+    made = make(parts, at_place(known, place), past)
     if json:
         for step in made.steps:
             typer.echo(orjson.dumps(_step(step)).decode())

@@ -12,7 +12,7 @@ from cli.context import ConfigOption, Exit, JsonOption, fail, out, printable, re
 from cli.drift.record import kinds_of, record
 from cli.drift.shown import clock_of, diff_lines, difference_of, place_of, severity_mark
 from cli.lines import SEVERITY_STYLE
-from model.catalog import Attribution, CatalogKind
+from model.catalog import Attribution, CatalogKind, DriftChange
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -37,6 +37,7 @@ def diff(
             typer.echo(orjson.dumps(row, default=str).decode())
             continue
         said = f"by {_who(row)}, {clock_of(row['occurred_at'])}"
+        said = f"{renamed}, {said}" if (renamed := row.get("renamed")) else said
         for line in diff_lines(of_kind, difference, where=place_of(row), after=said):
             out.print(line, soft_wrap=True)
     if rows:
@@ -54,8 +55,6 @@ def history(
     config: ConfigOption = None,
 ) -> None:
     """What changed and who did it, oldest first."""
-    from collector.drift.clauses import describe
-
     wanted = kinds_of(kind)
     with record(read_config(config)) as views:
         rows = [row for row in _history(views, hours) if _asked_for(row, wanted, name)][-limit:]
@@ -63,7 +62,8 @@ def history(
         if json:
             typer.echo(orjson.dumps(row, default=str).decode())
             continue
-        clause = describe(CatalogKind(row["kind"]), difference_of(row))
+        if not (clause := _clause(row, rows)):
+            continue
         out.print(
             Text.assemble(
                 (f"{row['occurred_at']:%Y-%m-%d} {clock_of(row['occurred_at'])} ", "dim"),
@@ -155,7 +155,7 @@ def _changes(views: DuckDBPyConnection, row: dict[str, Any]) -> list[dict[str, A
 
 def _change(row: dict[str, Any]) -> list[Text]:
     kind, difference = CatalogKind(row["kind"]), difference_of(row)
-    first, *rest = diff_lines(kind, difference)
+    first, *rest = diff_lines(kind, difference, after=str(row.get("renamed") or ""))
     return [Text.assemble(severity_mark(str(row.get("severity") or "")), first), *rest]
 
 
@@ -173,6 +173,23 @@ def _history(views: DuckDBPyConnection, hours: int) -> list[dict[str, Any]]:
         "ORDER BY occurred_at, kind, name",
         hours,
     )
+
+
+def _clause(row: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    """Empty for the old name of what is told by its new one."""
+    from collector.drift.clauses import describe
+    from collector.drift.renamed import clause, former_name, later_name
+
+    kind, difference = CatalogKind(row["kind"]), difference_of(row)
+    if not (renamed := str(row.get("renamed") or "")):
+        return describe(kind, difference)
+    if later := later_name(renamed):
+        place = ("agent", "cluster", "database", "kind", "occurred_at")
+        twins = (other for other in rows if all(other[key] == row[key] for key in place))
+        return "" if any(t["name"] == later for t in twins) else clause(kind, difference, renamed)
+    said = clause(kind, difference, renamed)
+    whole = former_name(renamed) and difference.change is not DriftChange.CHANGED
+    return said if whole else f"{said}; {describe(kind, difference)}"
 
 
 def _end(row: dict[str, Any]) -> str:

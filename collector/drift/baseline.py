@@ -63,6 +63,8 @@ class Known:
     """What of that one has come: a snapshot too large for one message comes in ranges."""
     major: int = 0
     """The server's major version when ``accepted`` was last true of it; 0: not known."""
+    format: int = 0
+    """Which lines and items the agent tells that ``accepted`` is held against."""
 
     @property
     def complete(self) -> bool:
@@ -87,6 +89,7 @@ class Part(NamedTuple):
     names: NameRange
     items: Facts
     removed: frozenset[str]
+    format: int = 0
 
 
 class Outcome(Enum):
@@ -115,7 +118,7 @@ def scopes(agent: str, snapshot: Snapshot) -> dict[Scope, Part]:
     names = NameRange(snapshot.first_name, snapshot.end_name)
     moments = (snapshot.at_us, snapshot.base_at_us, snapshot.since_us)
     return {
-        scope: Part(*moments, names, items, frozenset(removed))
+        scope: Part(*moments, names, items, frozenset(removed), snapshot.format)
         for scope, (items, removed) in found.items()
     }
 

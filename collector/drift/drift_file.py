@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-VERSION = 1
+VERSION = 2
 """In ``PRAGMA user_version``."""
 BUSY_SECONDS = 10.0
 _SCHEMA = (
@@ -21,7 +21,7 @@ _SCHEMA = (
         id INTEGER PRIMARY KEY, agent TEXT NOT NULL, cluster TEXT NOT NULL, kind TEXT NOT NULL,
         database TEXT NOT NULL, at_us INTEGER NOT NULL, base_at_us INTEGER NOT NULL,
         covered TEXT NOT NULL, major INTEGER NOT NULL, accepted INTEGER NOT NULL,
-        UNIQUE (agent, cluster, kind, database))""",
+        format INTEGER NOT NULL DEFAULT 0, UNIQUE (agent, cluster, kind, database))""",
     """CREATE TABLE facts (
         scope INTEGER NOT NULL REFERENCES scopes, accepted INTEGER NOT NULL, name TEXT NOT NULL,
         value TEXT NOT NULL, detail TEXT NOT NULL,
@@ -31,6 +31,7 @@ _SCHEMA = (
     "CREATE TABLE outbox (key INTEGER PRIMARY KEY, body TEXT NOT NULL)",
     f"PRAGMA user_version = {VERSION}",
 )
+_FROM_1 = ("ALTER TABLE scopes ADD COLUMN format INTEGER NOT NULL DEFAULT 0",)
 
 Facts = Mapping[str, Sequence[str]]
 ScopeKey = tuple[str, str, str, str]
@@ -42,6 +43,7 @@ class ScopeRow(NamedTuple):
     base_at_us: int
     covered: str
     major: int
+    format: int = 0
 
 
 Scoped = tuple[ScopeRow, Facts | None, Facts]
@@ -109,13 +111,23 @@ def connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = EXTRA")
         [(version,)] = connection.execute("PRAGMA user_version")
         is_new = not path.stat().st_size
-        if version != VERSION and not is_new:
+        if version == 1 and not is_new:
+            _migrate(connection)
+        elif version != VERSION and not is_new:
             _check(connection)
             raise LaterReleaseError(f"version {version} is not known to this release")
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def _migrate(connection: sqlite3.Connection) -> None:
+    """Once, and all of it or nothing."""
+    connection.execute("BEGIN IMMEDIATE")
+    for command in (*_FROM_1, f"PRAGMA user_version = {VERSION}"):
+        connection.execute(command)
+    connection.commit()
 
 
 def _check(connection: sqlite3.Connection) -> None:
@@ -132,13 +144,13 @@ def read(connection: sqlite3.Connection) -> Tables:
     ):
         facts.setdefault((scope, accepted), {})[name] = (value, detail)
     scopes: dict[ScopeKey, Scoped] = {}
-    for number, *key, at_us, base_at_us, covered, major, accepted in connection.execute(
-        "SELECT id, agent, cluster, kind, database, at_us, base_at_us, covered, major, accepted "
-        "FROM scopes"
+    for number, *key, at_us, base_at_us, covered, major, format_, accepted in connection.execute(
+        "SELECT id, agent, cluster, kind, database, at_us, base_at_us, covered, major, format,"
+        " accepted FROM scopes"
     ):
         agent, cluster, kind, database = key
         scopes[agent, cluster, kind, database] = (
-            ScopeRow(at_us, base_at_us, covered, major),
+            ScopeRow(at_us, base_at_us, covered, major, format_),
             facts.get((number, 1), {}) if accepted else None,
             facts.get((number, 0), {}),
         )
@@ -175,10 +187,10 @@ def write(connection: sqlite3.Connection, tables: Tables, stored: Stored) -> Non
             continue
         connection.execute(
             "INSERT INTO scopes (agent, cluster, kind, database, at_us, base_at_us, covered, major,"
-            " accepted) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+            " format, accepted) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
             " ON CONFLICT (agent, cluster, kind, database) DO UPDATE SET at_us = excluded.at_us,"
             " base_at_us = excluded.base_at_us, covered = excluded.covered,"
-            " major = excluded.major, accepted = excluded.accepted",
+            " major = excluded.major, format = excluded.format, accepted = excluded.accepted",
             (*key, *now[0], now[1] is not None),
         )
         number = _number(connection, key)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -14,8 +15,10 @@ from collector.drift import (
     accepting,
     databases,
     findings,
+    formats,
     keyed,
     loading,
+    numbers,
     partitions,
     upgrade,
     watch_list,
@@ -234,14 +237,19 @@ class Drift:
             self._state.known[scope] = known
             self._rename_databases(scope, known, part, now_us, part.since_us or was_at_us)
             changed = list(changed_names(before, known.observed))
-            self._record(scope, before, changed, part, now_us)
+            another = numbers.replaced(before, known.observed, part.items)
+            self._record(scope, before, [*changed, *another], part, now_us)
             known.accepted = self._expectations.accepted(scope, known)
             if known.accepted is None:
                 if self._accept_first and known.complete:
                     known.accepted = known.observed
                     known.major = upgrade.major_of(snapshot.server_version)
+                    known.format = part.format
                     first.append(known)
                 continue
+            formats.step(scope.kind, known, part.format)
+            known.accepted = numbers.taking(known.accepted, before, changed)
+            known.accepted = numbers.taking(known.accepted, known.observed, part.items)
             known.accepted = keyed.accepting(known.accepted, known.observed, changed)
             self._upgrade(scope, known, snapshot, changed)
             if watch_list.waits(scope, known):
@@ -338,9 +346,12 @@ class Drift:
                 self._reports.resolve((scope, name), at_us, why, now_us)
             elif is_another(drift.difference.observed, found[name].observed):
                 self._reports.resolve((scope, name), at_us, "changed again", now_us)
-        for name, difference in found.items():
-            if (scope, name) not in self._state.open:
-                self._explanations.saw((scope, name), step_of(difference, mine.get(name)))
-                self._state.open[scope, name] = OpenDrift(
-                    scope, difference, at_us, since_us, noticed_us=now_us
-                )
+        new = {n: found[n] for n in found if (scope, n) not in self._state.open}
+        names_by_number = numbers.Names(known.accepted, known.observed) if new else None
+        for name, difference in new.items():
+            self._explanations.saw((scope, name), step_of(difference, mine.get(name)))
+            drift = OpenDrift(scope, difference, at_us, since_us, noticed_us=now_us)
+            if names_by_number is not None and (said := names_by_number.said(difference)):
+                other = names_by_number.other_value(said)
+                drift = replace(drift, renamed=said, other_value=other)
+            self._state.open[scope, name] = drift

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from analytics.findings import finding_id
-from collector.drift import members, partitions, watch_list
+from collector.drift import formats, members, partitions, watch_list
 from collector.drift.baseline import Difference, Facts, Known, Scope, differences
 from collector.drift.declaration import gaps
 from collector.drift.declaration.implicit import SYSTEM_SCHEMAS
@@ -38,7 +38,12 @@ class Expectations:
         """The declared state where there is one, else what somebody accepted. A declaration waits
         until all parts of the first snapshot came: what has not come yet is not dropped."""
         declared = self._declared.facts(scope) if known.complete else None
-        return known.accepted if declared is None else {**_built_in(scope, known), **declared}
+        if declared is None:
+            return known.accepted
+        # A file need not say what agents tell since it was written: that is held against what was
+        # seen first.
+        first = formats.taking(scope.kind, declared, known.accepted or {})
+        return {**_built_in(scope, known), **first}
 
     def is_declared(self, scope: Scope) -> bool:
         return self._declared.facts(scope) is not None

@@ -25,6 +25,7 @@ from collector.drift.matching import target_of
 from collector.drift.matching.rows import tables_of
 from collector.drift.outside import Outside
 from collector.drift.places import Renaming
+from collector.drift.renamed import tied
 from collector.drift.severity import with_severity
 from collector.drift.standby import comes_by_replay, standbys
 from collector.drift.state import ONE_OF, REPLAYED, Key, OpenDrift
@@ -162,7 +163,10 @@ class Explanations:
     ) -> list[OpenDrift]:
         """``due``, and what waits or was told as nobody's and follows from a statement that did
         something else. ``known``: all that are open, told or not."""
-        return self._following.of(due, known, now_us)
+        found = self._following.of(due, known, now_us)
+        both = tied(found, self._changes.find)
+        pairs = zip(found, both, strict=True)
+        return [after if after is before else with_severity(after) for before, after in pairs]
 
     def approved_since(self, drifts: Iterable[OpenDrift], now_us: int) -> list[OpenDrift]:
         """Those whose verdict came after they were reported."""
@@ -315,6 +319,7 @@ def row_of(drift: OpenDrift, **end: Any) -> dict[str, Any]:
         "outcome": drift.attribution.value,
         "resolved_by": "",
         "resolved_statement_id": 0,
+        "renamed": drift.renamed,
         **end,
     }
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 from analytics.findings import finding_id, literal
-from collector.drift import risk
+from collector.drift import numbers, renamed, risk
 from collector.drift.state import OpenDrift
 from model.catalog import Attribution, CatalogKind, DriftChange, Snapshot
 from model.finding import Finding, FindingKind
@@ -43,7 +43,9 @@ def finding_of(drifts: Sequence[OpenDrift], reach: Sequence[str] = ()) -> Findin
     """``drifts``: at least one, all of the same finding. ``reach``: what they let roles do."""
     ordered = sorted(drifts, key=lambda drift: (drift.scope, drift.difference.name))
     first = min(ordered, key=lambda drift: drift.statement_id)
-    worst = max(ordered, key=lambda drift: risk.LADDER.index(drift.severity))
+    worst = max(
+        ordered, key=lambda drift: (risk.LADDER.index(drift.severity), _by_its_new_name(drift))
+    )
     scope, databases = worst.scope, {drift.scope.database for drift in drifts}
     clauses = sorted({*_clauses(ordered)})
     more = len(clauses) - SAID_CONSEQUENCES
@@ -52,13 +54,18 @@ def finding_of(drifts: Sequence[OpenDrift], reach: Sequence[str] = ()) -> Findin
     )
     let = f" let {reach[0]}" if reach else ""
     notes = sorted({drift.note for drift in drifts if drift.note})
-    others = f" and {len(drifts) - 1} more" if len(drifts) > 1 else ""
+    halves = sum(_is_told_by_its_new_name(drift, drifts) for drift in drifts)
+    more = len(drifts) - 1 - halves
+    others = f" and {more} more" if more > 0 else ""
+    name = worst.difference.name
+    if former := renamed.former_name(worst.renamed):
+        others = f" renamed from {former}{others}"
     return Finding(
         id=first.finding_id,
         kind=FindingKind.DRIFT,
         detector=f"drift.{PLURALS.get(scope.kind, f'{scope.kind}s')}",
         severity=worst.severity,
-        title=f"Drift: {scope.kind} {worst.difference.name}{others}",
+        title=f"Drift: {scope.kind} {name}{others}",
         sentence="; ".join([f"{_who(ordered)}{let}: {consequences}", *notes]),
         at_us=min(drift.detected_at_us for drift in drifts),
         agent=scope.agent,
@@ -103,11 +110,25 @@ def _clauses(drifts: Sequence[OpenDrift]) -> list[str]:
         f"{old.scope.kind.replace('_', ' ')} {old.difference.name} became {new.difference.name}"
         for old, new in pairs
     ]
-    return said + [
-        risk.describe(drift.scope.kind, drift.difference)
-        for drift in drifts
-        if id(drift) not in gone
-    ]
+    for drift in drifts:
+        if id(drift) in gone or _is_told_by_its_new_name(drift, drifts):
+            continue
+        if drift.renamed:
+            said += renamed.clauses(drift)
+        else:
+            said.append(risk.describe(drift.scope.kind, drift.difference))
+    return said
+
+
+def _is_told_by_its_new_name(drift: OpenDrift, drifts: Iterable[OpenDrift]) -> bool:
+    """The other half of a rename is among them: the two are one change."""
+    return bool(renamed.later_name(drift.renamed)) and any(
+        (other.scope, other.difference.name) == renamed.other_half(drift) for other in drifts
+    )
+
+
+def _by_its_new_name(drift: OpenDrift) -> bool:
+    return not renamed.later_name(drift.renamed)
 
 
 def _renames(drifts: Sequence[OpenDrift]) -> list[tuple[OpenDrift, OpenDrift]]:
@@ -115,7 +136,11 @@ def _renames(drifts: Sequence[OpenDrift]) -> list[tuple[OpenDrift, OpenDrift]]:
     sides: dict[tuple[object, ...], dict[DriftChange, list[OpenDrift]]] = {}
     for drift in drifts:
         value = drift.difference.desired or drift.difference.observed
-        if drift.statement_id and drift.difference.change is not DriftChange.CHANGED:
+        # Where numbers are known they say it.
+        numbered = any(numbers.oid_of(detail) for detail in drift.difference.details)
+        if numbered or drift.difference.change is DriftChange.CHANGED:
+            continue
+        if drift.statement_id:
             key = (drift.scope, drift.statement_id, value)
             sides.setdefault(key, {}).setdefault(drift.difference.change, []).append(drift)
     found = []

@@ -21,6 +21,7 @@ DRIFT_SCHEMA: dict[str, Any] = {
     "actor": pl.String, "resolved_at": pl.Int64, "user_name": pl.String, "approval": pl.String,
     "severity": pl.String, "finding_id": pl.String, "note": pl.String, "known_at": pl.Int64,
     "outcome": pl.String, "resolved_by": pl.String, "resolved_statement_id": pl.UInt64,
+    "renamed": pl.String,
 }  # fmt: skip
 
 

@@ -40,7 +40,7 @@ def read(
         if _asked_for(scope, agent, cluster, database):
             found[scope] = {}
     source = (
-        _periods(at, known_at) if _has_periods(connection, relations) else _latest(connection, at)
+        _periods(at, known_at) if has_periods(connection, relations) else _latest(connection, at)
     )
     for row in connection.execute(*source).fetchall():
         if row[3] not in KNOWN_KINDS:
@@ -125,8 +125,9 @@ def _covered(
     ]
 
 
-def _has_periods(connection: duckdb.DuckDBPyConnection, relations: set[str]) -> bool:
-    """A record of an older release has snapshots alone."""
+def has_periods(connection: duckdb.DuckDBPyConnection, relations: set[str] | None = None) -> bool:
+    """A record of an older release has snapshots alone. ``relations``: those that there are."""
+    relations = _relations(connection) if relations is None else relations
     if PERIODS not in relations:
         return False
     if SNAPSHOTS not in relations:

@@ -224,6 +224,14 @@ EXTENSIONS = (
 )  # fmt: skip
 LANGUAGES = (
     Risk(HIGH, "its functions may do everything on the host", part="trusted", after="^no"),
+    Risk(
+        CRITICAL,
+        "everybody may do everything on the host",
+        "^(c|internal)$",
+        part="trusted",
+        after="^yes",
+    ),
+    Risk(HIGH, "other code runs its functions", part="handler|inline|validator", change=(CHANGED,)),
     OWNER,
 )
 FOREIGN_SERVERS = (

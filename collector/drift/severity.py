@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from collector.drift import findings, risk
+from collector.drift import findings, renamed, risk
 from collector.drift.state import OpenDrift
 from model.catalog import Attribution
 from model.verdict import Severity
+
+ANOTHER_NAME = Severity.MEDIUM
+"""And nothing else: whoever asks for the old one fails."""
 
 
 def with_severity(drift: OpenDrift) -> OpenDrift:
     """What somebody approved is a step less severe than what somebody did."""
     nobody = drift.attribution is Attribution.UNATTRIBUTED
     attributed = not nobody or drift.undecided or drift.replayed
-    severity = risk.severity(drift.scope.kind, drift.difference, attributed=attributed)
+    one = renamed.as_one(drift)
+    severity = risk.severity(drift.scope.kind, one, attributed=attributed)
+    if drift.renamed and one.desired == one.observed:
+        severity = ANOTHER_NAME
     if drift.attribution is Attribution.APPROVED:
         at = risk.LADDER.index(severity)
         severity = risk.LADDER[min(at, max(1, at - 1))]

@@ -74,6 +74,10 @@ class OpenDrift:
     """Unattributed: what happened then. Else: who could have done it as well."""
     known_us: int = 0
     """When it was reported, by the caller's clock."""
+    renamed: str = ""
+    """What the numbers say; see ``numbers.Names.said``."""
+    other_value: str = ""
+    """Of a renamed object: what it is, or was, under its other name."""
 
     @property
     def undecided(self) -> bool:
@@ -217,6 +221,7 @@ def _read(path: Path) -> State:
                 row.base_at_us,
                 tuple(NameRange(*each) for each in json.loads(row.covered)),
                 row.major,
+                row.format,
             )
             for key, (row, accepted, observed) in tables.scopes.items()
         },
@@ -247,7 +252,11 @@ def _tables(state: State) -> drift_file.Tables:
         scopes={
             (scope.agent, scope.cluster, scope.kind.value, scope.database): (
                 drift_file.ScopeRow(
-                    known.at_us, known.base_at_us, json.dumps(known.covered), known.major
+                    known.at_us,
+                    known.base_at_us,
+                    json.dumps(known.covered),
+                    known.major,
+                    known.format,
                 ),
                 known.accepted,
                 known.observed,

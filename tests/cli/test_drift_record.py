@@ -214,6 +214,23 @@ def test_what_was_resolved_is_history_and_no_difference(record):
     assert "by bob" in done.stdout
 
 
+def test_a_rename_is_one_line_of_history_and_both_names_stand_in_the_diff(record):
+    import time
+
+    at = int(time.time() * 1e6) - 60_000_000
+    drift(record, occurred_at=at, name="hr.wages", change="removed", observed="",
+          renamed="renamed to hr.salary")  # fmt: skip
+    drift(record, occurred_at=at, name="hr.salary", change="added", desired="",
+          renamed="renamed from hr.wages")  # fmt: skip
+    [line] = run(record, "history").stdout.splitlines()
+    assert "table hr.salary was renamed from hr.wages  by bob" in line
+    [alone] = run(record, "history", "--name", "hr.wages").stdout.splitlines()
+    assert "table hr.salary was renamed from hr.wages" in alone
+    shown = run(record, "diff").stdout
+    assert "renamed from hr.wages, by bob" in shown
+    assert "renamed to hr.salary, by bob" in shown
+
+
 def test_a_finding_is_explained_with_its_statement(record):
     statement = {
         "id": 7, "agent": "host-a", "cluster": "5432", "started_at": START_US, "user_name": "bob",

@@ -201,6 +201,7 @@ def test_a_new_body_is_a_new_hash_and_nothing_else(cluster, admin, whole):
         ("event_trigger", "watch", "tags: CREATE TABLE"),
         ("extension", "plpgsql", "trusted: yes"),
         ("language", "odd", "trusted: no"),
+        ("language", "odd", "handler: plpgsql_call_handler"),
         ("foreign_server", "far", "wrapper: things"),
         ("foreign_server", "wrapper things", "owner: postgres"),
         ("publication", "news", "table hr.salary: all columns"),
@@ -214,6 +215,16 @@ def test_a_new_body_is_a_new_hash_and_nothing_else(cluster, admin, whole):
 )
 def test_each_kind_has_its_lines(whole, kind, name, line):
     assert line in value(whole, kind, name).splitlines()
+
+
+def test_a_built_in_language_is_an_item_once_everybody_may_use_it(cluster, admin, whole):
+    assert not [item for item in whole.items if item.kind == "language" and item.name == "c"]
+    admin.execute("UPDATE pg_language SET lanpltrusted = true WHERE lanname = 'c'")
+    try:
+        changed = snap(cluster, kinds=frozenset([CatalogKind.LANGUAGE]))
+    finally:
+        admin.execute("UPDATE pg_language SET lanpltrusted = false WHERE lanname = 'c'")
+    assert "trusted: yes" in value(changed, "language", "c").splitlines()
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,13 @@ from tests.live.catalog_world import world_for
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 
 SECRET = "canary-5ecret"
+NUMBERED = {
+    CatalogKind.ROLE, CatalogKind.DATABASE, CatalogKind.TABLESPACE, CatalogKind.SCHEMA,
+    CatalogKind.TABLE, CatalogKind.SEQUENCE, CatalogKind.FUNCTION, CatalogKind.TYPE,
+    CatalogKind.POLICY, CatalogKind.TRIGGER, CatalogKind.EVENT_TRIGGER, CatalogKind.LANGUAGE,
+    CatalogKind.FOREIGN_SERVER, CatalogKind.PUBLICATION,
+}  # fmt: skip
+"""Whose items say which object they are, under any name."""
 
 
 @pytest.fixture(scope="module", params=MAJORS)
@@ -53,6 +60,7 @@ def test_every_kind_is_read_with_the_printed_rights(server):
     assert {item.kind for item in first.items} >= set(first.kinds) - {CatalogKind.IDENT}
     assert fingerprint(first) == fingerprint(second) == fingerprint(whole)
     assert SECRET not in repr(first)
+    assert {item.kind for item in first.items if item.detail.startswith("oid ")} >= NUMBERED
     _files_say_the_same(server, host, first)
 
 

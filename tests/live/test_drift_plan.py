@@ -15,6 +15,7 @@ from collector.drift.observed import whole
 from collector.drift.plan import make, script
 from collector.drift.plan.steps import Phase
 from model.catalog import CatalogKind
+from tests.collector.drift.remembered import past_of
 from tests.conformance.servers import Server, fetch
 
 pytestmark = pytest.mark.live
@@ -287,6 +288,33 @@ def test_a_plan_that_may_lose_nothing_runs_and_leaves_every_row(cluster, tmp_pat
     assert left(before, seen(cluster)) == []
     with cluster.connect(dbname="shop") as session:
         assert session.execute("SELECT id, pay FROM hr.key").fetchall() == [(1, None)]
+        session.execute("TRUNCATE hr.key, hr.on_key")
+
+
+RENAMES = (
+    "ALTER TABLE hr.key RENAME COLUMN id TO ident", "ALTER TABLE hr.key RENAME TO keyring",
+    "ALTER TABLE hr.keyring RENAME CONSTRAINT key_pkey TO keyring_pkey",
+    "ALTER TABLE hr.events RENAME COLUMN at TO moment", "ALTER TABLE hr.salary RENAME TO pay",
+    "ALTER POLICY own ON hr.pay RENAME TO mine", "ALTER TRIGGER noted ON hr.pay RENAME TO saw",
+    "ALTER TABLE hr.audit_2025 RENAME TO audit_2026", "GRANT SELECT ON hr.pay TO analyst",
+)  # fmt: skip
+
+
+def test_what_the_record_saw_renamed_is_named_back_with_every_row(cluster, tmp_path):
+    with cluster.connect(dbname="shop") as session:
+        session.execute("INSERT INTO hr.key VALUES (1, 7); INSERT INTO hr.on_key VALUES (1)")
+        before = seen(cluster)
+        (tmp_path / "desired.yaml").write_text(export(before))
+        desired = read_declaration(tmp_path / "desired.yaml").parts
+        for statement in RENAMES:
+            session.execute(statement)
+        after = seen(cluster)
+        made = make(desired, after, past_of(tmp_path, before, after))
+        assert [step.text for step in made.steps if step.loses or step.by_hand] == []
+        done = run(cluster, script(made, title="test"), tmp_path)
+        assert done.returncode == 0, f"{done.stderr}\n{script(made, title='test')}"
+        assert left(before, seen(cluster)) == []
+        assert session.execute("SELECT id, pay FROM hr.key").fetchall() == [(1, 7)]
         session.execute("TRUNCATE hr.key, hr.on_key")
 
 

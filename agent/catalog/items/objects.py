@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from agent.catalog.items import secrets
+from agent.catalog.items.numbers import numbers
 from model.catalog import CatalogItem, CatalogKind
 
 Row = Mapping[str, Any]
@@ -25,10 +26,10 @@ class TornError(Exception):
 
 def objects(kind: CatalogKind, database: str, rows: Iterable[Row]) -> list[CatalogItem]:
     """``rows`` have ``name`` and ``lines``, and may have ``options`` and ``settings``
-    (``name=value`` each), a ``detail`` that is not compared, the ``definition`` of a view or the
-    ``body`` of a function. Raises TornError."""
+    (``name=value`` each), a ``detail`` that is not compared (else it is their number), the
+    ``definition`` of a view or the ``body`` of a function. Raises TornError."""
     return [
-        CatalogItem(kind, database, _name(row), _value(row), row.get("detail") or "")
+        CatalogItem(kind, database, _name(row), _value(row), row.get("detail") or numbers(row))
         for row in rows
     ]
 

@@ -1,4 +1,5 @@
 SELECT quote_ident(e.evtname) AS name,
+       e.oid::bigint AS oid,
        array_remove(
            ARRAY[
                'owner: ' || pg_get_userbyid(e.evtowner),

@@ -1,5 +1,6 @@
 -- Servers, and wrappers that no extension made: `wrapper NAME`, which no server's name looks like.
 SELECT quote_ident(s.srvname) AS name,
+       s.oid::bigint AS oid,
        array_remove(
            ARRAY[
                'owner: ' || pg_get_userbyid(s.srvowner),
@@ -16,6 +17,7 @@ WHERE NOT EXISTS (
       AND d.deptype = 'e')
 UNION ALL
 SELECT 'wrapper ' || quote_ident(w.fdwname),
+       w.oid::bigint,
        ARRAY[
            'owner: ' || pg_get_userbyid(w.fdwowner),
            'handler: ' || w.fdwhandler::regproc::text,

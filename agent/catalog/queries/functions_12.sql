@@ -2,6 +2,7 @@
 -- initdb made them. A body leaves the server as a hash, unless it is asked for.
 SELECT quote_ident(n.nspname) || '.' || quote_ident(p.proname)
            || '(' || pg_get_function_identity_arguments(p.oid) || ')' AS name,
+       p.oid::bigint AS oid,
        array_remove(
            ARRAY[
                'owner: ' || pg_get_userbyid(p.proowner),

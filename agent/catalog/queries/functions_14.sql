@@ -5,6 +5,7 @@
 SELECT quote_ident(n.nspname) || '.' || quote_ident(p.proname)
            || '(' || regexp_replace(pg_get_function_identity_arguments(p.oid), '(^|, )IN ', '\1', 'g')
            || ')' AS name,
+       p.oid::bigint AS oid,
        array_remove(
            ARRAY[
                'owner: ' || pg_get_userbyid(p.proowner),

@@ -1,5 +1,6 @@
 SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) || '.' || quote_ident(p.polname)
            AS name,
+       p.oid::bigint AS oid,
        ARRAY[
            'command: ' || CASE p.polcmd WHEN 'r' THEN 'select' WHEN 'a' THEN 'insert'
                                         WHEN 'w' THEN 'update' WHEN 'd' THEN 'delete'

@@ -1,4 +1,5 @@
 SELECT quote_ident(p.pubname) AS name,
+       p.oid::bigint AS oid,
        array_remove(
            ARRAY[
                'owner: ' || pg_get_userbyid(p.pubowner),

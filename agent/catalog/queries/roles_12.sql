@@ -1,4 +1,5 @@
 SELECT r.rolname AS name,
+       r.oid::bigint AS oid,
        r.rolsuper AS superuser,
        r.rolcanlogin AS login,
        r.rolcreaterole AS createrole,

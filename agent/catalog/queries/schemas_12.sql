@@ -3,6 +3,7 @@
 -- it, and one query for each would cost more than all that people made. Rights are items of their
 -- own, and so are SECURITY DEFINER and settings of built-in functions.
 SELECT quote_ident(n.nspname) AS name,
+       n.oid::bigint AS oid,
        ARRAY['owner: ' || pg_get_userbyid(n.nspowner)]
        || CASE WHEN n.oid >= 16384 OR n.nspname = 'public' THEN '{}' ELSE ARRAY[
            'built-in functions: sha256:' || left(encode(sha256(textsend((

@@ -1,5 +1,6 @@
 -- As schemas_12.sql; from 14 on a body may be parsed SQL.
 SELECT quote_ident(n.nspname) AS name,
+       n.oid::bigint AS oid,
        ARRAY['owner: ' || pg_get_userbyid(n.nspowner)]
        || CASE WHEN n.oid >= 16384 OR n.nspname = 'public' THEN '{}' ELSE ARRAY[
            'built-in functions: sha256:' || left(encode(sha256(textsend((

@@ -1,4 +1,5 @@
 SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) AS name,
+       c.oid::bigint AS oid,
        array_remove(
            ARRAY[
                'owner: ' || pg_get_userbyid(c.relowner),

@@ -1,5 +1,6 @@
 -- Subscriptions of this database. What they connect with is asked for by itself: few may see it.
 SELECT quote_ident(s.subname) AS name,
+       s.oid::bigint AS oid,
        array_remove(
            ARRAY[
                'owner: ' || pg_get_userbyid(s.subowner),

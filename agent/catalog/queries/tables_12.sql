@@ -38,7 +38,8 @@ columns AS (
                        WHEN a.attgenerated = 'v'
                        THEN ' generated always as (' || pg_get_expr(d.adbin, d.adrelid) || ')'
                        ELSE ' default ' || pg_get_expr(d.adbin, d.adrelid) END
-               ORDER BY a.attnum) AS lines
+               ORDER BY a.attnum) AS lines,
+           array_agg(a.attnum ORDER BY a.attnum) AS numbers
     FROM relations AS r
     JOIN pg_catalog.pg_attribute AS a ON a.attrelid = r.oid
     JOIN pg_catalog.pg_type AS t ON t.oid = a.atttypid
@@ -49,7 +50,8 @@ columns AS (
 constraints AS (
     SELECT k.conrelid,
            array_agg('constraint ' || quote_ident(k.conname) || ': ' || pg_get_constraintdef(k.oid)
-                     ORDER BY k.conname COLLATE "C") AS lines
+                     ORDER BY k.conname COLLATE "C") AS lines,
+           array_agg(k.oid::bigint ORDER BY k.conname COLLATE "C") AS numbers
     FROM relations AS r
     JOIN pg_catalog.pg_constraint AS k ON k.conrelid = r.oid
     -- From 18 on a NOT NULL is a constraint, too; the column says it.
@@ -98,6 +100,9 @@ parents AS (
     GROUP BY h.inhrelid
 )
 SELECT r.name,
+       r.oid::bigint AS oid,
+       columns.numbers AS columns,
+       constraints.numbers AS constraints,
        array_remove(
            ARRAY[
                'owner: ' || pg_get_userbyid(r.relowner),

@@ -1,4 +1,5 @@
 SELECT quote_ident(t.spcname) AS name,
+       t.oid::bigint AS oid,
        array_remove(
            ARRAY[
                'owner: ' || pg_get_userbyid(t.spcowner),

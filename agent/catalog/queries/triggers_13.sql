@@ -1,5 +1,6 @@
 SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) || '.' || quote_ident(t.tgname)
            AS name,
+       t.oid::bigint AS oid,
        ARRAY[
            'definition: ' || pg_get_triggerdef(t.oid),
            'enabled: ' || CASE t.tgenabled WHEN 'O' THEN 'origin' WHEN 'A' THEN 'always'

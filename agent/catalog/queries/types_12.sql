@@ -1,5 +1,15 @@
 -- Enums, domains, composite types, ranges and base types; not the row types of tables, nor arrays.
 SELECT quote_ident(n.nspname) || '.' || quote_ident(t.typname) AS name,
+       t.oid::bigint AS oid,
+       ARRAY(
+           SELECT a.attnum FROM pg_catalog.pg_attribute AS a
+           WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0
+             AND NOT a.attisdropped
+           ORDER BY a.attnum) AS columns,
+       ARRAY(
+           SELECT k.oid::bigint FROM pg_catalog.pg_constraint AS k
+           WHERE k.contypid = t.oid AND k.contype <> 'n'
+           ORDER BY k.conname COLLATE "C") AS constraints,
        array_remove(
            ARRAY[
                'owner: ' || pg_get_userbyid(t.typowner),

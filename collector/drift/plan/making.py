@@ -13,6 +13,8 @@ from collector.drift.declaration.implicit import gaps
 from collector.drift.lines import lines_of
 from collector.drift.observed import Whole
 from collector.drift.plan import code, objects, roles, settings, tables
+from collector.drift.plan.names_back import names_back
+from collector.drift.plan.past import NO_PAST, Past
 from collector.drift.plan.quoting import NotSqlError
 from collector.drift.plan.renames import left_to_decide, perhaps_renamed
 from collector.drift.plan.steps import Phase, Step, World, Writer, by_hand
@@ -66,17 +68,19 @@ class Plan:
     """Declared kinds (and their databases) that nobody has read: nothing is planned for them."""
 
 
-def make(desired: Whole, observed: Whole) -> Plan:
-    """The steps from ``observed`` to ``desired``, in a safe order. Both of one server."""
+def make(desired: Whole, observed: Whole, past: Past = NO_PAST) -> Plan:
+    """The steps from ``observed`` to ``desired``, in a safe order. Both of one server, of which
+    ``past`` knows the former names of what is there."""
     missing = tuple(key for key in desired if key not in observed)
-    undecided = left_to_decide(desired, observed)
-    steps, undone = [*undecided.steps], undecided.observed
+    named = names_back(desired, observed, past)
+    undecided = left_to_decide(desired, named.observed, past)
+    steps, undone = [*named.steps, *undecided.steps], undecided.observed
     found = {
         key: list(gaps(key[0], facts, undone[key]))
         for key, facts in desired.items()
         if key in undone
     }
-    world = World(desired, undone, _dropped(found), perhaps_renamed(desired, undone))
+    world = World(desired, undone, _dropped(found), perhaps_renamed(desired, undone, past), past)
     for (kind, database), differences in found.items():
         for difference in differences:
             steps += [
@@ -93,7 +97,7 @@ def make(desired: Whole, observed: Whole) -> Plan:
     )
     return Plan(
         _without_repeats(ordered),
-        len(undecided.steps) + sum(map(len, found.values())),
+        len(named.steps) + len(undecided.steps) + sum(map(len, found.values())),
         missing,
     )
 

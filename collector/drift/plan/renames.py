@@ -1,10 +1,10 @@
 """What is gone, and what is new and alike: perhaps one thing under another name, perhaps two.
 
-Facts hold no identity, so a plan never renames what holds data: whatever rows were put into the
-new one would come back under the name of the old. Mostly the new one is dropped, as a loss, and the
-old one made anew. But where constraints, indexes or a partition's bounds speak of the new name in
-the place of the old, the server most likely renamed them: that is a person's to decide, and all
-that would follow is left until then.
+Where no numbers prove it (``names_back``), a plan never renames what holds data: whatever rows were
+put into the new one would come back under the name of the old. Mostly the new one is dropped, as a
+loss, and the old one made anew. But where constraints, indexes or a partition's bounds speak of the
+new name in the place of the old, the server most likely renamed them: that is a person's to decide,
+and all that would follow is left until then.
 
 Roles are never renamed back: one that somebody made in the place of another has a password of
 theirs.
@@ -21,6 +21,7 @@ from collector.drift.baseline import Fact, Facts
 from collector.drift.declaration.implicit import same
 from collector.drift.lines import lines_of, text_of
 from collector.drift.observed import Whole
+from collector.drift.plan.past import NO_PAST, Past
 from collector.drift.plan.quoting import NotSqlError, name, schema_of, split_last
 from collector.drift.plan.steps import Phase, Step
 from model.catalog import CatalogKind
@@ -68,13 +69,13 @@ class Undecided(NamedTuple):
     def waits(self, kind: CatalogKind, database: str, item: str) -> bool:
         """Whether ``item`` is of what is not there by this name until somebody has decided."""
         return any(
-            database == of and kind in FOLLOW and _renamed(kind, item, pair.turned()) != item
+            database == of and kind in FOLLOW and renamed(kind, item, pair.turned()) != item
             for of, pair in self.pairs
         )
 
 
-def left_to_decide(desired: Whole, observed: Whole) -> Undecided:
-    """Renames that a person has to look at."""
+def left_to_decide(desired: Whole, observed: Whole, past: Past = NO_PAST) -> Undecided:
+    """Renames that a person has to look at; not what ``past`` knows to be another object."""
     steps: list[Step] = []
     pairs: list[tuple[str, Alike]] = []
     seen: Wholes = dict(observed)
@@ -83,7 +84,7 @@ def left_to_decide(desired: Whole, observed: Whole) -> Undecided:
             continue
         for pair in _likely(desired[kind, database], seen[kind, database]):
             text = _sayable(pair)
-            if not text:
+            if not text or rules_out(past, database, pair, seen[kind, database]):
                 continue
             steps.append(Step(Phase.DECIDE, text, by_hand=True, note=DECIDE, database=database))
             pairs.append((database, pair))
@@ -127,6 +128,16 @@ def perhaps(pairs: Iterable[Alike]) -> str:
     return f"{'; '.join(said)}; and plan again" if said else ""
 
 
+def rules_out(past: Past, database: str, pair: Alike, seen: Facts) -> bool:
+    """The numbers say that it was not renamed."""
+    fact = seen.get(pair.table or pair.new)
+    if fact is None:
+        return False
+    if pair.table:
+        return past.is_another_column(database, pair.table, pair.old, pair.new, fact)
+    return past.is_another((CatalogKind.TABLE, database), pair.old, fact)
+
+
 def _sayable(pair: Alike) -> str:
     try:
         return pair.statement()
@@ -134,12 +145,16 @@ def _sayable(pair: Alike) -> str:
         return ""
 
 
-def perhaps_renamed(desired: Whole, observed: Whole) -> dict[tuple[str, str], str]:
+def perhaps_renamed(
+    desired: Whole, observed: Whole, past: Past = NO_PAST
+) -> dict[tuple[str, str], str]:
     found: dict[tuple[str, str], list[Alike]] = {}
     for kind, database in desired:
         if kind is CatalogKind.TABLE:
             seen = observed.get((kind, database), {})
             for pair in alike_tables(desired[kind, database], seen):
+                if rules_out(past, database, pair, seen):
+                    continue
                 if len(found.setdefault((database, pair.new), [])) < SAID:
                     found[database, pair.new].append(pair)
     return {key: perhaps(pairs) for key, pairs in found.items()}
@@ -213,16 +228,16 @@ def _follower(
     kind: CatalogKind, own: str, fact: Fact, wanted: Facts, pair: Alike
 ) -> tuple[str, Fact]:
     """A right, policy or trigger that is too much or another can go now, by the name it has."""
-    now = _renamed(kind, own, pair)
+    now = renamed(kind, own, pair)
     if now not in wanted:
         return (now if kind is CatalogKind.TABLE else own), fact
-    after = _followed(own, fact, wanted[now], pair)
+    after = followed(own, fact, wanted[now], pair)
     if now == own or kind is CatalogKind.TABLE or same(kind, after.value, wanted[now].value):
         return now, after
     return own, fact
 
 
-def _renamed(kind: CatalogKind, text: str, pair: Alike) -> str:
+def renamed(kind: CatalogKind, text: str, pair: Alike) -> str:
     """The name of an item: of the table or column, of a part of it, or of a right on either."""
     old, new, heads = pair.old, pair.new, ["", "table:", "column:"]
     if pair.table:
@@ -235,7 +250,7 @@ def _renamed(kind: CatalogKind, text: str, pair: Alike) -> str:
     return text
 
 
-def _followed(own: str, fact: Fact, wanted: Fact, pair: Alike) -> Fact:
+def followed(own: str, fact: Fact, wanted: Fact, pair: Alike) -> Fact:
     """The fact with each line as it is desired that would be so by the new name alone."""
     about = pair.table or pair.new
     if fact.value == wanted.value:

@@ -8,12 +8,15 @@ from enum import IntEnum
 
 from collector.drift.baseline import Difference, Facts
 from collector.drift.observed import Whole
+from collector.drift.plan.past import NO_PAST, Past
 from model.catalog import CatalogKind
 
 
 class Phase(IntEnum):
     """Rights go first and come last; what others stand on is made before and dropped after."""
 
+    NAME_BACK = -1
+    """What all other steps speak of by its old name."""
     DECIDE = 0
     """What a person has to know before the rest is of use."""
     REVOKE = 1
@@ -79,6 +82,7 @@ class World:
     """By database: tables, functions and so on that the plan drops, with all that hangs on them."""
     perhaps: Mapping[tuple[str, str], str] = field(default_factory=dict)
     """By database and table: what is said beside its drop, because it may have been renamed."""
+    past: Past = NO_PAST
 
     def facts(self, kind: CatalogKind, database: str = "") -> Facts:
         return self.observed.get((kind, database), {})

@@ -19,7 +19,7 @@ from collector.drift.plan.inherited import (
     parents,
 )
 from collector.drift.plan.quoting import name, role
-from collector.drift.plan.renames import alike_columns, perhaps
+from collector.drift.plan.renames import alike_columns, perhaps, rules_out
 from collector.drift.plan.steps import Phase, Step, World, by_hand
 from collector.drift.plan.types import keeps_values
 from model.catalog import CatalogKind, DriftChange
@@ -160,7 +160,12 @@ def _alter(who: str, difference: Difference, world: World, database: str) -> Ite
     if word.endswith("VIEW"):
         yield from _alter_view(it, changed, before, after)
         return
-    alike = alike_columns(difference.name, before, after) if word == "TABLE" else []
+    alike = [
+        pair
+        for pair in alike_columns(difference.name, before, after)
+        if word == "TABLE"
+        and not rules_out(world.past, database, pair, world.facts(CatalogKind.TABLE, database))
+    ]
     changed = own_parts(changed, before, after, world, database)
     renamed, changed = constraints.renamed_indexes(who, changed)
     yield from renamed

@@ -499,7 +499,7 @@ class Loss(_message.Message):
     def __init__(self, at_us: _Optional[int] = ..., source: _Optional[str] = ..., reason: _Optional[str] = ..., count: _Optional[int] = ...) -> None: ...
 
 class Snapshot(_message.Message):
-    __slots__ = ("at_us", "cluster", "database", "kinds", "items", "server_version", "base_at_us", "removed", "first_name", "end_name", "since_us", "cluster_wide", "kinds_in_part")
+    __slots__ = ("at_us", "cluster", "database", "kinds", "items", "server_version", "base_at_us", "removed", "first_name", "end_name", "since_us", "cluster_wide", "kinds_in_part", "format")
     AT_US_FIELD_NUMBER: _ClassVar[int]
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
     DATABASE_FIELD_NUMBER: _ClassVar[int]
@@ -513,6 +513,7 @@ class Snapshot(_message.Message):
     SINCE_US_FIELD_NUMBER: _ClassVar[int]
     CLUSTER_WIDE_FIELD_NUMBER: _ClassVar[int]
     KINDS_IN_PART_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
     at_us: int
     cluster: str
     database: str
@@ -526,7 +527,8 @@ class Snapshot(_message.Message):
     since_us: int
     cluster_wide: bool
     kinds_in_part: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, at_us: _Optional[int] = ..., cluster: _Optional[str] = ..., database: _Optional[str] = ..., kinds: _Optional[_Iterable[str]] = ..., items: _Optional[_Iterable[_Union[CatalogItem, _Mapping]]] = ..., server_version: _Optional[str] = ..., base_at_us: _Optional[int] = ..., removed: _Optional[_Iterable[_Union[CatalogKey, _Mapping]]] = ..., first_name: _Optional[str] = ..., end_name: _Optional[str] = ..., since_us: _Optional[int] = ..., cluster_wide: _Optional[bool] = ..., kinds_in_part: _Optional[_Iterable[str]] = ...) -> None: ...
+    format: int
+    def __init__(self, at_us: _Optional[int] = ..., cluster: _Optional[str] = ..., database: _Optional[str] = ..., kinds: _Optional[_Iterable[str]] = ..., items: _Optional[_Iterable[_Union[CatalogItem, _Mapping]]] = ..., server_version: _Optional[str] = ..., base_at_us: _Optional[int] = ..., removed: _Optional[_Iterable[_Union[CatalogKey, _Mapping]]] = ..., first_name: _Optional[str] = ..., end_name: _Optional[str] = ..., since_us: _Optional[int] = ..., cluster_wide: _Optional[bool] = ..., kinds_in_part: _Optional[_Iterable[str]] = ..., format: _Optional[int] = ...) -> None: ...
 
 class CatalogKey(_message.Message):
     __slots__ = ("kind", "database", "name")

@@ -53,6 +53,8 @@ CASES = [
     ("setting", "archive_mode", "on", "off", "high"),
     ("setting", "archive_command", "hidden 1", "(disabled)", "high"),
     ("setting", "work_mem", "4MB", "64MB", "low"),
+    ("language", "c", "", "owner: postgres\ntrusted: yes", "critical"),
+    ("language", "pl", "handler: pl_call", "handler: evil", "high"),
     ("hba", "host all all 10.0.0.0/8", "scram-sha-256", "trust", "critical"),
     ("hba", "host all all 0.0.0.0/0", "", "scram-sha-256", "high"),
     ("hba", "hostssl all all ::/::", "", "scram-sha-256", "high"),

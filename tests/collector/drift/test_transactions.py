@@ -167,6 +167,43 @@ def test_committing_another_prepared_transaction_commits_none_of_mine():
     assert actor_of([*MINE, *other, back], *GRANTED) == ""
 
 
+def named(row, name):
+    """As agents tell it: with a hash of the name."""
+    return row | {"objects": [f"prepared transaction:{name}"]}
+
+
+def by_name(second, pid, word, name, **more):
+    return named(ran(second, "app", f"{word} 'x'", pid=pid, **more), name)
+
+
+@pytest.mark.parametrize("first", ["theirs", "mine"])
+def test_one_user_in_several_sessions_ends_the_transaction_of_the_name_that_is_said(first):
+    """Both were prepared, by sessions that are gone; a third one ends them in either order."""
+    status = {"transaction": "TI", "tag": "PREPARE TRANSACTION"}
+    rows = [
+        ran(-20, "app", GRANT, pid=1, transaction="TT"),
+        by_name(-19, 1, "PREPARE TRANSACTION", "aa", **status),
+        ran(-10, "app", "GRANT SELECT ON hr.other TO etl", pid=2, transaction="TT"),
+        by_name(-9, 2, "PREPARE TRANSACTION", "bb", **status),
+    ]
+    ends = [by_name(5, 3, "ROLLBACK PREPARED", "aa"), by_name(4, 3, "COMMIT PREPARED", "bb")]
+    assert actor_of([*rows, *ends], *GRANTED) == ""
+    ends = [by_name(5, 3, "COMMIT PREPARED", "aa"), by_name(4, 3, "ROLLBACK PREPARED", "bb")]
+    rows = rows if first == "mine" else [*rows[2:], *rows[:2]]
+    found = cause_of([*rows, *ends], *GRANTED)
+    assert found.change.backend.pid == 1
+
+
+def test_an_end_with_a_name_that_nobody_prepared_ends_none_that_has_another():
+    rows = [
+        ran(-20, "app", GRANT, pid=1, transaction="TT"),
+        by_name(-19, 1, "PREPARE TRANSACTION", "aa", transaction="TI", tag="PREPARE TRANSACTION"),
+        by_name(4, 3, "ROLLBACK PREPARED", "cc"),
+        by_name(5, 3, "COMMIT PREPARED", "aa"),
+    ]
+    assert actor_of(rows, *GRANTED) == "app"
+
+
 def test_a_transaction_that_failed_is_rolled_back_by_prepare_transaction():
     rows = prepared(5, "bob", "x", ran(4, "bob", GRANT, transaction="TT"), tag="ROLLBACK")
     assert actor_of(rows, *GRANTED) == ""
