@@ -2,7 +2,7 @@
 
 Rows that went by a wrong clock do not come back. So a clock that is suddenly ahead must stand for a
 day first: while the collector runs it is compared with the monotonic clock, at a start with the
-time of the ledger's last entry. Pure.
+time of the ledger's last head. Pure.
 """
 
 HOUR_US = 3_600_000_000
@@ -13,7 +13,7 @@ class ClockTrust:
     """All times in microseconds; ``unix_us`` of the clock in question."""
 
     def __init__(self, unix_us: int, monotonic_us: int, last_us: int, until_us: int = 0) -> None:
-        """``last_us``: of the ledger's last entry, 0 for none; ``until_us``: as long as it was
+        """``last_us``: of the ledger's last head, 0 for none; ``until_us``: as long as it was
         doubted when the collector ended."""
         self._offset_us = unix_us - monotonic_us
         left_us = min(until_us - unix_us, DAY_US)  # it may have been put right meanwhile

@@ -137,6 +137,14 @@ class Heads:
         """The last signed line; any thread may read it."""
         return self._last
 
+    @property
+    def signed_at_us(self) -> int:
+        """When it was signed; 0: there is none."""
+        try:
+            return int(json.loads(self._last)["at_us"])
+        except (ValueError, TypeError, KeyError):
+            return 0
+
     def start(self) -> None:
         self._offer()
         self._thread.start()

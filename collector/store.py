@@ -104,10 +104,9 @@ class Store:
         self.retention = retention
         """May be exchanged: the next look follows it."""
         self._retained_at = -RETENTION_SECONDS
-        last = entries_since(data_dir, self.ledger.seq)
         waits = self.ledger.last_notes.get(WAITS, {})
         self._clock = ClockTrust(
-            *_clocks_us(), last[-1].at_us if last else 0, int(waits.get("until_us", 0))
+            *_clocks_us(), self.heads.signed_at_us, int(waits.get("until_us", 0))
         )
         self._discarded: list[tuple[float, Path]] = []
         self._read_lock = threading.Lock()
