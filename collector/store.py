@@ -25,8 +25,9 @@ from collector.checkpoint import Checkpoint, CheckpointError
 from collector.clock_trust import ClockTrust
 from collector.compaction import compact
 from collector.expiry import DAY_US, expire_history
-from collector.heads import Heads, HeadsError, Sealing, key_id, open_key
+from collector.heads import KEY_NAME, Heads, HeadsError, Sealing, key_id, open_key
 from collector.index import build_index, open_index, update_index
+from collector.key_rotation import KIND, finish
 from collector.ledger import Ledger
 from collector.ledger_reading import damage_of, entries_since
 from collector.merge import merge_small_segments
@@ -83,6 +84,9 @@ class Store:
             key = open_key(data_dir, sealing.key)
             checkpoint = self._checkpoint(key.public_key())
             self.ledger = Ledger(data_dir, checkpoint)
+            key_file = sealing.key or data_dir / KEY_NAME
+            if finish(data_dir, key_file, self.ledger.last_notes.get(KIND)):
+                key = open_key(data_dir, sealing.key)
             self.heads = Heads(data_dir, sealing, self.ledger, key)
             self.ledger.started()
         except HeadsError as error:
