@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
+from agent import spool_moving
 from agent.spool import Spool
+from agent.wire import Payload
 from tests.collector.process import ROOT
 
 APPENDS = 30
@@ -90,3 +92,30 @@ def test_it_takes_batches_again_when_the_disk_does(appended):
     stored = kept(path)
     assert stored == sorted(set(stored))
     assert set(range(4, APPENDS + 1)) - set(refused) == set(stored)
+
+
+@pytest.mark.parametrize("syncs", range(4))
+def test_an_agent_killed_while_its_spool_moves_finds_all_of_it(tmp_path, monkeypatch, syncs):
+    """At each of the move's syncs."""
+    path = tmp_path / "spool" / "spool.db"
+    spool = Spool(path, lambda *_: None)
+    for number in range(1, 11):
+        spool.append(Payload(number.to_bytes(4, "big") * 700, {"statements": 1}))
+    left, real = [syncs], spool_moving._fsync
+
+    def killed(place):
+        if not left[0]:
+            shutil.copytree(path.parent, tmp_path / "left")
+            raise OSError
+        left[0] -= 1
+        real(place)
+
+    monkeypatch.setattr(spool_moving, "_fsync", killed)
+    with pytest.raises(OSError):  # noqa: PT011 - it is our own
+        spool_moving.move(spool._db, path)
+    monkeypatch.undo()
+    opened = Spool(tmp_path / "left/spool.db", lambda *_: None)
+    assert (opened.epoch, opened.last_sequence, opened.depth) == (spool.epoch, 10, 10)
+    opened.close()
+    assert kept(tmp_path / "left/spool.db") == list(range(1, 11))
+    spool.close()
