@@ -19,7 +19,7 @@ KEEPALIVE_TIMEOUT_MS = 5_000
 """A half-open connection is noticed after at most the sum of both."""
 CONNECT_TIMEOUT_MS = 20_000
 
-_OPTIONS = (
+OPTIONS = (
     ("grpc.keepalive_time_ms", KEEPALIVE_TIME_MS),
     ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -55,14 +55,14 @@ def open_channel(address: str, tls: CertificateFiles | None = None) -> grpc.Chan
     Without ``tls`` only unix sockets and loopback addresses are accepted.
     """
     if address.startswith("unix:"):
-        return grpc.insecure_channel(address, _OPTIONS)
+        return grpc.insecure_channel(address, OPTIONS)
     check_address(address, tls)
     if tls is not None:
         credentials = grpc.ssl_channel_credentials(
             _read(tls.ca), _read(tls.key), _read(tls.certificate)
         )
-        return grpc.secure_channel(address, credentials, _OPTIONS)
-    return grpc.insecure_channel(address, _OPTIONS)
+        return grpc.secure_channel(address, credentials, OPTIONS)
+    return grpc.insecure_channel(address, OPTIONS)
 
 
 def check_address(address: str, tls: CertificateFiles | None = None) -> None:

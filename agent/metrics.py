@@ -20,6 +20,7 @@ _LOSSES = (
     *(("agent", f"{of}queue_full") for of in ("", URGENT)),
     *(("spool", f"{of}spool_full") for of in ("", URGENT, SESSIONS)),
     *(("spool", f"{of}disk_full") for of in ("", URGENT, SESSIONS)),
+    *(("spool", f"{of}disk_failed") for of in ("", URGENT, SESSIONS)),
     ("spool", "rejected"),
     ("rules", "evaluation_failed"),
     ("guard", "released_by_watchdog"),
@@ -126,6 +127,12 @@ class AgentMetrics:
         self._watch("spool_batches", "Batches that the collector has not acknowledged", batches)
         self._watch("spool_bytes", "Size of the spool", size_bytes)
         self._watch("spool_limit_bytes", "Size at which the spool is full", limit_bytes)
+
+    def watch_spool_disk(self, fsync_failures: Number, broken: Number) -> None:
+        self._watch(
+            "spool_fsync_failures", "How often the spool could not be synced", fsync_failures
+        )
+        self._watch("spool_broken", "1: nothing can be made durable here", broken)
 
     def watch_uplink(self, connected: Callable[[], bool], acked_sequence: Number) -> None:
         self._watch("uplink_connected", "1: the collector is connected", connected)

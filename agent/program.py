@@ -450,6 +450,7 @@ class Agent:
         guard = [self._capture.problem] if self._capture and self._capture.problem else []
         guard += self._explaining.problems() + self._naming.problems() + self._rules.problems()
         guard += self._approving.problems() if self._approving else []
+        guard += [self._spool.problem] if self._spool.problem else []
         guard += [self._witness.problem] if self._witness and self._witness.problem else []
         return [*self._degraded, *guard, *self._clusters.problems(), *sorted(self._silent)]
 
@@ -497,6 +498,7 @@ class Agent:
         self._metrics.watch_spool(
             lambda: spool.depth, lambda: spool.bytes, lambda: self._config.spool.max_bytes
         )
+        self._metrics.watch_spool_disk(lambda: spool.fsync_failures, lambda: bool(spool.problem))
         self._metrics.watch_uplink(
             lambda: self._uplink.connected, lambda: spool.last_sequence - spool.depth
         )

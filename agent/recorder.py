@@ -12,10 +12,11 @@ from collections.abc import Callable
 import structlog
 
 from agent.capture import Inbox
+from agent.clock_steps import ClockSteps
 from agent.log_follower import LogsRead
 from agent.pipeline import Pipeline
 from agent.spool import Spool
-from model.event import Lost
+from model.event import ClockMoved, Lost
 
 log = structlog.get_logger(__name__)
 
@@ -39,6 +40,7 @@ class Recorder:
         wake: Callable[[], None],
         on_lost: Callable[[Lost], None],
         merge_window_seconds: float,
+        clock: ClockSteps | None = None,
     ) -> None:
         self._inbox = inbox
         self._pipeline = pipeline
@@ -50,6 +52,7 @@ class Recorder:
         self._confirm_after_us = int((merge_window_seconds + CONFIRM_MARGIN_SECONDS) * 1_000_000)
         self._confirms: deque[tuple[int, Callable[[], None]]] = deque()
         self._logs = LogsRead()
+        self._clock = clock or ClockSteps()
         self._tasks: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._logged_at: dict[str, float] = {}
         self._unlogged: Counter[str] = Counter()
@@ -75,6 +78,7 @@ class Recorder:
         tick_at = flush_at = 0.0
         while True:
             stopping = self._stop.is_set()
+            self._follow_clock()
             took = self._take(0.0 if stopping else TAKE_SECONDS)
             now = time.monotonic()
             if now >= tick_at:
@@ -91,6 +95,14 @@ class Recorder:
                     self._tick()  # with what the last batch lost
                     self._flush()
                 return
+
+    def _follow_clock(self) -> None:
+        by_us = self._clock.moved_us()
+        if not by_us:
+            return
+        log.warning("clock.moved", seconds=by_us / 1e6)
+        self._confirms = deque((due_us + by_us, confirm) for due_us, confirm in self._confirms)
+        self._guarded(lambda: self._pipeline.take([ClockMoved(time.time_ns(), by_us)], _now_us()))
 
     def _take(self, timeout_seconds: float) -> bool:
         polled = self._inbox.take(timeout_seconds)

@@ -4,7 +4,6 @@ Every append is committed with ``synchronous=FULL`` before it returns; give seve
 and they share one fsync. SQLite does not checksum its pages, so each body carries a CRC-32.
 """
 
-import os
 import sqlite3
 import threading
 import time
@@ -14,28 +13,30 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from agent.spool_faults import (
     DamagedError,
+    UnsyncedError,
     is_damage,
     is_full,
+    is_unsynced,
     set_aside,
     size_of,
     told_in_words,
 )
-from agent.spool_file import SCHEMA, Spooled, new_epoch
-from agent.spool_losses import lost_with
-from agent.wire import MAX_PAYLOAD_BYTES, Payload
+from agent.spool_file import LOG_BYTES, MOVED, SIDE_FILES, Spooled, connect, new_epoch
+from agent.spool_losses import lost_with, owe
+from agent.spool_moving import finish_move, move
+from agent.spool_room import admit, pressed_from
+from agent.wire import Payload
 from model.event import Lost
-from protos.pgwarden.v1 import uplink_pb2 as pb
+
+log = structlog.get_logger(__name__)
 
 DEFAULT_MAX_BYTES = 512 * 1024 * 1024
-RESERVED_SHARE = 1 / 8
-"""Share of the spool that only priority batches may use."""
-PRESSED_SHARE = 1 / 2
-"""Full so far, what is urgent must come in batches of its own."""
-LOG_PAGES = 250
-"""The write-ahead log is folded into the file at about 1 MiB, so that a small disk holds both."""
-LOG_BYTES = LOG_PAGES * 4096
+MOVE_SECONDS = 5.0
+"""Between two tries to go on in another file."""
 MAX_QUARANTINED = 16
 """Refused batches that are kept for a person to look at; older ones go first."""
 
@@ -56,7 +57,7 @@ class Spool:
     """Sequences count from 1 within an ``epoch``; the epoch is new whenever the file is.
 
     Thread-safe. ``on_loss`` hears of every row that is dropped, by reason: ``spool_full``,
-    ``disk_full``, ``spool_damaged``, ``rejected``; of the first three each class by itself
+    ``disk_full``, ``disk_failed``, ``spool_damaged``, ``rejected``; all but the last two by class
     (agent/spool_losses.py). It may run inside the spool's lock: it should
     count and return. Losses that were themselves refused have been counted before: they wait in
     ``owed`` for another try.
@@ -65,6 +66,9 @@ class Spool:
     epoch: int
     pressed: bool = False
     """There is little room, as of the last append."""
+    problem: str = ""
+    """Why nothing can be promised durable at this moment; what waits is still handed out."""
+    fsync_failures: int = 0
     _db: sqlite3.Connection
     _last: int
     _last_at_open: int
@@ -81,6 +85,7 @@ class Spool:
         self._owed: dict[tuple[str, str], Lost] = {}
         self._starved = False  # a write found no room since the log was last folded
         self._largest = 0  # bytes of one append
+        self._move_at = 0.0
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if self._open():
             on_loss("spool", "spool_damaged", 1)
@@ -88,7 +93,7 @@ class Spool:
     def append(self, *payloads: Payload) -> int:
         """Make them durable, in order; returns the last sequence. What does not fit is counted."""
         with self._lock:
-            accepted, refused = self._admit(payloads)
+            accepted, refused = admit(payloads, self._bytes, self._max_bytes)
             reason = self._store(accepted)
             if reason == "disk_full":
                 first = [payload for payload in accepted if payload.priority]
@@ -98,17 +103,12 @@ class Spool:
             elif reason:
                 refused = list(payloads)
             self._largest = max(self._largest, sum(len(payload.body) for payload in payloads))
-            self.pressed = bool(refused) or self._bytes > self._pressed_bytes
+            pressed_bytes = pressed_from(self._max_bytes, self._largest)
+            self.pressed = bool(refused) or self._bytes > pressed_bytes
             last = self._last
             for payload in refused:
                 self._refuse(payload, reason or "spool_full")
         return last
-
-    @property
-    def _pressed_bytes(self) -> float:
-        """What comes next is built by then, and may be as large as anything before: it must fit."""
-        most = self._max_bytes * (1 - RESERVED_SHARE) - 2 * self._largest
-        return min(most, self._max_bytes * PRESSED_SHARE)
 
     def owed(self) -> list[Lost]:
         """Losses whose batch was refused, to be recorded again but not counted again."""
@@ -208,22 +208,54 @@ class Spool:
             self._with_room(lambda: self._insert(payloads))
         except sqlite3.Error as error:
             if not is_damage(error):
-                return "disk_full"
+                return "disk_failed" if is_unsynced(error) else "disk_full"
             with suppress(SpoolError):  # no room for a new one: the next append tries again
                 self._recover()
             return "spool_damaged"
         return ""
 
     def _with_room(self, write: Callable[[], None]) -> None:
-        """A second try when the disk was full and folding the log may have made room."""
+        """A second try when the disk was full and folding the log may have made room, or in another
+        file when an fsync failed: in the same one the second would be told that all is well."""
+        if self.problem:
+            self._move()
+        try:
+            self._noted(write)
+        except sqlite3.Error as error:
+            if is_unsynced(error):
+                self._move()
+            elif is_full(error):
+                self._starved = True
+                self._fold()
+            else:
+                raise
+            self._noted(write)
+
+    def _noted(self, write: Callable[[], None]) -> None:
         try:
             write()
         except sqlite3.Error as error:
-            if not is_full(error):
-                raise
-            self._starved = True
-            self._fold()
-            write()
+            if is_unsynced(error):
+                self.fsync_failures += 1
+                self.problem = f"{self._path} could not be synced ({error}): check the disk"
+                log.error("spool.fsync_failed", problem=self.problem)
+            raise
+
+    def _move(self) -> None:
+        """Raises UnsyncedError; then nothing more is taken until a later try succeeds."""
+        now, before = time.monotonic(), (self._last_at_open, self._reconciled)
+        if now < self._move_at:
+            raise UnsyncedError(self.problem)
+        self._move_at = now + MOVE_SECONDS
+        try:
+            with suppress(sqlite3.ProgrammingError):  # closed: its successor could not be opened
+                move(self._db, self._path)
+            self._connect()
+        except (OSError, sqlite3.Error) as error:
+            raise UnsyncedError(f"{self.problem}; no other file: {error}") from error
+        self._last_at_open, self._reconciled = before
+        self.problem, self._starved = "", False
+        log.warning("spool.moved", file=str(self._path), batches=self._depth)
 
     def _fold(self) -> None:
         """Empty the write-ahead log into the file; that may itself find no room."""
@@ -241,10 +273,10 @@ class Spool:
         try:
             self._with_room(delete)
         except sqlite3.Error as error:
-            if not is_full(error):
+            if not (is_full(error) or is_unsynced(error)):
                 self._survive(error)
                 return False
-            if upto < self._last:
+            if upto < self._last or is_unsynced(error):
                 return False
             self._renew()
             return False
@@ -257,25 +289,12 @@ class Spool:
         """
         epoch, last = self.epoch, self._last
         self._db.close()
-        for suffix in ("-wal", "-shm", ""):
+        for suffix in (*SIDE_FILES, MOVED, ""):
             self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
         self._reconnect()
         self._starved = False
         self._change((_SET, ("epoch", epoch)), (_SET, ("last", last)))
         self.epoch, self._last, self._reconciled = epoch, last, True
-
-    def _admit(self, payloads: Sequence[Payload]) -> tuple[list[Payload], list[Payload]]:
-        accepted, refused, size = [], [], self._bytes
-        for payload in payloads:
-            if len(payload.body) > MAX_PAYLOAD_BYTES:
-                raise ValueError(f"a payload of {len(payload.body)} bytes: build it smaller")
-            share = 1.0 if payload.priority else 1 - RESERVED_SHARE
-            if size + len(payload.body) > self._max_bytes * share:
-                refused.append(payload)
-                continue
-            accepted.append(payload)
-            size += len(payload.body)
-        return accepted, refused
 
     def _insert(self, payloads: Sequence[Payload]) -> None:
         if not payloads:
@@ -296,12 +315,7 @@ class Spool:
     def _refuse(self, payload: Payload, reason: str) -> None:
         for lost, count in lost_with(payload, reason):
             self._on_loss("spool", lost, count)
-        if "losses" in payload.counts:
-            for loss in pb.Batch.FromString(payload.body).losses:
-                key = loss.source, loss.reason
-                before = self._owed.get(key)
-                at_ns, count = (before.at_ns, before.count) if before else (loss.at_us * 1000, 0)
-                self._owed[key] = Lost(at_ns, *key, count + loss.count)
+        owe(payload, self._owed)
 
     def _query(self, query: str, values: tuple[int, ...]) -> list[tuple[Any, ...]]:
         try:
@@ -312,16 +326,19 @@ class Spool:
             return []
 
     def _change(self, *orders: tuple[str, tuple[Any, ...]]) -> None:
-        try:
+        def change() -> None:
             with told_in_words(), self._db:
                 for order, values in orders:
                     self._db.execute(order, values)
+
+        try:
+            self._noted(change)
         except sqlite3.Error as error:
             self._survive(error)
 
     def _survive(self, error: sqlite3.Error) -> None:
         """Start anew if the file is damaged; raise SpoolError if the disk is at fault."""
-        if not is_damage(error):
+        if self.problem or not is_damage(error):
             raise SpoolError(f"{self._path}: {error}; check the disk") from error
         self._recover()
 
@@ -341,6 +358,7 @@ class Spool:
     def _open(self) -> bool:
         """Open or create the file; True when a damaged one had to be set aside."""
         try:
+            finish_move(self._path)
             if not size_of(self._path) and size_of(self._log):
                 raise DamagedError("a write-ahead log without its database")
             with told_in_words():
@@ -362,20 +380,7 @@ class Spool:
         return False
 
     def _connect(self) -> None:
-        self._db = sqlite3.connect(self._path, timeout=1, check_same_thread=False)
-        os.chmod(self._path, 0o600)
-        # One agent, one spool: a second process must not interleave its own sequences.
-        self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")
-        self._db.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
-        self._db.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
-        ((version,),) = self._db.execute("PRAGMA user_version").fetchall()
-        if version == 0:
-            self._db.executescript(
-                f"BEGIN IMMEDIATE; {SCHEMA}"
-                f"INSERT INTO meta VALUES ('epoch', {new_epoch()}), ('last', 0); COMMIT;"
-            )
+        self._db = connect(self._path)
         ((state,),) = self._db.execute("PRAGMA quick_check(1)").fetchall()
         meta = dict(self._db.execute("SELECT name, value FROM meta").fetchall())
         if state != "ok" or not {"epoch", "last"} <= meta.keys():

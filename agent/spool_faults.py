@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from agent.spool_file import MOVED, SIDE_FILES
+
 # Everything else that SQLite says of a file it could open means that the bytes are not ours.
 _NOT_DAMAGE = frozenset(
     (
@@ -23,6 +25,12 @@ _NOT_DAMAGE = frozenset(
 
 class DamagedError(sqlite3.DatabaseError):
     """Readable by SQLite, yet not a spool."""
+
+
+class UnsyncedError(sqlite3.OperationalError):
+    """Nothing can be promised on this file, and there is no other one to go on in."""
+
+    sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
 
 
 @contextmanager
@@ -46,6 +54,12 @@ def is_full(error: sqlite3.Error) -> bool:
     return code & 0xFF == sqlite3.SQLITE_FULL or code == sqlite3.SQLITE_IOERR_WRITE
 
 
+def is_unsynced(error: Exception) -> bool:
+    """An fsync failed: what was written since the last one may be gone."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    return code in (sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_IOERR_DIR_FSYNC)
+
+
 def size_of(path: Path) -> int:
     """In bytes; 0 where there is no file."""
     return path.stat().st_size if path.exists() else 0
@@ -54,7 +68,7 @@ def size_of(path: Path) -> int:
 def set_aside(path: Path) -> None:
     """A damaged file, with what SQLite keeps beside it, gets another name."""
     stamp = time.time_ns()
-    for suffix in ("", "-wal", "-shm"):
+    for suffix in ("", *SIDE_FILES, MOVED):
         part = path.with_name(path.name + suffix)
         if not size_of(part):
             part.unlink(missing_ok=True)

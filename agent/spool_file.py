@@ -1,8 +1,19 @@
 """What the spool's SQLite file holds."""
 
+import os
 import secrets
+import sqlite3
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
+
+LOG_PAGES = 250
+"""The write-ahead log is folded into the file at about 1 MiB, so that a small disk holds both."""
+LOG_BYTES = LOG_PAGES * 4096
+SIDE_FILES = ("-wal", "-shm")
+"""What SQLite keeps beside its file."""
+MOVED = ".moved"
+"""A whole copy that is about to take the file's place."""
 
 SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT;
@@ -28,3 +39,30 @@ class Spooled:
 def new_epoch() -> int:
     """Microseconds since 1970 plus ten random bits: ascending, and fits SQLite's integers."""
     return (time.time_ns() // 1000) << 10 | secrets.randbits(10)
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Open or make the file. Raises sqlite3.Error, PermissionError."""
+    db = sqlite3.connect(path, timeout=1, check_same_thread=False)
+    os.chmod(path, 0o600)
+    try:
+        _prepare(db)
+    except sqlite3.Error:
+        db.close()
+        raise
+    return db
+
+
+def _prepare(db: sqlite3.Connection) -> None:
+    # One agent, one spool: a second process must not interleave its own sequences.
+    db.execute("PRAGMA locking_mode = EXCLUSIVE")
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")
+    db.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
+    db.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
+    ((version,),) = db.execute("PRAGMA user_version").fetchall()
+    if version == 0:
+        db.executescript(
+            f"BEGIN IMMEDIATE; {SCHEMA}"
+            f"INSERT INTO meta VALUES ('epoch', {new_epoch()}), ('last', 0); COMMIT;"
+        )

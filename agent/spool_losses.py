@@ -1,8 +1,10 @@
 """What is lost with a batch, by class: each class is counted for itself. Pure."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 
 from agent.wire import Payload
+from model.event import Lost
+from protos.pgwarden.v1 import uplink_pb2 as pb
 
 URGENT, SESSIONS = "urgent_", "session_"
 """Put before the reason; ordinary statements have nothing before it."""
@@ -19,3 +21,14 @@ def lost_with(payload: Payload, reason: str) -> Iterator[tuple[str, int]]:
         SESSIONS + reason: sessions,
     }
     yield from ((name, count) for name, count in counts.items() if count)
+
+
+def owe(payload: Payload, owed: MutableMapping[tuple[str, str], Lost]) -> None:
+    """Losses that were to be recorded with it, by source and reason, for another try."""
+    if "losses" not in payload.counts:
+        return
+    for loss in pb.Batch.FromString(payload.body).losses:
+        key = loss.source, loss.reason
+        before = owed.get(key)
+        at_ns, count = (before.at_ns, before.count) if before else (loss.at_us * 1000, 0)
+        owed[key] = Lost(at_ns, *key, count + loss.count)

@@ -11,7 +11,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import structlog
 from agent.witness_key import (
     BAD,
     NO_HEAD,
+    OTHER_KEY,
     SigningError,
     canonical,
     replace_file,
@@ -36,8 +37,11 @@ SIGNED = "witness.jsonl"
 KEPT_LINES = 1_000
 HASH_BYTES = 32
 
-Sign = Callable[[Path, str, int, Mapping[str, Any], bytes], tuple[bytes, bytes]]
-"""Key file, agent, time, head, the ledger's key: the line and our public key."""
+Sign = Callable[
+    [Path, str, int, Mapping[str, Any], bytes, bytes, Sequence[bytes]], tuple[bytes, bytes]
+]
+"""Key file, agent, time, head, the ledger's key, the one that is known (empty: none), what leads
+from that to the other: the line and our public key."""
 
 
 class RefusedError(Exception):
@@ -91,11 +95,8 @@ class Witness:
             self._grow(sent)
             return None
         ledger_key = bytes(sent.ledger_key)
-        if self._ledger_key and ledger_key != self._ledger_key:
-            raise RefusedError(
-                "the ledger's key is not the one that this host knows: if that was planned, remove"
-                f" {self._folder / STATE} and restart"
-            )
+        if self._ledger_key not in (b"", ledger_key) and not sent.successions:
+            raise RefusedError(OTHER_KEY)
         head, size, root = _read(sent.line)
         if size < self._tree.size:
             raise RefusedError(
@@ -109,7 +110,10 @@ class Witness:
                 " host signed"
             )
         at_us = time.time_ns() // 1000
-        line, key = self._sign(self._folder / KEY, self._agent, at_us, head, ledger_key)
+        line, key = self._sign(
+            self._folder / KEY, self._agent, at_us, head, ledger_key, self._ledger_key,
+            sent.successions,
+        )  # fmt: skip
         self._keep(line, self._growing, ledger_key)
         self.problem = ""
         return pb.Witnessed(size=size, line=line, key=key)

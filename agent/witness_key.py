@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +19,16 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 HEAD_CONTEXT = b"pgwarden ledger head v1\n"
+KEY_CONTEXT = b"pgwarden ledger key v1\n"
 CONTEXT = b"pgwarden ledger cosignature v1\n"
 """Before what is signed, so that the signature means nothing elsewhere."""
 TIMEOUT_SECONDS = 20.0
 BAD = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 NO_HEAD = "what came as a head of the ledger is none"
+OTHER_KEY = (
+    "the ledger's key is not the one that this host knows, nor did that name it: if it was lost,"
+    " remove witness.json in the agent's state_dir and restart"
+)
 
 
 class SigningError(Exception):
@@ -31,11 +36,18 @@ class SigningError(Exception):
 
 
 def signed_here(
-    file: Path, agent: str, at_us: int, head: Mapping[str, Any], ledger_key: bytes
+    file: Path,
+    agent: str,
+    at_us: int,
+    head: Mapping[str, Any],
+    ledger_key: bytes,
+    known_key: bytes = b"",
+    successions: Sequence[bytes] = (),
 ) -> tuple[bytes, bytes]:
     """The line of a co-signature and our public key; the key is made if there is none.
 
-    Only of a head that the ledger's key has signed. Raises SigningError, OSError.
+    Only of a head that the ledger's key has signed, and only if that is ``known_key`` or one that
+    ``successions`` lead to. Raises SigningError, OSError.
     """
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -46,6 +58,8 @@ def signed_here(
         believed.verify(bytes.fromhex(head["sig"]), HEAD_CONTEXT + canonical(said))
     except (InvalidSignature, *BAD):
         raise SigningError(NO_HEAD) from None
+    if known_key and not _leads(known_key, successions, ledger_key):
+        raise SigningError(OTHER_KEY)
     key = _open(file)
     raw = key.public_key().public_bytes_raw()
     name = hashlib.sha256(raw).hexdigest()[:16]
@@ -54,13 +68,42 @@ def signed_here(
     return canonical({**fields, "sig": signature.hex()}), raw
 
 
+def _leads(known_key: bytes, successions: Sequence[bytes], ledger_key: bytes) -> bool:
+    """Whether one key named the next, from the first to the last."""
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+    at = Ed25519PublicKey.from_public_bytes(known_key)
+    for line in successions:
+        if at.public_bytes_raw() == ledger_key:
+            break
+        try:
+            said = json.loads(line)
+            signature = bytes.fromhex(said.pop("sig"))
+            at.verify(signature, KEY_CONTEXT + canonical(said))
+            named = load_pem_public_key(said["next"].encode())
+        except (InvalidSignature, *BAD):
+            continue  # of a key before the one that is known
+        if isinstance(named, Ed25519PublicKey):
+            at = named
+    return at.public_bytes_raw() == ledger_key
+
+
 def signed_by_child(
-    file: Path, agent: str, at_us: int, head: Mapping[str, Any], ledger_key: bytes
+    file: Path,
+    agent: str,
+    at_us: int,
+    head: Mapping[str, Any],
+    ledger_key: bytes,
+    known_key: bytes = b"",
+    successions: Sequence[bytes] = (),
 ) -> tuple[bytes, bytes]:
     """As ``signed_here``, executed anew: the agent has threads and gRPC, and forks nothing."""
     asked = {
         "file": str(file), "agent": agent, "at_us": at_us, "head": head,
-        "ledger_key": ledger_key.hex(),
+        "ledger_key": ledger_key.hex(), "known_key": known_key.hex(),
+        "successions": [line.hex() for line in successions],
     }  # fmt: skip
     root = str(Path(__file__).resolve().parents[1])
     folders = [root, *(os.path.abspath(entry) for entry in sys.path if entry)]
@@ -135,6 +178,8 @@ def main() -> None:
             asked["at_us"],
             asked["head"],
             bytes.fromhex(asked["ledger_key"]),
+            bytes.fromhex(asked["known_key"]),
+            [bytes.fromhex(line) for line in asked["successions"]],
         )
         answer = {"line": line.decode(), "key": key.hex()}
     except (SigningError, OSError) as error:

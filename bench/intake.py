@@ -3,6 +3,7 @@
 ``intake`` decodes and checks the bytes of the stream, seals Parquet segments, fsyncs and writes the
 ledger; ``wide`` is the same where no text repeats. The peer is handed the decoded frames (Arrow, no
 copy), inserts them into a table of its own and commits: it neither decodes nor hashes anything.
+``--agents N`` (200; 0: none) plays that many agents at a real collector afterwards (``fleet.py``).
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from pathlib import Path
 import duckdb
 import polars as pl
 
+from agent.recorder import FLUSH_SECONDS
 from agent.wire import BatchBuilder, to_wire
-from bench import rounds
+from bench import fleet, rounds
 from collector import schema
 from collector.intake import decode_batch, decode_message
 from collector.ledger import Ledger
@@ -35,14 +37,19 @@ from model.statement import ParseStatus, Shape, Source, Statement
 BATCH_ROWS = 2_000
 COMMIT_BATCHES = 50
 SHAPES = 400
+HEADLINE = ("end_to_end_p99_seconds", "agents", "rss_mb")
 START_US = 1_790_000_000_000_000
 
 
 def main(argv: list[str] | None = None) -> int:
     arguments = rounds.parser(__doc__ or "", rounds=5)
     arguments.add_argument("--events", type=int, default=400_000, help="of each run")
+    arguments.add_argument("--agents", type=int, default=200, help="played at once; 0: none")
+    arguments.add_argument("--rate", type=int, default=10_000, help="events a second of them all")
+    arguments.add_argument("--seconds", type=float, default=30.0, help="for so long")
     options = arguments.parse_args(argv)
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})
     batches = max(1, options.events // BATCH_ROWS)
     usual, wide = _messages(batches, SHAPES), _messages(max(1, batches // 4), None)
     frames = list(_decoded(usual))
@@ -58,8 +65,12 @@ def main(argv: list[str] | None = None) -> int:
         f"\nintake: {middle['intake']['events_per_second']:,.0f} events/s on one core,"
         f" {middle['intake']['cpu_us_per_event']:.2f} us CPU each, {share:.2f} of the peer's rate"
     )
+    os.sched_setaffinity(0, cores)
+    played = _fleet(options.agents, options.rate, options.seconds) if options.agents else {}
+    per_core = {"events_per_second_per_core": middle["intake"]["events_per_second"]}
     workload = {"batch_rows": BATCH_ROWS, "commit_batches": COMMIT_BATCHES, "shapes": SHAPES}
-    report = {"machine": rounds.machine(), "workload": workload, "median": middle}
+    report = {"machine": rounds.machine(), "workload": workload, "median": middle, "fleet": played}
+    report |= per_core | {name: played[name] for name in HEADLINE if name in played}
     rounds.write(options.json, {**report, "rounds": results})
     return 0
 
@@ -117,7 +128,23 @@ def _decoded(wire: list[bytes]) -> Iterator[pl.DataFrame]:
         yield pl.concat(parts)
 
 
-def _messages(batches: int, shapes: int | None) -> list[bytes]:
+def _fleet(agents: int, rate: int, seconds: float) -> rounds.Figures:
+    rows = max(1, round(rate * FLUSH_SECONDS / agents))
+    wire = _messages(20, SHAPES, rows)
+    figures = fleet.play([_body(message) for message in wire], rows, agents, seconds)
+    print("  fleet " + ", ".join(f"{name} {value:,.3f}" for name, value in figures.items()))
+    return figures
+
+
+def _body(message: bytes) -> bytes:
+    """A batch without its number, as a spool keeps it."""
+    batch = decode_message(message).batch
+    batch.ClearField("epoch")
+    batch.ClearField("sequence")
+    return batch.SerializeToString()
+
+
+def _messages(batches: int, shapes: int | None, rows: int = BATCH_ROWS) -> list[bytes]:
     """What agents send: 200 sessions; ``shapes`` texts, a few of them most of the time, or None:
     every text its own."""
     dice = random.Random(42)
@@ -126,8 +153,8 @@ def _messages(batches: int, shapes: int | None) -> list[bytes]:
     made = []
     for sequence in range(1, batches + 1):
         builder = BatchBuilder()
-        for row in range(BATCH_ROWS):
-            number = sequence * BATCH_ROWS + row
+        for row in range(rows):
+            number = sequence * rows + row
             skewed = min(int(dice.expovariate(1 / 40)), len(texts) - 1)
             shape = texts[skewed] if texts else _shape(number, dice)
             builder.add(_statement(number, dice.choice(sessions), dice), shape)

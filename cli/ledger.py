@@ -107,6 +107,28 @@ def prove(
         typer.echo(json_.dumps(proof, sort_keys=True))
 
 
+@app.command()
+def rotate(config: ConfigOption = None) -> None:
+    """A new key for heads, named and signed by the older one; stop the collector first."""
+    from collector.heads import HeadsError, Sealing
+    from collector.key_rotation import RotationError
+    from collector.key_rotation import rotate as rotate_key
+    from collector.ledger import LedgerError
+    from collector.store import StoreError, lock_folder
+
+    settings = read_config(config).collector
+    sealing = Sealing(settings.ledger.key, settings.ledger.heads_to)
+    if not settings.data_dir.is_dir():
+        fail(f"{settings.data_dir} is no folder")
+    try:
+        with lock_folder(settings.data_dir):
+            old, new = rotate_key(settings.data_dir, sealing)
+    except (RotationError, HeadsError, LedgerError, StoreError, OSError) as error:
+        fail(str(error))
+    out.print(f"✓ heads are signed by {new} from now on; {old} named it and signs no more")
+    out.print(f"  Keep a copy of {settings.data_dir / 'ledger.pub'} outside: it has both now.")
+
+
 def _proofs(prover: Prover, event: str) -> list[dict[str, Any]]:
     entry, dot, number = event.partition(".")
     if entry.isdecimal() and not dot:

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from collector.heads import key_id
+from collector.key_rotation import successions
 from collector.ledger import fsync_folder
 from collector.ledger_reading import NAME as LEDGER
 from collector.pgwarden_verify import (
@@ -66,6 +67,7 @@ class Cosigning:
         self._tree, self._offset = tip
         self._recent: deque[bytes] = deque(maxlen=RECENT_LEAVES)
         self._ledger_key = ledger_key
+        self._successions = successions(data_dir)
         self._head = head
         self._note = note
         self._seconds = seconds
@@ -162,6 +164,7 @@ class Cosigning:
                 leaves=b"".join(leaves or ()),
                 peaks=peaks,
                 ledger_key=self._ledger_key,
+                successions=self._successions,
             )
         )
 

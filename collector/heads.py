@@ -92,15 +92,22 @@ def open_key(data_dir: Path, path: Path | None) -> Ed25519PrivateKey:
     file = path or data_dir / KEY_NAME
     try:
         if not file.exists():
-            _create(file)
-        key = load_pem_private_key(file.read_bytes(), None)
-        if not isinstance(key, Ed25519PrivateKey):
-            raise HeadsError(f"{file}: not an Ed25519 private key")
+            create_key(file)
+        key = read_key(file)
         _publish(data_dir / PUBLIC_NAME, key.public_key())
     except OSError as error:
         raise HeadsError(f"{error.filename or file}: {error.strerror}") from error
+    return key
+
+
+def read_key(file: Path) -> Ed25519PrivateKey:
+    """Raises HeadsError, OSError."""
+    try:
+        key = load_pem_private_key(file.read_bytes(), None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise HeadsError(f"{file}: not an Ed25519 private key in PEM without password") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise HeadsError(f"{file}: not an Ed25519 private key")
     return key
 
 
@@ -136,6 +143,14 @@ class Heads:
     def newest(self) -> bytes:
         """The last signed line; any thread may read it."""
         return self._last
+
+    @property
+    def signed_at_us(self) -> int:
+        """When it was signed; 0: there is none."""
+        try:
+            return int(json.loads(self._last)["at_us"])
+        except (ValueError, TypeError, KeyError):
+            return 0
 
     def start(self) -> None:
         self._offer()
@@ -182,7 +197,7 @@ class Heads:
             return
         prev = hashlib.sha256(self._last).hexdigest() if self._last else FIRST
         line = head_line(state, time.time_ns() // 1000, prev, self._key)
-        _append(self._path, line)
+        append_line(self._path, line)
         if not self._last:
             fsync_folder(self._data_dir)
         self._last, self.signed = line, state
@@ -205,7 +220,7 @@ class Heads:
         if self._sealing.outside is None:
             return
         while self._untold:
-            _append(self._sealing.outside, self._untold[0])
+            append_line(self._sealing.outside, self._untold[0])
             self._untold.popleft()
 
     def _open(self) -> bytes:
@@ -266,7 +281,7 @@ class Heads:
             _log.error("a ledger head could not be written: %s", problem)
 
 
-def _append(path: Path, line: bytes) -> None:
+def append_line(path: Path, line: bytes) -> None:
     """Durable when it returns. What an earlier try left half written ends its line first."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     try:
@@ -289,7 +304,7 @@ def _state_of(line: bytes) -> TreeState | None:
         return None
 
 
-def _create(file: Path) -> None:
+def create_key(file: Path) -> None:
     """Whole or not at all, and never over an older key."""
     key = Ed25519PrivateKey.generate()
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

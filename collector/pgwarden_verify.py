@@ -13,6 +13,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-CONTEXT, COSIGN_CONTEXT = b"pgwarden ledger head v1\n", b"pgwarden ledger cosignature v1\n"
-COSIGNED, COSIGNERS, AGENT = "cosignatures.jsonl", "cosigners.pub", "agent:"
-ZEROS = "0" * 64
+CONTEXT, KEY_CONTEXT = b"pgwarden ledger head v1\n", b"pgwarden ledger key v1\n"
+COSIGN_CONTEXT = b"pgwarden ledger cosignature v1\n"
+COSIGNED, COSIGNERS, AGENT, ZEROS = "cosignatures.jsonl", "cosigners.pub", "agent:", "0" * 64
 BAD = (ValueError, TypeError, KeyError, AttributeError, RecursionError)  # of hostile JSON
 Fields = dict[str, Any]
 Lines = Sequence[bytes]
@@ -39,6 +40,8 @@ class Report:
     signed: int = 0  # so many entries are under a signed head
     cosigned: dict[str, int] = field(default_factory=dict)  # so many, by agent
     segments: int = 0
+    keys: Keys = field(default_factory=dict)  # that are trusted
+    until: dict[str, int] = field(default_factory=dict)  # so many entries, if it was replaced
 
 
 def canonical(fields: Any) -> bytes:
@@ -51,34 +54,29 @@ def sha(*parts: bytes) -> bytes:
 
 def roots_at(lines: Lines, sizes: set[int]) -> dict[int, str]:
     """The tree's root, hex, when it had each of these sizes."""
-    peaks: list[bytes] = []
-    found = {0: sha().hex()}
+    peaks, found = list[bytes](), {0: sha().hex()}
     for size, line in enumerate(lines, 1):
         peaks.append(sha(b"\0", line))
         for _ in range((size & -size).bit_length() - 1):
             peaks[-2:] = [sha(b"\1", *peaks[-2:])]
         if size in sizes:
-            root = peaks[-1]
-            for left in reversed(peaks[:-1]):
-                root = sha(b"\1", left, root)
-            found[size] = root.hex()
+            found[size] = reduce(lambda right, left: sha(b"\1", left, right), peaks[::-1]).hex()
     return found
 
 
 def included(leaf: bytes, index: int, size: int, path: Lines, root: bytes) -> bool:
     """RFC 6962: whether this leaf hash is number ``index`` of the tree."""
-    if not 0 <= index < size:
-        return False
-    turns: list[bool] = []  # from the root down; the path holds the other half, lowest first
+    is_leaf, turns = (
+        0 <= index < size,
+        list[bool](),
+    )  # from the root down; the path holds the other half, lowest first
     while size > 1:
         left = 1 << (size - 1).bit_length() - 1
         turns.append(index >= left)
         index, size = (index - left, size - left) if index >= left else (index, left)
-    if len(turns) != len(path):
-        return False
-    for is_right, sibling in zip(reversed(turns), path, strict=True):
+    for is_right, sibling in zip(reversed(turns), path, strict=False):
         leaf = sha(b"\1", sibling, leaf) if is_right else sha(b"\1", leaf, sibling)
-    return leaf == root
+    return is_leaf and len(turns) == len(path) and leaf == root
 
 
 def public_keys(pems: bytes, whose: str = "") -> Keys:
@@ -115,11 +113,11 @@ def signed_head(line: bytes, keys: Keys, context: bytes = CONTEXT, whose: str = 
 def check(ledger: bytes, heads: bytes, segment: Segment, keys: Keys, told: bytes = b"") -> Report:
     """``told``: heads that were kept or signed elsewhere; ``keys``: those that are trusted."""
     (*lines, rest), (*ours, torn) = ledger.split(b"\n"), heads.split(b"\n")
-    report = Report(entries=len(lines))
+    report = Report(entries=len(lines), keys=dict(keys))
     if rest or torn:
         report.notices.append("a last line is half written, as by a crash: it does not count")
     _check_segments(_entries(lines, report), segment, report)
-    _check_heads(lines, ours, keys, told, report)
+    _check_heads(lines, ours, report.keys, told, report)
     return report
 
 
@@ -151,14 +149,26 @@ def _check_segments(entries: Iterable[Fields], segment: Segment, report: Report)
     try:
         for entry in entries:
             gone = [live.pop(path) for path in entry["removed"] if path in live]
-            _check_removal(entry, gone, report)
+            rows = sum(file["rows"] for file in gone) - sum(file["rows"] for file in entry["files"])
+            if len(gone) != len(entry["removed"]):
+                report.problems.append(f"entry {entry['seq']}: removes what was not there")
+            if entry["reason"] == "merged" and rows:
+                report.problems.append(f"entry {entry['seq']}: merged into another number of rows")
+            elif entry["reason"] != "merged" and gone:
+                report.notices.append(f"entry {entry['seq']}: {rows} rows gone: {entry['reason']}")
             for file in entry["files"]:
                 sealed = (file["sha256"], file["bytes"])
                 live[str(file["path"])] = {**file, "seq": entry["seq"], "sealed": sealed}
-            told = [n for n in entry.get("notes", ()) if n["kind"] == "ledger_contradicted"]
-            report.notices += [f"entry {entry['seq']} notes: {note['problem']}" for note in told]
-    except BAD:
-        report.problems.append("an entry is not of the form that a collector writes")
+            for note in entry.get("notes", ()):
+                if note["kind"] == "ledger_key":  # a trusted one names the next, and then ends
+                    said = signed_head(canonical(note["said"]), report.keys, KEY_CONTEXT)
+                    if report.until.setdefault(said["key"], said["size"]) != said["size"]:
+                        raise ValueError("a key names two others")
+                    report.keys |= public_keys(said["next"].encode())
+                elif note["kind"] == "ledger_contradicted":
+                    report.notices.append(f"entry {entry['seq']} notes: {note['problem']}")
+    except BAD as error:
+        report.problems.append(f"an entry is not of the form that a collector writes: {error}")
         return
     report.segments = len(live)
     for path, file in live.items():
@@ -166,16 +176,6 @@ def _check_segments(entries: Iterable[Fields], segment: Segment, report: Report)
         how = "is missing" if found is None else "is not the file that was sealed"
         if found != file["sealed"]:
             report.problems.append(f"entry {file['seq']}: {path} {how}")
-
-
-def _check_removal(entry: Fields, gone: list[Fields], report: Report) -> None:
-    if len(gone) != len(entry["removed"]):
-        report.problems.append(f"entry {entry['seq']}: removes what was not there")
-    rows = sum(file["rows"] for file in gone) - sum(file["rows"] for file in entry["files"])
-    if entry["reason"] == "merged" and rows:
-        report.problems.append(f"entry {entry['seq']}: merged into another number of rows")
-    elif entry["reason"] != "merged" and gone:
-        report.notices.append(f"entry {entry['seq']}: {rows} rows gone: {entry['reason']}")
 
 
 def _check_heads(lines: Lines, ours: Lines, keys: Keys, outside: bytes, report: Report) -> None:
@@ -191,9 +191,11 @@ def _check_heads(lines: Lines, ours: Lines, keys: Keys, outside: bytes, report: 
                 agent, line = str(outer.get("agent")), canonical(outer["head"])
                 name = f"a head that {agent} signed"
             head = signed_head(line, keys)
+            if head["size"] > report.until.get(head["key"], head["size"]):
+                raise ValueError("signed by a key after it was replaced")
             believed.append((name, head))
-            signed = max(head["size"], report.cosigned.get(agent, 0))
-            report.cosigned |= {agent: signed} if agent else {}
+            if agent:
+                report.cosigned[agent] = max(head["size"], report.cosigned.get(agent, 0))
             if name.startswith("a ") and line not in known:
                 report.problems.append(f"{name} of {head['size']} entries is not in heads.jsonl")
             elif not name.startswith("a ") and head["prev"] != prev:
@@ -208,10 +210,9 @@ def _check_heads(lines: Lines, ours: Lines, keys: Keys, outside: bytes, report: 
         elif roots[size] != root:
             report.problems.append(f"{name}: the first {size} entries are not the signed")
         report.signed = max(report.signed, size if roots.get(size) == root else 0)
-    if not ours and keys and lines:
-        report.problems.append("there is a key, and no head")
-    elif not ours:
-        report.notices.append("no signed head: only the chain of hashes holds")
+    if not ours:
+        told_to = report.problems if keys and lines else report.notices
+        told_to.append("no signed head: only the chain of hashes holds")
     elif report.signed < len(lines):
         report.notices.append(f"{len(lines) - report.signed} entries are not signed yet")
 
@@ -263,9 +264,8 @@ def check_folder(data: Path, heads: File = None, key: File = None, agents: File 
 def check_proofs(proofs: Path, key: Path, heads: File = None) -> Report:
     """One proof a line; what is proven is among the notices. Raises OSError and ValueError."""
     report, keys = Report(), public_keys(key.read_bytes())
-    told = heads.read_bytes() if heads else None
     for proof in map(json.loads, proofs.read_text().splitlines()):
-        problems = check_proof(proof, keys, told)
+        problems = check_proof(proof, keys, heads.read_bytes() if heads else None)
         report.problems += problems
         report.notices += [] if problems else [f"proven: {proof.get('event') or proof['entry']}"]
     report.problems += [] if report.problems or report.notices else [f"{proofs} holds no proof"]

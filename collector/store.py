@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TextIO
@@ -21,10 +22,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from collector import schema
 from collector.checkpoint import NAME as CHECKPOINT
 from collector.checkpoint import Checkpoint, CheckpointError
+from collector.clock_trust import ClockTrust
 from collector.compaction import compact
 from collector.expiry import DAY_US, expire_history
-from collector.heads import Heads, HeadsError, Sealing, key_id, open_key
+from collector.heads import KEY_NAME, Heads, HeadsError, Sealing, key_id, open_key
 from collector.index import build_index, open_index, update_index
+from collector.key_rotation import KIND, finish
 from collector.ledger import Ledger
 from collector.ledger_reading import damage_of, entries_since
 from collector.merge import merge_small_segments
@@ -39,6 +42,8 @@ QUARANTINE = "quarantine"
 MERGE_SECONDS = 10.0
 EXPIRY_SECONDS = 86_400.0
 RETENTION_SECONDS = 3_600.0
+WAITS = "retention_waits"
+"""Kind of the note that the clock was set forward."""
 READ_AT_ONCE_BYTES = 8 << 20
 """A ledger whose part before the checkpoint is longer is compared with it after the start."""
 READ_PAUSE_SECONDS = 0.05
@@ -79,6 +84,9 @@ class Store:
             key = open_key(data_dir, sealing.key)
             checkpoint = self._checkpoint(key.public_key())
             self.ledger = Ledger(data_dir, checkpoint)
+            key_file = sealing.key or data_dir / KEY_NAME
+            if finish(data_dir, key_file, self.ledger.last_notes.get(KIND)):
+                key = open_key(data_dir, sealing.key)
             self.heads = Heads(data_dir, sealing, self.ledger, key)
             self.ledger.started()
         except HeadsError as error:
@@ -100,6 +108,10 @@ class Store:
         self.retention = retention
         """May be exchanged: the next look follows it."""
         self._retained_at = -RETENTION_SECONDS
+        waits = self.ledger.last_notes.get(WAITS, {})
+        self._clock = ClockTrust(
+            *_clocks_us(), self.heads.signed_at_us, int(waits.get("until_us", 0))
+        )
         self._discarded: list[tuple[float, Path]] = []
         self._read_lock = threading.Lock()
 
@@ -242,14 +254,28 @@ class Store:
             replaced = merge_small_segments(self.data_dir, self.ledger, table)
             replaced = replaced or compact(self.data_dir, self.ledger, table)
             self._discarded += [(now, path) for path in replaced]
-        self._expire(now)
+        if self._clock_is_good():
+            self._expire(now)
         self._retain(now)
+
+    def _clock_is_good(self) -> bool:
+        """Where it was set forward, nothing goes by age for a day, and the ledger says so."""
+        unix_us, monotonic_us = _clocks_us()
+        ahead_us = self._clock.look(unix_us, monotonic_us)
+        if ahead_us:
+            seconds = ahead_us // 1_000_000
+            _log.warning("the clock is %d s ahead: nothing is removed by age for a day", seconds)
+            self.note(WAITS, ahead_seconds=seconds, until_us=unix_us + DAY_US)
+        return self._clock.is_good(monotonic_us)
 
     def _retain(self, now: float) -> None:
         if now - self._retained_at < RETENTION_SECONDS:
             return
         self._retained_at = now
-        gone = retain(self.data_dir, self.ledger, self.retention, time.time_ns() // 1000)
+        retention = self.retention
+        if not self._clock.is_good(_clocks_us()[1]):
+            retention = replace(retention, days=None, days_of=None)
+        gone = retain(self.data_dir, self.ledger, retention, time.time_ns() // 1000)
         self._discarded += [(now, path) for path in gone]
 
     def _expire(self, now: float) -> None:
@@ -275,6 +301,11 @@ class Store:
 
 
 READER_GRACE_SECONDS = 600.0
+
+
+def _clocks_us() -> tuple[int, int]:
+    """Unix time, and time since this host started."""
+    return time.time_ns() // 1000, time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
 
 
 def frame_of(table: str, rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:

@@ -243,6 +243,14 @@ class Lost:
     count: int
 
 
+@dataclass(frozen=True, slots=True)
+class ClockMoved:
+    """Somebody set this host's clock: times from now on are ``by_us`` later than those before."""
+
+    at_ns: int
+    by_us: int
+
+
 Event = (
     SessionSeen
     | ApplicationNamed
@@ -255,4 +263,5 @@ Event = (
     | AuditLogged
     | LoginFailed
     | Lost
+    | ClockMoved
 )

@@ -21,6 +21,8 @@ class Execution:
     children: list["Execution"] = field(default_factory=list)
     source: Source = Source.EBPF
     ended_at_us: int = 0
+    moved_us: int = 0
+    """By how much the clock was set meanwhile: it did not run that long."""
     tag: str = ""
     rows: int = -1
     row_limit: int = 0
@@ -47,6 +49,10 @@ class Execution:
             root = root.parent
         return root
 
+    @property
+    def _ran_us(self) -> int:
+        return max(self.ended_at_us - self.started_at_us - self.moved_us, 0)
+
     def end(self, at_us: int, sqlstate: str = "", message: str = "") -> None:
         self.ended_at_us = at_us
         self.sqlstate = sqlstate
@@ -65,7 +71,7 @@ class Execution:
             text_bytes=self.text_bytes,
             started_at_us=self.started_at_us,
             source=source,
-            duration_us=max(self.ended_at_us - self.started_at_us, 0) if known_end else -1,
+            duration_us=self._ran_us if known_end else -1,
             rows=self.rows,
             bytes_sent=self.bytes_sent,
             tag=self.tag,

@@ -62,6 +62,10 @@ class Matching:
         near_us = min(_NEARING_US, window_us // 2)
         self._nearing: WaitingRoom[tuple[Backend, AuditGroup]] = WaitingRoom(near_us)
 
+    def clock_moved(self, by_us: int) -> None:
+        for room in (self._waiting, self._settling, self._nearing):
+            room.clock_moved(by_us)
+
     def expire(self, now_us: int, logs_read_us: int, out: list[Output]) -> None:
         for backend, execution in self._settling.due(logs_read_us):
             self.leave(backend, execution, out)

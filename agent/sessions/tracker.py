@@ -16,6 +16,7 @@ from agent.sessions.waiting import WaitingRoom
 from model.event import (
     ApplicationNamed,
     AuditLogged,
+    ClockMoved,
     Event,
     LoginFailed,
     Lost,
@@ -102,9 +103,19 @@ class SessionTracker:
                 then = named(backend.session, backend.names, event.naming)
                 session = then if then == backend.session else self._enrich(then)
                 out.append(counted(self._id(), session, event).statement(session))
+            case ClockMoved():
+                self._clock_moved(event.by_us)
             case Lost():
                 pass  # counted by its source
         return out
+
+    def _clock_moved(self, by_us: int) -> None:
+        self._matching.clock_moved(by_us)
+        self._departed.clock_moved(by_us)
+        self._answered.clock_moved(by_us)
+        for backend in self._backends.values():
+            for execution in backend.pending:
+                execution.moved_us += by_us
 
     def expire(self, now_us: int, logs_read_us: int | None = None) -> list[Output]:
         """What has waited long enough at ``now_us`` (Unix microseconds). ``logs_read_us``: as of

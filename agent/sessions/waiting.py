@@ -32,6 +32,10 @@ class WaitingRoom(Generic[T]):
             items.append(self._timed.popleft()[1])
         return items
 
+    def clock_moved(self, by_us: int) -> None:
+        """What waits goes on waiting as long as before."""
+        self._timed = deque((at_us + by_us, item) for at_us, item in self._timed)
+
     def pop(self) -> T:
         """The oldest, whether its time has come or not."""
         return self._timed.popleft()[1] if self._timed else self._new.popleft()

@@ -65,18 +65,20 @@ class Ack(_message.Message):
     def __init__(self, epoch: _Optional[int] = ..., sequence: _Optional[int] = ..., protocol: _Optional[int] = ...) -> None: ...
 
 class Head(_message.Message):
-    __slots__ = ("line", "from_size", "leaves", "peaks", "ledger_key")
+    __slots__ = ("line", "from_size", "leaves", "peaks", "ledger_key", "successions")
     LINE_FIELD_NUMBER: _ClassVar[int]
     FROM_SIZE_FIELD_NUMBER: _ClassVar[int]
     LEAVES_FIELD_NUMBER: _ClassVar[int]
     PEAKS_FIELD_NUMBER: _ClassVar[int]
     LEDGER_KEY_FIELD_NUMBER: _ClassVar[int]
+    SUCCESSIONS_FIELD_NUMBER: _ClassVar[int]
     line: bytes
     from_size: int
     leaves: bytes
     peaks: bytes
     ledger_key: bytes
-    def __init__(self, line: _Optional[bytes] = ..., from_size: _Optional[int] = ..., leaves: _Optional[bytes] = ..., peaks: _Optional[bytes] = ..., ledger_key: _Optional[bytes] = ...) -> None: ...
+    successions: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, line: _Optional[bytes] = ..., from_size: _Optional[int] = ..., leaves: _Optional[bytes] = ..., peaks: _Optional[bytes] = ..., ledger_key: _Optional[bytes] = ..., successions: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class Witnessed(_message.Message):
     __slots__ = ("size", "line", "key", "refused")

@@ -1,0 +1,192 @@
+"""Many agents at one collector: real gRPC, mutual TLS with a certificate each, a real collector.
+
+Agents are played: each sends what it would have spooled in a flush, the next one when its time has
+come, and waits for acknowledgements as an uplink does. An event's way ends when it is acknowledged:
+it is durable, sealed and visible to the next query then, which is tried. The clock starts with the
+oldest event of a flush.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import yaml
+
+from agent.channel import OPTIONS, grpc
+from agent.recorder import FLUSH_SECONDS
+from agent.wire import to_wire
+from bench.rounds import Figures
+from cli.pki.authority import Authority
+from collector.pgwarden_verify import check_folder
+from collector.views import open_views
+from model.certified import Certified, Role
+from protos.pgwarden.v1 import uplink_pb2 as pb
+from protos.versions import OLDEST
+
+PATH = "/pgwarden.v1.Uplink/Connect"
+WINDOW_BATCHES = 64
+EPOCH = 1
+READY_SECONDS = 60.0
+DRAIN_SECONDS = 60.0
+
+
+@dataclass
+class Played:
+    """One agent."""
+
+    name: str
+    bodies: list[bytes]
+    sent: int = 0
+    acknowledged: int = 0
+    began: dict[int, float] = field(default_factory=dict)
+    """When the oldest event of a batch happened, by sequence."""
+    latencies: list[float] = field(default_factory=list)
+    moved: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def run(self, channel: grpc.aio.Channel, offset: float, until: float) -> None:
+        connect = channel.stream_stream(PATH, lambda data: data, pb.CollectorMessage.FromString)
+        call = connect(self._messages(offset, until))
+        async for message in call:
+            if message.WhichOneof("message") != "ack":
+                continue
+            now = time.monotonic()
+            for sequence in range(self.acknowledged + 1, message.ack.sequence + 1):
+                self.latencies.append(now - self.began.pop(sequence))
+            self.acknowledged = max(self.acknowledged, message.ack.sequence)
+            self.moved.set()
+
+    async def _messages(self, offset: float, until: float) -> AsyncIterator[bytes]:
+        hello = pb.Hello(
+            agent=self.name, epoch=EPOCH, version="bench", host=self.name, oldest_protocol=OLDEST
+        )
+        yield pb.AgentMessage(hello=hello).SerializeToString()
+        due = time.monotonic() + offset
+        while due < until:
+            await asyncio.sleep(due + FLUSH_SECONDS - time.monotonic())
+            while self.sent - self.acknowledged >= WINDOW_BATCHES:
+                await self._move()
+            self.sent += 1
+            self.began[self.sent] = due
+            yield to_wire(self.bodies[self.sent % len(self.bodies)], EPOCH, self.sent)
+            due += FLUSH_SECONDS
+        while self.acknowledged < self.sent:
+            await self._move()
+
+    async def _move(self) -> None:
+        self.moved.clear()
+        await asyncio.wait_for(self.moved.wait(), DRAIN_SECONDS)
+
+
+def play(bodies: list[bytes], rows: int, agents: int, seconds: float) -> Figures:
+    """``bodies``: of batches of so many ``rows``; each agent sends one in a flush."""
+    with tempfile.TemporaryDirectory(prefix="bench-fleet-") as name:
+        folder = Path(name)
+        address = f"127.0.0.1:{_free_port()}"
+        collector = _collector(folder, address, agents)
+        try:
+            played = asyncio.run(_fleet(folder, address, bodies, agents, seconds))
+            visible = _visible(folder / "data")
+            cpu_seconds, rss_mb = _spent(collector.pid)
+        finally:
+            collector.terminate()
+            collector.wait(30)
+        sent = sum(each.sent for each in played) * rows
+        if visible != sent:
+            raise SystemExit(f"{sent} events were acknowledged, {visible} are visible")
+        if problems := check_folder(folder / "data").problems:
+            raise SystemExit(f"the ledger does not verify: {problems}")
+    slowest = [statistics.quantiles(each.latencies, n=100)[-1] for each in played]
+    latencies = [latency for each in played for latency in each.latencies]
+    return {
+        "agents": agents,
+        "events_per_second": sent / seconds,
+        "cpu_us_per_event": cpu_seconds / sent * 1e6,
+        "end_to_end_p50_seconds": statistics.median(latencies),
+        "end_to_end_p99_seconds": statistics.quantiles(latencies, n=100)[-1],
+        "slowest_agent_p99_seconds": max(slowest),
+        "rss_mb": rss_mb,
+    }
+
+
+async def _fleet(
+    folder: Path, address: str, bodies: list[bytes], agents: int, seconds: float
+) -> list[Played]:
+    played = [Played(_name(number), bodies) for number in range(agents)]
+    channels = []
+    for each in played:
+        home = folder / each.name
+        parts = [(home / part).read_bytes() for part in ("ca.pem", "key.pem", "cert.pem")]
+        credentials = grpc.ssl_channel_credentials(*parts)
+        channels.append(grpc.aio.secure_channel(address, credentials, OPTIONS))
+    ready = asyncio.gather(*(channel.channel_ready() for channel in channels))
+    await asyncio.wait_for(ready, READY_SECONDS)
+    until = time.monotonic() + seconds
+    offsets = [FLUSH_SECONDS * number / agents for number in range(agents)]
+    await asyncio.gather(
+        *(
+            each.run(channel, offset, until)
+            for each, channel, offset in zip(played, channels, offsets, strict=True)
+        )
+    )
+    for channel in channels:
+        await channel.close()
+    return played
+
+
+def _collector(folder: Path, address: str, agents: int) -> subprocess.Popen[bytes]:
+    pki, now, week = folder / "pki", datetime.now(UTC), timedelta(days=7)
+    Authority.create(pki, "bench", timedelta(days=30), now - timedelta(hours=1))
+    with Authority.opened(pki) as authority:
+        hosts = ["localhost", "127.0.0.1"]
+        own = authority.issue(Certified(Role.COLLECTOR, "collector"), hosts, week, now)
+        home = authority.home(own.who)
+        for number in range(agents):
+            issued = authority.issue(Certified(Role.AGENT, _name(number)), [], week, now)
+            (folder / _name(number)).symlink_to(authority.home(issued.who))
+    tls = {"certificate": home / "cert.pem", "key": home / "key.pem", "ca": home / "ca.pem"}
+    settings = {
+        "data_dir": str(folder / "data"),
+        "listen": [address],
+        "tls": {name: str(path) for name, path in tls.items()},
+        "metrics": {"port": 0},
+    }
+    config = folder / "pgwarden.yaml"
+    config.write_text(yaml.safe_dump({"collector": settings}))
+    command = [sys.executable, "-m", "collector", "--config", str(config)]
+    with (folder / "log").open("wb") as log:
+        return subprocess.Popen(command, stderr=log)
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+def _visible(data_dir: Path) -> int:
+    with open_views(data_dir) as views:
+        (found,) = views.execute("SELECT count(*) FROM statements").fetchall()
+    return int(found[0])
+
+
+def _spent(pid: int) -> tuple[float, float]:
+    """Processor seconds, and the most memory in MB."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    ticks = int(fields[11]) + int(fields[12])
+    status = Path(f"/proc/{pid}/status").read_text()
+    peak_kb = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
+    return ticks / os.sysconf("SC_CLK_TCK"), int(peak_kb) / 1024
+
+
+def _name(number: int) -> str:
+    return f"agent-{number:03}"
