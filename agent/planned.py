@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from agent.catalog.relations import Place, Relation, Relations
@@ -60,6 +60,9 @@ class Touched:
     """Of ``whole`` what is read from end to end."""
     plain: bool = True
     """The kernel's ``touched`` tells apart whether an UPDATE or DELETE has a condition."""
+    nodes: tuple[tuple[str, tuple[str, ...], bool], ...] = ()
+    """Each UPDATE and DELETE by itself: command, names as in ``whole``, whether it may have no
+    condition."""
 
     @property
     def lasting(self) -> bool:
@@ -143,6 +146,7 @@ def named(plan: Plan, names: dict[int, Relation]) -> Touched:
         changed=tuple(_all_names(oid, names) for oid in plan.changed),
         bare=tuple((command, _all_names(oid, names)) for command, oid in plan.bare),
         plain=plan.plain,
+        nodes=tuple((verb, _all_names(oid, names), whole) for verb, oid, whole in plan.nodes),
     )
 
 
@@ -191,10 +195,32 @@ def changes_all(shape: Shape, touched: Touched) -> bool:
     a rewrite rule, or of a function whose body is SQL. Of those in the text, the text says it."""
     if any(command not in shape.verbs for command in touched.unclear):
         return True
+    if any(_more_than_said(shape, touched)):
+        return True
     return any(
-        command not in shape.verbs or (names and not _is_named(shape, names, touched))
+        command not in shape.verbs or (names and not _times_said(shape, command, names, touched))
         for command, names in touched.whole
     )
+
+
+def _more_than_said(shape: Shape, touched: Touched) -> Iterator[bool]:
+    """For each relation that the plan changes more often than the text says, but says, whether one
+    of these changes may have no condition: nobody can tell which of them are the text's."""
+    found: dict[tuple[str, tuple[str, ...]], list[bool]] = {}
+    for command, names, may_be_whole in touched.nodes:
+        if names:
+            found.setdefault((command, names), []).append(may_be_whole)
+    for (command, names), each in found.items():
+        if 0 < _times_said(shape, command, names, touched) < len(each):
+            yield any(each)
+
+
+def _times_said(shape: Shape, command: str, names: Sequence[str], touched: Touched) -> int:
+    """How often the text has this command on one of these, as far as it was counted."""
+    if len(shape.changes) >= MAX_NAMES:
+        return MAX_NAMES * _is_named(shape, names, touched)
+    said = [each.partition(" ") for each in shape.changes]
+    return sum(verb == command and _is_one_of(name, names, touched) for verb, _, name in said)
 
 
 def chooses_nothing(shape: Shape, touched: Touched) -> bool:
@@ -209,12 +235,15 @@ def chooses_nothing(shape: Shape, touched: Touched) -> bool:
 def _is_named(shape: Shape, names: Sequence[str], touched: Touched) -> bool:
     """Whether the text says that it writes one of these. A name without a schema says so if nothing
     else of that name is written."""
+    return any(_is_one_of(said, names, touched) for said in shape.writes)
+
+
+def _is_one_of(said: str, names: Sequence[str], touched: Touched) -> bool:
     for name in names:
         tail = name.rpartition(".")[2]
         same = [each for each in touched.writes if each.rpartition(".")[2] == tail]
-        for said in shape.writes:
-            if said == name or said.endswith(f".{name}") or (said == tail and len(same) == 1):
-                return True
+        if said == name or said.endswith(f".{name}") or (said == tail and len(same) == 1):
+            return True
     return False
 
 
@@ -224,6 +253,10 @@ def goes_beyond(shape: Shape, touched: Touched) -> bool:
     if touched.plain:
         return False
     if any(each in CHANGING and each not in shape.verbs for each in touched.commands):
+        return True
+    if "multi" in shape.flags:
+        return True  # of several statements one may name what a rewrite rule of another changes
+    if next(_more_than_said(shape, touched), None) is not None:
         return True
     return not all(_is_named(shape, names, touched) for names in touched.changed)
 

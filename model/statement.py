@@ -92,6 +92,9 @@ class Shape:
     About the text: ``explain_analyze``, ``multi``, ``code`` (DO or a function body; verbs and
     objects of static SQL within it are included where it parses), ``dynamic`` (code that builds the
     SQL it runs, or that could not be read)."""
+    changes: tuple[str, ...] = ()
+    """``update t`` or ``delete t`` for each UPDATE and DELETE, as often as it stands in the text:
+    what a plan has beyond these is not the text's. Not for rules."""
     fingerprint: str = ""
     """libpg_query's; for grouping only, never for an allow-list."""
     statements: int = 0

@@ -75,6 +75,9 @@ class Plan:
     """Of ``whole`` what is read from end to end, so that no index stands for a condition."""
     plain: bool = True
     """The kernel's ``touched`` tells apart whether an UPDATE or DELETE has a condition."""
+    nodes: tuple[tuple[str, int, bool], ...] = ()
+    """For each UPDATE and DELETE in it, by itself: the command, what it was told to change (the
+    parent of partitions; 0: nobody can say), and whether it may have no condition."""
 
     @property
     def utility(self) -> bool:
@@ -112,6 +115,7 @@ class _Changes:
     unclear: tuple[str, ...]
     relations: tuple[int, ...]
     plain: bool
+    nodes: tuple[tuple[str, int, bool], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +152,10 @@ def _read(memory: PlanMemory, address: int, *, is_list: bool) -> Plan:
             rows += _double.unpack_from(tree, TREE_ROWS)
             # What only writes gives no rows since PostgreSQL 14; its input does.
             below = _pointer.unpack_from(tree, TREE_LEFT)[0] if command != "select" else 0
-            known, numbered = _relations(memory, lists, below, rows, reads, writes)
+            known, numbered, entries = _relations(memory, lists, below, rows, reads, writes)
             complete &= known
             if lists.results.count:
-                changes.append(_changes(memory, raw, lists, numbered))
+                changes.append(_changes(memory, raw, lists, numbered, entries))
     commands += [command for each in changes for command in each.commands]
     return Plan(
         tuple(dict.fromkeys(commands)),
@@ -165,13 +169,18 @@ def _read(memory: PlanMemory, address: int, *, is_list: bool) -> Plan:
         tuple(dict.fromkeys(relation for each in changes for relation in each.relations)),
         tuple(dict.fromkeys(pair for each in changes for pair in each.bare)),
         all(each.plain for each in changes),
+        tuple(node for each in changes for node in each.nodes),
     )
 
 
 def _changes(
-    memory: PlanMemory, statement: bytes, lists: _Lists, numbered: dict[int, int]
+    memory: PlanMemory,
+    statement: bytes,
+    lists: _Lists,
+    numbered: dict[int, int],
+    entries: Sequence[int],
 ) -> _Changes:
-    """``numbered``: what is written, by its place in the range table."""
+    """``numbered``: what is written, by its place in the range table; ``entries``: all of that."""
     root = _pointer.unpack_from(statement, memory.layout.plan_tree)[0]
     [below] = memory.cells([(lists.subplans, MAX_CHAIN)])
     changed = find_changed(memory, [root, *below], numbered)
@@ -184,6 +193,10 @@ def _changes(
         if any(each in CHANGING.values() for each in changed.commands)
         else (),
         changed.plain,
+        tuple(
+            (command, entries[place - 1] if 0 < place <= len(entries) else 0, whole)
+            for command, place, whole in changed.nodes
+        ),
     )
 
 
@@ -223,9 +236,9 @@ def _relations(
     rows: list[float],
     reads: dict[int, None],
     writes: dict[int, None],
-) -> tuple[bool, dict[int, int]]:
+) -> tuple[bool, dict[int, int], list[int]]:
     """Adds what one statement touches, and how many rows the node ``below`` gives; whether that is
-    all of it, and what it writes by place in the range table."""
+    all of it, what it writes by place in the range table, and the relations of that table."""
     most = MAX_CHAIN if memory.layout.linked else MAX_ENTRIES
     complete = max(lists.entries.count, lists.permissions.count, lists.results.count) <= most
     wanted = [(lists.entries, most), (lists.permissions, most), (lists.results, most)]
@@ -242,7 +255,7 @@ def _relations(
         rows += _double.unpack_from(raws.pop(), TREE_ROWS)
     targets = {result & 0xFFFFFFFF for result in results}
     unasked = [relation & 0xFFFFFFFF for relation in (oids[0] if oids else ())]
-    asking = _entries(memory.layout, raws[: len(entries)], raws[len(entries) :])
+    asking = list(_entries(memory.layout, raws[: len(entries)], raws[len(entries) :]))
     numbered = dict.fromkeys(targets, 0)
     for index, (relation, asks) in enumerate(asking, 1):
         if index in targets:
@@ -255,7 +268,7 @@ def _relations(
             unasked.append(relation)
     # Partitions, and what a rewrite rule knows as OLD and NEW: no second use of a target.
     reads.update(dict.fromkeys(each for each in unasked if each not in writes))
-    return complete, numbered
+    return complete, numbered, [relation for relation, _ in asking]
 
 
 def _entries(

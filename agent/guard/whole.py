@@ -22,8 +22,8 @@ MAX_NODES = 512
 MAX_DEPTH = 32
 CONDITION, LEFT, RIGHT = 56, 64, 72
 """Of a Plan: ``qual``, ``lefttree``, ``righttree``. All versions agree, on those below as well."""
-OPERATION = 104
-"""``ModifyTable.operation``."""
+OPERATION, TARGET = 104, 112
+"""``ModifyTable.operation``, ``nominalRelation``."""
 SCANNED, INDEX_CONDITION = 104, 120
 """``Scan.scanrelid``, ``IndexScan.indexqual``."""
 CONSTANT_CONDITION = 104
@@ -48,6 +48,9 @@ class Changed:
     """Of these what is scanned from end to end: a partial index stands for a condition."""
     unclear: dict[str, None] = field(default_factory=dict)
     """Commands of which nobody can say: a foreign table, a plan that is too large."""
+    nodes: list[tuple[str, int, bool]] = field(default_factory=list)
+    """Command, place of what it was told to change (the parent of partitions), and whether it may
+    have no condition: each node by itself."""
     plain: bool = True
     """All that was looked at is one scan: what the kernel takes into ``touched``."""
 
@@ -80,6 +83,7 @@ def _changed(memory: PlanMemory, roots: list[int], targets: Collection[int]) -> 
         inputs = _inputs(memory, root, raw)
         changed.plain &= index == 0 and _is_scan(memory, inputs)
         found = _scanned(memory, inputs, targets)
+        changed.nodes.append((command, _int_at(raw, TARGET), found is None or bool(found)))
         if found is None:
             changed.unclear[command] = None
         else:

@@ -12,7 +12,8 @@ from agent.sql.skeleton import literals_in
 from model.statement import ParseStatus, Shape
 
 _LISTS = (
-    "verbs", "objects", "reads", "writes", "columns", "functions", "settings", "roles", "flags"
+    "verbs", "objects", "reads", "writes", "columns", "functions", "settings", "roles", "flags",
+    "changes",
 )  # fmt: skip
 _TEXTS = ("redacted_text", "operation", "summary", "fingerprint")
 

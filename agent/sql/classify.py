@@ -174,14 +174,15 @@ class Walker:
 
     def _update(self, fields: Node, scope: Scope) -> None:
         self.facts.verb("update")
-        self._change(fields, scope)
+        self._change("update", fields, scope)
         self._assigned(fields.get("targetList"))
 
     def _delete(self, fields: Node, scope: Scope) -> None:
         self.facts.verb("delete")
-        self._change(fields, scope)
+        self._change("delete", fields, scope)
 
-    def _change(self, fields: Node, scope: Scope) -> None:
+    def _change(self, verb: str, fields: Node, scope: Scope) -> None:
+        self.facts.change(verb, relation_name(fields.get("relation")))
         scope = self.with_clause(fields, scope)
         sources = [*fields.get("fromClause", ()), *fields.get("usingClause", ())]
         self._condition(fields.get("whereClause"), row_of(fields, sources, scope.withs))

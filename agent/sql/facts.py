@@ -34,6 +34,7 @@ class Facts:
     settings: Names = field(default_factory=Names)
     roles: Names = field(default_factory=Names)
     flags: Names = field(default_factory=Names)
+    changes: list[str] = field(default_factory=list)
     credentials: bool = False
     """A fingerprint of this would depend on a secret."""
     _summary: list[str] = field(default_factory=list)
@@ -50,6 +51,10 @@ class Facts:
     def write(self, relation: str) -> None:
         self.writes.add(relation)
         self._summary.append(relation)
+
+    def change(self, verb: str, relation: str) -> None:
+        if len(self.changes) < MAX_NAMES:
+            self.changes.append(f"{verb} {relation}")
 
     def object(self, kind: str, name: str) -> None:
         if name:

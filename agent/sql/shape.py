@@ -44,6 +44,7 @@ class Answer:
     settings: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
     flags: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
     fingerprint: str = ""
     statements: int = 0
     decisive: tuple[int, ...] | None = None
@@ -137,6 +138,7 @@ def _answer_of(
         settings=tuple(facts.settings),
         roles=tuple(facts.roles),
         flags=tuple(facts.flags),
+        changes=tuple(facts.changes),
         fingerprint=fingerprint,
         statements=len(tree.get("stmts", [])),
         decisive=decisive,

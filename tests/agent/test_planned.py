@@ -7,7 +7,16 @@ import pytest
 from agent.catalog.relations import Relation
 from agent.guard.plans import Plan
 from agent.judge import with_plan
-from agent.planned import MANY_NAMES, UNREADABLE, Touched, goes_beyond, is_resolved, named, overlaid
+from agent.planned import (
+    CHANGING,
+    MANY_NAMES,
+    UNREADABLE,
+    Touched,
+    goes_beyond,
+    is_resolved,
+    named,
+    overlaid,
+)
 from model.session import BackendKey, Session
 from model.statement import ParseStatus, Shape
 from rules import View
@@ -29,7 +38,10 @@ def plan(reads=(), writes=(), commands=("select",), complete=True, **words) -> P
 
 
 def shape(reads=(), writes=(), verbs=("select",)) -> Shape:
-    return Shape(ParseStatus.PARSED, "", "", verbs=verbs, reads=reads, writes=writes)
+    changes = tuple(f"{verb} {name}" for verb in verbs if verb in CHANGING for name in writes)
+    return Shape(
+        ParseStatus.PARSED, "", "", verbs=verbs, reads=reads, writes=writes, changes=changes
+    )
 
 
 def touched(**words) -> Touched:
@@ -188,3 +200,45 @@ def test_a_plan_goes_beyond_a_text_that_does_not_have_its_delete():
 def test_a_plan_of_one_scan_does_not_go_beyond_what_the_kernel_remembers():
     deleting = touched(writes=(1,), commands=("delete",), changed=(1,))
     assert not goes_beyond(shape(verbs=("insert",)), deleting)
+
+
+SALARIES_TWICE = (("delete", 1, False), ("delete", 1, True))
+
+
+def test_a_condition_in_the_text_is_no_condition_for_what_a_rule_does_to_the_same_table():
+    """``WITH a AS (DELETE FROM hr.salaries WHERE id = -1 RETURNING 1) DELETE FROM public.pay``."""
+    text = shape(writes=("hr.salaries", "public.pay"), verbs=("delete",))
+    words = {"writes": (1, 2), "commands": ("delete",), "whole": (("delete", 1),)}
+    assert flags(text, **words, nodes=SALARIES_TWICE) == ("missing_where",)
+    assert flags(text, **words, nodes=(("delete", 1, True),)) == ()
+
+
+def test_a_plan_with_no_more_changes_than_the_text_goes_by_the_text():
+    text = replace(
+        shape(writes=("hr.salaries",), verbs=("delete",)),
+        changes=("delete hr.salaries", "delete salaries"),
+    )
+    words = {"writes": (1,), "commands": ("delete",)}
+    assert flags(text, **words, whole=(("delete", 1),), nodes=SALARIES_TWICE) == ()
+    again = (*SALARIES_TWICE, ("delete", 1, False))
+    assert flags(text, **words, whole=(("delete", 1),), nodes=again) == ("missing_where",)
+    assert flags(text, **words, nodes=(("delete", 1, False),) * 3) == ()
+
+
+def test_an_update_of_a_table_is_no_condition_for_a_delete_of_it():
+    text = replace(
+        shape(writes=("hr.salaries", "public.pay"), verbs=("update", "delete")),
+        changes=("update hr.salaries", "delete public.pay"),
+    )
+    words = {"writes": (1, 2), "commands": ("update", "delete")}
+    assert flags(text, **words, whole=(("delete", 1),)) == ("missing_where",)
+    assert flags(text, **words, whole=(("update", 1),)) == ()
+
+
+def test_a_plan_with_more_changes_than_the_text_is_held_each_time():
+    text = shape(writes=("hr.salaries",), verbs=("delete",))
+    nodes = (("delete", 1, False),) * 2
+    words = {"writes": (1,), "commands": ("delete",), "changed": (1,), "plain": False}
+    assert not goes_beyond(text, touched(**words, nodes=nodes[:1]))
+    assert goes_beyond(text, touched(**words, nodes=nodes))
+    assert goes_beyond(replace(text, flags=("multi",)), touched(**words, nodes=nodes[:1]))

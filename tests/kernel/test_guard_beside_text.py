@@ -16,6 +16,19 @@ from tests.kernel.majors import MAJORS
 
 pytestmark = [pytest.mark.kernel, pytest.mark.live]
 
+ORDINARY = """
+ALTER TABLE t ADD open bool; CREATE INDEX t_open ON t (id) WHERE open; SET enable_seqscan = off;
+CREATE TABLE parent (id int PRIMARY KEY); CREATE TABLE heir () INHERITS (parent);
+CREATE TABLE cascading (id int REFERENCES parent ON DELETE CASCADE);
+INSERT INTO parent VALUES (7); INSERT INTO cascading VALUES (7);
+CREATE TABLE parts (id int) PARTITION BY RANGE (id);
+CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM (-9) TO (10);
+CREATE TABLE parts_2 PARTITION OF parts FOR VALUES FROM (10) TO (20);
+CREATE VIEW through AS SELECT id FROM t;
+CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql
+    AS 'BEGIN DELETE FROM u WHERE id = OLD.id + 100; RETURN OLD; END';
+CREATE TRIGGER note BEFORE DELETE ON parent FOR EACH ROW EXECUTE FUNCTION note();
+"""
 BODIES = 14
 """BEGIN ATOMIC came with this version."""
 RULES = """
@@ -156,6 +169,65 @@ def test_a_rewrite_rule_that_changes_all_rows_is_refused(client, admin, event, s
         refused(client, sql)
     finally:
         admin.execute(f"DROP RULE r ON {event.split()[2]}")
+
+
+HARMLESS_BESIDE = [
+    "WITH a AS (DELETE FROM t WHERE id = -1 RETURNING 1) DELETE FROM one WHERE id = 1",
+    "WITH a AS (UPDATE t SET name = 'x' WHERE id = -1 RETURNING 1) DELETE FROM one WHERE id = 1",
+    "WITH a AS (INSERT INTO t SELECT -1 WHERE false RETURNING 1) DELETE FROM one WHERE id = 1",
+]
+
+
+@pytest.mark.parametrize("sql", HARMLESS_BESIDE)
+def test_a_harmless_clause_about_the_same_table_hides_no_rewrite_rule(client, admin, sql):
+    admin.execute("CREATE RULE r AS ON DELETE TO one DO INSTEAD DELETE FROM t")
+    try:
+        refused(client, sql)
+    finally:
+        admin.execute("DROP RULE r ON one")
+
+
+def test_a_rule_beside_a_harmless_clause_is_refused_once_its_condition_is_gone(client, admin):
+    for condition in ("WHERE id = -2", ""):
+        admin.execute(
+            f"CREATE OR REPLACE RULE r AS ON DELETE TO one DO INSTEAD DELETE FROM t {condition}"
+        )
+        for _ in range(5 if condition else 0):
+            client.execute(HARMLESS_BESIDE[0])
+    refused(client, HARMLESS_BESIDE[0])
+    admin.execute("DROP RULE r ON one")
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "WITH a AS (DELETE FROM t WHERE id = -1 RETURNING 1) DELETE FROM t WHERE id = -2",
+        "WITH a AS (UPDATE t SET name = 'y' WHERE id = -1 RETURNING 1) DELETE FROM t WHERE id = -2",
+        "DELETE FROM t WHERE id = -1; DELETE FROM t WHERE id = -2",
+        "DELETE FROM t WHERE open",
+        "BEGIN; DELETE FROM t WHERE open; COMMIT",
+        "WITH a AS (DELETE FROM t WHERE open RETURNING id) DELETE FROM u USING a WHERE u.id = a.id",
+        "DELETE FROM parent WHERE id = -1",
+        "WITH a AS (DELETE FROM parent WHERE id = -1 RETURNING 1) DELETE FROM parent WHERE id = -2",
+        "DELETE FROM heir WHERE id = -1; DELETE FROM parent WHERE id = -1",
+        "DELETE FROM parent WHERE id = 7",
+        "DELETE FROM parts WHERE id = -1",
+        "UPDATE parts SET id = 3 WHERE id = 4",
+        "WITH a AS (DELETE FROM parts_1 WHERE id = -1 RETURNING 1) DELETE FROM parts WHERE id = -2",
+        "DELETE FROM through WHERE id = -1",
+        "WITH a AS (DELETE FROM t WHERE id = -1 RETURNING 1) DELETE FROM through WHERE id = -2",
+    ],
+)
+def test_ordinary_changes_of_a_table_pass(client, admin, sql):
+    """Partial indexes, children, partitions, cascades and triggers among them."""
+    admin.execute(ORDINARY)
+    try:
+        client.execute(sql)
+    finally:
+        admin.execute(
+            "DROP TABLE parent, heir, parts, cascading CASCADE; DROP VIEW through;"
+            "DROP INDEX t_open; ALTER TABLE t DROP open; DROP FUNCTION note() CASCADE"
+        )
 
 
 def test_a_rewrite_rule_with_a_condition_runs_and_is_soon_not_held_any_more(agent, client, admin):

@@ -260,6 +260,26 @@ def test_a_plan_tells_what_is_changed_without_a_condition(held, sql, whole):
     assert plan.unclear == ()
 
 
+@pytest.mark.parametrize(
+    ("sql", "nodes"),
+    [
+        ("DELETE FROM hr.people WHERE id = 1", [("delete", PEOPLE, False)]),
+        ("UPDATE hr.people SET name = 'x'", [("update", PEOPLE, True)]),
+        ("DELETE FROM public.parts", [("delete", "public.parts", True)]),
+        ("DELETE FROM public.elder WHERE id = 1", [("delete", "public.elder", False)]),
+        ("UPDATE public.pay_again SET amount = 1", [("update", SALARIES, True)]),
+        ("INSERT INTO public.outbox VALUES (1)", [("delete", PEOPLE, True)]),
+        (
+            "WITH gone AS (DELETE FROM hr.people WHERE id = 1 RETURNING id) DELETE FROM hr.people",
+            [("delete", PEOPLE, True), ("delete", PEOPLE, False)],
+        ),
+    ],
+)
+def test_a_plan_tells_each_change_by_itself(held, sql, nodes):
+    plan = held.plan(sql)
+    assert [(verb, held.names[told], whole) for verb, told, whole in plan.nodes] == nodes
+
+
 @pytest.mark.parametrize("join", ["hashjoin", "mergejoin", "nestloop"])
 def test_a_join_with_a_condition_is_a_condition_however_it_is_done(held, join):
     others = {"hashjoin", "mergejoin", "nestloop"} - {join}

@@ -8,6 +8,8 @@ from agent.approvals.requests import AGAIN_US, LONGEST_BYTES, Requests, names_of
 from agent.approvals.store import ApprovalStore
 from agent.guard.hold import Decision, DecisionKind, Settled
 from agent.judge import Directory, GuardJudge
+from agent.planned import Touched
+from agent.sources.records import NO_TEXT
 from agent.sql.client import ParserClient
 from model.approval import Grant, Moment, Step, Term, bound_to
 from model.event import Protocol, SessionSeen, StatementStarted
@@ -67,13 +69,15 @@ def ask(desk, parser, tmp_path):
     directory = Directory(lambda session: session)
     directory.observe(SessionSeen(1, BACKEND, "main", "app", "shop", "psql", "local", 0))
 
-    def asking(text, rules=None, text_bytes=0, protocol=Protocol.QUERY, at_us=1, calls=""):
+    def asking(
+        text, rules=None, text_bytes=0, protocol=Protocol.QUERY, at_us=1, calls="", planned=None
+    ):
         paths = []
         if rules:
             (tmp_path / "rules.yaml").write_text(rules)
             paths = [tmp_path / "rules.yaml"]
         judge = Judge(RuleSet.load(paths) if paths else RuleSet.load())
-        guard = GuardJudge(directory, parser, lambda: judge, approvals=approvals)
+        guard = GuardJudge(directory, parser, lambda: judge, planned=planned, approvals=approvals)
         event = StatementStarted(
             1, BACKEND, text, text_bytes or len(text), requested_at_us=at_us, protocol=protocol,
             calls=calls, nested=bool(calls),
@@ -97,6 +101,29 @@ def test_a_refusal_names_its_request_also_when_it_is_known_already(ask):
     assert decision.kind is DecisionKind.DENY
     assert decision.request == bound().code
     assert known == decision
+
+
+class RuleEmptiesOrders:
+    """The plan of a statement whose rewrite rule deletes everything."""
+
+    def touched(self, event, session, *, wait):
+        return Touched(
+            ("delete",), (), ("shop.orders",), (), (), 1.0, complete=True,
+            whole=(("delete", ("shop.orders",)),),
+        )  # fmt: skip
+
+
+def test_what_is_refused_by_its_plan_alone_names_a_request_where_it_has_a_text(ask):
+    text = b"DELETE FROM shop.closing WHERE id = 1"
+    assert ask(text)[0].kind is DecisionKind.ALLOW
+    refusals = ask(text, planned=RuleEmptiesOrders())
+    assert [each.kind for each in refusals] == [DecisionKind.DENY] * 2
+    assert [each.request for each in refusals] == [bound(text).code] * 2
+
+
+def test_a_body_without_a_text_names_no_request_which_would_be_one_for_all_of_them(ask):
+    decision, _ = ask(NO_TEXT, planned=RuleEmptiesOrders())
+    assert (decision.kind, decision.request) == (DecisionKind.DENY, "")
 
 
 def test_a_granted_statement_passes_once_and_the_kernel_is_not_told(ask, desk):
