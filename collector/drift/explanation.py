@@ -132,7 +132,9 @@ class Explanations:
         change = found.change
         self._changes.took(drift.scope, step, change)
         self._following.told(drift, step, weak=found.weak)
-        approval = self._approval_of(change)
+        # One approval does not approve what others did of it.
+        all_approved = all(map(self._approval_of, found.shares))
+        approval = self._approval_of(change) if all_approved else ""
         return with_severity(
             replace(
                 drift,
