@@ -148,6 +148,7 @@ class Explanations:
                 application=change.application,
                 group=self._changes.group_of(change),
                 approval=approval,
+                shared_with=tuple(each.id for each in found.shares),
                 note=_others(found),
                 known_us=now_us,
             )
@@ -175,9 +176,11 @@ class Explanations:
         for drift in drifts:
             if drift.attribution is not Attribution.ATTRIBUTED:
                 continue
-            change = self._changes.find(drift.scope.agent, drift.statement_id)
-            approval = self._approval_of(change) if change is not None else ""
-            if approval:
+            did = (drift.statement_id, *drift.shared_with)
+            changes = [self._changes.find(drift.scope.agent, each) for each in did]
+            approvals = [self._approval_of(each) if each else "" for each in changes]
+            if all(approvals):
+                approval = approvals[0]
                 told = replace(
                     drift, attribution=Attribution.APPROVED, approval=approval, known_us=now_us
                 )

@@ -78,6 +78,8 @@ class OpenDrift:
     """What the numbers say; see ``numbers.Names.said``."""
     other_value: str = ""
     """Of a renamed object: what it is, or was, under its other name."""
+    shared_with: tuple[int, ...] = ()
+    """Other statements that did some of it."""
     part: int = 0
     """0: the first step away from what is accepted. Else the moment of a later one, whose lines
     these are; see ``divided``."""
@@ -332,6 +334,7 @@ def _open(entry: dict[str, Any]) -> OpenDrift:
         difference=difference,
         attribution=Attribution(entry["attribution"]),
         severity=Severity(entry["severity"]),
+        shared_with=tuple(drift.shared_with),
     )
 
 

@@ -178,3 +178,12 @@ def test_of_two_in_one_look_one_approval_approves_nothing(world, approved):
     world.commit(6, svc("true", "true"), statements=did, verdicts=approval(approved))
     [row] = world.drift.status().rows
     assert (row["attribution"], row["severity"]) == ("attributed", "critical")
+
+
+def test_approvals_that_come_later_count_once_all_of_them_have(world):
+    did = [ran(2, "alice", "ALTER ROLE svc SUPERUSER"), ran(3, "bob", "ALTER ROLE svc CREATEDB")]
+    world.commit(6, svc("true", "true"), statements=did)
+    world.commit(7, verdicts=approval(1))
+    assert by_actor(world)["alice"]["attribution"] == "attributed"
+    world.commit(8, verdicts=approval(2))
+    assert by_actor(world)["alice"]["attribution"] == "approved"
