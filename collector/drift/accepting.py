@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from collector.drift import rebuilding, upgrade
+from collector.drift import divided, rebuilding, upgrade
 from collector.drift.baseline import HBA_ORDER, ORDER_SEPARATOR, Facts, Known, Scope
 from collector.drift.patterns import matches
-from collector.drift.state import Key, OpenDrift
+from collector.drift.state import Key, OpenDrift, State
 from model.finding import Finding
 
 UNTIL_ACCEPTED = frozenset((rebuilding.DETECTOR, upgrade.DETECTOR))
@@ -90,12 +90,39 @@ def _place_of(rule: str, rules: Sequence[str], seen: Sequence[str]) -> int:
     return min(range(len(rules) + 1), key=wrong)
 
 
+def accept(state: State, meant: Sequence[OpenDrift]) -> tuple[list[Key], list[Key]]:
+    """Of which of ``meant`` what is there counts as accepted now, and what stays open of the same
+    names: of a difference in parts one is accepted without the others."""
+    keys = {drift.key for drift in meant}
+    others: dict[tuple[Scope, str], list[Key]] = {}
+    for key in state.open:
+        if key not in keys:
+            others.setdefault(key[:2], []).append(key)
+    whole = [drift.key for drift in meant if drift.key[:2] not in others]
+    for scope, names in by_scope(whole).items():
+        known = state.known[scope]
+        known.accepted = with_observed(known, names)
+    in_part = [drift for drift in meant if drift.key[:2] in others]
+    accepted = [drift.key for drift in in_part if _accept_part(state.known[drift.scope], drift)]
+    rest = [key for place in dict.fromkeys(key[:2] for key in accepted) for key in others[place]]
+    return [*whole, *accepted], rest
+
+
+def _accept_part(known: Known, part: OpenDrift) -> bool:
+    name, accepted = part.difference.name, dict(known.accepted or {})
+    fact = divided.accepting(part.scope.kind, accepted.get(name), part.difference)
+    if fact is None:
+        return False
+    known.accepted = {**accepted, name: fact}
+    return True
+
+
 def by_scope(keys: Iterable[Key]) -> dict[Scope, list[str]]:
     """The names of each."""
-    found: dict[Scope, list[str]] = {}
-    for scope, name in keys:
-        found.setdefault(scope, []).append(name)
-    return found
+    found: dict[Scope, dict[str, None]] = {}
+    for scope, name, _ in keys:
+        found.setdefault(scope, {})[name] = None
+    return {scope: [*names] for scope, names in found.items()}
 
 
 def ended(findings: dict[str, Finding], now_us: int, by: str, reason: str) -> list[Finding]:

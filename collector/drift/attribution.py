@@ -263,7 +263,8 @@ def cause(
     later = [entry.change for entry in found if entry.moment_us > since_us]
     claimed = of_the_worst(best.change, later, target, match)
     shared = shares(claimed, later, target, match)
-    alike = tuple(change for actor, change in others.items() if actor not in _actors(shared))
+    named = _actors((claimed, *shared))
+    alike = tuple(change for actor, change in others.items() if actor not in named)
     return Cause(claimed, alike, undecided, shared, weak)
 
 

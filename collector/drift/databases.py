@@ -78,7 +78,7 @@ def move(state: State, moved: Mapping[Scope, Scope]) -> dict[Key, Key]:
     """Old places of open differences to new ones. ``state`` has them in their new places."""
     known = {scope: state.known.pop(scope) for scope in moved}
     state.known |= {moved[scope]: each for scope, each in known.items()}
-    keys: dict[Key, Key] = {key: (moved[key[0]], key[1]) for key in state.open if key[0] in moved}
+    keys: dict[Key, Key] = {key: (moved[key[0]], *key[1:]) for key in state.open if key[0] in moved}
     open_: dict[Key, OpenDrift] = {keys[key]: state.open.pop(key) for key in keys}
     state.open |= {key: replace(drift, scope=key[0]) for key, drift in open_.items()}
     return keys

@@ -14,6 +14,7 @@ from collector.catalog_rows import snapshots_from
 from collector.drift import (
     accepting,
     databases,
+    divided,
     findings,
     formats,
     keyed,
@@ -23,10 +24,11 @@ from collector.drift import (
     upgrade,
     watch_list,
 )
-from collector.drift.accepting import Only, by_scope, with_observed
+from collector.drift.accepting import Only, by_scope
 from collector.drift.attribution import Lookup
 from collector.drift.baseline import (
     EVERYTHING,
+    Difference,
     Facts,
     Known,
     Outcome,
@@ -43,6 +45,7 @@ from collector.drift.history import change_rows
 from collector.drift.news import DriftNews, DriftStatus, counts
 from collector.drift.outbox import Outbox
 from collector.drift.reports import Reports
+from collector.drift.severity import with_severity
 from collector.drift.state import OpenDrift, State
 from collector.drift.telling import explained, with_consequences
 from collector.drift.waiting import Waiting
@@ -171,17 +174,18 @@ class Drift:
     def _accept_some(self, by: str, reason: str, only: Only) -> int:
         now_us = self._clock_us()
         only = only.of_one_finding(self._reports.finding_ids)
-        keys = [
-            key
-            for key, drift in self._state.open.items()
-            if only.means(drift) and not self._expectations.is_declared(key[0])
+        meant = [
+            drift
+            for drift in self._state.open.values()
+            if only.means(drift) and not self._expectations.is_declared(drift.scope)
         ]
-        for scope, names in by_scope(keys).items():
+        accepted, rest = accepting.accept(self._state, meant)
+        self._reports.resolve_all(accepted, f"accepted by {by}: {reason}", now_us)
+        for scope, names in by_scope(rest).items():
             known = self._state.known[scope]
-            known.accepted = with_observed(known, names)
-        self._reports.resolve_all(keys, f"accepted by {by}: {reason}", now_us)
+            self._compare(scope, known, names, known.at_us, now_us)
         self._save()
-        return len(keys)
+        return len(accepted)
 
     def _save(self) -> None:
         """Raises DriftStateError."""
@@ -334,24 +338,62 @@ class Drift:
             accepted = {name: accepted[name] for name in names if name in accepted}
             observed = {name: observed[name] for name in names if name in observed}
         found = self._expectations.differences(scope, accepted, observed, names, self._clock_us())
-        mine = {
-            key[1]: drift
-            for key, drift in self._state.open.items()
-            if key[0] == scope and (names is None or key[1] in wanted)
-        }
-        for name, drift in mine.items():
-            if name not in found:
-                why = watch_list.why_gone(scope, name, known.observed)
-                why = why or self._expectations.why_gone(scope, name)
-                self._reports.resolve((scope, name), at_us, why, now_us)
-            elif is_another(drift.difference.observed, found[name].observed):
-                self._reports.resolve((scope, name), at_us, "changed again", now_us)
-        new = {n: found[n] for n in found if (scope, n) not in self._state.open}
+        mine: dict[str, list[OpenDrift]] = {}
+        here = [
+            drift
+            for (where, name, _), drift in self._state.open.items()
+            if where == scope and (names is None or name in wanted)
+        ]
+        for drift in sorted(here, key=lambda drift: drift.detected_at_us):
+            mine.setdefault(drift.difference.name, []).append(drift)
+        for name in [name for name in mine if name not in found]:
+            why = watch_list.why_gone(scope, name, known.observed)
+            why = why or self._expectations.why_gone(scope, name)
+            self._end(mine[name], at_us, why, now_us)
+        new: list[tuple[OpenDrift, Difference]] = []
+        for name, difference in found.items():
+            told = OpenDrift(scope, difference, at_us, since_us, noticed_us=now_us)
+            new += self._new_part(told, mine.get(name, []), now_us)
         names_by_number = numbers.Names(known.accepted, known.observed) if new else None
-        for name, difference in new.items():
-            self._explanations.saw((scope, name), step_of(difference, mine.get(name)))
-            drift = OpenDrift(scope, difference, at_us, since_us, noticed_us=now_us)
-            if names_by_number is not None and (said := names_by_number.said(difference)):
+        for drift, step in new:
+            self._explanations.saw(drift.key, step)
+            if names_by_number is not None and (said := names_by_number.said(drift.difference)):
                 other = names_by_number.other_value(said)
                 drift = replace(drift, renamed=said, other_value=other)
-            self._state.open[scope, name] = drift
+            self._state.open[drift.key] = drift
+
+    def _new_part(
+        self, drift: OpenDrift, mine: list[OpenDrift], now_us: int
+    ) -> list[tuple[OpenDrift, Difference]]:
+        """What of ``drift``, all that differs now, is not in ``mine`` yet, with the step from what
+        was seen before; of ``mine`` ends what is no more."""
+        total, kind, at_us = drift.difference, drift.scope.kind, drift.detected_at_us
+        if not mine:
+            return [(drift, total)]
+        before = divided.together(kind, mine)
+        if len(mine) == 1 and not is_another(before.observed, total.observed):
+            return []
+        apart = divided.divided(kind, total, mine)
+        step = step_of(total, before)
+        if apart is None or (apart.new and any(each.detected_at_us == at_us for each in mine)):
+            self._end(mine, at_us, "changed again", now_us)
+            return [(drift, step)]
+        self._end(apart.back, at_us, self._expectations.why_gone(drift.scope, total.name), now_us)
+        self._end(apart.again, at_us, "changed again", now_us)
+        self._keep(apart.kept, now_us)
+        if apart.new is None:
+            return []
+        part = at_us if (drift.scope, total.name, 0) in self._state.open else 0
+        return [(replace(drift, difference=apart.new, part=part), step)]
+
+    def _keep(self, parts: Iterable[OpenDrift], now_us: int) -> None:
+        """These go on, some with fewer lines than they had."""
+        changed = [drift for drift in parts if drift != self._state.open[drift.key]]
+        for drift in changed:
+            self._state.open[drift.key] = drift
+        told = [replace(drift, known_us=now_us) for drift in changed if drift.reported]
+        self._reports.report([with_severity(drift) for drift in told])
+
+    def _end(self, drifts: Iterable[OpenDrift], at_us: int, why: str, now_us: int) -> None:
+        for drift in drifts:
+            self._reports.resolve(drift.key, at_us, why, now_us)

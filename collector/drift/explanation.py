@@ -96,7 +96,7 @@ class Explanations:
 
     def explain(self, drift: OpenDrift, now_us: int) -> OpenDrift | None:
         """With its cause, or without one once its time is over; None: wait."""
-        step = self._steps.get((drift.scope, drift.difference.name), drift.difference)
+        step = self._steps.get(drift.key, drift.difference)
         of_file = not by_statements(target_of(drift.scope, step))
         hold_us = self._hold_us // FILES_WAIT_LESS if of_file else self._hold_us
         settled = now_us - drift.noticed_us >= hold_us
@@ -107,7 +107,7 @@ class Explanations:
 
     def at_the_end(self, drift: OpenDrift, now_us: int) -> OpenDrift:
         """Of a difference that is over before it was reported."""
-        step = self._steps.get((drift.scope, drift.difference.name), drift.difference)
+        step = self._steps.get(drift.key, drift.difference)
         return self.told(drift, self._cause(drift, step, settled=True), now_us)
 
     def undone_by(self, drift: OpenDrift, at_us: int, since_us: int) -> Change | None:
@@ -120,8 +120,7 @@ class Explanations:
         return found.change if found and not found.undecided else None
 
     def told(self, drift: OpenDrift, found: Cause | None, now_us: int) -> OpenDrift:
-        key = (drift.scope, drift.difference.name)
-        step = self._steps.pop(key, drift.difference)
+        step = self._steps.pop(drift.key, drift.difference)
         self._changes.saw(drift.scope, step, drift.since_us, drift.detected_at_us)
         if found is None:
             why = self._why_nobody(drift, step)
@@ -133,7 +132,9 @@ class Explanations:
         change = found.change
         self._changes.took(drift.scope, step, change)
         self._following.told(drift, step, weak=found.weak)
-        approval = self._approval_of(change)
+        # One approval does not approve what others did of it.
+        all_approved = all(map(self._approval_of, found.shares))
+        approval = self._approval_of(change) if all_approved else ""
         return with_severity(
             replace(
                 drift,
@@ -147,6 +148,7 @@ class Explanations:
                 application=change.application,
                 group=self._changes.group_of(change),
                 approval=approval,
+                shared_with=tuple(each.id for each in found.shares),
                 note=_others(found),
                 known_us=now_us,
             )
@@ -174,9 +176,11 @@ class Explanations:
         for drift in drifts:
             if drift.attribution is not Attribution.ATTRIBUTED:
                 continue
-            change = self._changes.find(drift.scope.agent, drift.statement_id)
-            approval = self._approval_of(change) if change is not None else ""
-            if approval:
+            did = (drift.statement_id, *drift.shared_with)
+            changes = [self._changes.find(drift.scope.agent, each) for each in did]
+            approvals = [self._approval_of(each) if each else "" for each in changes]
+            if all(approvals):
+                approval = approvals[0]
                 told = replace(
                     drift, attribution=Attribution.APPROVED, approval=approval, known_us=now_us
                 )
@@ -269,11 +273,10 @@ class Explanations:
         return ""
 
 
-def step_of(difference: Difference, before: OpenDrift | None) -> Difference:
-    """From the value seen before, which ``before`` has if it differed from the accepted one."""
-    if before is None:
+def step_of(difference: Difference, old: Difference | None) -> Difference:
+    """From the value seen before, which ``old`` has if it differed from the accepted one."""
+    if old is None:
         return difference
-    old = before.difference
     was_there = old.change is not DriftChange.REMOVED
     is_there = difference.change is not DriftChange.REMOVED
     change = (

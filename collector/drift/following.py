@@ -143,7 +143,7 @@ class Following:
 
 
 def key_of(drift: OpenDrift) -> Key:
-    return (drift.scope, drift.difference.name)
+    return drift.key
 
 
 def _in_a_database(drift: OpenDrift) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from collector.drift.baseline import Difference, Fact, Known, Scope
@@ -64,11 +65,16 @@ def rebuilt(query: Query, seq: int, now_us: int) -> State:
         if (each := known.get(drift.scope)) is None or each.accepted is None:
             continue
         name = drift.difference.name
+        if drift.key in state.open:
+            # A later step from what the first one says was accepted.
+            part = replace(drift, part=drift.detected_at_us)
+            state.open[part.key] = part
+            continue
         accepted = {key: fact for key, fact in each.accepted.items() if key != name}
         if drift.difference.change is not DriftChange.ADDED:
             accepted[name] = Fact(drift.difference.desired, "")
         each.accepted = accepted
-        state.open[drift.scope, name] = drift
+        state.open[drift.key] = drift
     state.findings = {finding.id: finding for finding in map(_finding, query(_FINDINGS))}
     return state
 

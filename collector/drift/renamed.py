@@ -6,12 +6,12 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from collector.drift.baseline import Difference, Fact
+from collector.drift.baseline import Difference, Fact, Scope
 from collector.drift.changes import Change
 from collector.drift.clauses import describe, word_of
 from collector.drift.lines import LINE_KINDS, lines_of, text_of
 from collector.drift.numbers import MADE_ANEW, RENAMED_FROM, RENAMED_TO, renamed_parts
-from collector.drift.state import Key, OpenDrift
+from collector.drift.state import OpenDrift
 from model.catalog import CatalogKind, DriftChange
 
 Find = Callable[[str, int], Change | None]
@@ -31,7 +31,7 @@ def later_name(renamed: str) -> str:
     return renamed.removeprefix(RENAMED_TO) if renamed.startswith(RENAMED_TO) else ""
 
 
-def other_half(drift: OpenDrift) -> Key | None:
+def other_half(drift: OpenDrift) -> tuple[Scope, str] | None:
     """Where the other name of a renamed object is told."""
     name = former_name(drift.renamed) or later_name(drift.renamed)
     return (drift.scope, name) if name else None

@@ -66,7 +66,7 @@ class Reports:
         left: list[str] = []
         for each in due:
             drift = with_powers(each, self._state.known)
-            key = (drift.scope, drift.difference.name)
+            key = drift.key
             left += self._leave(key, drift)
             self._state.open[key] = drift
             self._members.setdefault(drift.finding_id, set()).add(key)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from collector.drift import risk
 from collector.drift.changes import Change
+from collector.drift.divided import only
+from collector.drift.lines import parts
 from collector.drift.matching.target import CAUSED, Target
 from collector.drift.precedence import Match, moment_of, setter
 from model.catalog import OBJECT_KINDS, CatalogKind, DriftChange
@@ -15,20 +18,22 @@ MOST_STATEMENTS = 20
 
 
 def of_the_worst(best: Change, found: Sequence[Change], target: Target, match: Match) -> Change:
-    """The statement of ``best``'s actor that did what is most severe of the difference: who only
-    added a column afterwards did not switch row level security off with it."""
-    if not _has_lines(target):
+    """The statement that did what is most severe of the difference: who only added a column
+    afterwards did not switch row level security off with it."""
+    lines = _lines(target)
+    likely = found[:MOST_STATEMENTS]
+    if len(likely) < 2 or not lines:
         return best
-    mine = [each for each in found[:MOST_STATEMENTS] if each.actor == best.actor]
-    if len(mine) < 2:
-        return best
-    lines = [target.of_line(key) for key in target.changed[:MOST_LINES]]
     kind = target.scope.kind
     worst = max(lines, key=lambda line: _rank(kind, line))
     if _rank(kind, worst) == min(_rank(kind, line) for line in lines):
         return best  # one is as bad as the other
-    strength, did = _likeliest(mine, worst, match)
-    return did if did is not None and strength > max(match(best, worst), CAUSED) else best
+    known = max(match(best, worst), CAUSED)
+    for those in ([each for each in likely if each.actor == best.actor], likely):
+        strength, did = _likeliest(those, worst, match)
+        if did is not None and strength > known:
+            return did
+    return best
 
 
 def shares(
@@ -37,14 +42,14 @@ def shares(
     """Other statements that explain a line which ``best`` does not: of others one each, where
     nothing by the actor of ``best`` explains it as well. ``found``: all that may have made the
     difference, the likeliest first."""
-    if not _has_lines(target):
+    lines = _lines(target)
+    if not lines:
         return ()
     likely = [each for each in found[:MOST_STATEMENTS] if each is not best]
     others = [change for change in likely if change.actor != best.actor]
     mine = [change for change in likely if change.actor == best.actor]
     sharing: dict[str, Change] = {}
-    for key in target.changed[:MOST_LINES]:
-        part = target.of_line(key)
+    for part in lines:
         known = match(best, part)
         own, again = _likeliest(mine, part, match)
         strength, other = _likeliest(others, part, match)
@@ -62,9 +67,19 @@ def _likeliest(changes: Sequence[Change], part: Target, match: Match) -> tuple[i
     return best, setter(sorted(equal, key=moment_of), part, match) if equal else None
 
 
-def _has_lines(target: Target) -> bool:
-    changed = target.step.change is DriftChange.CHANGED
-    return target.scope.kind in OBJECT_KINDS and changed and len(target.changed) > 1
+def _lines(target: Target) -> list[Target]:
+    """As if only one line, or attribute, differed: each. Empty where there are not several."""
+    scope, step = target.scope, target.step
+    if step.change is not DriftChange.CHANGED:
+        return []
+    if scope.kind is CatalogKind.ROLE:
+        keys = [part.key for part in parts(scope.kind, step)]
+        found = [replace(target, step=only(scope.kind, step, {key})) for key in keys]
+    elif scope.kind in OBJECT_KINDS:
+        found = [target.of_line(key) for key in target.changed[:MOST_LINES]]
+    else:
+        return []
+    return found if len(found) > 1 else []
 
 
 def _rank(kind: CatalogKind, line: Target) -> int:

@@ -78,6 +78,15 @@ class OpenDrift:
     """What the numbers say; see ``numbers.Names.said``."""
     other_value: str = ""
     """Of a renamed object: what it is, or was, under its other name."""
+    shared_with: tuple[int, ...] = ()
+    """Other statements that did some of it."""
+    part: int = 0
+    """0: the first step away from what is accepted. Else the moment of a later one, whose lines
+    these are; see ``divided``."""
+
+    @property
+    def key(self) -> Key:
+        return (self.scope, self.difference.name, self.part)
 
     @property
     def undecided(self) -> bool:
@@ -89,7 +98,8 @@ class OpenDrift:
         return self.note.startswith(REPLAYED)
 
 
-Key = tuple[Scope, str]
+Key = tuple[Scope, str, int]
+"""Of an open difference: its name, and which part of all that differs there."""
 
 
 class Bodies:
@@ -110,7 +120,11 @@ class Bodies:
 
 
 def _plain_key(key: Any) -> Any:
-    return json.dumps([*key[0], key[1]]) if isinstance(key, tuple) else key
+    if not isinstance(key, tuple):
+        return key
+    scope, name, part = key
+    # As releases without parts wrote it.
+    return json.dumps([*scope, name, part] if part else [*scope, name])
 
 
 def _body(value: Any) -> str:
@@ -225,7 +239,7 @@ def _read(path: Path) -> State:
             )
             for key, (row, accepted, observed) in tables.scopes.items()
         },
-        open={(drift.scope, drift.difference.name): drift for drift in drifts},
+        open={drift.key: drift for drift in drifts},
         findings={finding.id: finding for finding in findings},
         accepted_by=about["accepted_by"],
         accepted_at_us=int(about["accepted_at_us"]),
@@ -281,7 +295,7 @@ def _from_json(tree: dict[str, Any]) -> State:
             )
             for scope, at_us, accepted, observed in tree["known"]
         },
-        open={(drift.scope, drift.difference.name): drift for drift in drifts},
+        open={drift.key: drift for drift in drifts},
         findings={finding.id: finding for finding in findings},
         accepted_by=tree["accepted_by"],
         accepted_at_us=tree["accepted_at_us"],
@@ -320,6 +334,7 @@ def _open(entry: dict[str, Any]) -> OpenDrift:
         difference=difference,
         attribution=Attribution(entry["attribution"]),
         severity=Severity(entry["severity"]),
+        shared_with=tuple(drift.shared_with),
     )
 
 

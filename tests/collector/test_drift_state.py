@@ -34,7 +34,7 @@ def state_of(**words):
     known = Known(facts(3), facts(4), 9, 8, (NameRange("", "m"),), 15)
     return State(
         {SCOPE: known, SCOPE._replace(database="dw"): Known(None, facts(1), 3)},
-        {(SCOPE, "hr.t"): DRIFT},
+        {DRIFT.key: DRIFT},
         {"f1": FINDING},
         "anna",
         7,

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collector.drift import wording
 from collector.drift.changes import SLOT_FUNCTIONS, Change
+from collector.drift.lines import parts
 from collector.drift.matching.target import CAUSED, EXACT, NAMED, POSSIBLE, Target, about
 from collector.drift.reloads import PENDING, of_server
+from model.catalog import CatalogKind
 
 OWN_FILE = "postgresql.auto.conf"
 NO_FILE_NAME = "configuration file"
@@ -13,6 +15,10 @@ NO_FILE_NAME = "configuration file"
 NOT_BY_SQL = frozenset(("command line", "environment variable", "override"))
 _TRUTH = {"on": True, "true": True, "yes": True, "off": False, "false": False, "no": False}
 _ROLE = frozenset(("role",))
+_ATTRIBUTES = frozenset(
+    ("superuser", "createdb", "createrole", "inherit", "login", "replication", "bypassrls")
+)
+"""As ALTER ROLE says them, with NO before them to take them."""
 _SELF = frozenset(("current_user", "session_user", "current_role"))
 
 
@@ -83,7 +89,22 @@ def role(change: Change, target: Target) -> int:
         return EXACT if "drop" in change.verbs or renamed_role(change, target, name) else 0
     if change.settings and change.heading.startswith("alter") and "multi" not in change.flags:
         return 0  # ALTER ROLE ... SET: what it stores is a setting and no attribute
+    if _sets_other_attributes(change, target):
+        return 0
     return EXACT if change.verbs & {"alter", "create"} else 0
+
+
+def _sets_other_attributes(change: Change, target: Target) -> bool:
+    """An ALTER ROLE that says which attributes it sets, and none of those that became so."""
+    if not change.heading.startswith("alter") or "multi" in change.flags or change.contained:
+        return False
+    said = {*wording.tokens(change.said)}
+    sets = {(name, "true") for name in _ATTRIBUTES & said}
+    sets |= {(name, "false") for name in _ATTRIBUTES if f"no{name}" in said}
+    if not sets or said & {"connection", "valid"}:
+        return False
+    became = {(part.key, part.after) for part in parts(CatalogKind.ROLE, target.step)}
+    return not sets & became
 
 
 def membership(change: Change, target: Target) -> int:

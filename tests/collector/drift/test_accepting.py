@@ -46,5 +46,5 @@ def test_where_no_order_is_accepted_none_is_with_a_rule():
 
 def test_names_are_taken_together_for_each_scope():
     tables, roles = scope("table"), scope("role")
-    keys = [(tables, "a"), (roles, "x"), (tables, "b")]
+    keys = [(tables, "a", 0), (roles, "x", 0), (tables, "b", 0), (tables, "b", 7)]
     assert by_scope(keys) == {tables: ["a", "b"], roles: ["x"]}

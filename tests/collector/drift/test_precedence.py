@@ -129,4 +129,5 @@ def test_of_two_who_altered_one_role_the_one_who_did_the_worst_is_named(order):
     before = "superuser=false createdb=false login=true"
     after = "superuser=true createdb=true login=true"
     found = cause_of(told(*rows), "role", "etl", before, after)
-    assert (found.change.actor, [other.actor for other in found.others]) == ("alice", ["bot"])
+    assert (found.change.actor, [other.actor for other in found.shares]) == ("alice", ["bot"])
+    assert found.others == ()

@@ -179,3 +179,27 @@ def test_where_nothing_was_ever_recorded_the_first_snapshot_is_the_baseline(tmp_
     _, findings = collector.see(0, KEPT)
     assert [each.detector for each in findings] == ["drift.baseline"]
     collector.store.close()
+
+
+def test_each_part_of_a_difference_keeps_its_actor_out_of_the_record(collector):
+    both = CatalogItem(TABLE, "shop", "hr.kept", "owner: eve\npersistence: unlogged")
+    did = [{"id": 9} | ran(11, "mallory", "ALTER TABLE hr.kept SET UNLOGGED")]
+    collector.see(12, both, NEW, statements=did)
+    parts = {
+        (row["actor"], row["desired"], row["observed"])
+        for row in collector.drift.status().rows
+        if row["name"] == "hr.kept"
+    }
+    assert parts == {
+        ("eve", "owner: bob", "owner: eve"),
+        ("mallory", "owner: bob", "owner: bob\npersistence: unlogged"),
+    }
+    lose(collector)
+    told = {
+        (row["actor"], row["desired"], row["observed"])
+        for row in collector.drift.status().rows
+        if row["name"] == "hr.kept"
+    }
+    assert told == parts
+    rows, _ = collector.see(20, both, NEW)
+    assert not any(row["resolved_at"] for row in rows)
