@@ -444,6 +444,13 @@ def test_without_capture_of_nested_statements_the_call_is_named_and_not_blamed(w
     )
 
 
+def test_what_pgwarden_ran_itself_is_no_hint(world):
+    rows = [ran(2, "pgwarden", "DO $$ BEGIN NULL; END $$", application_name="pgwarden")]
+    world.commit(6, GRANT, statements=rows)
+    [found] = world.tick(20).findings
+    assert "captured" not in found.sentence
+
+
 @pytest.mark.parametrize("inside", ["SELECT 1", "CREATE TABLE hr.x (i int)"])
 def test_with_capture_of_nested_statements_a_call_is_no_excuse(world, inside):
     rows = [ran(2, "bob", "SELECT app.give()"), ran(3, "bob", inside, parent_id=1, sqlstate="")]
