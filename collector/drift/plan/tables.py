@@ -120,6 +120,14 @@ def _create(who: str, difference: Difference, world: World, database: str) -> It
             yield from write(who, Part(key, text, None), world, database)
     if "row security" in lines:
         yield from _row_security(who, lines["row security"], Phase.PART)
+    yield from _rules(lines)
+
+
+def _rules(lines: dict[str, str]) -> Iterator[Step]:
+    """Last: a rule's text may name views and tables that are made anew, too."""
+    for key, text in lines.items():
+        if key.startswith(RULE):
+            yield Step(Phase.PART, text.rstrip("; "))
 
 
 def _create_view(who: str, kind: str, lines: dict[str, str], about: str) -> Iterator[Step]:
@@ -135,6 +143,7 @@ def _create_view(who: str, kind: str, lines: dict[str, str], about: str) -> Iter
     for key, text in lines.items():
         if key.startswith(INDEX):
             yield Step(Phase.VIEW, text)
+    yield from _rules(lines)
 
 
 class _Altered(NamedTuple):

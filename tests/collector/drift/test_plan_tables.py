@@ -58,6 +58,19 @@ def test_a_table_that_is_gone_is_made_anew_and_the_one_like_it_dropped_as_a_loss
     assert "if it is s.audit_2025 renamed, then instead: ALTER TABLE" in made.steps[0].note
 
 
+def test_a_relation_that_is_made_anew_gets_its_rules():
+    rule = "CREATE RULE keep AS ON DELETE TO s.{} DO INSTEAD NOTHING"
+    view = "owner: o\nkind: view\ncolumn id: integer\nview text: SELECT s.t.id FROM s.t;"
+    wanted = {
+        name: f"{lines}\nrule keep: {rule.format(name)};"
+        for name, lines in (("t", HEAP), ("v", view))
+    }
+    made = planned({f"s.{name}": lines for name, lines in wanted.items()}, {})
+    assert sql(made)[-2:] == [rule.format("t"), rule.format("v")]
+    disabled = planned({"s.t": f"{wanted['t']} (disabled)"}, {})
+    assert disabled.steps[-1].by_hand
+
+
 def test_a_table_whose_name_is_none_is_for_a_person_and_stops_nothing():
     made = planned({"s.a b": HEAP}, {"s.c d": HEAP})
     assert [step.by_hand for step in made.steps] == [True, True]
