@@ -19,6 +19,9 @@ QUIET_ROUNDS = 16
 """After so many rounds in which nothing changed the interval is ``MOST_STRETCH`` times as long."""
 MOST_STRETCH = 5.0
 ONLY_WATCHED = frozenset((CatalogKind.WATCHED,))
+AFTER_CALL_SECONDS = 0.5
+CALLS_GAP_SECONDS = 10.0
+"""Programs call functions without end, and few write to what is watched."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,11 @@ class Target:
     """None: any."""
     watched: str = ""
     """One watched table, by name: nothing else is looked at."""
+
+    @property
+    def is_call(self) -> bool:
+        """Somebody's function ran: it may have written to any watched table."""
+        return self.kinds == ONLY_WATCHED and not self.watched
 
     @property
     def cluster(self) -> bool:
@@ -55,12 +63,18 @@ class Schedule:
     _pokes: dict[Target, list[float]] = field(init=False, default_factory=dict)
     _not_before: float = field(init=False, default=0.0)
     _quiet: int = field(init=False, default=0)
+    _after_calls: dict[Target, float] = field(init=False, default_factory=dict)
+    """When was looked last for a call."""
 
     def __post_init__(self) -> None:
         self._regular = self.now
 
     def poke(self, target: Target, now: float) -> None:
         """Those who poke without end must not put off the first look for ever."""
+        if target.is_call:
+            earliest = self._after_calls.get(target, now - CALLS_GAP_SECONDS) + CALLS_GAP_SECONDS
+            self._pokes.setdefault(target, [max(now + AFTER_CALL_SECONDS, earliest)])
+            return
         due = [now + seconds for seconds in AFTER_POKE_SECONDS]
         waiting = self._pokes.get(target, due)
         self._pokes[target] = [min(waiting[0], due[0]), *due[1:]]
@@ -80,6 +94,8 @@ class Schedule:
             later = [moment for moment in due if moment > now]
             if len(later) < len(due):
                 targets.add(target)
+                if target.is_call:
+                    self._after_calls[target] = now
                 # One that is nearly due would see the same.
                 later = [moment for moment in later if moment > now + LEAST_GAP_SECONDS]
                 if later:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -10,16 +11,29 @@ from agent.catalog.changes import WatchedTable
 from agent.catalog.query_tables import tables_in
 from model.catalog import WATCHED_NAME, CatalogKind, Snapshot
 from model.session import BackendKey, Session
-from model.statement import Shape
+from model.statement import ParseStatus, Shape
 
 CHANGING = frozenset(
     ("alter", "create", "drop", "grant", "revoke", "reassign", "import", "truncate", "do", "call")
 )
 """Operations after which the catalog may be another one."""
 SETTING_FUNCTIONS = frozenset(("pg_reload_conf", "pg_catalog.pg_reload_conf", "set_config"))
+SLOT_FUNCTIONS = frozenset(
+    (
+        "pg_create_physical_replication_slot", "pg_create_logical_replication_slot",
+        "pg_copy_physical_replication_slot", "pg_copy_logical_replication_slot",
+        "pg_drop_replication_slot", "pg_sync_replication_slots",
+    )
+)  # fmt: skip
+CALLED = SETTING_FUNCTIONS | SLOT_FUNCTIONS
+_SLOT_COMMAND = re.compile(r"(?i)\s*(create|alter|drop)_replication_slot\b")
+"""Of the replication protocol, which is no SQL."""
 SETTINGS = frozenset((CatalogKind.SETTING, CatalogKind.HBA, CatalogKind.IDENT))
 WATCHED = frozenset((CatalogKind.WATCHED,))
+SLOTS = frozenset((CatalogKind.SLOT,))
 CATALOG = "pg_catalog."
+MOST_FUNCTIONS = 20_000
+"""Names of users' functions, of all databases."""
 MOST_OPEN = 10_000
 """Transactions that touched something and have not ended."""
 
@@ -45,14 +59,28 @@ class Touches:
         for each in watched:
             if each.table:
                 self._watch(each.name, each.table)
+        self._functions: set[tuple[str, str]] = set()
+        """Database and bare name of what is not built in, where a table is watched."""
+        self._watching: set[str] = set()
+        """Databases with watched tables."""
         self._open: OrderedDict[BackendKey, frozenset[Touched]] = OrderedDict()
 
     def learn(self, snapshot: Snapshot) -> None:
-        """What watched queries read, as the server said it."""
+        """What watched queries read, as the server said it, and which functions are users' own."""
+        if CatalogKind.FUNCTION in snapshot.kinds:
+            self._learn_functions(snapshot)
         for item in snapshot.items if CatalogKind.WATCHED in snapshot.kinds else ():
             if item.kind is CatalogKind.WATCHED and item.value == WATCHED_NAME:
+                self._watching.add(snapshot.database)
                 for table in tables_in(item.detail):
                     self._watch(item.name, table)
+
+    def _learn_functions(self, snapshot: Snapshot) -> None:
+        for item in snapshot.items:
+            if item.kind is CatalogKind.FUNCTION and len(self._functions) < MOST_FUNCTIONS:
+                name = _plain(item.name.partition("(")[0])
+                if not name.startswith(CATALOG):
+                    self._functions.add((snapshot.database, name.rpartition(".")[2]))
 
     def _watch(self, name: str, table: str) -> None:
         plain = _plain(table)
@@ -66,7 +94,8 @@ class Touches:
         touched = NOTHING
         if (
             shape.operation in CHANGING
-            or (shape.functions and not SETTING_FUNCTIONS.isdisjoint(shape.functions))
+            or (shape.functions and self._calls(shape, session))
+            or (shape.status is ParseStatus.INVALID and _SLOT_COMMAND.match(shape.redacted_text))
             or (shape.writes and (self._watched or _is_of_catalog(shape)))
         ):
             touched = frozenset(self._touched(shape, session))
@@ -84,12 +113,27 @@ class Touches:
                 self._open.popitem(last=False)
         return touched
 
+    def _calls(self, shape: Shape, session: Session) -> bool:
+        return not CALLED.isdisjoint(shape.functions) or self._runs_code(shape, session)
+
+    def _runs_code(self, shape: Shape, session: Session) -> bool:
+        """A function of somebody's own may write to what is watched. Built-in ones are listed
+        without their schema."""
+        where = session.database
+        return where in self._watching and any(
+            "." in name or (where, _plain(name)) in self._functions for name in shape.functions
+        )
+
     def _touched(self, shape: Shape, session: Session) -> Iterator[Touched]:
         where = session.cluster, session.database
         if SETTING_FUNCTIONS.intersection(shape.functions) or shape.summary == "ALTER SYSTEM":
             yield Touched(*where, SETTINGS)
         elif shape.operation in CHANGING or _is_of_catalog(shape):
             yield Touched(*where)
+        elif shape.status is ParseStatus.INVALID or SLOT_FUNCTIONS.intersection(shape.functions):
+            yield Touched(*where, SLOTS)
+        if shape.functions and self._runs_code(shape, session):
+            yield Touched(*where, WATCHED)
         if self._watched:
             names = (self._watched.get(_plain(written), ()) for written in shape.writes)
             for name in {name for each in names for name in each}:

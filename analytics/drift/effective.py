@@ -121,12 +121,14 @@ def lost(before: Access, after: Access) -> tuple[Reach, ...]:
 
 def _news(before: Access, after: Access, role: str) -> dict[Bits, list[str]]:
     """By set of objects, what the role may do with them only now."""
-    now, then = after.effective(role), before.effective(role) if role in before.roles else {}
+    # Who is new has what everybody has: that says nothing of it.
+    former = role if role in before.roles else PUBLIC
+    now, then = after.effective(role), before.effective(former)
     same_schemas = now.get("USAGE", 0) == then.get("USAGE", 0)
     if now == then and same_schemas and after.schemas == before.schemas:
         return {}
     reach_now = after.reachable(role)
-    reach_then = before.reachable(role) if role in before.roles else 0
+    reach_then = before.reachable(former)
     found: dict[Bits, list[str]] = {}
     for privilege, bits in now.items():
         had = then.get(privilege, 0) & reach_then

@@ -50,12 +50,12 @@ def access_of(
 
 
 def revised(facts: Access, gone: Iterable[CatalogItem], come: Iterable[CatalogItem]) -> Access:
-    """The facts with these roles, memberships and privileges instead of those; the rest is shared,
-    so it costs what differs."""
+    """The facts with these roles, memberships and privileges instead of those, and of objects with
+    these owners; the rest is shared, so it costs what differs."""
     access = Access(facts.numbering)
     access.database, access.major = facts.database, facts.major
     access.people, access.grants = {**facts.people}, {**facts.grants}
-    access.owned, access.types, access.schemas = facts.owned, {**facts.types}, {**facts.schemas}
+    access.owned, access.types, access.schemas = {**facts.owned}, {**facts.types}, {**facts.schemas}
     access.columns, access.defaults = {**facts.columns}, facts.defaults
     revoked: set[str] = set()
     for item in gone:
@@ -63,10 +63,16 @@ def revised(facts: Access, gone: Iterable[CatalogItem], come: Iterable[CatalogIt
             access.people.pop((item.kind, item.name), None)
         elif item.kind is CatalogKind.PRIVILEGE:
             _take_back(access, item)
+        else:
+            name, owner = _owned(item)
+            _remove(access.owned, (owner,), access.numbering.find(name))
     for item in come:
         if item.kind in PEOPLE:
             access.people[item.kind, item.name] = item
-        elif item.kind is CatalogKind.PRIVILEGE and not item.name.startswith("default:"):
+        elif item.kind is not CatalogKind.PRIVILEGE:
+            name, owner = _owned(item)
+            add(access.owned, (owner,), access.numbering.find(name))
+        elif not item.name.startswith("default:"):
             target, _, grantee = item.name.rpartition("<-")
             for who in (grantee, PUBLIC):
                 access.grants[who] = {**access.grants.get(who, {})}
@@ -143,13 +149,19 @@ def _owner_of_database(access: Access, database: str, major: int) -> None:
 
 
 def _object(access: Access, item: CatalogItem, revoked: Iterable[str]) -> None:
+    name, owner = _owned(item)
+    _place(access, name, owner, revoked)
+
+
+def _owned(item: CatalogItem) -> tuple[str, str]:
+    """``table:hr.salary``, and whose it is."""
     lines = dict(_line(line) for line in item.value.splitlines())
     kind = OBJECTS.get(item.kind) or lines.get("kind", "function")
     kind = kind if kind in PRIVILEGES else "function"
     name = item.name
     if kind == "foreign_server" and name.startswith("wrapper "):
         kind, name = "foreign_data_wrapper", name.removeprefix("wrapper ")
-    _place(access, f"{kind}:{name}", lines.get("owner", ""), revoked)
+    return f"{kind}:{name}", lines.get("owner", "")
 
 
 def _line(line: str) -> tuple[str, str]:

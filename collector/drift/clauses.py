@@ -19,6 +19,7 @@ WORDS = {
     CatalogKind.SLOT: "replication slot",
     CatalogKind.WATCHED: "row",
 }
+_TO_COME = "default:"
 DROPPABLE = ("column", "constraint", "index")
 
 
@@ -79,6 +80,8 @@ def _membership(_kind: CatalogKind, d: Difference) -> str:
 def _privilege(_kind: CatalogKind, d: Difference) -> str:
     target, _, grantee = d.name.rpartition("<-")
     what = target.replace(":", " ", 1)
+    if target.startswith(_TO_COME):
+        what = f"new {target.removeprefix(_TO_COME)}"
     if REVOKED in (d.desired, d.observed):
         word = "no longer" if d.observed == REVOKED else "again"
         return f"{grantee} may {word} {usual(target)} on {what}"
@@ -149,6 +152,14 @@ def _owner(what: str, part: Part) -> str:
     return f"{what} belongs to {part.after}, was {part.before}'s"
 
 
+def _partition(what: str, part: Part) -> str:
+    if part.after is None:
+        parent = (part.before or "").partition(" FOR VALUES ")[0].removesuffix(" DEFAULT")
+        return f"{what} is no longer a partition of {parent}"
+    was = f", was one of {_short(part.before)}" if part.before is not None else ""
+    return f"{what} is a partition of {_short(part.after)}{was}"
+
+
 def _row_security(what: str, part: Part) -> str:
     state = {"on": "is on", "forced": "is forced"}.get(part.after or "", "is off")
     return f"row level security of {what} {state}, was {part.before or 'off'}"
@@ -188,6 +199,7 @@ _ENABLED = {
 }
 _LINES: dict[str, Callable[[str, Part], str]] = {
     "owner": _owner,
+    "partition of": _partition,
     "row security": _row_security,
     "security": _security,
     "body": _body,

@@ -172,7 +172,7 @@ class Outside:
         last = pl.col("writes").list.eval(pl.element().str.split(".").list.last())
         fires = (last.list.set_intersection([*triggered]).list.len() > 0).fill_null(False)
         fires = fires & ~runs if triggered else pl.lit(False)
-        called = statements.with_columns(_fires=fires).filter(
+        called = _others(statements.with_columns(_fires=fires)).filter(
             (runs | fires) & pl.col("sqlstate").fill_null("").is_in(["", "00000"])
         )
         for row in called.with_columns(pl.col("started_at").dt.epoch("us")).iter_rows(named=True):
@@ -183,13 +183,18 @@ class Outside:
             self._calls.append(_Call(row["started_at"] or 0, *place, who, what, row["_fires"]))
 
     def _observe_sessions(self, sessions: pl.DataFrame) -> None:
-        rows = sessions.with_columns(pl.col("backend_started_at", "ended_at").dt.epoch("us"))
-        if "application_name" in rows.columns:
-            # Our own come and go.
-            rows = rows.filter(pl.col("application_name").fill_null("") != APPLICATION_NAME)
+        times = pl.col("backend_started_at", "ended_at").dt.epoch("us")
+        rows = _others(sessions).with_columns(times)
         for row in rows.iter_rows(named=True):
             key = (row["agent"], row["pid"], row["backend_started_at"])
             if row["ended_at"] is None:
                 self._live[key] = (row["cluster"], row["backend_started_at"] or 0)
             elif self._live.pop(key, None) is not None:
                 self._left.append(_Left(row["ended_at"], row["agent"], row["cluster"]))
+
+
+def _others(rows: pl.DataFrame) -> pl.DataFrame:
+    """Of our own sessions nothing follows: they come, look around and go."""
+    if "application_name" not in rows.columns:
+        return rows
+    return rows.filter(pl.col("application_name").fill_null("") != APPLICATION_NAME)

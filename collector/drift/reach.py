@@ -6,12 +6,22 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from analytics.drift.effective import Access, Numbering, Reach, access_of, gained, revised
-from collector.drift.baseline import Known, Scope
+from collector.drift.baseline import Difference, Known, Scope
+from collector.drift.lines import attributes, lines_of
 from collector.drift.state import OpenDrift
 from model.catalog import CatalogItem, CatalogKind, DriftChange
 
 POWER = frozenset((CatalogKind.ROLE, CatalogKind.MEMBERSHIP, CatalogKind.PRIVILEGE))
 """Kinds whose change lets somebody do something."""
+OWNED = frozenset(
+    (
+        CatalogKind.TABLE, CatalogKind.SEQUENCE, CatalogKind.SCHEMA, CatalogKind.FUNCTION,
+        CatalogKind.TYPE, CatalogKind.DATABASE,
+    )
+)  # fmt: skip
+"""Kinds of which another owner does."""
+ALL = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
+"""Of a table."""
 SAID_ROLES = 2
 MOST_SENTENCES = 50
 _VERBS = {
@@ -32,24 +42,26 @@ class Consequences:
         The facts before are those of now with these differences undone; what is only given to
         whom the grant names is left out, for the difference says it already.
         """
-        power = [drift for drift in drifts if drift.scope.kind in POWER]
+        power = [drift for drift in drifts if drift.scope.kind in POWER or _has_other_owner(drift)]
         if not power:
             return ()
-        found: list[tuple[Reach, str]] = []
+        found: list[tuple[Reach, str, Access]] = []
         databases = _databases(known, power)
         for database in databases:
             now = self._now(known, power[0].scope, database)
             then = _undone(now, [d for d in power if d.scope.database in ("", database)])
             almighty = {name for name, role in now.roles.items() if role.superuser}
-            found += [(reach, database) for reach in _of_most(gained(then, now), almighty)]
-        named = {drift.difference.name.rpartition("<-")[2] for drift in power}
+            found += [(reach, database, now) for reach in _of_most(gained(then, now), almighty)]
+        grants = (drift for drift in power if drift.scope.kind is CatalogKind.PRIVILEGE)
+        named = {drift.difference.name.rpartition("<-")[2] for drift in grants}
         told = [each for each in found if {*each[0].roles} - named or each[0].count > 1]
         told.sort(key=lambda each: ("SELECT" not in each[0].privileges, -_pairs(each[0])))
-        several = len({database for _, database in told}) > 1
-        return tuple(
-            f"{_said(reach)} in {database}" if several else _said(reach)
-            for reach, database in told[:MOST_SENTENCES]
-        )
+        several = len({database for _, database, _ in told}) > 1
+        sentences = [
+            f"{_said(reach, now)} in {database}" if several else _said(reach, now)
+            for reach, database, now in told[:MOST_SENTENCES]
+        ]
+        return (*_almighty(power), *sentences)
 
     def _now(self, known: Mapping[Scope, Known], first: Scope, database: str) -> Access:
         scopes = [
@@ -67,6 +79,25 @@ class Consequences:
         facts = access_of(items, database, _major(items), Numbering())
         self._facts[key] = (moments, facts)
         return facts
+
+
+def _has_other_owner(drift: OpenDrift) -> bool:
+    difference = drift.difference
+    if drift.scope.kind not in OWNED or difference.change is not DriftChange.CHANGED:
+        return False
+    before, after = lines_of(difference.desired), lines_of(difference.observed)
+    return before.get("owner") != after.get("owner")
+
+
+def _almighty(drifts: Sequence[OpenDrift]) -> Iterator[str]:
+    roles = (drift.difference for drift in drifts if drift.scope.kind is CatalogKind.ROLE)
+    if new := tuple(sorted(role.name for role in roles if _became_superuser(role))):
+        yield f"{_who(new)} do everything"
+
+
+def _became_superuser(role: Difference) -> bool:
+    before, after = attributes(role.desired), attributes(role.observed)
+    return after.get("superuser") == "true" != before.get("superuser")
 
 
 def _of_most(found: Iterable[Reach], almighty: set[str]) -> Iterator[Reach]:
@@ -117,8 +148,17 @@ def _major(items: Iterable[CatalogItem]) -> int:
     return 18
 
 
-def _said(reach: Reach) -> str:
-    return f"{_who(reach.roles)} {_does(reach.privileges)} {_what(reach.objects)}"
+def _said(reach: Reach, now: Access) -> str:
+    does = "do everything with" if _is_all(reach, now) else _does(reach.privileges)
+    return f"{_who(reach.roles)} {does} {_what(reach.objects)}"
+
+
+def _is_all(reach: Reach, now: Access) -> bool:
+    """As an owner may, with what they could do before."""
+    if not {*ALL} & {*reach.privileges} - _VERBS.keys():
+        return False
+    held = [now.effective(role).get(privilege, 0) for role in reach.roles for privilege in ALL]
+    return all(reach.bits & ~bits == 0 for bits in held)
 
 
 def _who(roles: tuple[str, ...]) -> str:

@@ -10,9 +10,11 @@ from collector.drift.weaker import (
     audits_less,
     audits_nothing,
     logs_less,
+    logs_not_more,
     lower_number,
     lower_protocol,
     weaker_ciphers,
+    wider_mode,
     wider_path,
 )
 from model.catalog import CatalogKind, DriftChange
@@ -54,8 +56,11 @@ SETTINGS = (
     Risk(HIGH, "fewer statements are audited", _named("log_statement"), weaker=logs_less),
     Risk(HIGH, "fewer statements are audited", _named(r"pgaudit\.log"), weaker=audits_less),
     Risk(HIGH, "what is logged, or where, changed",
-         r"^(pgaudit\.|log_(statement|connections|disconnections|destination|directory|filename"
-         r"|line_prefix|min_error_statement|min_messages|min_duration)|logging_collector)"),
+         r"^(pgaudit\.|log_(destination|directory|filename|line_prefix|min_error_statement"
+         r"|min_messages|min_duration|statement_))"),
+    Risk(HIGH, "less is logged, or what is logged changed",
+         _named("log_statement|log_connections|log_disconnections|logging_collector"),
+         weaker=logs_not_more),
     Risk(CRITICAL, "the server no longer loads pgaudit", _named("shared_preload_libraries"),
          before="pgaudit", weaker=lambda _, after: "pgaudit" not in after),
     Risk(HIGH, "write-ahead log is no longer archived", _named("archive_mode"), after=OFF),
@@ -81,6 +86,10 @@ SETTINGS = (
          after="^on"),
     Risk(CRITICAL, "damaged data is overlooked",
          _named("zero_damaged_pages|ignore_checksum_failure|ignore_system_indexes"), after="^on"),
+    Risk(HIGH, "everybody may read and change large objects", _named("lo_compat_privileges"),
+         after="^on"),
+    Risk(HIGH, "more accounts of the host reach the server", _named("unix_socket_permissions"),
+         weaker=wider_mode),
     Risk(HIGH, "triggers and foreign keys do not fire", _named("session_replication_role"),
          after="^replica"),
     Risk(HIGH, "event triggers do not fire", _named("event_triggers"), after=OFF),
@@ -98,6 +107,7 @@ SETTINGS = (
 HBA = (
     Risk(CRITICAL, "clients are let in without proof", after=r"^(trust|error)\b"),
     Risk(HIGH, "passwords travel in clear text", after=r"^password\b"),
+    Risk(HIGH, "a client's own machine says who it is", r"^host", after=r"^ident\b"),
     Risk(HIGH, "passwords are proven with MD5", after=r"^md5\b"),
     Risk(
         HIGH,

@@ -10,7 +10,12 @@ WEAK_CIPHERS = re.compile(
     r"(?<![!-])\b(a?null|enull|export|low|rc4|3?des|md5|adh|aecdh|all)\b", re.I
 )
 LEVELS = ("none", "ddl", "mod", "all")
+_OFF = frozenset(("off", "false", "no", "0", "none"))
+_ON = frozenset(("on", "true", "yes", "1", "all"))
+_STEPS = frozenset(("receipt", "authentication", "authorization", "setup_durations"))
+"""Of ``log_connections`` from 18 on."""
 _CERTIFICATE = re.compile(r"^cert\b|\bclientcert=verify-(?:ca|full)\b")
+_MODE = re.compile(r"[0-7]{1,5}")
 _NUMBER = re.compile(r"^-?\d+")
 
 
@@ -55,6 +60,44 @@ def logs_less(before: str, after: str) -> bool:
     if before not in LEVELS or after not in LEVELS:
         return after in LEVELS[:1]
     return LEVELS.index(after) < LEVELS.index(before)
+
+
+def logs_not_more(before: str, after: str) -> bool:
+    """Switches and levels of the log, unless it surely holds what it held. A role's own setting
+    that was not there may have been anything.
+
+    >>> logs_not_more("on", "off"), logs_not_more("off", "on"), logs_not_more("none", "ddl")
+    (True, False, False)
+    >>> logs_not_more("on", "authorization"), logs_not_more("", "all"), logs_not_more("", "ddl")
+    (True, False, True)
+    """
+    if before in LEVELS and after in LEVELS:
+        return LEVELS.index(after) < LEVELS.index(before)
+    old, new = _switched_on(before), _switched_on(after)
+    if new == _STEPS:
+        return False
+    return old is None or new is None or not old <= new
+
+
+def _switched_on(value: str) -> frozenset[str] | None:
+    """None: it is no switch, or not known."""
+    words = frozenset(word.strip().lower() for word in value.split(","))
+    if words <= _OFF:
+        return frozenset()
+    if words <= _ON:
+        return _STEPS
+    return words if words <= _STEPS else None
+
+
+def wider_mode(before: str, after: str) -> bool:
+    """``unix_socket_permissions``: somebody has a right more.
+
+    >>> wider_mode("0770", "0777"), wider_mode("0777", "0700"), wider_mode("", "0777")
+    (True, False, False)
+    """
+    if not _MODE.fullmatch(before) or not _MODE.fullmatch(after):
+        return False
+    return bool(int(after, 8) & ~int(before, 8))
 
 
 def audits_less(before: str, after: str) -> bool:

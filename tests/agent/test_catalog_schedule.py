@@ -4,9 +4,11 @@ from itertools import pairwise
 
 from agent.catalog.schedule import (
     AFTER_POKE_SECONDS,
+    CALLS_GAP_SECONDS,
     EVERYTHING,
     MOST_GAP_SECONDS,
     MOST_STRETCH,
+    ONLY_WATCHED,
     QUIET_ROUNDS,
     Schedule,
     Target,
@@ -55,6 +57,18 @@ def test_a_poke_is_followed_by_several_looks_at_its_target_alone():
     found = looks(schedule, 100.0, 10.0, pokes=[(10.0, SHOP)])
     assert [targets for _, targets in found] == [{SHOP}] * len(AFTER_POKE_SECONDS)
     assert [moment for moment, _ in found] == [10.1, 10.6, 12.0, 16.0]
+
+
+def test_calls_without_end_are_looked_after_at_once_and_then_seldom():
+    schedule = Schedule(600.0, 0.0)
+    looks(schedule, 1.0)
+    calls = Target("shop", ONLY_WATCHED)
+    pokes = [(10.0 + n / 10, calls) for n in range(300)]
+    found = [moment for moment, _ in looks(schedule, 60.0, 10.0, pokes=pokes)]
+    assert found[0] == 10.5
+    gaps = [later - earlier for earlier, later in pairwise(found)]
+    assert len(gaps) == 3
+    assert all(abs(gap - CALLS_GAP_SECONDS) < 0.1 for gap in gaps)
 
 
 def test_who_pokes_without_end_does_not_put_off_the_look():

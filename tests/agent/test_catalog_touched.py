@@ -53,6 +53,42 @@ def test_what_a_statement_may_have_changed(sql, touched):
     assert of(sql) == touched
 
 
+SLOTS = Touched("5432", "shop", frozenset((CatalogKind.SLOT,)))
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT pg_create_physical_replication_slot('s')",
+        "SELECT pg_catalog.pg_create_logical_replication_slot('s', 'pgoutput')",
+        "SELECT pg_copy_logical_replication_slot('s', 't')",
+        "SELECT pg_drop_replication_slot('s')",
+        'CREATE_REPLICATION_SLOT "s" PHYSICAL RESERVE_WAL',
+        "drop_replication_slot s",
+    ],
+)
+def test_who_makes_or_drops_a_slot_makes_the_agent_look_at_slots(sql):
+    assert of(sql) == {SLOTS}
+
+
+def test_a_call_of_a_function_that_is_not_built_in_makes_the_agent_look_at_watched_tables():
+    touches = Touches([Table("flags", "public.flags")])
+    items = (
+        CatalogItem(CatalogKind.FUNCTION, "shop", "public.switch(text)", "owner: eve"),
+        CatalogItem(CatalogKind.FUNCTION, "shop", "pg_catalog.lower(text)", "owner: postgres"),
+        CatalogItem(CatalogKind.WATCHED, "shop", "flags", "watched"),
+    )
+    calls = {Touched("5432", "shop", WATCHED)}
+    assert of("SELECT switch('x')", touches) == set()
+    kinds = (CatalogKind.FUNCTION, CatalogKind.WATCHED)
+    touches.learn(Snapshot(1, "5432", "shop", kinds, items))
+    assert of("SELECT switch('x')", touches) == calls
+    assert of("SELECT public.unheard_of(1)", touches) == calls
+    assert of("SELECT pg_catalog.now(), lower('A')", touches) == set()
+    elsewhere = Session(BackendKey(8, 1), "5432", "bob", "other")
+    assert of("SELECT public.switch('x')", touches, elsewhere) == set()
+
+
 def test_a_write_to_what_a_watched_query_reads_makes_the_agent_look_at_the_query():
     touches = Touches([Table("models", "")])
     items = (

@@ -402,7 +402,7 @@ def test_alter_system_in_sql_is_drift_by_bob_and_its_reset_resolves_it(cluster, 
         (
             "ALTER DEFAULT PRIVILEGES IN SCHEMA hr GRANT INSERT ON TABLES TO analyst",
             "ALTER DEFAULT PRIVILEGES IN SCHEMA hr REVOKE INSERT ON TABLES FROM analyst",
-            "analyst may INSERT on default tables of bob in hr",
+            "analyst may INSERT on new tables of bob in hr",
         ),
         ("CREATE ROLE mallory LOGIN", "DROP ROLE mallory", "role mallory was created"),
     ],

@@ -72,7 +72,7 @@ def _granted(
 ) -> int:
     if not change.verbs & {"grant", "revoke"} or _is_default(change):
         return 0
-    named = about(change, TYPES.get(kind, frozenset((kind.replace("_", " "),))), parts)
+    named = about(change, _types(kind), parts)
     if not named and kind not in ("schema", "database") and ("schema", parts[0]) in change.objects:
         vague = change.contained or change.on_all is None
         named = NAMED if change.on_all else CAUSED - 5 if vague else 0
@@ -142,7 +142,7 @@ def _default(change: Change, target: Target, grantee: str) -> int:
 
 
 def _with_object(change: Change, target: Target, kind: str, parts: tuple[str, ...]) -> int:
-    """It came with its object by default privileges, and goes with it."""
+    """It came with its object by default privileges, and goes with it or to another owner."""
     if kind == "database":
         said = max((fits(n, parts) for k, n in change.objects if k == "database"), default=0)
         given = "database" in change.types and renamed(change, target, parts)
@@ -154,8 +154,14 @@ def _with_object(change: Change, target: Target, kind: str, parts: tuple[str, ..
         ):
             return CAUSED
         return 0
+    if change.verbs & {"grant", "revoke"} and not change.verbs & _OBJECT_VERBS:
+        return 0
+    return max(_made_or_dropped(change, target, kind), _with_owner(change, kind, parts))
+
+
+def _made_or_dropped(change: Change, target: Target, kind: str) -> int:
     of_kind = KINDS.get(kind)
-    if of_kind is None or (change.verbs & {"grant", "revoke"} and not change.verbs & _OBJECT_VERBS):
+    if of_kind is None:
         return 0
     step = target.step._replace(
         name=target.object.rpartition(".")[0] if kind == "column" else target.object,
@@ -165,10 +171,23 @@ def _with_object(change: Change, target: Target, kind: str, parts: tuple[str, ..
     found = objects.object_of_database(
         change, replace(target, scope=target.scope._replace(kind=of_kind), step=step)
     )
-    if found:
-        return max(POSSIBLE, found - 10)
-    owner = change.heading.startswith("reassign") or "alter" in change.verbs
-    return POSSIBLE if owner and about(change, _RELATIONS, parts) else 0
+    return max(POSSIBLE, found - 10) if found else 0
+
+
+def _with_owner(change: Change, kind: str, parts: tuple[str, ...]) -> int:
+    """What the old owner may is the new one's: ALTER ... OWNER TO names neither privilege."""
+    if "alter" not in change.verbs and not change.heading.startswith("reassign"):
+        return 0
+    types = _types(kind)
+    # Of a table any ALTER takes privileges along: on columns that it drops.
+    vague = types is _RELATIONS or change.contained or change.said == change.summary
+    if not vague and "owner" not in wording.tokens(change.said):
+        return 0
+    return POSSIBLE if about(change, types, parts) else 0
+
+
+def _types(kind: str) -> frozenset[str]:
+    return TYPES.get(kind, frozenset((kind.replace("_", " "),)))
 
 
 _OBJECT_VERBS = frozenset(("create", "alter", "drop"))

@@ -11,6 +11,7 @@ from collector.drift.plan.quoting import NotSqlError, literal, name, role, split
 from collector.drift.plan.steps import Phase, Step, World, Writer, by_hand
 from model.catalog import CatalogKind, DriftChange
 
+_CONSTRAINT = "constraint "
 _INTEGER = re.compile(r"-?\d+")
 _LABELS = re.compile(r"E?'(?:[^']|'')*'")
 
@@ -168,7 +169,22 @@ def type_(difference: Difference, _world: World, _database: str) -> Iterator[Ste
         if wanted.get("owner"):
             yield Step(Phase.OWNER, f"ALTER TYPE {who} OWNER TO {role(wanted['owner'])}")
         return
-    yield from owner_or_by_hand("TYPE", CatalogKind.TYPE, difference)
+    is_domain = wanted.get("kind") == "domain"
+    checks = [p for p in parts(CatalogKind.TYPE, difference) if p.key.startswith(_CONSTRAINT)]
+    for part in checks if is_domain else ():
+        yield from _domain_constraint(who, part)
+    done = frozenset(part.key for part in checks) if is_domain else frozenset[str]()
+    yield from owner_or_by_hand("TYPE", CatalogKind.TYPE, difference, done)
+
+
+def _domain_constraint(who: str, part: Part) -> Iterator[Step]:
+    own = name(part.key.removeprefix(_CONSTRAINT))
+    if part.after is not None:
+        yield Step(Phase.DROP_PART, f"ALTER DOMAIN {who} DROP CONSTRAINT {own}")
+    if part.before is not None:
+        text = f"ALTER DOMAIN {who} ADD CONSTRAINT {own} {part.before}"
+        note = "reads all columns of the domain; refused where a value does not fit"
+        yield Step(Phase.CONSTRAINT, text, note=note)
 
 
 def _create_domain(who: str, lines: dict[str, str]) -> str:
@@ -178,8 +194,8 @@ def _create_domain(who: str, lines: dict[str, str]) -> str:
     if "not null" in lines:
         text += " NOT NULL"
     for key, check in lines.items():
-        if key.startswith("constraint "):
-            text += f" CONSTRAINT {name(key.removeprefix('constraint '))} {check}"
+        if key.startswith(_CONSTRAINT):
+            text += f" CONSTRAINT {name(key.removeprefix(_CONSTRAINT))} {check}"
     return text
 
 

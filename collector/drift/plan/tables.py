@@ -14,6 +14,7 @@ from collector.drift.plan.inherited import (
     COLUMN,
     CONSTRAINT,
     INDEX,
+    PARTITION,
     copied_keys,
     own_parts,
     parents,
@@ -120,6 +121,14 @@ def _create(who: str, difference: Difference, world: World, database: str) -> It
             yield from write(who, Part(key, text, None), world, database)
     if "row security" in lines:
         yield from _row_security(who, lines["row security"], Phase.PART)
+    yield from _rules(lines)
+
+
+def _rules(lines: dict[str, str]) -> Iterator[Step]:
+    """Last: a rule's text may name views and tables that are made anew, too."""
+    for key, text in lines.items():
+        if key.startswith(RULE):
+            yield Step(Phase.PART, text.rstrip("; "))
 
 
 def _create_view(who: str, kind: str, lines: dict[str, str], about: str) -> Iterator[Step]:
@@ -135,6 +144,7 @@ def _create_view(who: str, kind: str, lines: dict[str, str], about: str) -> Iter
     for key, text in lines.items():
         if key.startswith(INDEX):
             yield Step(Phase.VIEW, text)
+    yield from _rules(lines)
 
 
 class _Altered(NamedTuple):
@@ -210,6 +220,8 @@ def _altered(it: _Altered, part: Part) -> Iterator[Step]:
         yield from _set_options(who, word, part)
     elif part.key == "replica identity":
         yield from _identity(who, part.before)
+    elif part.key == PARTITION and word == "TABLE" and None in (part.before, part.after):
+        yield _attached(who, part)
     elif part.key.startswith(INDEX):
         yield from constraints.index(who, part, it.world, it.database)
     elif part.key.startswith((COLUMN, CONSTRAINT, RULE)) and word == "TABLE":
@@ -220,6 +232,18 @@ def _altered(it: _Altered, part: Part) -> Iterator[Step]:
             f"{it.about}: {part.key} is {part.after or 'not set'}, should be "
             f"{part.before or 'not set'}",
         )
+
+
+def _attached(who: str, part: Part) -> Step:
+    """After its own columns and keys: a partition has those of its parent."""
+    text = part.before or part.after or ""
+    [parent] = parents({PARTITION: text})
+    alter = f"ALTER TABLE {name(parent)}"
+    if part.before is None:
+        return Step(Phase.DROP_PART, f"{alter} DETACH PARTITION {who}")
+    note = f"reads the table; {REFUSES}"
+    bounds = text.removeprefix(parent).strip()
+    return Step(Phase.FOREIGN_KEY, f"{alter} ATTACH PARTITION {who} {bounds}", note=note)
 
 
 def _own(part: Part, prefix: str) -> str:

@@ -179,7 +179,7 @@ def test_a_membership_says_what_it_lets_whom_do(world):
     world.drift.accept("anna", "as it should be")
     rows = [ran(5, "bob", "GRANT payroll TO analyst")]
     found = world.commit(6, seen, statements=rows).findings[-1]
-    assert " let " not in found.sentence  # one table for the one who is named: said already
+    assert " let analyst read hr.salaries: " in found.sentence
     more = seen | privilege("table:hr.bonus<-payroll")
     world.commit(8, before | privilege("table:hr.bonus<-payroll"))
     world.drift.accept("anna", "as it should be")
@@ -444,6 +444,13 @@ def test_without_capture_of_nested_statements_the_call_is_named_and_not_blamed(w
         "; bob ran SELECT app.give then, and what it ran inside is not captured"
         " (agent.capture.nested)"
     )
+
+
+def test_what_pgwarden_ran_itself_is_no_hint(world):
+    rows = [ran(2, "pgwarden", "DO $$ BEGIN NULL; END $$", application_name="pgwarden")]
+    world.commit(6, GRANT, statements=rows)
+    [found] = world.tick(20).findings
+    assert "captured" not in found.sentence
 
 
 @pytest.mark.parametrize("inside", ["SELECT 1", "CREATE TABLE hr.x (i int)"])

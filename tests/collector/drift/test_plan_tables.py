@@ -58,6 +58,49 @@ def test_a_table_that_is_gone_is_made_anew_and_the_one_like_it_dropped_as_a_loss
     assert "if it is s.audit_2025 renamed, then instead: ALTER TABLE" in made.steps[0].note
 
 
+def test_a_relation_that_is_made_anew_gets_its_rules():
+    rule = "CREATE RULE keep AS ON DELETE TO s.{} DO INSTEAD NOTHING"
+    view = "owner: o\nkind: view\ncolumn id: integer\nview text: SELECT s.t.id FROM s.t;"
+    wanted = {
+        name: f"{lines}\nrule keep: {rule.format(name)};"
+        for name, lines in (("t", HEAP), ("v", view))
+    }
+    made = planned({f"s.{name}": lines for name, lines in wanted.items()}, {})
+    assert sql(made)[-2:] == [rule.format("t"), rule.format("v")]
+    disabled = planned({"s.t": f"{wanted['t']} (disabled)"}, {})
+    assert disabled.steps[-1].by_hand
+
+
+PARTED = f"{HEAP}\npartition by: RANGE (id)"
+
+
+@pytest.mark.parametrize("bounds", ["FOR VALUES FROM (1) TO (5)", "DEFAULT"])
+def test_a_partition_that_was_detached_is_attached_with_its_bounds(bounds):
+    part = f"{HEAP}\npartition of: s.p {bounds}"
+    detached = planned({"s.p": PARTED, "s.p1": part}, {"s.p": PARTED, "s.p1": HEAP})
+    assert sql(detached) == [f"ALTER TABLE s.p ATTACH PARTITION s.p1 {bounds}"]
+    attached = planned({"s.p": PARTED, "s.p1": HEAP}, {"s.p": PARTED, "s.p1": part})
+    assert sql(attached) == ["ALTER TABLE s.p DETACH PARTITION s.p1"]
+    assert not any(step.loses for step in (*detached.steps, *attached.steps))
+
+
+def test_a_partition_with_other_bounds_is_for_a_person():
+    one, other = (f"{HEAP}\npartition of: s.p FOR VALUES IN ({n})" for n in (1, 2))
+    made = planned({"s.p": PARTED, "s.p1": one}, {"s.p": PARTED, "s.p1": other})
+    assert [step.by_hand for step in made.steps] == [True]
+
+
+def test_a_domain_gets_its_constraints_back():
+    domain = "owner: o\nkind: domain\nbase: integer"
+    positive = f"{domain}\nconstraint pos: CHECK ((VALUE > 0))"
+    dropped = planned({}, {}, type=({"s.d": positive}, {"s.d": domain}))
+    assert sql(dropped) == ["ALTER DOMAIN s.d ADD CONSTRAINT pos CHECK ((VALUE > 0))"]
+    added = planned({}, {}, type=({"s.d": domain}, {"s.d": positive}))
+    assert sql(added) == ["ALTER DOMAIN s.d DROP CONSTRAINT pos"]
+    changed = planned({}, {}, type=({"s.d": positive}, {"s.d": positive.replace("0", "-9")}))
+    assert sql(changed) == [*sql(added), *sql(dropped)]
+
+
 def test_a_table_whose_name_is_none_is_for_a_person_and_stops_nothing():
     made = planned({"s.a b": HEAP}, {"s.c d": HEAP})
     assert [step.by_hand for step in made.steps] == [True, True]
