@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 from agent.sql.facts import Facts
-from agent.sql.tree import Node, nodes, strings, unwrap
+from agent.sql.tree import Node, each, nodes, strings, unwrap
 
 _SCHEMA = re.compile(r"pg_temp(_\d+)?")
 _TEXT = re.compile(r'\s*"?pg_temp(_\d+)?"?\s*\.', re.I)
@@ -47,7 +47,7 @@ def note_ties(facts: Facts, kind: str, fields: Node) -> None:
     of_tables = nodes(fields.get("query"), "RangeVar") if kind == "ViewStmt" else ()
     if any(_is_temporary(table) for _, table in of_tables):
         return
-    if _names_temporary(fields):
+    if _names_temporary(fields) or _is_of_unsaid(fields):
         facts.flag("temporary_tie")
 
 
@@ -82,6 +82,15 @@ def _names_temporary(fields: Node) -> bool:
                 return True
             rest += item.values()
     return False
+
+
+def _is_of_unsaid(fields: Node) -> bool:
+    """``ALTER TABLE t OF ty``: schema pg_temp is searched first, and a whole table is at stake. Of
+    columns the type usually has no schema, so there it counts only where it is said."""
+    return any(
+        change.get("subtype") == "AT_AddOf" and len(strings(change.get("def"))) == 1
+        for _, change in each(fields.get("cmds"))
+    )
 
 
 def _is_given(kind: str, node: Node) -> bool:
