@@ -19,6 +19,7 @@ from agent.sql.outside import note_change_outside, note_outside
 from agent.sql.power import POWER, note_roles
 from agent.sql.scans import cluster, index, note_change, reindex, statistics, vacuum
 from agent.sql.secret_values import note_file, note_options
+from agent.sql.temporary import note_ties
 from agent.sql.tree import (
     Node,
     constant_text,
@@ -43,6 +44,7 @@ def command(walker: Walker, kind: str, fields: Node, scope: Scope) -> None:
     """Any statement that is no query."""
     if fields.get("behavior") == "DROP_CASCADE":
         walker.facts.flag("cascade")
+    note_ties(walker.facts, kind, fields)
     special = SPECIAL.get(kind)
     if special is not None:
         special(walker, fields, scope)

@@ -14,19 +14,22 @@ _WORDS = (
     b"alter", b"call", b"copy", b"delete", b"do", b"drop", b"execute", b"grant", b"import",
     b"merge", b"prepare", b"reassign", b"revoke", b"truncate", b"update", b"role", b"user",
 )  # fmt: skip
-"""Whatever a rule that denies could be about. Server-side functions and catalogs begin with pg_."""
+_COMMANDS = (b"set", b"reset", b"load", b"create", b"comment", b"security", b"refresh")
+"""Columns often have these names; in a list of those a comma or parenthesis follows."""
+_CALLS = (b"pg_", b"lo_", b"set_config", b"dblink")
+"""How server-side functions and catalogs begin."""
 _DANGEROUS = re.compile(
-    rb"(?<![\w$\x80-\xff])(?:(?:%s)(?![\w$\x80-\xff])|pg_)" % b"|".join(_WORDS), re.I
+    rb"(?<![\w$\x80-\xff])(?:(?:%s|(?:%s)(?!\s*[,)=.]))(?![\w$\x80-\xff])|%s)"
+    % (b"|".join(_WORDS), b"|".join(_COMMANDS), b"|".join(_CALLS)),
+    re.I,
 )
-_ASKING = re.compile(
-    rb"(?<![\w$\x80-\xff])(?:select|table|with|set|reset|load|create|comment|security|refresh|declare)"
-    rb"(?![\w$\x80-\xff])", re.I
-)  # fmt: skip
-"""What a rule may be about beside that: reads, settings, what is made."""
+"""Whatever a rule that denies could be about, but reads."""
+_ASKING = re.compile(rb"(?<![\w$\x80-\xff])(?:select|table|with|declare)(?![\w$\x80-\xff])", re.I)
+"""What a rule may be about beside that: reads."""
 _UNCERTAIN = re.compile(rb"--|/\*|[\"$\\]")
 _LITERAL = re.compile(rb"'[^']*'")
 _QUERYING = re.compile(rb"(?<![\w$\x80-\xff])(?:select|table|with)(?![\w$\x80-\xff])", re.I)
-_UPSERT = re.compile(rb"\bon\s+conflict\b|\bdo\s+update\b|;", re.I)
+_UPSERT = re.compile(rb"\bon\s+conflict\b|\bdo\s+update\b(?:\s+set\b)?|;", re.I)
 
 
 def is_harmless(text: bytes) -> bool:
@@ -36,18 +39,20 @@ def is_harmless(text: bytes) -> bool:
     dollar quoting and no backslash anywhere in the text. What looks dangerous may still be prose
     in a literal; then somebody has to parse it.
     """
-    return not _DANGEROUS.search(_without_strings(text))
+    bare = _without_strings(text)
+    return not _DANGEROUS.search(text if bare is None else _without_upserts(bare))
 
 
 def is_plain_data(text: bytes) -> bool:
     """True only for what is nothing but rows to insert, so that nobody has to parse it."""
     bare = _without_strings(text)
+    bare = text if bare is None else bare
     return not (_DANGEROUS.search(bare) or _ASKING.search(bare))
 
 
-def _without_strings(text: bytes) -> bytes:
-    """Nor with DO UPDATE of an upsert; the text as it is where a string's end is in doubt."""
-    return text if _UNCERTAIN.search(text) else _without_upserts(_LITERAL.sub(b"''", text))
+def _without_strings(text: bytes) -> bytes | None:
+    """None where a string's end is in doubt."""
+    return None if _UNCERTAIN.search(text) else _LITERAL.sub(b"''", text)
 
 
 def _without_upserts(text: bytes) -> bytes:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from agent.sql.facts import Facts, Scope
+from agent.sql.overwriting import overwrites
 from agent.sql.tree import Node, each, nodes, options, relation_name, strings, switched_on, unwrap
 
 if TYPE_CHECKING:
@@ -100,11 +101,8 @@ def note_change(facts: Facts, relation: str, change: Node) -> None:
     if kind == "Constraint":
         for column in _constrained(facts, detail):
             facts.column(column)
-    column = change.get("name", "")
     if subtype == "AT_SetExpression" or (
-        subtype == "AT_AlterColumnType"
-        and "raw_default" in detail
-        and not _mentions(detail["raw_default"], column)
+        subtype == "AT_AlterColumnType" and overwrites(change.get("name", ""), detail)
     ):
         facts.flag("overwrite")
 
@@ -139,12 +137,3 @@ def _columns(facts: Facts, *parts: Any) -> None:
     for some in parts:
         for _, part in each(some):
             facts.column(part.get("name", ""))
-
-
-def _mentions(expression: Any, column: str) -> bool:
-    """Whether a USING expression has the column itself in it, as ``c``, ``t.c`` or ``(t).c``."""
-    for kind, node in nodes(expression, "ColumnRef", "A_Indirection"):
-        path = node.get("fields" if kind == "ColumnRef" else "indirection")
-        if strings(path)[-1:] == [column]:
-            return True
-    return False

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import orjson
 import pglast.parser
@@ -17,6 +17,7 @@ import pglast.parser
 from agent.sql.blind import classify_blind
 from agent.sql.classify import classify
 from agent.sql.facts import Facts
+from agent.sql.junk import without_junk
 from agent.sql.redact import Token, redact_tokens, redact_unscanned
 from agent.sql.tree import Node
 from model.statement import ParseStatus
@@ -64,7 +65,9 @@ def answer(text: str) -> Answer:
     """The Answer to ``text``, which is UTF-8, holds no NUL and is at most 64 KB."""
     tokens = scan(text)
     if tokens is None:
-        return Answer(_failure(text), redact_unscanned(text))
+        spaced = _spaced(text)
+        # The places of literals are those of another text, so nothing holds for texts like it.
+        return spaced or Answer(_failure(text), redact_unscanned(text))
     if ambiguous(text, tokens):
         return Answer(ParseStatus.FAILED, redact_tokens(text, tokens, parsed=False))
     try:
@@ -74,6 +77,15 @@ def answer(text: str) -> Answer:
     except RecursionError:
         return Answer(ParseStatus.FAILED, redact_tokens(text, tokens, parsed=False))
     return _whole(text, tokens, tree)
+
+
+def _spaced(text: str) -> Answer | None:
+    """Of a text that PostgreSQL before 15 reads, though libpg_query's scanner does not."""
+    spaced = without_junk(text)
+    if spaced is None or scan(spaced) is None:
+        return None
+    found = replace(answer(spaced), decisive=None)
+    return found if found.status == ParseStatus.PARSED else None
 
 
 def judgeable(text: str) -> tuple[Answer, Callable[[], Answer]]:

@@ -15,6 +15,7 @@ from rules.language.examples import EXAMPLE_SESSION
 RULES = RuleSet.load()
 DENIED = {
     "drop-protected",
+    "temporary-tie",
     "truncate-protected",
     "alter-drop-protected",
     "unbounded-write",

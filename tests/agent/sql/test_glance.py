@@ -20,12 +20,19 @@ DANGEROUS = [
     "insert into t values (1) on conflict (a) do update set a = 1 do update",
     "insert into t select * from t on conflict (a) do update set a = 1",
     "insert into t table t on conflict (a) do update set a = 1",
+    "select 1a; set session_replication_role = replica", "select 1a; reset all",
+    "select 1a; load 'x'", "select 1a; create extension x", "select 1a; security label on t is ''",
+    "select 1a; comment on table t is ''", "select 1a, set_config('x', 'y', false)",
+    "select 1a, lo_export(1, 'x')", "select 1a, dblink_exec('x', 'y')", "select 1a; set/**/role x",
+    "insert into t values (1) on conflict (a) do update set a = 1; set role x",
 ]  # fmt: skip
 HARMLESS = [
     "INSERT INTO t VALUES (1, 'please update or delete me'), (2, 'drop by')",
     "SELECT dropped, updated_at FROM orders WHERE copying = 1",
     "insert into t values ('it''s do or die')",
     "INSERT INTO t VALUES (1) ON CONFLICT (id) DO UPDATE SET a = excluded.a",
+    "INSERT INTO t (id, comment, load, reset) VALUES (1, 'set role x', 2",
+    "SELECT 1a, offset_id, created, settings FROM orders",
 ]
 
 
@@ -37,6 +44,11 @@ def test_a_dangerous_word_is_seen_wherever_it_stands(sql):
 @pytest.mark.parametrize("sql", HARMLESS)
 def test_prose_in_plain_strings_and_parts_of_names_are_harmless(sql):
     assert is_harmless(sql.encode())
+
+
+def test_an_upsert_is_no_plain_data():
+    assert not is_plain_data(HARMLESS[3].encode())
+    assert is_plain_data(HARMLESS[0].encode())
 
 
 @given(st.text(), st.sampled_from([" ", "\n", ";", "(", "/**/", "\t"]), st.text(alphabet=" ;()\n"))
@@ -53,7 +65,20 @@ def seconds(text):
 
 
 @pytest.mark.parametrize(
-    "words", ["on conflict ", "on  ", "do  ", "' ", "pg", "do\t", "on conflict do ", "\u00e9 "]
+    "words",
+    [
+        "on conflict ",
+        "on  ",
+        "do  ",
+        "' ",
+        "pg",
+        "do\t",
+        "on conflict do ",
+        "\u00e9 ",
+        "set  ",
+        "set" + " " * 999,
+        "set_",
+    ],
 )
 def test_words_that_a_client_repeats_cost_no_more_than_their_length(words):
     # Nobody else runs meanwhile: a search that goes over the same words again stops the guard.
