@@ -18,6 +18,9 @@ _WORDS = (
 _DANGEROUS = re.compile(
     rb"(?<![\w$\x80-\xff])(?:(?:%s)(?![\w$\x80-\xff])|pg_)" % b"|".join(_WORDS), re.I
 )
+_BEGINS_DANGEROUS = re.compile(
+    rb"\s*+(?:%s)(?![\w$\x80-\xff])" % b"|".join(word for word in _WORDS if word != b"do"), re.I
+)
 _ASKING = re.compile(
     rb"(?<![\w$\x80-\xff])(?:select|table|with|set|reset|load|create|comment|security|refresh|declare)"
     rb"(?![\w$\x80-\xff])", re.I
@@ -36,6 +39,8 @@ def is_harmless(text: bytes) -> bool:
     dollar quoting and no backslash anywhere in the text. What looks dangerous may still be prose
     in a literal; then somebody has to parse it.
     """
+    if _BEGINS_DANGEROUS.match(text):
+        return False  # the same answer, and at once for a text of any length
     return not _DANGEROUS.search(_without_strings(text))
 
 
