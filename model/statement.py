@@ -84,7 +84,8 @@ class Shape:
     ``plain_password`` (as it is, not as a SCRAM or MD5 verifier), ``connection_password`` (in a
     connection string or option), ``credential_file`` (a server's file that usually holds keys or
     passwords is read or written). About DDL: ``cascade``, ``drop_part`` (ALTER ... DROP of a
-    column, constraint, partition), ``overwrite`` (ALTER ... TYPE ... USING without the column
+    column, constraint, partition), ``replica_trigger`` (one is enabled for replication, ENABLE
+    REPLICA or ALWAYS), ``overwrite`` (ALTER ... TYPE ... USING without the column
     itself, or SET EXPRESSION: all its values are replaced). About the server: ``program``,
     ``server_file`` (COPY with one of its programs or files, or a foreign table over one),
     ``connection`` (the server connects to another one, or is told where and as whom: dblink,
