@@ -12,6 +12,7 @@ from agent.guard.startup import Settings, as_statements
 from agent.identity import Claims
 from agent.planned import NotKnownError, Planned, Touched, goes_beyond, is_resolved, overlaid
 from agent.sessions.known import explained
+from agent.sql.answers import without_tree
 from agent.sql.reader import Parser, read, read_soon, recall
 from model.event import (
     ApplicationNamed,
@@ -23,7 +24,7 @@ from model.event import (
 )
 from model.event import Protocol as Wire
 from model.session import BackendKey, Peer, Session
-from model.statement import Shape
+from model.statement import ParseStatus, Shape
 from model.verdict import RuleAction
 from rules import Judge, Match, View, decide
 from rules.usage import holder
@@ -185,6 +186,12 @@ class GuardJudge:
         if self._approvals is None or decision.kind is DecisionKind.ALLOW:
             return decision
         return self._approvals.answer(event, asked.planned, matches, decision)
+
+    def unread(self, event: StatementStarted) -> Decision:
+        """As of a text that cannot be parsed; never waits."""
+        shape = without_tree(event.text, ParseStatus.FAILED)
+        asked = self._question(event, self._judge(), self._session(event), shape, None)
+        return self._decision(asked, *self._matches(asked))
 
     def at_once(
         self,

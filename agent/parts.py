@@ -102,6 +102,7 @@ def make_guard(
         afterwards=judge.keep,
         is_held=source.is_held,
         patient=patient,
+        unread=judge.unread,
         takes_long=takes_long,
         on_answer=source.wake,
         may_end=Allowance(guard.actions_per_minute, time.monotonic).take,

@@ -84,10 +84,10 @@ class Shape:
     ``plain_password`` (as it is, not as a SCRAM or MD5 verifier), ``connection_password`` (in a
     connection string or option), ``credential_file`` (a server's file that usually holds keys or
     passwords is read or written). About DDL: ``cascade``, ``drop_part`` (ALTER ... DROP of a
-    column, constraint, partition), ``overwrite`` (ALTER ... TYPE ... USING other than a
-    plain cast of the column, or SET EXPRESSION: all its values are replaced), ``temporary_tie`` (a
-    permanent object is made to depend on one of schema pg_temp, and will go with it). About the
-    server: ``program``,
+    column, constraint, partition), ``replica_trigger`` (one is enabled for replication, ENABLE
+    REPLICA or ALWAYS), ``overwrite`` (ALTER ... TYPE ... USING other than a plain cast of the
+    column, or SET EXPRESSION: all its values are replaced), ``temporary_tie`` (a permanent object
+    is made to depend on one of schema pg_temp, and will go with it). About the server: ``program``,
     ``server_file`` (COPY with one of its programs or files, or a foreign table over one),
     ``connection`` (the server connects to another one, or is told where and as whom: dblink,
     foreign servers but those of file_fdw, user mappings, IMPORT FOREIGN SCHEMA, subscriptions).

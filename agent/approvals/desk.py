@@ -18,7 +18,8 @@ from dataclasses import replace
 import structlog
 
 from agent.approvals import clock
-from agent.approvals.known import Known, Request, may_change
+from agent.approvals.changing import may_change
+from agent.approvals.known import Known, Request
 from agent.approvals.requests import names_of
 from agent.approvals.store import ApprovalStore, ApprovalStoreError
 from model.approval import ApprovalStep, Bound, Grant, Moment, Step

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, replace
 
 from agent.probes.layout import Part
 from model.approval import Grant, Moment
 from model.session import BackendKey
-
-_CHANGES = re.compile(rb"\b(?:alter|drop|create|rename)\b", re.IGNORECASE)
-_ESCAPED_NAME = re.compile(rb"\bu&\"", re.IGNORECASE)
-"""A name written in escapes may be any name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +62,3 @@ class Known:
             # The wall clock alone is left, and that can be set back: the collector has to say.
             return "the host has started anew, and the collector has not confirmed it"
         return "" if self.grant.term.left_us(now) else "expired"
-
-
-def may_change(text: bytes, grant: Grant) -> bool:
-    """Whether a statement that ran may have changed what the grant is about, as its words go.
-
-    A name counts wherever it stands, and each part of it: DROP SCHEMA takes a table along.
-    """
-    if not _CHANGES.search(text):
-        return False
-    if _ESCAPED_NAME.search(text):
-        return True
-    lower = text.lower()
-    names = {part for name in (*grant.relations, *grant.functions) for part in name.split(".")}
-    return any(name.lower().encode("utf-8", "surrogateescape") in lower for name in names if name)

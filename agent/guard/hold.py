@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from agent.guard.aside import Aside
@@ -117,6 +117,8 @@ class _Seen:
 class _Waiting:
     event: StatementStarted
     backend: _Seen
+    glanced: bool = False
+    """What can be said of it unread has been asked, and does not stop it."""
 
 
 class Guard:
@@ -124,6 +126,10 @@ class Guard:
 
     ``patient`` judges what ``takes_long``, beside the others: ``begin`` returns before that, and
     ``finished`` brings it. ``on_answer`` is called, by another thread, when it has something.
+
+    ``unread`` tells what rules say of such a statement as of one that cannot be parsed. Where that
+    stops it, a quarter of the deadline before the end, nobody waits for more: a text must not pass
+    because it is large. Asked only where what is late would pass.
 
     ``at_once`` is asked first, on this thread: it must not wait for long, for handing a question to
     the judge's thread and back costs as much as most answers. What it is given it may do meanwhile.
@@ -150,6 +156,7 @@ class Guard:
         afterwards: Callable[[], None] = lambda: None,
         is_held: Callable[[StatementStarted], bool] = lambda _: True,
         patient: Judge | None = None,
+        unread: Judge = lambda _: ALLOW,
         takes_long: Callable[[StatementStarted], bool] = lambda _: False,
         on_answer: Callable[[], None] = lambda: None,
         may_end: Callable[[], bool] = lambda: True,
@@ -158,6 +165,8 @@ class Guard:
         self._judges = JudgeThreads(judge)
         self._servers = servers
         self._deadline_ns = deadline_ms * 1_000_000
+        self._glance_ns = self._deadline_ns // 4 if on_timeout is OnTimeout.ALLOW else 0
+        self._unread = unread
         self._late_decision = ALLOW if on_timeout is OnTimeout.ALLOW else LATE
         self._contact = contact
         self._at_once = at_once
@@ -194,15 +203,34 @@ class Guard:
             if waiting is None or waiting.event is not answered.question:
                 continue  # it was late, and is settled
             if isinstance(answered.answer, Exception):
-                reason = f"the judge failed: {answered.answer!r}"
-                done.append(self._finish(waiting, self._late_decision, True, reason))
+                unread = self._glance(waiting)
+                reason = "" if unread else f"the judge failed: {answered.answer!r}"
+                decision = unread or self._late_decision
+                done.append(self._finish(waiting, decision, unread is None, reason))
             else:
                 done.append(self._finish(waiting, answered.answer, False, ""))
         for waiting in list(self._waiting.values()):
             if waiting.event.backend == gone_on or self._left_seconds(waiting.event) <= 0:
                 reason = "no verdict within the deadline"
                 done.append(self._finish(waiting, self._late_decision, True, reason))
+            elif self._until_glance(waiting) <= 0 and (unread := self._glance(waiting)):
+                done.append(self._finish(waiting, unread, False, ""))
         return done
+
+    def _until_glance(self, waiting: _Waiting) -> float:
+        """Seconds until it is looked at without being parsed, or is late where it has been."""
+        left_seconds = self._left_seconds(waiting.event)
+        return left_seconds if waiting.glanced else left_seconds - self._glance_ns / 1e9
+
+    def _glance(self, waiting: _Waiting) -> Decision | None:
+        """What stops it unread."""
+        if waiting.glanced or not self._glance_ns:
+            return None
+        self._waiting[waiting.event.backend] = replace(waiting, glanced=True)
+        with suppress(Exception):  # then it is late, as without
+            decision = self._unread(waiting.event)
+            return decision if decision.kind is not DecisionKind.ALLOW else None
+        return None
 
     @property
     def oldest_ns(self) -> int:
@@ -213,7 +241,7 @@ class Guard:
     @property
     def patience_seconds(self) -> float:
         """When ``finished`` is to be called at the latest."""
-        left = (self._left_seconds(each.event) for each in self._waiting.values())
+        left = (self._until_glance(each) for each in self._waiting.values())
         return max(0.0, min(left, default=float("inf")))
 
     def settle(self, event: StatementStarted) -> Settled:

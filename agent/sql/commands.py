@@ -36,6 +36,8 @@ from agent.sql.tree import (
 if TYPE_CHECKING:
     from agent.sql.classify import Walker
 
+_UNHELD = frozenset({"AT_EnableReplicaTrig", "AT_EnableAlwaysTrig"})
+"""Such a trigger runs in a subscription's apply worker, where nothing is held."""
 _DROPS = frozenset({"AT_DropColumn", "AT_DropConstraint", "AT_DetachPartition"})
 _WORDS = re.compile(r"[A-Z]+(?=[A-Z][a-z]|$)|[A-Z][a-z]+")
 
@@ -112,6 +114,8 @@ def _alter_table(walker: Walker, fields: Node, scope: Scope) -> None:
         note_change_outside(facts, change)
         if change.get("subtype") in _DROPS:
             facts.flag("drop_part")
+        if change.get("subtype") in _UNHELD:
+            facts.flag("replica_trigger")
         if change.get("behavior") == "DROP_CASCADE":
             facts.flag("cascade")
         if "Column" in str(change.get("subtype")):

@@ -24,6 +24,9 @@ _DANGEROUS = re.compile(
     re.I,
 )
 """Whatever a rule that denies could be about, but reads."""
+_BEGINS_DANGEROUS = re.compile(
+    rb"\s*+(?:%s)(?![\w$\x80-\xff])" % b"|".join(word for word in _WORDS if word != b"do"), re.I
+)
 _ASKING = re.compile(rb"(?<![\w$\x80-\xff])(?:select|table|with|declare)(?![\w$\x80-\xff])", re.I)
 """What a rule may be about beside that: reads."""
 _UNCERTAIN = re.compile(rb"--|/\*|[\"$\\]")
@@ -39,6 +42,8 @@ def is_harmless(text: bytes) -> bool:
     dollar quoting and no backslash anywhere in the text. What looks dangerous may still be prose
     in a literal; then somebody has to parse it.
     """
+    if _BEGINS_DANGEROUS.match(text):
+        return False  # the same answer, and at once for a text of any length
     bare = _without_strings(text)
     return not _DANGEROUS.search(text if bare is None else _without_upserts(bare))
 

@@ -203,3 +203,32 @@ def test_a_guarded_publisher_serves_copy_and_stream(primary, subscriber):
         assert len(stage.of(b"INSERT INTO sent")) == HOLDS
         assert not stopped & sending
         target.execute("DROP SUBSCRIPTION t")
+
+
+OWN_SUBSCRIPTION = """
+CREATE TABLE kept (id int);
+CREATE TABLE carrier (id int);
+CREATE FUNCTION drops() RETURNS trigger LANGUAGE plpgsql AS
+  $$ BEGIN DROP TABLE IF EXISTS public.kept; RETURN NULL; END $$;
+CREATE TRIGGER drops BEFORE INSERT ON carrier FOR EACH ROW EXECUTE FUNCTION drops();
+ALTER TABLE carrier ENABLE REPLICA TRIGGER drops;
+CREATE PUBLICATION own FOR TABLE carrier;
+"""
+
+
+def test_what_a_trigger_does_in_an_apply_worker_is_not_held(subscriber):
+    """README says so: no process without a client is ever held. A client's DROP is refused."""
+    with subscriber.connect() as admin:
+        admin.execute(OWN_SUBSCRIPTION)
+        admin.execute("SELECT pg_create_logical_replication_slot('own', 'pgoutput')")
+        admin.execute(
+            f"CREATE SUBSCRIPTION own CONNECTION '{subscriber.dsn()}' PUBLICATION own"
+            " WITH (create_slot = false, copy_data = false)"
+        )
+        with Stage(subscriber, lambda event: DENY if b"DROP TABLE" in event.text else ALLOW):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                admin.execute("DROP TABLE kept")
+            admin.execute("INSERT INTO carrier VALUES (1)")
+            gone = "SELECT to_regclass('public.kept') IS NULL"
+            wait_until(lambda: admin.execute(gone).fetchone() == (True,), ARRIVAL_SECONDS, "gone")
+        admin.execute("DROP SUBSCRIPTION own")
