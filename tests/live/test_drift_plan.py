@@ -48,6 +48,12 @@ CREATE TABLE hr.key (id int PRIMARY KEY, pay int);
 CREATE TABLE hr.on_key (key int REFERENCES hr.key (id));
 CREATE VIEW hr.keys AS SELECT id FROM hr.key WHERE id > 0;
 CREATE TABLE hr.audit_2025 (at date);
+CREATE TABLE hr.parts (id int PRIMARY KEY, pay int CHECK (pay > 0)) PARTITION BY RANGE (id);
+CREATE TABLE hr.parts_1 PARTITION OF hr.parts FOR VALUES FROM (1) TO (5);
+CREATE TABLE hr.parts_rest PARTITION OF hr.parts DEFAULT;
+CREATE TABLE hr.ruled (at date);
+CREATE RULE keep AS ON DELETE TO hr.ruled DO INSTEAD (SELECT 1; NOTIFY ruled);
+CREATE DOMAIN hr.small AS int CONSTRAINT positive CHECK (VALUE > 0);
 ALTER TABLE hr.salary ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY own ON hr.salary FOR SELECT TO analyst USING (person > 0);
 CREATE POLICY checked ON hr.salary AS RESTRICTIVE FOR INSERT WITH CHECK (amount < 1000000);
@@ -139,6 +145,8 @@ CHANGES: dict[CatalogKind, list[str]] = {
         "ALTER TABLE hr.key RENAME COLUMN id TO ident",
         "ALTER TABLE hr.key DROP COLUMN pay, ADD COLUMN badge int",
         "ALTER TABLE hr.key ADD CONSTRAINT twice UNIQUE (ident, badge)",
+        "ALTER TABLE hr.parts DETACH PARTITION hr.parts_1", "DROP TABLE hr.ruled",
+        "ALTER TABLE hr.parts DETACH PARTITION hr.parts_rest",
         "DROP TABLE hr.audit_2025", "CREATE TABLE hr.audit_2026 (at date)",
         "ALTER TABLE hr.audit_2026 OWNER TO owner",
     ],
@@ -158,7 +166,8 @@ CHANGES: dict[CatalogKind, list[str]] = {
         "CREATE FUNCTION hr.door(text, OUT r int) LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'",
     ],
     CatalogKind.SCHEMA: ["CREATE SCHEMA \"new;\"", "ALTER SCHEMA hr OWNER TO analyst"],
-    CatalogKind.TYPE: ["CREATE TYPE hr.other AS (a int)", "ALTER TYPE hr.mood OWNER TO analyst"],
+    CatalogKind.TYPE: ["CREATE TYPE hr.other AS (a int)", "ALTER TYPE hr.mood OWNER TO analyst",
+                       "ALTER DOMAIN hr.small DROP CONSTRAINT positive"],
     CatalogKind.SEQUENCE: [
         "ALTER SEQUENCE hr.numbers INCREMENT 1 CYCLE", "CREATE SEQUENCE hr.more",
     ],
