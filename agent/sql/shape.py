@@ -84,7 +84,8 @@ def _spaced(text: str) -> Answer | None:
     spaced = without_junk(text)
     if spaced is None or scan(spaced) is None:
         return None
-    found = replace(answer(spaced), decisive=None)
+    # What follows a number may be the rest of a secret that somebody forgot to quote.
+    found = replace(answer(spaced), redacted_text=redact_unscanned(text), decisive=None)
     return found if found.status == ParseStatus.PARSED else None
 
 
