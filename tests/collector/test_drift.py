@@ -277,7 +277,8 @@ def test_a_membership_and_a_role_are_explained(world):
     news = world.commit(6, snapshot(6, changes), statements=did)
     sentences = sorted(f.sentence for f in news.findings)
     assert sentences == [
-        "ALTER ROLE by bob at 08:53 UTC from app: role analyst became superuser=true",
+        "ALTER ROLE by bob at 08:53 UTC from app let analyst do everything: "
+        "role analyst became superuser=true",
         "GRANT by bob at 08:53 UTC from app: analyst is now a member of pg_write_all_data",
     ]
     assert {f.severity for f in news.findings} == {Severity.CRITICAL}
