@@ -429,7 +429,7 @@ def test_an_edit_of_the_file_is_nobodys_and_its_return_resolves_it(cluster, stor
         assert found.sentence == (
             "Nobody on the wire did it: setting log_connections is on, was off"
         )
-        assert found.severity == "critical"
+        assert found.severity == "medium"
     finally:
         conf.write_text(before)
         cluster.reload()
