@@ -210,7 +210,7 @@ def test_what_only_looks_like_it_passes(session, statements):
 def test_a_name_of_the_catalog_reaches_the_record_with_the_rule(session, agent):
     bot = session("bot")
     refused(bot, "DELETE FROM public.pay WHERE id = 17", "no-writes")
-    [held] = agent.holds("DELETE FROM public.pay WHERE id = 17")
+    held = agent.hold_of("DELETE FROM public.pay WHERE id = 17")
     assert not held.settled.decision.lasting
     assert held.settled.decision.match.rule.title == "Bots write no salaries"
 
@@ -288,7 +288,7 @@ def test_asking_for_a_name_never_waits_for_the_guard_itself(session, agent):
     bot.execute("COMMIT")
     bot.execute("CREATE TABLE brand_new (id int)")
     bot.execute("INSERT INTO brand_new VALUES (1)")
-    [held] = agent.holds("INSERT INTO brand_new VALUES (1)")
+    held = agent.hold_of("INSERT INTO brand_new VALUES (1)")
     assert not held.settled.late
     assert held.settled.held_us < 900_000
     bot.execute("DROP TABLE brand_new")
