@@ -46,6 +46,12 @@ def test_prose_in_plain_strings_and_parts_of_names_are_harmless(sql):
     assert is_harmless(sql.encode())
 
 
+@pytest.mark.parametrize("text", DANGEROUS)
+def test_what_is_dangerous_is_no_plain_data_either(text):
+    assert not is_plain_data(text.encode())
+    assert not is_plain_data(b" " * 100 + text.encode())
+
+
 def test_an_upsert_is_no_plain_data():
     assert not is_plain_data(HARMLESS[3].encode())
     assert is_plain_data(HARMLESS[0].encode())
