@@ -192,11 +192,12 @@ class Pipeline:
             self._on_verdict(verdict)
             self._builder.add_verdict(verdict, session, text)
 
-    def payloads(self, *, parting: bool = False) -> Sequence[Payload]:
-        """``parting``: from now on urgent statements have batches of their own."""
-        taken = self._builder.take()
-        self._builder.parting = parting
-        return taken
+    def payloads(self) -> Sequence[Payload]:
+        return self._builder.take()
+
+    def mix(self, upto_bytes: int) -> None:
+        """How much of what comes next may be collected without regard to its class."""
+        self._builder.mix(upto_bytes)
 
     def _remember(self, held: Held) -> None:
         self._held[held.event.backend.pid, held.event.hold_id] = held.settled

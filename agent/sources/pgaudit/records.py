@@ -26,6 +26,8 @@ class LogRecord(NamedTuple):
     """Byte for byte as the server wrote it."""
     end: int
     """Offset after the record, counted from the parser's first byte."""
+    precision_ns: int = 1_000_000
+    """``at_ns`` is cut to it: to milliseconds in all formats, with %t in a prefix to seconds."""
 
 
 class RecordParser(Protocol):
