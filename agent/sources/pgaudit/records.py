@@ -73,8 +73,10 @@ class LogClock:
 
     def parse_ns(self, text: str) -> int:
         """``2026-11-23 13:14:18.702 CET`` -> Unix nanoseconds, 0 when it is not a time."""
-        if text[:19] + text[23:] == self._second and text[19:20] == ".":
-            return self._second_ns + _fraction_ns(text[20:23])
+        fraction = text[20:23]
+        plain = text[19:20] == "." and fraction.isascii() and fraction.isdigit()
+        if plain and text[:19] + text[23:] == self._second:
+            return self._second_ns + _fraction_ns(fraction)
         found = _TIME.match(text)
         if found is None:
             return 0
@@ -101,4 +103,4 @@ class LogClock:
 
 
 def _fraction_ns(digits: str) -> int:
-    return int(digits.ljust(9, "0")) if digits.isdigit() else 0
+    return int(digits.ljust(9, "0")) if digits else 0

@@ -256,6 +256,13 @@ def test_log_times_are_read_in_the_servers_zone(text, zone, seconds):
         assert clock.parse_ns(with_fraction) == (seconds * 10**9 + 345_000_000 if seconds else 0)
 
 
+@pytest.mark.parametrize("fraction", ["70\u00b2", "7x2", "   ", "\u0661\u0662\u0663"])
+def test_a_fraction_that_is_no_number_is_no_time_whatever_was_read_before(fraction):
+    clock = LogClock()
+    assert clock.parse_ns("2026-11-23 13:14:18.702 UTC")
+    assert clock.parse_ns(f"2026-11-23 13:14:18.{fraction} UTC") == 0
+
+
 def record_of(message):
     return LogRecord(AT_NS, 1, 2, "u", "d", "a", "local", message, 0)
 

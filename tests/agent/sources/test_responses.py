@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.probes.layout import SEND_BUFFER_BYTES
-from agent.sources.responses import Reading, ResponseReader, Write, completion, error_report
+from agent.sources.responses import (
+    Reading,
+    ResponseReader,
+    Write,
+    completion,
+    error_report,
+    last_completion,
+)
 from model.event import Completion, ErrorReport
 
 BUFFER_BYTES = 64
@@ -96,6 +103,12 @@ def test_the_last_completion_is_found_when_only_the_end_was_copied(before):
         last, carry = stream[-BUFFER_BYTES:], stream[-BUFFER_BYTES - CARRY_BYTES : -BUFFER_BYTES]
     reading = read_all([Write(last, b"", carry, 0, 3, False, True)])
     assert reading.completions == [Completion("SELECT", 1)]
+
+
+@pytest.mark.parametrize("end", [b"C", b"C\0", b"C\0\0", b"C\0\0\0", b"C\0\0\0\r"])
+def test_an_answer_that_ends_where_a_completion_would_begin_has_none(end):
+    assert last_completion(b"SELECT 1" + end) is None
+    assert last_completion(end) is None
 
 
 def test_a_write_of_which_the_middle_is_missing_keeps_both_ends():
