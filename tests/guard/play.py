@@ -182,7 +182,8 @@ def _attack(
             if (baseline != untouched) is not entry.outside:
                 told = "; ".join(changed(untouched, baseline)) or "nothing"
                 return Played(entry, broken=f"its setup changes {told} outside"), True
-        client = Client(_conninfo(stage, entry))
+        mark = stage.mark()
+        client = Client(_conninfo(stage, entry))  # to connect may be to attack
     except psycopg.Error as error:
         return Played(entry, broken=f"setup: {error}"), True
     try:
@@ -194,11 +195,11 @@ def _attack(
                     continue
                 steps = (Step(b"BEGIN", "simple"), *steps, Step(b"COMMIT", "simple"))
             leaked = client.seen.leaked
-            mark = stage.mark()
             client.play(steps)
             if name in QUICK:
                 client.play(steps)
-            moving = stage.mark() != mark
+            before_this, mark = mark, stage.mark()
+            moving = mark != before_this
             moved |= moving
             effect = _effect(entry, client, stage, baseline if moving else None, before, leaked)
             effects += [f"{name}: {effect}"] if effect else []
