@@ -9,9 +9,10 @@ from typing import TypeAlias, TypeVar
 
 from agent.catalog.touched import Touched, Touches
 from agent.digests import Seal, unsealed
+from agent.directory import Enrich
 from agent.guard.hold import Settled
 from agent.identity import Claims
-from agent.judge import STOPPING, Enrich
+from agent.judge import STOPPING
 from agent.limiting import Limiting
 from agent.outcomes import read_back
 from agent.parameters import Show, show_nothing

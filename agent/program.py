@@ -21,6 +21,7 @@ from agent.clusters import Clusters
 from agent.commands import Commands
 from agent.condition import Condition, Parts
 from agent.digests import sealed_with
+from agent.directory import Directory, Enrich
 from agent.explaining import Explaining
 from agent.guard.actions import Actions
 from agent.guard.allowances import Allowances
@@ -29,7 +30,7 @@ from agent.guard.deniable import CallWatch
 from agent.guard.hold import Guard
 from agent.guard.startup import StartupSettings
 from agent.identities import Identities
-from agent.judge import Directory, Enrich, GuardJudge
+from agent.judge import GuardJudge
 from agent.metrics import AgentMetrics
 from agent.naming import Naming
 from agent.parameters import installation_key, printer

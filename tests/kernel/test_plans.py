@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import psycopg
 import pytest
 
-from agent.guard.hold import ALLOW, Decision
+from agent.guard.decision import ALLOW, Decision
 from agent.guard.memory import Tracee, read_memory
 from agent.guard.plans import Plan, PlanError, read_plan
 from agent.probes.layouts import LAYOUTS
