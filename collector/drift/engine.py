@@ -120,8 +120,8 @@ class Drift:
         with self._lock:
             self._expect_anew(now_us)
             waiting = [drift for drift in self._state.open.values() if not drift.reported]
-            told = (explained(self._explanations.explain, drift, now_us) for drift in waiting)
-            due = [drift for drift in told if drift is not None]
+            explain = self._explanations.explain
+            due = [told for drift in waiting for told in explained(explain, drift, now_us)]
             self._reports.report(
                 with_consequences(self._explanations, due, self._state.open.values(), now_us)
             )
@@ -375,7 +375,7 @@ class Drift:
             return []
         apart = divided.divided(kind, total, mine)
         step = step_of(total, before)
-        if apart is None or (apart.new and any(each.detected_at_us == at_us for each in mine)):
+        if apart is None or (apart.new and any(each.detected_at_us >= at_us for each in mine)):
             self._end(mine, at_us, "changed again", now_us)
             return [(drift, step)]
         self._end(apart.back, at_us, self._expectations.why_gone(drift.scope, total.name), now_us)
