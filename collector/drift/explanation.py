@@ -53,6 +53,8 @@ class Explanations:
         self._outside = Outside()
         self._approved: OrderedDict[tuple[str, int], str] = OrderedDict()
         self._steps: dict[Key, Difference] = {}
+        self._called: dict[Key, str] = {}
+        """Former names of what was renamed, of differences that wait."""
         self._following = Following(self._changes, self._steps)
         self._found: tuple[tuple[str, str, int], list[Change]] = (("", "", 0), [])
         """What was looked up last."""
@@ -83,10 +85,14 @@ class Explanations:
         """How the value that differs from the accepted one differs from the one seen before it."""
         self._steps[key] = step
 
+    def called(self, key: Key, former: str) -> None:
+        """The object was renamed meanwhile: statements may say its former name."""
+        self._called[key] = former
+
     def moved(self, old: Key, new: Key) -> None:
-        """The difference is in a database that has another name now."""
+        """The difference, or its database, has another name now."""
         if (step := self._steps.pop(old, None)) is not None:
-            self._steps[new] = step
+            self._steps[new] = step._replace(name=new[1])
 
     def renamed(
         self, server: tuple[str, str], names: Mapping[str, str], at_us: int, since_us: int
@@ -123,6 +129,7 @@ class Explanations:
 
     def told(self, drift: OpenDrift, found: Cause | None, now_us: int) -> list[OpenDrift]:
         step = self._steps.pop(drift.key, drift.difference)
+        self._called.pop(drift.key, None)
         self._changes.saw(drift.scope, step, drift.since_us, drift.detected_at_us)
         if found is None:
             why = self._why_nobody(drift, step)
@@ -222,6 +229,13 @@ class Explanations:
         found = self._changes.cause(
             scope, step, at_us, since_us, settled=settled, renaming=renaming
         )
+        former = self._called.get(drift.key)
+        if former is not None and (found is None or found.weak):
+            before = step._replace(name=former)
+            better = self._changes.cause(
+                scope, before, at_us, since_us, settled=settled, renaming=renaming
+            )
+            found = better or found
         # Only ALTER SYSTEM waits for a reload or restart: it may be older than this process.
         of_server = scope.kind is CatalogKind.SETTING and "@" not in step.name
         if found is None and settled and of_server and self._lookup is not None:

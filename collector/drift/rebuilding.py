@@ -40,7 +40,7 @@ _OPEN = """
     SELECT agent, cluster, kind, database, name, change, desired, observed,
            epoch_us(occurred_at), epoch_us(known_at), attribution, statement_id, actor, user_name,
            severity, finding_id, approval, note, renamed
-    FROM drift WHERE resolved_at IS NULL ORDER BY occurred_at
+    FROM drift WHERE resolved_at IS NULL ORDER BY change = 'changed', occurred_at
 """
 _FINDINGS = """
     SELECT id, detector, severity, title, sentence, epoch_us(occurred_at), agent, cluster, database,

@@ -45,13 +45,12 @@ class Reports:
         news, self.news = self.news, DriftNews()
         return news
 
-    def moved(self, old: Key, new: Key, at_us: int, now_us: int) -> None:
-        """It is in a database that has another name now; ``state`` knows that already."""
-        drift = self._state.open[new]
-        if drift.reported:
-            self._members[drift.finding_id] ^= {old, new}
+    def moved(self, old: OpenDrift, new: OpenDrift, at_us: int, now_us: int) -> None:
+        """It, or its database, has another name now; ``state`` knows that already."""
+        if new.reported:
+            self._members[new.finding_id] ^= {old.key, new.key}
             ended = {"resolved_at": at_us, "known_at": now_us}
-            self.news.rows += [row_of(replace(drift, scope=old[0]), **ended), row_of(drift)]
+            self.news.rows += [row_of(old, **ended), row_of(new)]
 
     def instead(self, finding: Finding) -> None:
         """Of this one only what it says now."""
