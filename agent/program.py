@@ -198,7 +198,7 @@ class Agent:
             request_of=self._approving.request_of if self._approving else no_request,
             touches=Touches(watched_in(config.catalog)),
             seal_digest=sealed_with(digests_key),
-            shown=shown_with(digests_key, full_text=config.send_full_text),
+            shown=shown_with(digests_key, catalog_key=key, full_text=config.send_full_text),
         )
         self._spool = Spool(
             config.state_dir / "spool.db",
