@@ -66,7 +66,8 @@ ONE = [
     pl.lit(1, pl.UInt32).alias("times"),
     pl.col("at_us").alias("seen_us"),
 ]
-"""What single rows (``Dated.rows``) lack of those in ``reduced``."""
+"""What single rows (``Dated.rows``) lack of those in ``reduced``; made of OF_ONE."""
+OF_ONE = ("at_us", "rows", "bytes_sent")
 _SUMS = [
     pl.col("row").first(),
     pl.len().alias("times"),
@@ -121,8 +122,10 @@ class Dated:
         """``columns`` of rows of these numbers."""
         return self._rows.select(columns)[rows]
 
-    def rows(self, some: pl.DataFrame) -> pl.DataFrame:
-        """Every single row of those in ``some`` of ``alike``, with all that was prepared."""
+    def rows(self, some: pl.DataFrame, columns: Sequence[str] = ()) -> pl.DataFrame:
+        """Every single row of those in ``some`` of ``alike``, with these columns or (none named)
+        all that was prepared. Of a burst they are many: what nobody reads of them is dear."""
+        prepared = self._rows.select(columns) if columns else self._rows
         when = [name for name in _WHEN if name in some.columns]
         told = [name for name in _WHEN if name in self.alike.columns]
         if self._timed is None:
@@ -131,9 +134,9 @@ class Dated:
             )
             kinds = self.alike.schema
             same = (pl.lit(self.alike[name][0], kinds[name]).alias(name) for name in told)
-            return self._rows[chosen["row"]].with_columns(same)
+            return prepared[chosen["row"]].with_columns(same)
         chosen = self._timed.join(some, on=[ALIKE, *when], how="semi", maintain_order="left")
-        return self._rows[chosen["row"]].hstack(chosen.select(told))
+        return prepared[chosen["row"]].hstack(chosen.select(told))
 
 
 _WHEN = ("day", "late", "segment", TICK)
