@@ -11,6 +11,7 @@ import argparse
 import hashlib
 import json
 import sys
+from binascii import a2b_base64
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
@@ -19,7 +20,6 @@ from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 CONTEXT, KEY_CONTEXT = b"pgwarden ledger head v1\n", b"pgwarden ledger key v1\n"
 COSIGN_CONTEXT = b"pgwarden ledger cosignature v1\n"
@@ -83,11 +83,11 @@ def included(leaf: bytes, index: int, size: int, path: Sequence[str], root: str)
 
 
 def public_keys(pems: bytes, whose: str = "") -> Keys:
-    keys: Keys = {}  # ValueError where one is not Ed25519 in PEM
+    keys: Keys = {}  # ValueError where one is not Ed25519 in PEM (RFC 8410)
     for pem in pems.split(b"-----BEGIN")[1:]:
-        key = load_pem_public_key(b"-----BEGIN" + pem)
-        if not isinstance(key, Ed25519PublicKey):
-            raise ValueError("a public key is not Ed25519")
+        der = a2b_base64(b"".join(pem.split(b"-----")[1:2]))
+        need(der[:12].hex() == "302a300506032b6570032100", "a public key is not Ed25519")
+        key = Ed25519PublicKey.from_public_bytes(der[12:])
         keys[whose + hashlib.sha256(key.public_bytes_raw()).hexdigest()[:16]] = key
     return keys
 

@@ -23,6 +23,8 @@ ALONE = (
     "tests/agent/sql/test_hostile.py",
     "tests/faults/test_network.py",
     "tests/faults/test_shutdown.py",
+    "tests/guard/test_flood.py",
+    "tests/guard/test_shipped_deadline.py",
     "tests/live/test_bcc.py",
     "tests/live/test_exact_losses.py",
     "tests/live/test_guard_frozen.py",

@@ -21,6 +21,11 @@ def test_every_file_has_one_place_whatever_order_they_come_in():
     assert ordered(name for file in played for name in [file] * 2) == ordered(played)
 
 
+def test_no_file_names_itself_for_a_part_that_would_not_read_it():
+    mark = "mark." + "alone"
+    assert not [file for file in FILES if mark in (ROOT / file).read_text()]
+
+
 def test_what_waits_is_spread_over_what_computes():
     played = ordered(file for file in FILES if not is_alone(file))[len(LONG) :]
     half = len(played) // 2

@@ -118,7 +118,7 @@ def _unheld(running: Running) -> dict[str, int]:
 
 
 @contextmanager
-def guarded(stage: Stage, settings: Mapping[str, object]) -> Iterator[Running]:
+def guarded(stage: Stage, settings: Mapping[str, object] = PATIENT) -> Iterator[Running]:
     rules = policy.write(stage.server.folder / "rules")
     running = Running(stage.server, configuration(rules, settings))
     try:

@@ -11,11 +11,10 @@ import pytest
 
 from tests.conformance.servers import fetch
 from tests.guard.entry import PATHS, load
-from tests.guard.play import QUICK, ROUNDS, SHIPPED, play_version, prove
+from tests.guard.play import QUICK, play_version, prove
 from tests.guard.report import surprise
 
 ENTRIES = load()
-LARGE = [one for one in ENTRIES if one.path in ("long", "deep") and not one.harmless]
 SHORT_TIER = (12, 18, 15)
 AT_ONCE = 2
 
@@ -82,17 +81,6 @@ class TestOnServers:
             if surprise(one) and not (one.slipped or one.denied_falsely or one.entry.gap)
         }
         assert not wrong
-
-
-class TestWithTheShippedDeadline:
-    pytestmark = [*on_servers, pytest.mark.alone]
-
-    @pytest.mark.parametrize("major", SHORT_TIER)
-    def test_no_size_carries_anything_past_the_rules(self, major):
-        fetch()
-        run = play_version(major, LARGE, rounds=ROUNDS[:1], settings=SHIPPED)
-        assert len(run.played) == len(LARGE)
-        assert not {one.entry.id: surprise(one) for one in run.played if one.slipped or one.broken}
 
 
 @pytest.mark.skipif(

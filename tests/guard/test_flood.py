@@ -13,7 +13,7 @@ from tests.guard.play import SHIPPED, guarded
 from tests.guard.stage import Stage
 from tests.guard.test_corpus import on_servers
 
-pytestmark = [*on_servers, pytest.mark.alone]
+pytestmark = on_servers
 FLOODS = {
     "lists": "SELECT {} WHERE 1 IN (" + "1, " * 300_000 + "2)",
     "strings": "WITH s AS (SELECT {} WHERE 'x' IN (" + "'x', " * 190_000 + "'y')) TABLE s",
