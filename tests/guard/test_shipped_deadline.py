@@ -1,7 +1,5 @@
 """At the deadline that ships, 200 ms and then allowed: no size carries anything past the rules."""
 
-import os
-
 import pytest
 
 from tests.conformance.servers import fetch
@@ -10,13 +8,7 @@ from tests.guard.play import ROUNDS, SHIPPED, play_version
 from tests.guard.report import surprise
 from tests.guard.test_corpus import SHORT_TIER, on_servers
 
-pytestmark = [
-    *on_servers,
-    pytest.mark.skipif(
-        not os.environ.get("PGWARDEN_SHIPPED"),
-        reason="slips where other work takes both processors; PGWARDEN_SHIPPED plays it",
-    ),
-]
+pytestmark = on_servers
 LARGE = [one for one in load() if one.path in ("long", "deep") and not one.harmless]
 
 
