@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 
-from analytics import acts, alike, candidates, novelty
+from analytics import acts, alike, candidates, made, novelty
 from analytics.candidates import shortened
 from analytics.findings import finding_id, literal, on_server
 from analytics.frames import SCOPE, succeeded
@@ -25,6 +25,10 @@ REFUSED, DATABASE = "refused", "database"
 NO_RIGHT = "42501"
 OF_A_PLACE = r"^(refused|object) "
 """Acts on one relation. All others are habits of a person, who has them on every server."""
+OF_THE_MAKER = ("object table:", "object view:", "object materialized view:")
+USUAL = rf"^({REFUSED}|{DATABASE}|write) "
+"""What work brings along: a wrong door, a new place, a first change. Somebody who is refused now
+and then has no more reason to take another role than anybody else: both have their own days."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,13 @@ class FirstAct:
             novelty.DATABASE
         )
         state, told = novelty.first_times(
-            state, dated, _acts, pl.lit(value=True), self.settings, habits=~placed
+            state,
+            dated,
+            _acts,
+            made.not_made(made.relations(dated.alike), OF_THE_MAKER),
+            self.settings,
+            apart=~pl.col("item").str.contains(USUAL),
+            habits=~placed,
         )
         return state, [_finding(row) for row in told]
 
@@ -77,7 +87,9 @@ def _acts(statements: pl.DataFrame) -> pl.DataFrame:
     kept = pl.concat(
         [done.filter(~writes), done.filter(writes).join(released, on="row", how="anti")]
     )
-    return pl.concat([refused, kept]).sort("row", maintain_order=True)
+    items = pl.concat([refused, kept])
+    own = made.relations(statements.filter(~_refused()))
+    return made.with_items(items, own, OF_THE_MAKER).sort("row", maintain_order=True)
 
 
 def _deed(kind: str, name: str) -> tuple[str, str]:

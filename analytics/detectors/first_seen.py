@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from analytics import alike, candidates, novelty
+from analytics import alike, candidates, made, novelty
 from analytics.candidates import shortened
 from analytics.findings import finding_id, literal, on_server
 from analytics.frames import SCOPE, succeeded
@@ -17,6 +17,7 @@ from model.verdict import Severity
 
 NAME = "first_seen"
 WRITES = ("insert", "update", "delete", "truncate", "merge", "copy")
+OF_THE_MAKER = ("read ", "write ", "insert ", "update ", "delete ", "truncate ", "copy ")
 PAST_TENSE = {
     "read": "read",
     "write": "wrote",
@@ -55,9 +56,10 @@ class FirstSeen:
     ) -> tuple[pl.DataFrame, list[Finding]]:
         wanted = succeeded() & (pl.col("identity") != "")
         dated = alike.dated(batch, wanted, state, int(self.settings.day_seconds * 1e6))
-        relations = ~pl.col("item").str.starts_with(novelty.DATABASE)
+        wanted = made.not_made(made.relations(dated.alike), OF_THE_MAKER)
+        wanted &= ~pl.col("item").str.starts_with(novelty.DATABASE)
         writes = ~pl.col("item").str.starts_with("read ")
-        state, told = novelty.first_times(state, dated, _accesses, relations, self.settings, writes)
+        state, told = novelty.first_times(state, dated, _accesses, wanted, self.settings, writes)
         return state, [_finding(row) for row in told]
 
 
@@ -70,10 +72,10 @@ def _accesses(statements: pl.DataFrame) -> pl.DataFrame:
     )
     relation = pl.col("relation")
     dull = relation.str.contains(DULL_RELATION) & ~relation.str.contains(SENSITIVE_RELATION)
-    return (
-        touched.filter(relation.is_not_null() & ~dull)
-        .sort("row", maintain_order=True)
-        .select("row", item=pl.concat_str("verb", pl.lit(" "), "relation"))
+    watched = touched.filter(relation.is_not_null() & ~dull)
+    accesses = watched.select("row", item=pl.concat_str("verb", pl.lit(" "), "relation"))
+    return made.with_items(accesses, made.relations(statements), OF_THE_MAKER).sort(
+        "row", maintain_order=True
     )
 
 

@@ -22,6 +22,8 @@ from model.verdict import Severity
 NAME = "origin"
 KEY = places.KEY
 SUBJECT = KEY[:3]
+LOGINS = ("known", "new here", "stranger")
+"""A login whose person is known, one that never worked on the server, and one of nobody."""
 KEPT = (
     "row", "at_us", "id", "agent", "cluster", "database", "user_name", "identity", "identity_kind",
     "identity_name", "client_address", "application_name", "operation", "sqlstate",
@@ -145,6 +147,7 @@ def _move(row: dict[str, Any]) -> Finding:
             ("address_bits", f"{row['address_bits']:.2f}"),
             ("program_bits", f"{row['program_bits']:.2f}"),
             ("login_bits", f"{row['login_bits']:.2f}"),
+            ("login", LOGINS[row["login_level"] or 0]),
             ("spray_bits", f"{row['spray']:.2f}"),
             ("statements", str(row["id"])),
             ("window_seconds", "86400"),

@@ -76,6 +76,29 @@ def test_what_it_dropped_is_named():
     assert "etl dropped table shop.orders" in told(ran(40, "DROP TABLE shop.orders", **ETL))
 
 
+def test_what_it_made_itself_it_may_drop():
+    made = ran(40, "CREATE TABLE scratch.mine AS SELECT a FROM shop.orders", **ETL)
+    dropped = ran(41, "DROP TABLE scratch.mine", **ETL)
+    assert told(made, dropped) == ["etl ran create table", "etl ran drop table"]
+
+
+def test_who_is_often_refused_has_no_more_reason_to_take_another_role():
+    def strangest(*rows):
+        state, found = QUICK.empty_state(), []
+        work = [ran(n, "SELECT a FROM shop.orders", **who) for n in range(60) for who in (ETL, DBA)]
+        rows = sorted([*work, *rows], key=lambda row: row["started_at"])
+        for part in batches(frame(rows), 20):
+            state, some = QUICK.observe(state, part)
+            found += some
+        return max(each.score for each in found if dict(each.details)["act"] == "set")
+
+    refused = [
+        ran(n, f"SELECT a FROM hr.t{n}", **ETL) | {"sqlstate": "42501"} for n in range(2, 55)
+    ]
+    role = ran(57, "SET ROLE postgres", **ETL)
+    assert strangest(*refused, role) >= strangest(role)
+
+
 @pytest.mark.parametrize(
     "text",
     [

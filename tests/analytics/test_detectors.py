@@ -82,6 +82,29 @@ def test_writing_what_was_only_read_before_is_new():
     assert found.sentence.startswith("assistant deleted from shop.orders for the first time")
 
 
+@pytest.mark.parametrize("size", [1, 7, 500])
+def test_what_somebody_made_is_no_first_access_and_what_it_was_made_of_is(size):
+    made = statement(
+        20, **AGENT, operation="create", reads=["hr.salaries"], writes=["s.mine"], rows=100
+    )
+    uses = [
+        statement(21, **AGENT, reads=["s.mine"]),
+        statement(22, **AGENT, operation="delete", writes=["s.mine"]),
+    ]
+    found = run(QUICK, [*a_minute_of_a_shop(20), made, *uses], size)
+    assert [each.object for each in found] == ["hr.salaries"]
+
+
+def test_what_others_made_is_not_met_by_a_create_that_made_nothing():
+    """With IF NOT EXISTS it writes no rows into what is there."""
+    nothing = statement(
+        20, **AGENT, operation="create", reads=["shop.orders"], writes=["hr.salaries"], rows=0
+    )
+    read = statement(21, **AGENT, reads=["hr.salaries"])
+    found = run(QUICK, [*a_minute_of_a_shop(20), nothing, read])
+    assert "read hr.salaries" in " ".join(each.sentence for each in found)
+
+
 @pytest.mark.parametrize(
     ("relation", "found"),
     [

@@ -142,6 +142,16 @@ def test_a_login_that_never_worked_here_is_told_and_one_of_nobody_known_more():
     assert 1.5 < known < unknown
 
 
+def test_a_finding_says_whether_a_new_login_is_somebodys():
+    new = person(19, 9, 0, "10.1.0.9")
+    stranger = new | {"identity_kind": "unknown", "identity_name": "", "user_name": "old_login"}
+    moved = person(19, 1, 0, "198.51.100.7")
+    for row, said in ((new, "new here"), (stranger, "stranger"), (moved, "known")):
+        who = row["user_name"]
+        [found] = [f for f in told([*working(), row]) if f.identity == who and later(f)]
+        assert dict(found.details)["login"] == said
+
+
 def test_who_moves_from_server_to_server_surprises_less_on_the_next_than_who_never_did():
     def visits(n, cluster, day):
         known = {"identity_name": f"Person {n}", "cluster": cluster}
