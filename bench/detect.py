@@ -5,8 +5,8 @@
 Every seed's world (bench/world) is played twice, with its campaigns and without; what detectors and
 baselines said of it is kept in ``--cache``, so that another gate or budget is tried in seconds.
 ``events_per_second`` is of the detectors alone, most of them with ten batches of 10,000 at a time,
-in one thread when POLARS_MAX_THREADS=1 (one at a time: ``./run bench detect-speed``). Seeds 1, 2
-and 3 are for development: figures that count are of others.
+in one thread when POLARS_MAX_THREADS=1 (one at a time: ``./run bench detect-speed``). Seeds 1 to 6
+are for development: figures that count are of others.
 """
 
 from __future__ import annotations

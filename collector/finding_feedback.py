@@ -12,6 +12,7 @@ from typing import Any
 from analytics.gate import Gate, Opinion
 from analytics.gate.calibration import first_threshold
 from analytics.gate.settings import BY_RULE
+from analytics.gate.sorts import detector_of
 from collector.gatekeeper import feedback_of
 from collector.store import Store, frame_of
 from collector.submission import Submission
@@ -112,11 +113,13 @@ class FindingFeedback:
 
 
 def thresholds(gate: Gate) -> dict[str, Any]:
-    """For a person: per detector what it takes, how long its history is, and what moved it."""
+    """For a person: what it takes, by detector or sort of what it says, and what moved it."""
     calibration, history, settings = gate.calibration, gate.history, gate.settings
     needed = calibration.threshold or first_threshold(settings)
     shifts = gate.opinions.shifts()
     names = sorted({*history.peaks, *(name for name, _ in gate.suppressed)})
+    # What is held back is counted by detector; one with sorts has a score for each of them alone.
+    parted = {detector_of(name) for name in history.peaks} - {*history.peaks}
     return {
         "threshold_bits": round(needed, 2),
         "alerts_per_day_per_100_identities": settings.alerts_per_day_per_100_identities,
@@ -124,7 +127,9 @@ def thresholds(gate: Gate) -> dict[str, Any]:
         "detectors": [
             {
                 "detector": name,
-                "score": round(calibration.tail(name).score_at(needed), 2),
+                "score": None
+                if name in parted
+                else round(calibration.tail(name).score_at(needed), 2),
                 "history_days": round(history.days_of(name, gate.now_us), 1),
                 "identity_days": round(history.identity_days(name, gate.now_us)),
                 "peaks": len(history.peaks.get(name, {})),

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 
 from analytics.findings import DAY_US
 from analytics.gate.history import HOUR_US, History, Who, fleet_peaks
-from analytics.gate.settings import PERFORMANCE, GateSettings, family
+from analytics.gate.settings import PERFORMANCE, GateSettings, kin
+from analytics.gate.sorts import ARRIVAL
 from analytics.gate.tail import Tail, fit
 
 EVERY_HOUR_US = 2 * DAY_US
@@ -87,13 +88,15 @@ def first_threshold(settings: GateSettings) -> float:
 
 def evidence(bits: Mapping[str, float], settings: GateSettings) -> float:
     """Of a case: its best candidate, and what other detectors have beyond the ordinary. Those of a
-    family repeat each other, so that only a share of what the lesser ones say counts."""
+    family repeat each other, so that only a share of what the lesser ones say counts. After an
+    arrival so does all that is new because of it."""
     best = max(bits.values(), default=0.0)
     ordinary = min(best, settings.ordinary_bits)
+    arrived = bits.get(ARRIVAL, 0.0) >= settings.ordinary_bits
     families: dict[str, list[float]] = {}
-    for detector, value in bits.items():
+    for sort, value in bits.items():
         beyond = max(0.0, value - settings.ordinary_bits)
-        families.setdefault(family(detector), []).append(beyond)
+        families.setdefault(kin(sort, arrived=arrived), []).append(beyond)
     return ordinary + sum(
         (1 - settings.repeat_share) * max(each) + settings.repeat_share * sum(each)
         for each in families.values()

@@ -9,13 +9,14 @@ from typing import NamedTuple
 
 from analytics.findings import DAY_US
 from analytics.gate.history import Who
-from analytics.gate.settings import GateSettings, family
+from analytics.gate.settings import GateSettings, kin
+from analytics.gate.sorts import ARRIVAL, detector_of
 
 MOST_CAUSES = 200
 
 
 class Part(NamedTuple):
-    """The best candidate of a detector."""
+    """The best candidate of a sort."""
 
     bits: float
     at_us: int
@@ -52,25 +53,27 @@ class Case:
         return self.raised_us > 0
 
     def decayed(self, at_us: int, settings: GateSettings) -> dict[str, float]:
-        """Bits by detector; an old candidate weighs less."""
+        """Bits by sort; an old candidate weighs less."""
         half_us = settings.half_life_seconds * 1e6
         return {
-            detector: part.bits * 0.5 ** (max(0, at_us - part.at_us) / half_us)
-            for detector, part in self.parts.items()
+            sort: part.bits * 0.5 ** (max(0, at_us - part.at_us) / half_us)
+            for sort, part in self.parts.items()
             if at_us - part.at_us <= DAY_US
         }
 
-    def agreeing(self, detector: str, at_us: int, settings: GateSettings) -> tuple[str, ...]:
-        """Other detectors, of other families, that were sure of it within the last minutes."""
+    def agreeing(self, sort: str, at_us: int, settings: GateSettings) -> tuple[str, ...]:
+        """Sorts of other detectors that were sure of it within the last minutes, and see another
+        side."""
         since = at_us - settings.agree_seconds * 1e6
+        arrived = ARRIVAL in self.parts
+        mine = kin(sort, arrived=arrived)
         return tuple(
-            sorted(
-                other
-                for other, part in self.parts.items()
-                if family(other) != family(detector)
-                and part.at_us >= since
-                and part.sure >= settings.agree_bits
-            )
+            other
+            for other, part in self.parts.items()
+            if detector_of(other) != detector_of(sort)
+            and kin(other, arrived=arrived) != mine
+            and part.at_us >= since
+            and part.sure >= settings.agree_bits
         )
 
     def is_news(self, cause: tuple[str, str], bits: float, settings: GateSettings) -> bool:
@@ -80,6 +83,7 @@ class Case:
 
     def taken(
         self,
+        sort: str,
         cause: tuple[str, str],
         bits: float,
         at_us: int,
@@ -88,13 +92,12 @@ class Case:
         *,
         sure: float,
     ) -> Case:
-        """With one more candidate. The parts of a detector keep the best."""
-        detector = cause[0]
-        before = self.parts.get(detector)
-        now = self.decayed(at_us, settings).get(detector, 0.0)
+        """With one more candidate. The part of a sort is its best."""
+        before = self.parts.get(sort)
+        now = self.decayed(at_us, settings).get(sort, 0.0)
         parts = dict(self.parts)
         if before is None or bits >= now:
-            parts[detector] = Part(bits, at_us, statement_id, sure)
+            parts[sort] = Part(bits, at_us, statement_id, sure)
         causes = {**self.causes, cause: max(bits, self.causes.get(cause, 0.0))}
         kept = dict(list(causes.items())[-MOST_CAUSES:])
         return replace(self, parts=parts, causes=kept, last_us=max(self.last_us, at_us))

@@ -26,6 +26,7 @@ from analytics.gate.settings import (
     TROUBLE,
     GateSettings,
 )
+from analytics.gate.sorts import ARRIVAL, detector_of, sort_of
 from analytics.gate.tail import MAX_BITS, MAX_SCORE
 from model.finding import Finding, FindingKind
 from model.verdict import Severity
@@ -220,14 +221,14 @@ class _Step:
 
     def _judge(self, finding: Finding, score: float, at_us: int) -> Raised | None:
         settings, who = self._settings, _whose(finding)
-        cause = (finding.detector, finding.object)
+        sort, cause = sort_of(finding), (finding.detector, finding.object)
         claimed = score + settings.claim_margin
         most = _most_bits(finding, settings)
         if most < MAX_BITS:
             # In the history as well, or releases would make what people do look ordinary.
-            score = min(score, self._calibration.tail(finding.detector).score_at(most))
+            score = min(score, self._calibration.tail(sort).score_at(most))
         unmoved = self._calibration.bits(
-            replace(self._history, peaks=self._peaks), settings, finding.detector, who, score, at_us
+            replace(self._history, peaks=self._peaks), settings, sort, who, score, at_us
         )
         # Also here: of a detector that says little, whatever it says is seldom.
         unmoved = min(unmoved, most, claimed)
@@ -239,9 +240,13 @@ class _Step:
             self._cases[who] = case
             self._not(finding, Reason.FOLDED)
             return None
-        others = {d: b for d, b in case.decayed(at_us, settings).items() if d != finding.detector}
+        others = {
+            other: more
+            for other, more in case.decayed(at_us, settings).items()
+            if detector_of(other) != finding.detector
+        }
         sure = 0.0 if CLAIMED in finding.details else min(bits, unmoved)
-        case = case.taken(cause, bits, at_us, finding.statement_id, settings, sure=sure)
+        case = case.taken(sort, cause, bits, at_us, finding.statement_id, settings, sure=sure)
         weighed = evidence(case.decayed(at_us, settings), settings)
         limit = self._limit(case)
         raised = None
@@ -283,8 +288,11 @@ class _Step:
         moved: float,
     ) -> Raised:
         settings = self._settings
-        agrees = tuple(sorted(d for d, b in others.items() if b > settings.ordinary_bits))
-        days = self._history.days_of(finding.detector, self._now_us)
+        agree = {
+            detector_of(sort) for sort, more in others.items() if more > settings.ordinary_bits
+        }
+        agrees = tuple(sorted(agree))
+        days = self._history.days_of(sort_of(finding), self._now_us)
         details = [
             ("bits", f"{bits:.2f}"),
             ("evidence", f"{weighed:.2f}"),
@@ -302,16 +310,16 @@ class _Step:
     def _remember(self, finding: Finding, who: Who, score: float, at_us: int, case: Case) -> None:
         """One peak for each identity and day. What belongs to a raised case counts as at least
         what was enough to be raised."""
-        detector, key = finding.detector, (at_us // DAY_US, who)
-        if detector not in self._own:
-            self._peaks[detector] = dict(self._peaks.get(detector, {}))
-            self._own.add(detector)
-        days = self._peaks[detector]
+        sort, key = sort_of(finding), (at_us // DAY_US, who)
+        if sort not in self._own:
+            self._peaks[sort] = dict(self._peaks.get(sort, {}))
+            self._own.add(sort)
+        days = self._peaks[sort]
         assert isinstance(days, dict)
         before = days.get(key, Seen(0.0))
         cap, finding_id = before.cap, before.finding_id
         if case.raised:
-            enough = self._calibration.tail(detector).score_at(self._calibration.threshold)
+            enough = self._calibration.tail(sort).score_at(self._calibration.threshold)
             cap, finding_id = min(cap, enough, max(score, before.score)), case.finding_id
         days[key] = Seen(max(score, before.score), cap, finding_id)
 
@@ -319,13 +327,14 @@ class _Step:
         settings, history = self._settings, self._history
         if not case.raised or sure < settings.agree_bits:
             return
-        others = tuple(
-            other
-            for other in case.agreeing(finding.detector, at_us, settings)
+        sort = sort_of(finding)
+        others = {
+            detector_of(other)
+            for other in case.agreeing(sort, at_us, settings)
             if history.days_of(other, at_us) >= settings.agree_history_days
-        )
-        if others and history.days_of(finding.detector, at_us) >= settings.agree_history_days:
-            self._agreements.append(Agreement(finding, others, case.id))
+        }
+        if others and history.days_of(sort, at_us) >= settings.agree_history_days:
+            self._agreements.append(Agreement(finding, tuple(sorted(others)), case.id))
 
     def _bound_cases(self) -> None:
         """The one whose turn came longest ago goes; a new one is the last."""
@@ -349,6 +358,8 @@ def _whose(finding: Finding) -> Who:
 
 def _most_bits(finding: Finding, settings: GateSettings) -> float:
     """What a candidate may be worth where ordinary life has an explanation for it."""
+    if sort_of(finding) == ARRIVAL:
+        return settings.arrival_bits
     if finding.detector in FOLLOWS_A_RELEASE and _kind(finding) == RELEASED:
         return settings.release_bits
     if finding.detector == ERRORS and CLAIMED in finding.details:

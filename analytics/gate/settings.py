@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from analytics.gate.sorts import ARRIVAL, detector_of
+
 BY_RULE = frozenset(("application_change", "audit_coverage"))
 """Detectors whose findings are no guesses: they pass, each once, up to a number a day."""
 
 FAMILIES = {
     "first_act": "acts",
+    "first_act: write": "novelty",
+    "first_act: database": "novelty",
     "first_seen": "novelty",
     "new_shape": "novelty",
     "role_profile": "novelty",
@@ -21,7 +25,11 @@ FAMILIES = {
     "activity_time": "time",
     "latency": "latency",
 }
-"""Detectors of one family see the same side of a statement: they do not agree, they repeat."""
+"""Detectors of one family see the same side of a statement: they do not agree, they repeat. Two
+sorts of acts are no more than what the detectors of novelty see as well."""
+
+FOLLOWS_AN_ARRIVAL = frozenset(("novelty", "acts", "volume", "origin", "time"))
+"""On a server where somebody never was all of this is new: it repeats that they came."""
 
 FOLLOWS_A_RELEASE = frozenset(
     ("first_seen", "new_shape", "role_profile", "edge_burst", "workload_mix", "latency")
@@ -38,8 +46,15 @@ PERFORMANCE = frozenset(("latency",))
 """Who waits does nothing: their findings stand in the list, and are no evidence against anybody."""
 
 
-def family(detector: str) -> str:
-    return FAMILIES.get(detector, detector)
+def family(sort: str) -> str:
+    detector = detector_of(sort)
+    return FAMILIES.get(sort) or FAMILIES.get(detector, detector)
+
+
+def kin(sort: str, *, arrived: bool) -> str:
+    """What repeats what: the family, or the arrival that made all of it new."""
+    of = family(sort)
+    return ARRIVAL if arrived and of in FOLLOWS_AN_ARRIVAL else of
 
 
 @dataclass(frozen=True)
@@ -68,6 +83,8 @@ class GateSettings:
     """What a release explains is never worth more, of a service: there is one every few weeks."""
     trouble_bits: float = 1.5
     """Nor are errors of a server in trouble (deadlocks, timeouts, no more connections)."""
+    arrival_bits: float = 1.8
+    """Nor that somebody who is known came to another server: work moves people, every few days."""
     claimed_bits: float = 1.5
     """Nor is a wrong password: a host with an old one, or a typing error. Who tries many logins, or
     gets in after all, is told by ``origin``."""

@@ -14,7 +14,7 @@ from analytics.gate.gate import Gate
 from analytics.gate.history import History, Seen, Who
 from analytics.gate.tail import Tail
 
-FORMAT = 1
+FORMAT = 2
 Tree = dict[str, Any]
 
 

@@ -39,7 +39,8 @@ def _table(detectors: list[dict[str, Any]]) -> Table:
     for each in detectors:
         held = ", ".join(f"{n} {reason}" for reason, n in sorted(each["suppressed"].items()))
         history = f"{each['history_days']:g} days, {each['identity_days']} identity-days"
-        cells = (each["detector"], f"{each['score']:.2f}", history, str(each["peaks"]), held)
+        score = "-" if each["score"] is None else f"{each['score']:.2f}"
+        cells = (each["detector"], score, history, str(each["peaks"]), held)
         table.add_row(*(Text(printable(cell)) for cell in cells))
     return table
 

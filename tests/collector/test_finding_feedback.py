@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from analytics.findings import DAY_US
 from analytics.gate import Gate
 from collector.finding_feedback import FeedbackError, FindingFeedback, thresholds
 from collector.rows import finding_rows
@@ -80,6 +81,16 @@ def test_thresholds_say_what_it_takes_and_what_was_held_back():
     assert 1 < volume["score"] < 20
     assert volume["history_days"] == pytest.approx(5, abs=0.2)
     assert volume["suppressed"]["below_threshold"] > 0
+
+
+def test_a_detector_with_sorts_has_a_score_for_each_and_counts_for_all():
+    at_us = START_US + 5 * DAY_US
+    act = candidate(1.1, at_us, "first_act", details=(("act", "look"),))
+    after, _ = learnt(5).step([act], 40, at_us)
+    found = {each["detector"]: each for each in thresholds(after)["detectors"]}
+    assert found["first_act: look"]["score"] > 1
+    assert found["first_act"]["score"] is None
+    assert found["first_act"]["suppressed"] == {"below_threshold": 1}
 
 
 def test_a_gate_that_has_seen_nothing_says_what_it_takes_at_first():
