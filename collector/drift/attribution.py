@@ -11,6 +11,7 @@ from typing import NamedTuple
 import polars as pl
 
 from collector.drift import precedence
+from collector.drift.afterwards import afterwards, can_be_parted
 from collector.drift.baseline import Difference, Scope, reverse
 from collector.drift.changes import (
     CHANGING,
@@ -26,7 +27,7 @@ from collector.drift.reloads import PENDING, Reloads, of_server
 from collector.drift.scripts import Scripts
 from collector.drift.shares import of_the_worst, shares
 from collector.drift.transactions import Transactions
-from model.catalog import CatalogKind
+from model.catalog import CatalogKind, DriftChange
 
 # A statement's start and a snapshot's moment come from the same host, but not the same clock call.
 SLACK_US = 1_000_000
@@ -268,7 +269,11 @@ def cause(
     claimed = of_the_worst(best.change, later, target, match)
     granted = len(later) > 1 and target.scope.kind is CatalogKind.PRIVILEGE
     opposite = _undoing(changes, target, at_us, since_us) if granted else ()
-    shared = shares(claimed, later, target, match, opposite)
+    if can_be_parted(target.scope.kind, target.step):
+        changing = _changing_it(changes, target, at_us, since_us)
+        shared = afterwards(claimed, changing, target, match)
+    else:
+        shared = shares(claimed, later, target, match, opposite)
     named = _actors((claimed, *shared.values()))
     alike = tuple(change for actor, change in others.items() if actor not in named)
     return Cause(claimed, alike, undecided, shared, weak)
@@ -297,6 +302,15 @@ def _undoing(changes: Iterable[Change], target: Target, at_us: int, since_us: in
     back = replace(target, step=reverse(target.step))
     found = _candidates(changes, back, at_us, since_us, settled=True)
     return [entry.change for entry in found if entry.strength > WEAK]
+
+
+def _changing_it(
+    changes: Iterable[Change], target: Target, at_us: int, since_us: int
+) -> list[Change]:
+    """Those that may have changed what is new, had it been there."""
+    there = replace(target, step=target.step._replace(change=DriftChange.CHANGED))
+    found = sorted(_candidates(changes, there, at_us, since_us, settled=True), reverse=True)
+    return [entry.change for entry in found if entry.moment_us > since_us]
 
 
 def _actors(changes: Iterable[Change]) -> set[str]:
