@@ -1,4 +1,4 @@
-"""What the server works out from a setting that somebody changed is nobody's doing, and no drift."""
+"""What the server works out from a setting that somebody changed is no drift."""
 
 from __future__ import annotations
 
