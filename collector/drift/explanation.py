@@ -29,7 +29,16 @@ from collector.drift.places import Renaming
 from collector.drift.renamed import tied
 from collector.drift.severity import with_severity
 from collector.drift.standby import comes_by_replay, standbys
-from collector.drift.state import MAY_BE, ONE_OF, REPLAYED, SHARED, SHARED_BY, Key, OpenDrift
+from collector.drift.state import (
+    ALREADY,
+    MAY_BE,
+    ONE_OF,
+    REPLAYED,
+    SHARED,
+    SHARED_BY,
+    Key,
+    OpenDrift,
+)
 from collector.drift.ways import KnownWays, Triggered
 from model.catalog import Attribution, CatalogKind, DriftChange
 
@@ -174,6 +183,8 @@ class Explanations:
         )
 
     def _why_nobody(self, drift: OpenDrift, step: Difference) -> str:
+        if not drift.since_us < drift.detected_at_us or not drift.since_us:
+            return f"{ALREADY} when it was first held against what should be"
         server = (drift.scope.agent, drift.scope.cluster)
         if server in self._standbys and comes_by_replay(drift.scope, step):
             return f"{REPLAYED}: the record of its primary says who did it"
