@@ -11,7 +11,7 @@ from analytics.audit.minutes import Minute
 from collector.metrics_approvals import ApprovalMetrics
 from collector.metrics_coverage import CoverageMetrics
 from collector.metrics_statements import StatementMetrics
-from config.telemetry import Bounded, Check, MetricsServer, Samples, Watched
+from config.telemetry import MOST_SAMPLES, Bounded, Check, MetricsServer, Samples, Watched
 from model.alert import AlertStatus
 from model.catalog import Attribution, CatalogKind
 from model.verdict import Outcome, RuleAction, Severity
@@ -207,6 +207,7 @@ class CollectorMetrics:
             "Differences from the baseline",
             labels,
             lambda: _NO_DRIFT | dict(open_differences()),
+            limit=len(_NO_DRIFT),
         )
 
     def watch_expectations(
@@ -294,8 +295,9 @@ class CollectorMetrics:
         read: Callable[[], Samples],
         *,
         counter: bool = False,
+        limit: int = MOST_SAMPLES,
     ) -> None:
-        family = Watched(f"pgwarden_collector_{name}", text, labels, read, counter)
+        family = Watched(f"pgwarden_collector_{name}", text, labels, read, counter, limit)
         self.registry.register(family)
 
     def _watch_total(

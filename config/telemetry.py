@@ -20,6 +20,8 @@ from prometheus_client.registry import Collector
 log = structlog.get_logger(__name__)
 
 OTHER = "other"
+MOST_SAMPLES = 200
+"""Of one family, unless it says otherwise."""
 Samples = Mapping[Any, float]
 """Tuples of label values to numbers; Any because a Mapping is invariant in its keys."""
 Check = Callable[[], list[str]]
@@ -96,7 +98,7 @@ class Watched(Collector):
     labels: tuple[str, ...]
     read: Callable[[], Samples]
     counter: bool = False
-    limit: int = 200
+    limit: int = MOST_SAMPLES
 
     def collect(self) -> Iterable[Metric]:
         try:

@@ -141,7 +141,8 @@ class Touches:
 
 
 def _is_of_catalog(shape: Shape) -> bool:
-    return any(written.startswith(CATALOG) for written in shape.writes)
+    """The system's own tables come first in every search_path: their schema need not be said."""
+    return any(written.startswith((CATALOG, "pg_")) for written in shape.writes)
 
 
 def _plain(name: str) -> str:

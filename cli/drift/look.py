@@ -10,15 +10,22 @@ from rich.text import Text
 
 from cli.context import ConfigOption, Exit, JsonOption, fail, out, printable, read_config
 from cli.drift.record import kinds_of, record
-from cli.drift.shown import clock_of, diff_lines, difference_of, place_of, severity_mark
+from cli.drift.shown import (
+    NOBODY,
+    clock_of,
+    diff_lines,
+    difference_of,
+    made_by,
+    place_of,
+    severity_mark,
+)
 from cli.lines import SEVERITY_STYLE
-from model.catalog import Attribution, CatalogKind, DriftChange
+from model.catalog import CatalogKind, DriftChange
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 OPEN = "SELECT * FROM drift WHERE resolved_at IS NULL ORDER BY occurred_at, kind, database, name"
-NOBODY = "nobody on the wire"
 
 
 def diff(
@@ -36,7 +43,7 @@ def diff(
         if json:
             typer.echo(orjson.dumps(row, default=str).decode())
             continue
-        said = f"by {_who(row)}, {clock_of(row['occurred_at'])}"
+        said = f"by {made_by(row)}, {clock_of(row['occurred_at'])}"
         said = f"{renamed}, {said}" if (renamed := row.get("renamed")) else said
         for line in diff_lines(of_kind, difference, where=place_of(row), after=said):
             out.print(line, soft_wrap=True)
@@ -68,7 +75,7 @@ def history(
             Text.assemble(
                 (f"{row['occurred_at']:%Y-%m-%d} {clock_of(row['occurred_at'])} ", "dim"),
                 printable(clause),
-                (f"  by {printable(_who(row))}", "red" if _who(row) == NOBODY else "cyan"),
+                (f"  by {printable(made_by(row))}", "red" if made_by(row) == NOBODY else "cyan"),
                 (f"  in {printable(place_of(row))}", "dim"),
                 (_end(row), "green"),
             ),
@@ -204,12 +211,6 @@ def _asked_for(row: dict[str, Any], kinds: frozenset[CatalogKind], name: str) ->
 
     known = row["kind"] in map(str, CatalogKind)
     return known and (not kinds or row["kind"] in kinds) and matches(row["name"], name)
-
-
-def _who(row: dict[str, Any]) -> str:
-    if row.get("attribution") == Attribution.UNATTRIBUTED:
-        return NOBODY
-    return str(row.get("actor") or "?")
 
 
 def _rows(views: DuckDBPyConnection, query: str, *values: object) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 from rich.text import Text
 
@@ -12,9 +13,12 @@ from cli.lines import SEVERITY_STYLE, clock
 from collector.drift.baseline import Difference
 from collector.drift.clauses import describe, word_of
 from collector.drift.lines import parts
-from model.catalog import CatalogKind, DriftChange
+from collector.drift.state import ALREADY
+from model.catalog import Attribution, CatalogKind, DriftChange
 
 VALUE_WIDTH = 60
+NOBODY = "nobody on the wire"
+SO_ALREADY = f"nobody seen: {ALREADY}"
 MARKS = {DriftChange.ADDED: "+", DriftChange.REMOVED: "-", DriftChange.CHANGED: "~"}
 COLOURS = {DriftChange.ADDED: "green", DriftChange.REMOVED: "red", DriftChange.CHANGED: "yellow"}
 
@@ -99,3 +103,10 @@ def listed(names: Iterable[str], most: int = 8) -> str:
     names = list(names)
     more = len(names) - most
     return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def made_by(row: dict[str, Any]) -> str:
+    """Who made the difference that is a row of view ``drift``."""
+    if row.get("attribution") != Attribution.UNATTRIBUTED:
+        return str(row.get("actor") or "?")
+    return SO_ALREADY if str(row.get("note") or "").startswith(ALREADY) else NOBODY

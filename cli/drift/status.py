@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 
 from cli.context import ConfigOption, Exit, JsonOption, err, out, printable, read_config
-from cli.drift.shown import clock_of, place_of, shortened
+from cli.drift.shown import NOBODY, clock_of, made_by, place_of, shortened
 from cli.operator import DEADLINE_SECONDS, operator
 from protos.pgwarden.v1 import operator_pb2
 
@@ -44,7 +44,7 @@ def _table(rows: list[dict[str, Any]]) -> Table:
     columns = ("since", "where", "kind", "what", "accepted", "now", "by")
     table = Table(*columns, box=None, header_style="bold")
     for row in rows:
-        nobody = row.get("attribution") == "unattributed"
+        who = made_by(row)
         table.add_row(
             clock_of(row.get("occurred_at")),
             shortened(place_of(row)),
@@ -52,8 +52,8 @@ def _table(rows: list[dict[str, Any]]) -> Table:
             shortened(row.get("name")),
             shortened(row.get("desired") or "∅"),
             shortened(row.get("observed") or "∅"),
-            "nobody on the wire" if nobody else shortened(row.get("actor")),
-            style="red" if nobody else "",
+            shortened(who),
+            style="red" if who == NOBODY else "",
         )
     return table
 

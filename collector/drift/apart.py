@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from collector.drift import numbers
+from collector.drift.afterwards import as_made, can_be_parted, since_made
 from collector.drift.attribution import Cause
 from collector.drift.baseline import Difference
 from collector.drift.changes import Change
@@ -39,6 +40,8 @@ def apart(drift: OpenDrift, step: Difference, cause: Cause, group_of: Group) -> 
     did = _by_group(whole, group_of)
     if len(did) < 2:
         return [whole]
+    if can_be_parted(kind, step):
+        return _since_made(whole, did)
     return [_share(whole, number, keys, did[keys]) for number, keys in enumerate(did)]
 
 
@@ -54,11 +57,36 @@ def _by_group(whole: Share, group_of: Group) -> Mapping[tuple[str, ...], Sequenc
     return {tuple(mine): [*dict.fromkeys(did[key] for key in mine)] for mine in groups.values()}
 
 
+def _since_made(whole: Share, did: Mapping[tuple[str, ...], Sequence[Change]]) -> list[Share]:
+    """First what was made, then what was done to it."""
+    kind, total = whole.drift.scope.kind, whole.drift.difference
+    later = [*did][1:]
+    others = [key for keys in later for key in keys]
+    made = as_made(kind, total, others, whole.cause.change.user)
+    differences = [made, *(since_made(kind, made, total, keys) for keys in later)]
+    return [
+        _of(whole, number, difference, difference, keys, did[keys])
+        for number, (keys, difference) in enumerate(zip(did, differences, strict=True))
+    ]
+
+
 def _share(whole: Share, number: int, keys: Sequence[str], did: Sequence[Change]) -> Share:
-    drift, step, cause = whole
+    drift, step, _ = whole
     kind = drift.scope.kind
-    change, *further = did
     difference = only(kind, drift.difference, keys)
+    return _of(whole, number, difference, only(kind, step, keys), keys, did)
+
+
+def _of(
+    whole: Share,
+    number: int,
+    difference: Difference,
+    step: Difference,
+    keys: Sequence[str],
+    did: Sequence[Change],
+) -> Share:
+    drift, _, cause = whole
+    change, *further = did
     at_us = drift.detected_at_us + number
     mine = replace(
         drift,
@@ -69,5 +97,4 @@ def _share(whole: Share, number: int, keys: Sequence[str], did: Sequence[Change]
     )
     own = {key: each for key in keys if (each := cause.by_line.get(key)) in further}
     others = cause.others if change is cause.change else ()
-    return Share(mine, only(kind, step, keys), replace(cause, change=change, others=others,
-                                                       by_line=own))  # fmt: skip
+    return Share(mine, step, replace(cause, change=change, others=others, by_line=own))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import NamedTuple
@@ -11,13 +11,14 @@ from typing import NamedTuple
 import polars as pl
 
 from collector.drift import precedence
+from collector.drift.afterwards import afterwards, can_be_parted
 from collector.drift.baseline import Difference, Scope, reverse
 from collector.drift.changes import (
     CHANGING,
     Change,
     changes_of,
 )
-from collector.drift.matching import MATCHES, Target, catalogs, rows, target_of
+from collector.drift.matching import MATCHES, Target, catalogs, moved, rows, target_of
 from collector.drift.matching.cluster import could_be_sql
 from collector.drift.matching.rows import tables_of
 from collector.drift.matching.target import POSSIBLE, Way, keys_of
@@ -26,7 +27,7 @@ from collector.drift.reloads import PENDING, Reloads, of_server
 from collector.drift.scripts import Scripts
 from collector.drift.shares import of_the_worst, shares
 from collector.drift.transactions import Transactions
-from model.catalog import CatalogKind
+from model.catalog import CatalogKind, DriftChange
 
 # A statement's start and a snapshot's moment come from the same host, but not the same clock call.
 SLACK_US = 1_000_000
@@ -128,17 +129,23 @@ class Changes:
         *,
         settled: bool,
         renaming: Renaming | None = None,
+        other_way: Mapping[str, str] | None = None,
     ) -> Cause | None:
         """The statement that made ``step``, seen first in a snapshot of ``at_us``.
 
         ``since_us``: the snapshot before, without it. ``settled``: nothing more will come, so
         older statements are considered too. ``renaming``: the database got its name in between.
+        ``other_way``: see ``moved.beside_renames``; None where that is not known.
         """
         target = target_of(scope, step)
         if (ways := self.ways.get(scope)) is not None:
             tables = tables_of(step.name, step.details[1] or step.details[0])
             mine = tuple(way for table in tables for way in ways.get(table, ()))
             target = replace(target, ways=mine)
+        came_or_went = step.change is not DriftChange.CHANGED
+        if other_way is not None and came_or_went and scope.kind in moved.KINDS:
+            renames = self._renames_near(target, at_us, since_us)
+            target = moved.beside_renames(target, renames, other_way)
         if scope.kind is not CatalogKind.WATCHED or renaming is not None:
             return self._cause(target, at_us, since_us, settled=settled, renaming=renaming)
         # A script that wrote a thousand rows is held against them once, not a thousand times.
@@ -157,18 +164,34 @@ class Changes:
         settled: bool,
         renaming: Renaming | None = None,
     ) -> Cause | None:
-        most = MOST_WRITES if target.scope.kind is CatalogKind.WATCHED else 2 * self._limit
-        near = {
-            number: change
-            for key in (*target.keys, *catalogs.tables_of(target))
-            if (known := self._by_key.get(key)) is not None
-            for number, change in islice(reversed(known.items()), most)
-        }
-        found: Iterable[Change] = near.values()
+        found: Iterable[Change] = self._near(target)
         if renaming is not None:
             found = as_if_here(found, self._places(target.scope, renaming))
         fresh = self.not_spent(found, target.scope, target.step, since_us)
         return cause(fresh, target, at_us, since_us, settled=settled)
+
+    def _near(self, target: Target) -> list[Change]:
+        """What may be about it, by the names that it says."""
+        most = MOST_WRITES if target.scope.kind is CatalogKind.WATCHED else 2 * self._limit
+        keys = {key for each in moved.under_other_names(target) for key in each.keys}
+        near = {
+            number: change
+            for key in (*target.keys, *catalogs.tables_of(target), *(keys - target.keys))
+            if (known := self._by_key.get(key)) is not None
+            for number, change in islice(reversed(known.items()), most)
+        }
+        return [*near.values()]
+
+    def _renames_near(self, target: Target, at_us: int, since_us: int) -> Iterator[Change]:
+        """Of what it may have been called; what leads there may be about another name again."""
+        scope = target.scope
+        for change in self._near(target):
+            moment_us = change.effect.committed_us or change.at_us
+            here = (change.agent, change.cluster) == (scope.agent, scope.cluster)
+            here = here and ("role" in change.types or change.database == scope.database)
+            in_time = since_us - SLACK_US <= moment_us <= at_us + SLACK_US
+            if change.renames and here and in_time and not change.effect.undone:
+                yield change
 
     def _places(self, scope: Scope, renaming: Renaming) -> tuple[Place, ...]:
         server = (scope.agent, scope.cluster)
@@ -268,7 +291,11 @@ def cause(
     claimed = of_the_worst(best.change, later, target, match)
     granted = len(later) > 1 and target.scope.kind is CatalogKind.PRIVILEGE
     opposite = _undoing(changes, target, at_us, since_us) if granted else ()
-    shared = shares(claimed, later, target, match, opposite)
+    if can_be_parted(target.scope.kind, target.step):
+        changing = _changing_it(changes, target, at_us, since_us)
+        shared = afterwards(claimed, changing, target, match)
+    else:
+        shared = shares(claimed, later, target, match, opposite)
     named = _actors((claimed, *shared.values()))
     alike = tuple(change for actor, change in others.items() if actor not in named)
     return Cause(claimed, alike, undecided, shared, weak)
@@ -297,6 +324,15 @@ def _undoing(changes: Iterable[Change], target: Target, at_us: int, since_us: in
     back = replace(target, step=reverse(target.step))
     found = _candidates(changes, back, at_us, since_us, settled=True)
     return [entry.change for entry in found if entry.strength > WEAK]
+
+
+def _changing_it(
+    changes: Iterable[Change], target: Target, at_us: int, since_us: int
+) -> list[Change]:
+    """Those that may have changed what is new, had it been there."""
+    there = replace(target, step=target.step._replace(change=DriftChange.CHANGED))
+    found = sorted(_candidates(changes, there, at_us, since_us, settled=True), reverse=True)
+    return [entry.change for entry in found if entry.moment_us > since_us]
 
 
 def _actors(changes: Iterable[Change]) -> set[str]:

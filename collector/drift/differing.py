@@ -10,6 +10,7 @@ from collector.drift import carried, divided, numbers, watch_list
 from collector.drift.baseline import Difference, Fact, Facts, Known, Scope, is_another
 from collector.drift.expectations import Expectations
 from collector.drift.explanation import Explanations, step_of
+from collector.drift.other_way import OtherWay
 from collector.drift.renamed import former_name
 from collector.drift.reports import Reports
 from collector.drift.severity import with_severity
@@ -53,7 +54,9 @@ class Differing:
         ]
         for drift in sorted(here, key=lambda drift: (drift.part > 0, drift.detected_at_us)):
             mine.setdefault(drift.difference.name, []).append(drift)
-        for name in [name for name in mine if name not in found]:
+        ended = [name for name in mine if name not in found]
+        over = [divided.together(scope.kind, mine[name]) for name in ended]
+        for name in ended:
             why = watch_list.why_gone(scope, name, known.observed)
             why = why or self._expectations.why_gone(scope, name)
             self._end(mine[name], at_us, why, now_us)
@@ -71,6 +74,9 @@ class Differing:
             new += self._new_part(told, mine.get(name, []), now_us)
         by_number = by_number or (numbers.Names(known.accepted, known.observed) if new else None)
         if by_number is not None:
+            other_way = OtherWay(scope.kind, (step for _, step in new), over)
+            for drift, step in new:
+                self._explanations.saw(drift.key, step, other_way.of(step))
             self._take(new, by_number, former, known.accepted, mine, now_us)
 
     def _take(
@@ -84,9 +90,8 @@ class Differing:
     ) -> None:
         values: dict[str, str] = {}
         """What was renamed, as the rename alone made it, by its former name."""
-        for drift, step in new:
+        for drift, _ in new:
             name = drift.difference.name
-            self._explanations.saw(drift.key, step)
             if said := by_number.said(drift.difference):
                 other = by_number.other_value(said)
                 drift = replace(drift, renamed=said, other_value=other)

@@ -97,7 +97,7 @@ def with_lines(kind: CatalogKind, value: str, other: str, keys: Collection[str])
         if key in (source := there if key in keys else have)
     }
     same = [text for text, read in ((other, there), (value, have)) if read == merged]
-    return same[0] if same else _text_of(kind, merged)
+    return same[0] if same else text_of_kind(kind, merged)
 
 
 def _in_order(there: Iterable[str], have: Iterable[str]) -> list[str]:
@@ -157,7 +157,8 @@ def _is_same(one: Part, other: Part) -> bool:
     return not is_another(one.after, other.after)
 
 
-def _text_of(kind: CatalogKind, read: Mapping[str, str]) -> str:
+def text_of_kind(kind: CatalogKind, read: Mapping[str, str]) -> str:
+    """The value whose ``read_value`` is ``read``."""
     if kind is CatalogKind.ROLE:
         words = sorted(read.items(), key=lambda pair: pair[0] == TEXT_ATTRIBUTE)
         return " ".join(f"{name}={text}" for name, text in words)

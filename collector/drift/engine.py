@@ -13,6 +13,7 @@ import polars as pl
 from collector.catalog_rows import snapshots_from
 from collector.drift import (
     accepting,
+    computed,
     databases,
     findings,
     formats,
@@ -255,6 +256,7 @@ class Drift:
             known.accepted = numbers.taking(known.accepted, before, changed)
             known.accepted = numbers.taking(known.accepted, known.observed, part.items)
             known.accepted = keyed.accepting(known.accepted, known.observed, changed)
+            known.accepted = computed.accepting(scope, known.accepted, known.observed, changed)
             self._upgrade(scope, known, snapshot, changed)
             if watch_list.waits(scope, known):
                 continue

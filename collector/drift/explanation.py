@@ -29,7 +29,16 @@ from collector.drift.places import Renaming
 from collector.drift.renamed import tied
 from collector.drift.severity import with_severity
 from collector.drift.standby import comes_by_replay, standbys
-from collector.drift.state import MAY_BE, ONE_OF, REPLAYED, SHARED, SHARED_BY, Key, OpenDrift
+from collector.drift.state import (
+    ALREADY,
+    MAY_BE,
+    ONE_OF,
+    REPLAYED,
+    SHARED,
+    SHARED_BY,
+    Key,
+    OpenDrift,
+)
 from collector.drift.ways import KnownWays, Triggered
 from model.catalog import Attribution, CatalogKind, DriftChange
 
@@ -53,6 +62,7 @@ class Explanations:
         self._outside = Outside()
         self._approved: OrderedDict[tuple[str, int], str] = OrderedDict()
         self._steps: dict[Key, Difference] = {}
+        self._other_way: dict[Key, Mapping[str, str]] = {}
         self._called: dict[Key, str] = {}
         """Former names of what was renamed, of differences that wait."""
         self._following = Following(self._changes, self._steps)
@@ -81,9 +91,12 @@ class Explanations:
         verdicts = frames.get("verdicts")
         return verdicts is not None and self._observe_verdicts(verdicts)
 
-    def saw(self, key: Key, step: Difference) -> None:
-        """How the value that differs from the accepted one differs from the one seen before it."""
+    def saw(self, key: Key, step: Difference, other_way: Mapping[str, str] | None = None) -> None:
+        """How the value that differs from the accepted one differs from the one seen before it.
+        ``other_way``: see ``OtherWay``."""
         self._steps[key] = step
+        if other_way is not None:
+            self._other_way[key] = other_way
 
     def called(self, key: Key, former: str) -> None:
         """The object was renamed meanwhile: statements may say its former name."""
@@ -130,6 +143,7 @@ class Explanations:
     def told(self, drift: OpenDrift, found: Cause | None, now_us: int) -> list[OpenDrift]:
         step = self._steps.pop(drift.key, drift.difference)
         self._called.pop(drift.key, None)
+        self._other_way.pop(drift.key, None)
         self._changes.saw(drift.scope, step, drift.since_us, drift.detected_at_us)
         if found is None:
             why = self._why_nobody(drift, step)
@@ -169,6 +183,8 @@ class Explanations:
         )
 
     def _why_nobody(self, drift: OpenDrift, step: Difference) -> str:
+        if not drift.since_us < drift.detected_at_us or not drift.since_us:
+            return f"{ALREADY} when it was first held against what should be"
         server = (drift.scope.agent, drift.scope.cluster)
         if server in self._standbys and comes_by_replay(drift.scope, step):
             return f"{REPLAYED}: the record of its primary says who did it"
@@ -226,8 +242,9 @@ class Explanations:
     def _cause(self, drift: OpenDrift, step: Difference, *, settled: bool) -> Cause | None:
         scope, at_us, since_us = drift.scope, drift.detected_at_us, drift.since_us
         renaming = self._renaming(scope, since_us)
+        other_way = self._other_way.get(drift.key)
         found = self._changes.cause(
-            scope, step, at_us, since_us, settled=settled, renaming=renaming
+            scope, step, at_us, since_us, settled=settled, renaming=renaming, other_way=other_way
         )
         former = self._called.get(drift.key)
         if former is not None and (found is None or found.weak):

@@ -85,6 +85,8 @@ def _who(drifts: Sequence[OpenDrift]) -> str:
     first = min(drifts, key=lambda drift: (drift.did_at_us, drift.statement_id))
     if first.undecided:
         return "Who did it is not known"
+    if first.was_so_already:
+        return "It was so already"
     if first.replayed:
         return "Replayed from the primary"
     if first.attribution is Attribution.UNATTRIBUTED:

@@ -15,6 +15,9 @@ from model.catalog import CatalogKind
 MOST = 5_000
 TOGETHER_US = 300_000
 """A server that ends takes all its sessions within such a time."""
+SHORT_US = 5_000_000
+"""A session that is over so soon did what it came for and left: scripts and psql do, one after the
+other, and no restart follows from it."""
 LATE_LOSS_US = 3_000_000
 FEWEST_SESSIONS = 2
 APPLICATION_NAME = "pgwarden"
@@ -189,7 +192,7 @@ class Outside:
             key = (row["agent"], row["pid"], row["backend_started_at"])
             if row["ended_at"] is None:
                 self._live[key] = (row["cluster"], row["backend_started_at"] or 0)
-            elif self._live.pop(key, None) is not None:
+            elif (known := self._live.pop(key, None)) and row["ended_at"] - known[1] > SHORT_US:
                 self._left.append(_Left(row["ended_at"], row["agent"], row["cluster"]))
 
 

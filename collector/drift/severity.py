@@ -16,7 +16,7 @@ ANOTHER_NAME = Severity.MEDIUM
 def with_severity(drift: OpenDrift) -> OpenDrift:
     """What somebody approved is a step less severe than what somebody did."""
     nobody = drift.attribution is Attribution.UNATTRIBUTED
-    attributed = not nobody or drift.undecided or drift.replayed
+    attributed = not nobody or drift.undecided or drift.replayed or drift.was_so_already
     one = renamed.as_one(drift)
     severity = risk.severity(drift.scope.kind, one, attributed=attributed)
     if drift.renamed and one.desired == one.observed:

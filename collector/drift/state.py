@@ -32,6 +32,9 @@ OLDER = "drift.json"
 OLDER_VERSION = 1
 REPLAYED = "the server is a standby"
 """So begins the note of what nobody did here: it was replayed from its primary."""
+ALREADY = "it was so already"
+"""So begins the note of what nobody saw come: it was there when it was first held against what
+should be."""
 ONE_OF = "it was one of "
 """So begins the note where several could have done it, and none is claimed."""
 
@@ -97,6 +100,11 @@ class OpenDrift:
     @property
     def undecided(self) -> bool:
         return self.note.startswith(ONE_OF)
+
+    @property
+    def was_so_already(self) -> bool:
+        """Nothing came: a declaration, or an ignore rule that ended, made it a difference."""
+        return self.note.startswith(ALREADY)
 
     @property
     def replayed(self) -> bool:

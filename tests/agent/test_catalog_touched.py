@@ -37,6 +37,7 @@ def of(sql, touches=None, session=ALICE, transaction="II"):
         ("CREATE TABLE t (a int)", {ANYTHING}),
         ("DO $$ BEGIN END $$", {ANYTHING}),
         ("UPDATE pg_catalog.pg_class SET relname = 'x'", {ANYTHING}),
+        ("UPDATE pg_class SET relacl = '{=r/postgres}'", {ANYTHING}),
         ("ALTER SYSTEM SET work_mem = '1MB'", {Touched("5432", "shop", SETTINGS)}),
         ("SELECT pg_reload_conf()", {Touched("5432", "shop", SETTINGS)}),
         ("INSERT INTO public.flags VALUES (1)", {FLAGS}),

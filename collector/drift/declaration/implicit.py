@@ -14,6 +14,7 @@ PENDING = " (restart pending)"
 RESERVED = "pg_"
 SYSTEM_SCHEMAS = frozenset(["pg_catalog", "information_schema"])
 """Schemas that initdb fills; what it put there is digested."""
+USED_BY_ALL = frozenset(f"schema:{name}<-PUBLIC" for name in SYSTEM_SCHEMAS)
 TABLESPACES = frozenset(["pg_default", "pg_global"])
 
 
@@ -33,6 +34,9 @@ def implicit(kind: CatalogKind, name: str, fact: Fact) -> bool:
             return name in TABLESPACES
         case CatalogKind.SCHEMA:
             return name in SYSTEM_SCHEMAS
+        case CatalogKind.PRIVILEGE:
+            # Without it nobody could call a function or name a type.
+            return name in USED_BY_ALL and fact.value == "USAGE"
         case CatalogKind.WATCHED:
             return fact.value == WATCHED_NAME
         case _:

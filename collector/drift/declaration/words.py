@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from difflib import get_close_matches
 
 from collector.drift.baseline import HBA_ORDER
-from collector.drift.lines import REVOKED
+from collector.drift.lines import REVOKED, attributes
 from model.catalog import CatalogKind
 
 OBJECTS = (
@@ -24,6 +24,11 @@ METHODS = (
     "trust", "reject", "scram-sha-256", "md5", "password", "gss", "sspi", "ident", "peer", "ldap",
     "radius", "cert", "pam", "bsd", "oauth",
 )  # fmt: skip
+ATTRIBUTES = (
+    "superuser", "login", "createrole", "createdb", "replication", "bypassrls", "inherit",
+)  # fmt: skip
+OTHER_ATTRIBUTES = ("connection_limit", "valid_until")
+OPTIONS = ("member", "admin", "noinherit", "noset")
 
 
 def mistakes(kind: CatalogKind, name: str, value: str) -> Iterator[str]:
@@ -34,10 +39,22 @@ def mistakes(kind: CatalogKind, name: str, value: str) -> Iterator[str]:
             plain = word.strip().removesuffix("*")
             if plain not in ("", REVOKED):
                 yield from _unknown("privilege", plain, PRIVILEGES)
+    if kind is CatalogKind.ROLE:
+        yield from _of_role(value)
+    if kind is CatalogKind.MEMBERSHIP:
+        for word in value.replace(",", " ").split():
+            yield from _unknown("option of a membership", word, OPTIONS)
     unread = value.startswith("error:")  # a line nobody could read
     if kind is CatalogKind.HBA and name != HBA_ORDER and not unread:
         yield from _unknown("kind of connection", name.split(" ")[0], CONNECTIONS)
         yield from _unknown("method", value.split(" ")[0], METHODS)
+
+
+def _of_role(value: str) -> Iterator[str]:
+    for name, text in attributes(value).items():
+        yield from _unknown("attribute", name, ATTRIBUTES + OTHER_ATTRIBUTES)
+        if name in ATTRIBUTES and text not in ("true", "false"):
+            yield f"{name} is {text!r}; write {name}=true or {name}=false"
 
 
 def _unknown(what: str, word: str, known: Collection[str]) -> Iterator[str]:

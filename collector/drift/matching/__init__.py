@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from collector.drift.changes import Change
-from collector.drift.matching import catalogs, cluster, objects, privileges, rows
-from collector.drift.matching.target import Target, target_of
+from collector.drift.matching import catalogs, cluster, moved, objects, privileges, rows
+from collector.drift.matching.target import Match, Target, target_of
 from model.catalog import OBJECT_KINDS, CatalogKind
-
-Match = Callable[[Change, Target], int]
 
 
 def _or_with_its_database(match: Match) -> Match:
@@ -41,7 +37,7 @@ _OWN: dict[CatalogKind, Match] = {
     **dict.fromkeys(OBJECT_KINDS, _or_with_its_database(objects.object_of_database)),
 }
 MATCHES: dict[CatalogKind, Match] = {
-    **{kind: _or_by_hand(match) for kind, match in _OWN.items()},
+    **{kind: moved.unless_moved(_or_by_hand(match)) for kind, match in _OWN.items()},
     CatalogKind.SLOT: cluster.slot,
     CatalogKind.WATCHED: _or_with_its_database(rows.watched),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -47,6 +47,10 @@ class Target:
     step: Difference
     """From what was seen before to what is seen now."""
     ways: tuple[Way, ...] = ()
+    others: tuple[str, ...] = ()
+    """What captured renames say that it was called before, or is called now."""
+    moved: frozenset[str] | None = None
+    """Which rights came from, or went to, one of ``others``; of an object none. None: not known."""
 
     @cached_property
     def parts(self) -> tuple[str, ...]:
@@ -147,6 +151,10 @@ class Target:
             if len(found) > MOST_KEYS:
                 break
         return found
+
+
+Match = Callable[[Change, Target], int]
+"""How well a statement explains a difference; 0: not at all."""
 
 
 def target_of(scope: Scope, step: Difference) -> Target:

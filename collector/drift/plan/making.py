@@ -74,7 +74,8 @@ def make(desired: Whole, observed: Whole, past: Past = NO_PAST) -> Plan:
     missing = tuple(key for key in desired if key not in observed)
     named = names_back(desired, observed, past)
     undecided = left_to_decide(desired, named.observed, past)
-    steps, undone = [*named.steps, *undecided.steps], undecided.observed
+    first = [*named.steps, *undecided.steps]
+    steps, undone = [_readable(CatalogKind.TABLE, step) for step in first], undecided.observed
     found = {
         key: list(gaps(key[0], facts, undone[key]))
         for key, facts in desired.items()
@@ -129,9 +130,12 @@ def _checked(
     except NotSqlError as error:
         yield by_hand(Phase.PART, f"{kind} {difference.name}: {error}")
         return
-    for step in steps:
-        problem = "" if step.by_hand else _problem(kind, step.text)
-        yield by_hand(step.phase, f"{step.text} -- {problem}") if problem else step
+    yield from (_readable(kind, step) for step in steps)
+
+
+def _readable(kind: CatalogKind, step: Step) -> Step:
+    problem = "" if step.by_hand else _problem(kind, step.text)
+    return replace(step, text=f"{step.text} -- {problem}", by_hand=True) if problem else step
 
 
 def _problem(kind: CatalogKind, text: str) -> str:

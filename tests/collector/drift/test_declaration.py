@@ -179,6 +179,18 @@ MISTAKES = [
     ("version: 1\ncluster:\n  setting:\n    a: b\n    a: c\n", "5:5: 'a' is given twice in sett"),
     ("version: 1\ncluster:\n  membership: {a: b}\n", "3:19: membership 'a' must say who: NAME<-"),
     ("version: 1\ncluster: {role: &a {x: y}}\ndatabases: *a\n", "3:12: not YAML: aliases are not"),
+    (
+        "version: 1\ncluster:\n  role:\n    bob: superuser=maybe login=true\n",
+        "4:10: role bob: superuser is 'maybe'; write superuser=true or superuser=false",
+    ),
+    (
+        "version: 1\ncluster:\n  role:\n    bob: superusr=true\n",
+        "4:10: role bob: unknown attribute 'superusr'; did you mean 'superuser'?",
+    ),
+    (
+        "version: 1\ncluster:\n  membership:\n    a<-b: membr\n",
+        "4:11: membership a<-b: unknown option of a membership 'membr'; did you mean 'member'?",
+    ),
     ("version: 1\n  cluster: {}\n", "2:10: not YAML: mapping values are not allowed"),
     ("version: 1\ncluster:\n  hba:\n  - [a]\n", "4:5: a rule of hba must be a mapping"),
     ("", "1: the file is empty"),
@@ -191,7 +203,7 @@ def test_a_mistake_names_its_line_and_column_and_what_to_do(tmp_path, text, expe
 
 
 def test_all_mistakes_are_told_at_once(tmp_path):
-    text = "version: 1\ncluster:\n  table: {}\n  membership: {a: b}\n"
+    text = "version: 1\ncluster:\n  table: {}\n  membership: {a: member}\n"
     assert len(problems(tmp_path, text)) == 2
 
 

@@ -13,6 +13,7 @@ from collector.drift.declared import DeclaredFile, DeclaredState
 from collector.drift.expectations import Expectations
 from collector.drift.ignore import Ignored, IgnoreRule
 from collector.drift.state import OpenDrift
+from model.catalog import CatalogKind
 from model.verdict import Severity
 from tests.analytics.streams import START_US
 from tests.collector.drift.story import difference, scope
@@ -101,6 +102,21 @@ def test_a_declared_file_is_the_accepted_state_from_the_first_snapshot_on(tmp_pa
     world.commit(0, snapshot(0, {**WORK_MEM, ("setting", "", "jit"): ("on", "default")}))
     world.tick(9)
     assert open_names(world) == ["work_mem"]
+
+
+def test_what_was_so_before_it_was_declared_is_told_as_that_and_no_step_more_severe(tmp_path, file):
+    """Nobody saw it come, which is not to say that nobody on the wire did it."""
+    rewrite(file, "version: 1\ncluster:\n  role: {}\n")
+    seen = {("role", "", "eve"): ("superuser=false login=true", "oid 16400")}
+    world = World(tmp_path, **declaring(file))
+    world.commit(0, snapshot(0, seen, kinds=(CatalogKind.ROLE,)))
+    [found] = [each for each in world.tick(9).findings if each.detector == "drift.roles"]
+    assert found.sentence.startswith("It was so already: role analyst was created")
+    assert found.severity == Severity.MEDIUM
+    rewrite(file, "version: 1\ncluster:\n  role:\n    eve: superuser=true login=true\n")
+    later(world)
+    notes = {row["note"] for row in world.drift.status().rows if row["name"] == "eve"}
+    assert notes == {"it was so already when it was first held against what should be"}
 
 
 def test_what_is_declared_is_not_changed_by_accepting(tmp_path, file):

@@ -51,6 +51,18 @@ def test_a_renamed_table_with_rows_is_named_back_and_nothing_is_dropped(planned)
     assert (made.steps[0].phase, made.steps[0].loses) == (Phase.NAME_BACK, False)
 
 
+def test_a_name_with_the_end_of_a_line_in_it_is_left_to_a_person(planned):
+    """As SQL it would be another name: snapshots write it with a backslash."""
+    odd = 's."odd\\x0aname"'
+    looks = [
+        {("table", odd): Fact(HEAP.replace("pay", name), "oid 7; column 1-2")}
+        for name in ("pay", "salary")
+    ]
+    [step] = planned(*looks).steps
+    assert step.by_hand
+    assert step.text.startswith(f"ALTER TABLE {odd} RENAME COLUMN salary TO pay -- holds a")
+
+
 def test_one_that_was_renamed_twice_is_named_back_once(planned):
     made = planned(*(tables(**{name: (HEAP, "oid 7")}) for name in ("a", "b", "c")))
     assert sql(made) == ["ALTER TABLE s.c RENAME TO a"]

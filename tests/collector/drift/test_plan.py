@@ -26,6 +26,14 @@ def test_the_same_server_needs_no_plan():
     assert (made.steps, made.differences, made.not_observed) == ((), 0, ())
 
 
+def test_what_everybody_needs_of_the_systems_schemas_is_never_taken_away():
+    """A file that says nothing of it once made a plan after which nobody could call a function."""
+    names = [f"schema:{name}<-PUBLIC" for name in ("pg_catalog", "information_schema")]
+    assert statements(Kind.PRIVILEGE, dict.fromkeys(names, "USAGE"), "shop") == []
+    opened = {"schema:pg_catalog<-PUBLIC": "CREATE, USAGE"}
+    assert statements(Kind.PRIVILEGE, opened, "shop")
+
+
 CASES = [
     (Kind.SETTING, "", {"work_mem": ("9MB", AUTO)}, ["ALTER SYSTEM SET work_mem TO '8MB'"]),
     (Kind.SETTING, "", {"jit": ("off", AUTO)}, ["ALTER SYSTEM RESET jit"]),

@@ -1,0 +1,115 @@
+"""What was done to a new object between its making and the first look at it.
+
+Who made a role did not make it a superuser: a line that a later statement says better than the one
+that made the object is of that statement, as it would be had a look lain between the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from collector.drift import numbers, wording
+from collector.drift.baseline import Difference, Fact
+from collector.drift.changes import Change
+from collector.drift.divided import only, text_of_kind, with_lines
+from collector.drift.lines import Part, parts, read_value
+from collector.drift.matching.target import CAUSED, Target
+from collector.drift.precedence import Match, moment_of
+from model.catalog import OBJECT_KINDS, CatalogKind, DriftChange
+
+MOST_STATEMENTS = 20
+MOST_LINES = 200
+_KINDS = OBJECT_KINDS | {CatalogKind.ROLE}
+_SAY_NOTHING = frozenset(
+    (
+        "alter", "table", "column", "constraint", "index", "type", "to", "on", "off", "set", "add",
+        "not", "null", "default", "true", "false", "(", ")", ",", ".", "?", ":", "=", "'", ";",
+    )
+)  # fmt: skip
+"""Words of many statements and of many lines."""
+_UNSET = {"inherit": "true"}
+"""Attributes of a role that CREATE ROLE sets unless it says otherwise; others it does not."""
+
+
+def afterwards(
+    made: Change, found: Sequence[Change], target: Target, match: Match
+) -> Mapping[str, Change]:
+    """By line of a new object the statement that did it, where that is not ``made``. ``found``: all
+    that may have changed it, the likeliest first."""
+    kind, step = target.scope.kind, target.step
+    later = [each for each in found if moment_of(each) > moment_of(made)][:MOST_STATEMENTS]
+    if not later or not can_be_parted(kind, step):
+        return {}
+    lines = [*parts(kind, step)][:MOST_LINES]
+    did: dict[str, Change] = {}
+    for line in lines:
+        if line.after == _as_made(kind, line.key, ""):
+            continue
+        one = _only_this(target, line.key)
+        likely = [each for each in later if _says_better(each, made, line, target)]
+        likely = [each for each in likely if match(each, one) > CAUSED]
+        if likely:
+            did[line.key] = max(likely, key=moment_of)
+    return did if len(did) < len(lines) else {}
+
+
+def can_be_parted(kind: CatalogKind, step: Difference) -> bool:
+    return kind in _KINDS and step.change is DriftChange.ADDED
+
+
+def as_made(kind: CatalogKind, whole: Difference, later: Collection[str], owner: str) -> Difference:
+    """``whole``, of a new object, without what was done to it in the lines ``later``. ``owner``:
+    who made it."""
+    lines = read_value(kind, whole.observed)
+    then = {
+        key: was if key in later else text
+        for key, text in lines.items()
+        if key not in later or (was := _as_made(kind, key, owner))
+    }
+    value = text_of_kind(kind, then)
+    before, detail = whole.details
+    if kind in OBJECT_KINDS:
+        seen = Fact(whole.observed, detail)
+        detail = numbers.merged(seen, Fact(value, detail), value, ()) if detail else detail
+    return whole._replace(observed=value, details=(before, detail))
+
+
+def since_made(
+    kind: CatalogKind, made: Difference, whole: Difference, keys: Collection[str]
+) -> Difference:
+    """What was done in the lines ``keys`` to the object that was ``made``."""
+    change = DriftChange.CHANGED
+    details = (made.details[1], whole.details[1])
+    later = Difference(whole.name, change, made.observed, whole.observed, details)
+    return only(kind, later, keys)
+
+
+def _as_made(kind: CatalogKind, key: str, owner: str) -> str:
+    """What the line is where nobody said anything of it; empty: there is none."""
+    if kind is CatalogKind.ROLE:
+        return _UNSET.get(key, "false" if key not in ("connection_limit", "valid_until") else "")
+    return owner if key == "owner" else ""
+
+
+def _only_this(target: Target, key: str) -> Target:
+    """As if the object had been there, and only this line came."""
+    kind, step = target.scope.kind, target.step
+    others = {name: text for name, text in read_value(kind, step.observed).items() if name != key}
+    before = text_of_kind(kind, others)
+    if kind is CatalogKind.ROLE:
+        before = with_lines(kind, step.observed, f"{key}={_as_made(kind, key, '')}", {key})
+    change = DriftChange.CHANGED
+    return Target(target.scope, step._replace(change=change, desired=before), target.ways)
+
+
+def _says_better(change: Change, made: Change, line: Part, target: Target) -> bool:
+    about = _words(f"{line.key} {line.after}", target)
+    if made.said == made.summary:  # its text is too long to be kept
+        about = _words(line.key, target)
+    said, before = ({*wording.tokens(each.said)} & about for each in (change, made))
+    return len(said) > len(before)
+
+
+def _words(text: str, target: Target) -> set[str]:
+    words = {word for each in wording.tokens(text) for word in (each, *each.split("_"))}
+    return words - _SAY_NOTHING - {*target.parts}

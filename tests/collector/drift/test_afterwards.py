@@ -1,0 +1,126 @@
+"""Who made an object did not do what others did to it before the first look."""
+
+from __future__ import annotations
+
+import pytest
+
+from collector.drift import Drift
+from tests.collector.drift.story import cause_of, ran
+from tests.collector.drift.test_divided import BASE, by_actor, world
+from tests.collector.drift.test_outcomes import approval
+
+__all__ = ["world"]
+NEW = ("role", "", "newbie")
+ROLE = "superuser={} login=true createrole=false createdb=false inherit=true"
+MADE = ran(2, "carol", "CREATE ROLE newbie LOGIN")
+GIVEN = ran(3, "dave", "ALTER ROLE newbie SUPERUSER")
+SEEN = {**BASE, NEW: (ROLE.format("true"), "")}
+FRESH = ("table", "shop", "hr.fresh")
+TABLE = "owner: etl\nkind: table\nrow security: on\ncolumn i: integer\ncolumn x: integer"
+
+
+def shares_of(rows, kind, name, value):
+    """The maker, and by line who did something to it."""
+    found = cause_of(rows, kind, name, None, value)
+    return found.change.actor, {key: each.actor for key, each in found.by_line.items()}
+
+
+def test_a_new_role_that_another_one_made_a_superuser_is_two_findings(world, tmp_path):
+    news = world.commit(6, SEEN, statements=[MADE, GIVEN])
+    found = {each.identity: each for each in news.findings}
+    assert found["dave"].severity == "critical"
+    assert "became superuser=true" in found["dave"].sentence
+    assert found["carol"].severity == "medium"
+    assert "superuser" not in found["carol"].sentence
+    world.drift = Drift(tmp_path)
+    again = world.commit(8, SEEN).findings
+    assert not [each for each in again if each.resolved_at_us]
+    news = world.commit(
+        11, {**BASE, NEW: (ROLE.format("false"), "")},
+        statements=[ran(10, "erin", "ALTER ROLE newbie NOSUPERUSER")],
+    )  # fmt: skip
+    over = [each for each in news.findings if each.resolved_at_us]
+    assert [(each.identity, "reverted by erin" in each.sentence) for each in over] == [
+        ("dave", True)
+    ]
+    assert by_actor(world).keys() == {"carol"}
+
+
+def test_an_approval_to_make_a_role_approves_no_attribute_that_came_later(world):
+    did = [MADE, ran(3, "carol", "ALTER ROLE newbie SUPERUSER")]
+    world.commit(6, SEEN, statements=did, verdicts=approval(1))
+    rows = world.drift.status().rows
+    told = {(row["change"], str(row["attribution"]), str(row["severity"])) for row in rows}
+    assert ("changed", "attributed", "critical") in told
+
+
+def test_what_the_maker_said_is_the_makers():
+    rows = [ran(2, "carol", "CREATE ROLE newbie LOGIN SUPERUSER"), GIVEN]
+    assert shares_of(rows, "role", "newbie", ROLE.format("true")) == ("carol", {})
+
+
+def test_each_line_of_a_new_table_is_of_who_did_it():
+    rows = [
+        ran(2, "carol", "CREATE TABLE hr.fresh (i int)"),
+        ran(3, "dave", "ALTER TABLE hr.fresh OWNER TO etl"),
+        ran(4, "erin", "ALTER TABLE hr.fresh ADD COLUMN x int"),
+        ran(5, "frank", "ALTER TABLE hr.fresh ENABLE ROW LEVEL SECURITY"),
+    ]
+    expected = {"owner": "dave", "column x": "erin", "row security": "frank"}
+    assert shares_of(rows, "table", "hr.fresh", TABLE) == ("carol", expected)
+
+
+def test_of_a_table_its_columns_keep_their_numbers(world):
+    did = [
+        ran(2, "carol", "CREATE TABLE hr.fresh (i int)"),
+        ran(4, "erin", "ALTER TABLE hr.fresh ADD COLUMN x int"),
+    ]
+    value = "owner: carol\nkind: table\ncolumn i: integer\ncolumn x: integer"
+    news = world.commit(6, {**BASE, FRESH: (value, "oid 17000; column 1-2")}, statements=did)
+    rows = by_actor(world)
+    assert rows["carol"]["observed"] == value.removesuffix("\ncolumn x: integer")
+    told = {each.identity: dict(each.details)["consequences"] for each in news.findings}
+    assert told["erin"] == "column x of table hr.fresh was created (integer)"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["ALTER TABLE hr.fresh ADD CHECK (i > 0)", "ALTER TABLE hr.other ADD COLUMN x int"],
+)
+def test_a_line_that_it_says_no_better_than_the_maker_stays_the_makers(statement):
+    rows = [
+        ran(2, "carol", "CREATE TABLE hr.fresh (i int PRIMARY KEY, x int)"),
+        ran(3, "dave", statement),
+    ]
+    value = (
+        "owner: carol\nkind: table\ncolumn i: integer not null\ncolumn x: integer\n"
+        "constraint fresh_pkey: PRIMARY KEY (i)"
+    )
+    assert shares_of(rows, "table", "hr.fresh", value) == ("carol", {})
+
+
+def test_a_function_that_another_one_let_run_with_its_owners_rights_is_of_both():
+    rows = [
+        ran(2, "carol", "CREATE FUNCTION hr.fn() RETURNS int LANGUAGE sql AS 'SELECT 1'"),
+        ran(3, "dave", "ALTER FUNCTION hr.fn() SECURITY DEFINER"),
+    ]
+    value = "owner: carol\nlanguage: sql\nkind: function\nsecurity: definer\nbody: sha256:1"
+    assert shares_of(rows, "function", "hr.fn()", value) == ("carol", {"security": "dave"})
+
+
+def test_what_was_done_to_a_former_one_of_its_name_did_nothing_to_it():
+    rows = [GIVEN, ran(5, "carol", "CREATE ROLE newbie LOGIN")]
+    assert shares_of(rows, "role", "newbie", ROLE.format("true")) == ("carol", {})
+
+
+def test_a_restored_table_is_one_finding(world):
+    did = [
+        ran(1, "mona", "SET check_function_bodies = false"),
+        ran(2, "mona", "CREATE TABLE hr.fresh (i int)"),
+        ran(3, "mona", "ALTER TABLE hr.fresh OWNER TO etl"),
+        ran(4, "mona", "ALTER TABLE ONLY hr.fresh ADD CONSTRAINT fresh_pkey PRIMARY KEY (i)"),
+    ]
+    value = "owner: etl\nkind: table\ncolumn i: integer\nconstraint fresh_pkey: PRIMARY KEY (i)"
+    seen = {**BASE, FRESH: (value, "oid 17000; column 1; constraint 17001")}
+    [found] = world.commit(6, seen, statements=did).findings
+    assert found.identity == "mona"
