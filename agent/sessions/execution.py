@@ -35,6 +35,9 @@ class Execution:
     error_message: str = ""
     parameters: bytes = b""
     hold_id: int = 0
+    round: int = 0
+    number: int = 0
+    """As in StatementStarted."""
     audits: list[AuditLogged] = field(default_factory=list)
     failed_early: bool = False
     """It failed before it started, so pgaudit had nothing to write."""

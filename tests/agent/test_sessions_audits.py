@@ -175,7 +175,7 @@ def test_a_table_made_with_a_serial_column_is_a_create_table():
 
 
 def test_a_record_after_its_statement_has_left_is_counted():
-    talk = Dialogue(window_us=1_500_000).start(1, "a").audit(1, 1, "a").answer(2)
+    talk = Dialogue(window_us=1_500_000).start(1, "a").audit(1, 1, "a").answer(2, ("A", 1))
     assert len(talk.wait(3).wait(200).statements()) == 1
     assert talk.audit(1, 1, "a", obj="public.t").wait(9999).statements() == []
     assert talk.tracker.losses() == {"audit_record_late": 1}
