@@ -33,6 +33,14 @@ INLINE __u64 is_one_of(__u64 tags, __u64 tag)
  * verifier, for whom the ways that lead there are one then. */
 #define AGAIN(value) (*(volatile __typeof__(value) *)&(value))
 
+/* The length at this place in the window, in one load: the compiler would take four, for it may lie
+ * anywhere. */
+INLINE __u64 length_at(__u8 *place)
+{
+	HIDE(place);
+	return __builtin_bswap32(*(__u32 *)place);
+}
+
 /* Rows are most of an answer; of them nothing but the length is looked at. */
 SEPARATE int skip_rows(struct session_state *session)
 {
@@ -49,7 +57,7 @@ SEPARATE int skip_rows(struct session_state *session)
 		place &= WINDOW_BYTES - 1;
 		if ((stream->window[place] | 32) != 'd') /* DataRow or CopyData */
 			break;
-		at += 1 + (__u64)__builtin_bswap32(*(__u32 *)&stream->window[place + 1]);
+		at += 1 + length_at(&stream->window[place + 1]);
 	}
 	stream->moved = at;
 	return 0;
@@ -61,8 +69,7 @@ INLINE void pass_message(struct stream *stream, __u64 at)
 	HIDE(at);
 	at &= WINDOW_BYTES - 1;
 	__u64 tag = stream->window[at];
-	__u64 next = AGAIN(stream->moved) + 1;
-	next += __builtin_bswap32(*(__u32 *)&stream->window[at + 1]);
+	__u64 next = AGAIN(stream->moved) + 1 + length_at(&stream->window[at + 1]);
 	__u64 is_cut = (stream->behind - next) >> 63;
 	__u64 ends = is_one_of(ENDS, tag), error = is_one_of(ERROR, tag);
 	stream->endings += ends & ~is_cut;
@@ -100,7 +107,7 @@ INLINE int complete_header(struct stream *stream, __u64 start, __u64 bytes)
 	HIDE(missing);
 	if (bpf_probe_read_user(stream->header + had, missing & 7, (void *)start))
 		return 0;
-	stream->left = 1 + (__u64)__builtin_bswap32(*(__u32 *)&stream->header[1]) - had;
+	stream->left = 1 + length_at(&stream->header[1]) - had;
 	stream->header_bytes = 0;
 	return 1;
 }

@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.probes.layout import SEND_BUFFER_BYTES
-from agent.sources.responses import Reading, ResponseReader, Write, completion, error_report
+from agent.sources.responses import (
+    Reading,
+    ResponseReader,
+    Write,
+    completion,
+    error_report,
+    last_completion,
+)
 from model.event import Completion, ErrorReport
 
 BUFFER_BYTES = 64
@@ -203,6 +210,12 @@ def test_damaged_bytes_never_raise(data, begins, is_ready):
 )
 def test_a_tag_is_split_into_command_and_count(tag, expected):
     assert completion(tag) == expected
+
+
+def test_an_end_that_is_cut_is_none():
+    body = complete("SELECT 1")
+    assert last_completion(body) == Completion("SELECT", 1)
+    assert [last_completion(body[:end]) for end in range(len(body))] == [None] * len(body)
 
 
 def test_an_error_without_its_fields_is_no_error_report():
