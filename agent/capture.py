@@ -12,11 +12,12 @@ from typing import Protocol as Interface
 
 import structlog
 
+from agent.directory import Directory
 from agent.guard.allowances import Allowances
-from agent.guard.hold import DecisionKind, Guard, Settled
+from agent.guard.decision import DecisionKind
+from agent.guard.hold import Guard, Settled
 from agent.guard.priority import prefer
 from agent.guard.watchdog_link import WatchdogLink
-from agent.judge import Directory
 from agent.pipeline import Held
 from agent.sql.fastpath import shape_of_call
 from model.event import (

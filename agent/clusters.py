@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import psycopg
 import structlog
-from psycopg.conninfo import make_conninfo
 
 from agent.attaching import Attaching, Refusals
 from agent.canaries import Canaries
@@ -23,24 +22,21 @@ from agent.catalog.snapshot import take_snapshot
 from agent.catalog.touched import SETTINGS, Touched
 from agent.catalog.watched import watched_in
 from agent.catalog.watcher import SnapshotWatcher
+from agent.connecting import connect, watchable
 from agent.discovery import Cluster, backend_here, discover, hidden_servers
 from agent.guard.server import Server, UnknownServerError
 from agent.guard.stale import release_stale
 from agent.guard.watchdog_link import WatchdogError, WatchdogLink
 from agent.log_follower import LogFollower
 from agent.sources.ebpf import EbpfSource
-from config.schema import AgentConfig, ClusterAccess
+from config.schema import AgentConfig
 from model.catalog import CatalogKind, Snapshot
 
 log = structlog.get_logger(__name__)
 
-CONNECT_SECONDS = 5
 SUPERUSER = "superuser=true"
 ATTACH_SECONDS = 10.0
 CATALOG_AGAIN_SECONDS = 10.0
-DEFAULT_SOCKET_FOLDER = "/tmp"
-"""PostgreSQL's own, where the server names none."""
-APPLICATION_NAME = "pgwarden"
 NOTHING_FOUND = "no running PostgreSQL was found"
 HIDDEN = "PostgreSQL processes cannot be looked at: run as root or with CAP_SYS_PTRACE"
 
@@ -85,11 +81,13 @@ class Clusters:
         self._watched: dict[tuple[int, int], Watched] = {}
         self._hidden = 0
         self._attaching = Attaching()
-        self.canaries = Canaries(config.capture, source, minded or Minded(), self.connect)
+        self.canaries = Canaries(
+            config.capture, source, minded or Minded(), partial(connect, config)
+        )
         self.scanned = False
 
     def rescan(self, capture: Capture | None) -> None:
-        found = {_key(cluster): cluster for cluster in self.wanted(discover())}
+        found = {_key(cluster): cluster for cluster in watchable(self._config, discover())}
         for key in [key for key in self._watched if key not in found]:
             self._leave(self._watched.pop(key))
         new = [self._meet(cluster) for key, cluster in found.items() if key not in self._watched]
@@ -197,23 +195,6 @@ class Clusters:
             watched.stop.set()
             _stop_catalog(watched)
 
-    def wanted(self, found: Iterable[Cluster]) -> Iterable[Cluster]:
-        for cluster in found:
-            access = self.access(cluster)
-            if access is None and self._config.only_configured_clusters:
-                continue
-            yield replace(cluster, name=access.name) if access and access.name else cluster
-
-    def access(self, cluster: Cluster) -> ClusterAccess | None:
-        for access in self._config.clusters:
-            if access.port is not None and access.port != cluster.port:
-                continue
-            folder = access.data_directory
-            if folder is not None and folder.resolve() != cluster.data_directory.resolve():
-                continue
-            return access
-        return None
-
     def _meet(self, cluster: Cluster) -> Watched:
         log.info("cluster.found", cluster=cluster.name, pid=cluster.postmaster_pid)
         watched = Watched(cluster, None)
@@ -284,7 +265,7 @@ class Clusters:
         if self._config.capture.pgaudit:
             watched.log = LogFollower(
                 watched.cluster,
-                self.connect,
+                partial(connect, self._config),
                 self._state_file(watched.cluster, "log-position"),
                 self._inbox,
                 watched.stop,
@@ -297,7 +278,7 @@ class Clusters:
             files = HostFiles.of(watched.cluster)
             watched.files = FileNews(files, lambda: _poke_settings(watched))
             watched.catalog = SnapshotWatcher(
-                lambda database: self.connect(watched.cluster, database),
+                lambda database: connect(self._config, watched.cluster, database),
                 watched.cluster.name,
                 lambda snapshot: self._take_snapshot(watched, snapshot),
                 self._config.catalog.interval_seconds,
@@ -336,26 +317,6 @@ class Clusters:
             watched.superusers = superusers_after(watched.superusers, snapshot)
         self._on_snapshot(snapshot)
 
-    def connect(
-        self, cluster: Cluster, database: str = "", **more: str
-    ) -> psycopg.Connection[tuple[object, ...]]:
-        """As configured, else over the unix socket as ``catalog.user``. ``more``: words of a
-        connection string. Raises psycopg.Error."""
-        access = self.access(cluster)
-        words = {"application_name": APPLICATION_NAME, "connect_timeout": str(CONNECT_SECONDS)}
-        base = ""
-        if access is not None and access.dsn is not None:
-            base = access.dsn.get_secret_value()
-        else:
-            folders = cluster.socket_directories
-            words["host"] = str(folders[0]) if folders else DEFAULT_SOCKET_FOLDER
-            words["port"] = str(cluster.port)
-            words["user"] = self._config.catalog.user
-            words["dbname"] = self._config.catalog.database
-        if database:
-            words["dbname"] = database
-        return psycopg.connect(conninfo(base, words | more), autocommit=True)
-
     def version_of(self, name: str) -> int:
         """Major version by the cluster's name; 0 for one that is not watched."""
         for watched in self.all():
@@ -374,7 +335,7 @@ class Clusters:
         """By the cluster's name. Raises psycopg.Error."""
         for watched in self.all():
             if watched.cluster.name == name:
-                return self.connect(watched.cluster, database)
+                return connect(self._config, watched.cluster, database)
         raise psycopg.OperationalError(f"{name} is not watched any more")
 
     def _follow_log(self, watched: Watched) -> None:
@@ -408,17 +369,6 @@ def superusers_after(before: frozenset[str] | None, snapshot: Snapshot) -> froze
         return now
     gone = frozenset(key.name for key in snapshot.removed if key.kind is CatalogKind.ROLE)
     return before - gone - frozenset(item.name for item in roles) | now
-
-
-def conninfo(base: str, words: dict[str, str]) -> str:
-    """``base`` with ``words`` laid over it. Raises psycopg.OperationalError."""
-    try:
-        return make_conninfo(base, **words)
-    except psycopg.ProgrammingError:
-        # Not libpq's own words: they quote the string, and with it the password.
-        raise psycopg.OperationalError(
-            "its dsn is no connection string of PostgreSQL; correct agent.clusters.dsn"
-        ) from None
 
 
 def _key(cluster: Cluster) -> tuple[int, int]:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from agent.clusters import Clusters
+from agent.directory import Directory
 from agent.identities import Identities
-from agent.judge import Directory
 from agent.peers import Explainer, Question
 from agent.peers.certificates import Certificates
 from agent.peers.lookup import Lookup

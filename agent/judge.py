@@ -4,32 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
-from agent.guard.hold import ALLOW, Decision, DecisionKind
-from agent.guard.startup import Settings, as_statements
+from agent.directory import Directory
+from agent.guard.decision import ALLOW, Decision, DecisionKind
+from agent.guard.startup import as_statements
 from agent.identity import Claims
 from agent.planned import NotKnownError, Planned, Touched, goes_beyond, is_resolved, overlaid
-from agent.sessions.known import explained
 from agent.sql.answers import without_tree
 from agent.sql.reader import Parser, read, read_soon, recall
-from model.event import (
-    ApplicationNamed,
-    Event,
-    SessionEnded,
-    SessionExplained,
-    SessionSeen,
-    StatementStarted,
-)
 from model.event import Protocol as Wire
-from model.session import BackendKey, Peer, Session
+from model.event import StatementStarted
+from model.session import Session
 from model.statement import ParseStatus, Shape
 from model.verdict import RuleAction
 from rules import Judge, Match, View, decide
 from rules.usage import holder
 
-Enrich = Callable[[Session], Session]
 ESTIMATES = "statement.estimated_rows"
 """What it says of the same text changes with the data, so nothing may be kept where a rule asks."""
 PARSER_PATIENCE_SECONDS = 0.02
@@ -55,89 +48,6 @@ class Approvals(Protocol):
     def answer(
         self, event: StatementStarted, view: View, matches: Sequence[Match], decision: Decision
     ) -> Decision: ...
-
-
-class Directory:
-    """Living sessions for the capture thread, which cannot wait for the pipeline's view."""
-
-    def __init__(
-        self,
-        enrich: Enrich,
-        on_known: Callable[[Session, int], None] = lambda *_: None,
-        startup: Callable[[BackendKey], Settings] | None = None,
-        on_started: Callable[[Session], None] = lambda _: None,
-    ) -> None:
-        """``on_known`` hears what is known of a session, and as of which ``naming``. ``startup``
-        tells with which settings it was started, and is asked once; where there are some,
-        ``on_started`` hears of them."""
-        self._enrich = enrich
-        self._on_started = on_started
-        self._met: set[BackendKey] = set()
-        """Whose start-up packet was asked for. A name may have come before."""
-        self._startup = startup
-        self._on_known = on_known
-        self._sessions: dict[BackendKey, Session] = {}
-        self._namings: dict[BackendKey, int] = {}
-
-    def observe(self, event: Event) -> None:
-        match event:
-            case SessionSeen():
-                known = self._sessions.get(event.backend)
-                first = event.backend not in self._met
-                self._met.add(event.backend)
-                name = event.application_name
-                if name is None:
-                    name = known.application_name if known else ""
-                self._keep(
-                    Session(
-                        key=event.backend,
-                        cluster=event.cluster,
-                        user=event.user,
-                        database=event.database,
-                        application_name=name,
-                        client_address=event.client_address,
-                        client_port=event.client_port,
-                        peer=known.peer if known else Peer(),
-                        startup=self._started_with(event.backend)
-                        if first or known is None
-                        else known.startup,
-                    ),
-                    event.naming,
-                )
-                if first and self._sessions[event.backend].startup:
-                    self._on_started(self._sessions[event.backend])
-            case ApplicationNamed():
-                session = self._sessions.get(event.backend) or Session(key=event.backend)
-                self._keep(replace(session, application_name=event.application_name), event.naming)
-            case SessionExplained():
-                if known := self._sessions.get(event.backend):
-                    self._keep(explained(known, event.peer), self._namings[event.backend])
-            case SessionEnded():
-                self._sessions.pop(event.backend, None)
-                self._met.discard(event.backend)
-                self._namings.pop(event.backend, None)
-
-    def _started_with(self, backend: BackendKey) -> Settings:
-        return () if self._startup is None else self._startup(backend)
-
-    def session(self, backend: BackendKey) -> Session:
-        """An unknown backend is a Session with empty fields: rules see that nothing is known."""
-        return self._sessions.get(backend) or self._enrich(Session(key=backend))
-
-    def refresh(self) -> None:
-        """What sessions are enriched with has changed: the catalog was read."""
-        for session in list(self._sessions.values()):
-            self._keep(session, self._namings[session.key])
-
-    def tell(self) -> None:
-        """Say of every living session again what is known of it."""
-        for key, session in self._sessions.items():
-            self._on_known(session, self._namings[key])
-
-    def _keep(self, session: Session, naming: int) -> None:
-        known = self._sessions[session.key] = self._enrich(session)
-        self._namings[session.key] = naming
-        self._on_known(known, naming)
 
 
 class GuardJudge:
@@ -170,12 +80,12 @@ class GuardJudge:
         self._judge = judge
 
     def __call__(self, event: StatementStarted) -> Decision:
+        session = self._session(event)
+        if session.startup and (refusal := self._started(session, wait=True)) is not None:
+            return refusal  # before the text is read, which may take too long
         shape = read(
             self._parser, event.text, event.text_bytes, event.protocol, nested=event.nested
         )
-        session = self._session(event)
-        if session.startup and (refusal := self._started(session, wait=True)) is not None:
-            return refusal
         touched = self._touched(event, session, wait=True)
         asked = self._question(event, self._judge(), session, shape, touched)
         matches, by_text = self._matches(asked)
@@ -188,9 +98,15 @@ class GuardJudge:
         return self._approvals.answer(event, asked.planned, matches, decision)
 
     def unread(self, event: StatementStarted) -> Decision:
-        """As of a text that cannot be parsed; never waits."""
+        """As of a text that cannot be parsed, with what its plan touches; never waits."""
         shape = without_tree(event.text, ParseStatus.FAILED)
-        asked = self._question(event, self._judge(), self._session(event), shape, None)
+        session = self._session(event)
+        touched = None
+        with suppress(NotKnownError):
+            if session.startup and (refusal := self._started(session, wait=False)) is not None:
+                return refusal
+            touched = self._touched(event, session, wait=False)
+        asked = self._question(event, self._judge(), session, shape, touched)
         return self._decision(asked, *self._matches(asked))
 
     def at_once(

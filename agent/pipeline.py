@@ -9,9 +9,10 @@ from typing import TypeAlias, TypeVar
 
 from agent.catalog.touched import Touched, Touches
 from agent.digests import Seal, unsealed
+from agent.directory import Enrich
 from agent.guard.hold import Settled
 from agent.identity import Claims
-from agent.judge import STOPPING, Enrich
+from agent.judge import STOPPING
 from agent.limiting import Limiting
 from agent.outcomes import read_back
 from agent.parameters import Show, show_nothing
@@ -192,11 +193,12 @@ class Pipeline:
             self._on_verdict(verdict)
             self._builder.add_verdict(verdict, session, text)
 
-    def payloads(self, *, parting: bool = False) -> Sequence[Payload]:
-        """``parting``: from now on urgent statements have batches of their own."""
-        taken = self._builder.take()
-        self._builder.parting = parting
-        return taken
+    def payloads(self) -> Sequence[Payload]:
+        return self._builder.take()
+
+    def mix(self, upto_bytes: int) -> None:
+        """How much of what comes next may be collected without regard to its class."""
+        self._builder.mix(upto_bytes)
 
     def _remember(self, held: Held) -> None:
         self._held[held.event.backend.pid, held.event.hold_id] = held.settled

@@ -6,8 +6,6 @@ import os
 import socket
 import threading
 import time
-from collections import defaultdict
-from pathlib import Path
 
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
@@ -20,7 +18,10 @@ from agent.capture import Capture, Inbox
 from agent.catalog.touched import Touches
 from agent.catalog.watched import watched_in
 from agent.clusters import Clusters
+from agent.commands import Commands
+from agent.condition import Condition, Parts
 from agent.digests import sealed_with
+from agent.directory import Directory, Enrich
 from agent.explaining import Explaining
 from agent.guard.actions import Actions
 from agent.guard.allowances import Allowances
@@ -29,7 +30,7 @@ from agent.guard.deniable import CallWatch
 from agent.guard.hold import Guard
 from agent.guard.startup import StartupSettings
 from agent.identities import Identities
-from agent.judge import Directory, Enrich, GuardJudge
+from agent.judge import GuardJudge
 from agent.metrics import AgentMetrics
 from agent.naming import Naming
 from agent.parameters import installation_key, printer
@@ -42,7 +43,7 @@ from agent.parts import (
     start_watchdog,
 )
 from agent.pipeline import Pipeline, enricher, no_request
-from agent.readiness import READY_SECONDS, unheld
+from agent.readiness import READY_SECONDS
 from agent.recorder import Recorder
 from agent.rulebook import RuleService
 from agent.sessions import SessionTracker
@@ -57,22 +58,19 @@ from agent.uplink import Greeting, Uplink
 from agent.usage_file import UsageFile
 from agent.witness import open_witness
 from config import AgentConfig
+from config.boot import boot_id
 from config.systemd import notify, watchdog_seconds
-from model.action import Action, ActionKind, ActionOutcome
 from model.catalog import CatalogKind, Snapshot
 from model.event import Lost
-from model.session import BackendKey, Session
+from model.session import Session
 from model.statement import Shape, Statement, StatementRun
 from model.verdict import Mode, Verdict
 from model.version import __version__
-from protos.pgwarden.v1 import uplink_pb2 as pb
 from rules.bundle import Sealed
 
 log = structlog.get_logger(__name__)
 
 DRAIN_SECONDS = 3.0
-SNAPSHOT = "snapshot"
-"""The command that asks for a whole snapshot: a change came to a collector without its base."""
 LOOP_SECONDS = 0.25
 LIVING_SECONDS = 10.0
 """Between two looks for sessions whose end nobody told."""
@@ -87,13 +85,9 @@ class Agent:
         self._config = config
         self._mode = config.guard.mode
         self._degraded: list[str] = []
-        self._metrics = AgentMetrics(__version__, ready=self.problems)
+        self._metrics = AgentMetrics(__version__, ready=lambda: self._condition.unready())
         minded = Minded()
-        self._silent: set[str] = set()
-        self._told: set[str] = set()
         self._rules = rules
-        self._failures: defaultdict[tuple[str, str, str], int] = defaultdict(int)
-        self._restarts = 0
         # Worker processes first: nothing may be started by fork once gRPC runs.
         cache = ShapeCache()
         self._parser = ParserClient(cache)
@@ -204,7 +198,7 @@ class Agent:
             request_of=self._approving.request_of if self._approving else no_request,
             touches=Touches(watched_in(config.catalog)),
             seal_digest=sealed_with(digests_key),
-            shown=shown_with(digests_key, full_text=config.send_full_text),
+            shown=shown_with(digests_key, catalog_key=key, full_text=config.send_full_text),
         )
         self._spool = Spool(
             config.state_dir / "spool.db",
@@ -216,8 +210,8 @@ class Agent:
             self._spool,
             config.collector,
             Greeting(config.name, __version__, socket.gethostname(), boot_id()),
-            self._obey,
-            self._status,
+            lambda command: self._commands.obey(command),
+            lambda: self._condition.status(),
             config.tls,
             on_rules=lambda sent: rules.offer(Sealed(sent.bundle, sent.signature)),
             witness=self._witness,
@@ -231,7 +225,31 @@ class Agent:
             window_seconds,
         )
         self._living = Living()
-        self._actions = Actions(self._clusters.servers, per_minute=config.guard.actions_per_minute)
+        self._commands = Commands(
+            Actions(self._clusters.servers, per_minute=config.guard.actions_per_minute),
+            self._approving,
+            self._clusters,
+            self._recorder,
+            self._pipeline,
+        )
+        self._condition = Condition(
+            config,
+            Parts(
+                metrics=self._metrics,
+                rules=rules,
+                clusters=self._clusters,
+                naming=self._naming,
+                explaining=explaining,
+                parser=self._parser,
+                spool=self._spool,
+                source=source,
+                capture=self._capture,
+                calls=self._calls,
+                approving=self._approving,
+                witness=self._witness,
+                degraded=self._degraded,
+            ),
+        )
 
     def start(self) -> None:
         self._watch_metrics()
@@ -257,7 +275,7 @@ class Agent:
         if self._approving is not None:
             self._approving.start(self._recorder, self._pipeline)
         self._clusters.rescan(self._capture)
-        self._look_after_parts()
+        self._condition.look()
 
     def supervise(self, stop: threading.Event) -> bool:
         """Follow servers, feed the watchdog. False when a thread ended: that is a bug, and the
@@ -272,11 +290,11 @@ class Agent:
             ready = ready or self._say_ready(ready_by)
             if beat_seconds and now >= min(beat_at, rescan_at):  # a rescan may take ten seconds
                 beat_at = now + beat_seconds
-                notify(alive=True, status="; ".join(self.problems()) or "watching")
+                notify(alive=True, status="; ".join(self._condition.unready()) or "watching")
             if now >= rescan_at:
                 rescan_at = now + self._config.capture.rescan_seconds
                 self._clusters.rescan(self._capture)
-                self._look_after_parts()
+                self._condition.look()
                 self._usage_file.save_if_due()
             if now >= look_at:
                 look_at = now + LIVING_SECONDS
@@ -288,7 +306,7 @@ class Agent:
 
     def _say_ready(self, at_the_latest: float) -> bool:
         """To the service manager. It waits for our first holds, not for a server to be started."""
-        if time.monotonic() < at_the_latest and self.problems():
+        if time.monotonic() < at_the_latest and self._condition.unready():
             return False
         notify(ready=True)
         return True
@@ -301,48 +319,6 @@ class Agent:
         if ended:
             capture.run_soon(lambda: capture.end(ended))
             self._lost_soon("sessions", "session_end_unseen", len(ended))
-
-    def _look_after_parts(self) -> None:
-        if self._config.capture.ebpf:
-            self._metrics.capture("ebpf", up=self._ebpf_up())
-        if self._config.capture.pgaudit:
-            self._metrics.capture("pgaudit", up=self._audit_up())
-        restarts = self._parser.counters.restarts
-        for _ in range(restarts - self._restarts):
-            self._metrics.parser_restarted()
-        self._restarts = restarts
-        self._count_failures()
-        self._naming.look_after()
-        problems = {*self._clusters.problems(), *self._naming.problems()}
-        for sentence in sorted(problems - self._told):
-            log.warning("degraded", reason=sentence)
-        self._told = problems
-        if self._source is not None:
-            self._hear_canaries()
-
-    def _count_failures(self) -> None:
-        """What rules and watchdog count as totals, as increments of the metrics."""
-        totals = {
-            ("rules", "evaluation_failed", rule): count
-            for rule, count in self._rules.book.failed().items()
-        }
-        if self._capture is not None:
-            totals["guard", "released_by_watchdog", ""] = self._capture.released_by_watchdog
-        for (source, reason, rule), total in totals.items():
-            count = total - self._failures[source, reason, rule]
-            if count:
-                self._metrics.lost(source, reason, count)
-            if count and rule:
-                log.error("rule.failed", rule=rule, count=count, remedy="pgwarden rules test")
-        self._failures.update(totals)
-
-    def _hear_canaries(self) -> None:
-        silent = self._clusters.canaries.problems()
-        for sentence in sorted(silent - self._silent):
-            log.error("probe.silent", reason=sentence)
-        for sentence in sorted(self._silent - silent):
-            log.info("probe.heard_again", reason=sentence)
-        self._silent = silent
 
     def stop(self) -> None:
         """Probes first, so that nothing is held; then what was seen is made durable and sent."""
@@ -376,21 +352,6 @@ class Agent:
                 parser.close()
         self._metrics.close()
         log.info("agent.stop")
-
-    def problems(self) -> list[str]:
-        """Why this agent is not ready, one sentence each. A part that is missing and degrades is
-        none: it stands in the status, and ``doctor`` says what to do."""
-        problems = self._rules.missing()
-        if not self._clusters.scanned:
-            problems.append("the servers of this host have not been looked for yet")
-        elif not self._clusters.all():
-            problems += self._clusters.unseen()
-        elif not all(self._clusters.is_attached(each) for each in self._clusters.all()):
-            problems.append("the probes are being attached")
-        elif self._mode is Mode.ENFORCE:
-            calls = self._calls.problems() if self._calls else []
-            problems += unheld(self._source, self._capture, self._clusters, self._degraded, calls)
-        return problems
 
     def _snapshot(self, snapshot: Snapshot) -> None:
         if self._capture is not None and CatalogKind.ROLE in snapshot.kinds:
@@ -434,64 +395,6 @@ class Agent:
         # Through the inbox: the spool calls this inside its own lock.
         self._inbox.overflow.append(Lost(time.time_ns(), source, reason, count))
 
-    def _status(self) -> pb.Status:
-        ebpf, audit = self._ebpf_up(), self._audit_up()
-        kinds = {(True, True): "both", (True, False): "ebpf", (False, True): "pgaudit"}
-        return pb.Status(
-            capture=kinds.get((ebpf, audit), "none"),
-            guard_mode=self._mode.value,
-            degraded=self._lacks(),
-            rules_digest=self._rules.book.edition.digest,
-            rules_version=self._rules.book.edition.version,
-        )
-
-    def _lacks(self) -> list[str]:
-        """What does not work, one sentence each."""
-        guard = [self._capture.problem] if self._capture and self._capture.problem else []
-        guard += self._explaining.problems() + self._naming.problems() + self._rules.problems()
-        guard += self._approving.problems() if self._approving else []
-        guard += [self._spool.problem] if self._spool.problem else []
-        guard += [self._witness.problem] if self._witness and self._witness.problem else []
-        return [*self._degraded, *guard, *self._clusters.problems(), *sorted(self._silent)]
-
-    def _ebpf_up(self) -> bool:
-        if self._source is None or self._capture is None or not self._capture.alive:
-            return False
-        return bool(self._source.clusters)
-
-    def _audit_up(self) -> bool:
-        return any(each.log is not None and each.log.reading for each in self._clusters.all())
-
-    def _obey(self, command: pb.Command) -> pb.CommandResult:
-        if self._approving is not None and command.kind in self._approving.KINDS:
-            return self._approving.obey(command)
-        if command.kind == SNAPSHOT:
-            known = self._clusters.resend(command.cluster, command.database)
-            return pb.CommandResult(outcome="done" if known else "gone")
-        try:
-            kind = ActionKind(command.kind)
-        except ValueError:
-            return pb.CommandResult(
-                outcome="refused", message=f"this agent knows no {command.kind}"
-            )
-        key = BackendKey(command.pid, command.backend_started_at_us)
-        action = Action(
-            command.id, kind, key, command.cluster, command.reason, command.requested_by
-        )
-        session = self._session(key)
-        result = self._actions.enforce(action)
-        log.info("action", kind=kind.value, pid=key.pid, outcome=result.outcome.value)
-        self._recorder.run_soon(lambda: self._pipeline.add_action(action, result, session))
-        done = result.outcome is ActionOutcome.DONE
-        message = result.message or (f"pid {key.pid}: {kind.value} sent" if done else "")
-        return pb.CommandResult(outcome=result.outcome.value, message=message, at_us=result.at_us)
-
-    def _session(self, key: BackendKey) -> Session:
-        for session in self._pipeline.sessions:
-            if session.key == key:
-                return session
-        return Session(key)
-
     def _watch_metrics(self) -> None:
         spool = self._spool
         self._metrics.watch_sessions(lambda: len(self._pipeline.sessions))
@@ -505,10 +408,3 @@ class Agent:
         self._metrics.watch_catalog(self._clusters.taken_at_seconds)
         self._metrics.watch_canaries(self._clusters.canaries.fires)
         self._metrics.watch_rules(self._rules)
-
-
-def boot_id() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""

@@ -76,6 +76,7 @@ class Recorder:
 
     def _run(self) -> None:
         tick_at = flush_at = 0.0
+        self._pipeline.mix(self._spool.mixed_room)
         while True:
             stopping = self._stop.is_set()
             self._follow_clock()
@@ -129,10 +130,11 @@ class Recorder:
     def _flush(self) -> None:
         # Refused earlier: on_lost has heard of them, the record has not.
         self._pipeline.take(self._spool.owed(), _now_us())
-        payloads = self._pipeline.payloads(parting=self._spool.pressed)
+        payloads = self._pipeline.payloads()
         if payloads:
             self._spool.append(*payloads)
             self._wake()
+        self._pipeline.mix(self._spool.mixed_room)
         read_us = self._logs.as_of(_now_us())
         while self._confirms and self._confirms[0][0] <= read_us:
             self._guarded(self._confirms.popleft()[1])

@@ -1,8 +1,9 @@
-"""What of a statement's Shape is sent: mostly all, and for three commands a little more.
+"""What of a statement's Shape is sent: mostly all, and for four commands a little more.
 
 PREPARE TRANSACTION, COMMIT PREPARED and ROLLBACK PREPARED name a transaction by a literal, which
 stays on the host. What goes is a short hash under a key that stays too: the same at both ends, so
-that who prepared is known whoever ends it, from whichever session.
+that who prepared is known whoever ends it, from whichever session. Of ALTER SYSTEM see
+``agent/catalog/items/system_value.py``.
 """
 
 import hmac
@@ -10,6 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
+from agent.catalog.items import system_value
 from model.statement import Shape
 
 Shown = Callable[[Shape, bytes], Shape]
@@ -32,17 +34,26 @@ def as_it_is(shape: Shape, text: bytes) -> Shape:
     return shape
 
 
-def shown_with(key: bytes, *, full_text: bool = False) -> Shown:
-    """With ``full_text`` no literal is hidden."""
+def shown_with(key: bytes, *, catalog_key: bytes = b"", full_text: bool = False) -> Shown:
+    """``catalog_key``: of the hashes in snapshots; empty: none are made. With ``full_text`` no
+    literal is hidden."""
 
     def shown(shape: Shape, text: bytes) -> Shape:
         if shape.operation in OPERATIONS and (name := prepared_name(key, text)):
             shape = replace(shape, objects=(*shape.objects, f"{OBJECT}:{name}"))
+        if catalog_key and shape.summary == "ALTER SYSTEM":
+            shape = _with_value(shape, catalog_key, text)
         if not full_text:
             return shape
         return replace(shape, redacted_text=text.decode("utf-8", "backslashreplace"))
 
     return shown
+
+
+def _with_value(shape: Shape, key: bytes, text: bytes) -> Shape:
+    told = system_value.of_statement(key, text)
+    objects = (*shape.objects, f"{system_value.OBJECT}:{told}")
+    return replace(shape, objects=objects) if told else shape
 
 
 def prepared_name(key: bytes, text: bytes) -> str:

@@ -28,7 +28,7 @@ from agent.spool_faults import (
 from agent.spool_file import LOG_BYTES, MOVED, SIDE_FILES, Spooled, connect, new_epoch
 from agent.spool_losses import lost_with, owe
 from agent.spool_moving import finish_move, move
-from agent.spool_room import admit, pressed_from
+from agent.spool_room import admit, mixed_room
 from agent.wire import Payload
 from model.event import Lost
 
@@ -64,8 +64,6 @@ class Spool:
     """
 
     epoch: int
-    pressed: bool = False
-    """There is little room, as of the last append."""
     problem: str = ""
     """Why nothing can be promised durable at this moment; what waits is still handed out."""
     fsync_failures: int = 0
@@ -84,7 +82,7 @@ class Spool:
         self._lock = threading.RLock()
         self._owed: dict[tuple[str, str], Lost] = {}
         self._starved = False  # a write found no room since the log was last folded
-        self._largest = 0  # bytes of one append
+        self._refused = False  # something, when it was last appended to
         self._move_at = 0.0
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if self._open():
@@ -102,13 +100,16 @@ class Spool:
                 refused = [payload for payload in payloads if payload not in first]
             elif reason:
                 refused = list(payloads)
-            self._largest = max(self._largest, sum(len(payload.body) for payload in payloads))
-            pressed_bytes = pressed_from(self._max_bytes, self._largest)
-            self.pressed = bool(refused) or self._bytes > pressed_bytes
+            self._refused = bool(refused)
             last = self._last
             for payload in refused:
                 self._refuse(payload, reason or "spool_full")
         return last
+
+    @property
+    def mixed_room(self) -> int:
+        """Bytes that may be appended next with what is urgent among the rest."""
+        return 0 if self._refused else mixed_room(self._bytes, self._max_bytes)
 
     def owed(self) -> list[Lost]:
         """Losses whose batch was refused, to be recorded again but not counted again."""

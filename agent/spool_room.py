@@ -1,4 +1,4 @@
-"""Who has room in the spool, and from when on it is short of it. Pure."""
+"""Who has room in the spool, and how much of it is for what is not sorted by class. Pure."""
 
 from collections.abc import Sequence
 
@@ -6,28 +6,31 @@ from agent.wire import MAX_PAYLOAD_BYTES, Payload
 
 RESERVED_SHARE = 1 / 8
 """Share of the spool that only priority batches may use."""
-PRESSED_SHARE = 1 / 2
-"""Full so far, what is urgent must come in batches of its own."""
+MIXED_SHARE = 1 / 2
+"""Share of it for batches in which what is urgent lies among the rest."""
 
 
 def admit(
     payloads: Sequence[Payload], used_bytes: int, max_bytes: int
 ) -> tuple[list[Payload], list[Payload]]:
-    """Those that fit and those that do not, in their order."""
-    accepted, refused = [], []
-    for payload in payloads:
-        if len(payload.body) > MAX_PAYLOAD_BYTES:
-            raise ValueError(f"a payload of {len(payload.body)} bytes: build it smaller")
-        share = 1.0 if payload.priority else 1 - RESERVED_SHARE
-        if used_bytes + len(payload.body) > max_bytes * share:
-            refused.append(payload)
-            continue
-        accepted.append(payload)
-        used_bytes += len(payload.body)
-    return accepted, refused
+    """Those that fit and those that do not, in their order. What has room of its own takes none
+    from the others in the same append, which may have something urgent in them."""
+    fit: set[int] = set()
+    for priority, share in ((False, 1 - RESERVED_SHARE), (True, 1.0)):
+        for index, payload in enumerate(payloads):
+            if len(payload.body) > MAX_PAYLOAD_BYTES:
+                raise ValueError(f"a payload of {len(payload.body)} bytes: build it smaller")
+            if payload.priority is priority and (
+                used_bytes + len(payload.body) <= max_bytes * share
+            ):
+                fit.add(index)
+                used_bytes += len(payload.body)
+    return (
+        [payload for index, payload in enumerate(payloads) if index in fit],
+        [payload for index, payload in enumerate(payloads) if index not in fit],
+    )
 
 
-def pressed_from(max_bytes: int, largest_bytes: int) -> float:
-    """What comes next is built by then, and may be as large as anything before: it must fit."""
-    most = max_bytes * (1 - RESERVED_SHARE) - 2 * largest_bytes
-    return min(most, max_bytes * PRESSED_SHARE)
+def mixed_room(used_bytes: int, max_bytes: int) -> int:
+    """So much is sure to fit, urgent or not; what is beyond it must come in batches by class."""
+    return max(0, int(max_bytes * MIXED_SHARE) - used_bytes)

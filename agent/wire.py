@@ -39,6 +39,7 @@ from protos.pgwarden.v1 import uplink_pb2 as pb
 
 MAX_PAYLOAD_BYTES = 3 * 1024 * 1024 + 512 * 1024
 """gRPC refuses messages over 4 MiB; the rest is room for the envelope."""
+UNBOUNDED = 1 << 62
 MAX_RUN_ROWS = 4096
 """Of a run in one batch: less than a third of its bytes."""
 
@@ -79,11 +80,10 @@ class BatchBuilder:
     """Collects rows and seals a batch before it would pass ``limit_bytes``.
 
     Bulk rows (statements, sessions) and priority rows (verdicts, losses, snapshots) go into
-    separate batches, so a full spool can refuse the first and still take the second. While
-    ``parting``, urgent statements go into priority batches of their own.
+    separate batches, so a full spool can refuse the first and still take the second. Urgent
+    statements are bulk rows as well, up to so many bytes of them as ``mix`` says; beyond it they go
+    into priority batches of their own.
     """
-
-    parting: bool = False
 
     def __init__(self, limit_bytes: int = MAX_PAYLOAD_BYTES, seal: Seal = unsealed) -> None:
         """``seal``: what leaves the host in the place of a text's digest."""
@@ -94,6 +94,8 @@ class BatchBuilder:
         self._urgent = BulkRows(self._seal)
         self._priority = PriorityRows()
         self._sealed: list[Payload] = []
+        self._mixed_bytes = UNBOUNDED
+        self._parting = False
 
     @property
     def rows(self) -> int:
@@ -162,6 +164,10 @@ class BatchBuilder:
         if wire.cut:
             self.add_loss(Lost(snapshot.at_us * 1000, "catalog", "item_cut", wire.cut))
 
+    def mix(self, upto_bytes: int) -> None:
+        """So much of what is collected from now on is sure to be kept, whatever its class."""
+        self._mixed_bytes, self._parting = upto_bytes, False
+
     def take(self) -> list[Payload]:
         """Everything collected so far, each at most ``limit_bytes``; the builder is empty after."""
         # The end of an urgent statement's transaction is urgent, what began it need not be.
@@ -180,15 +186,25 @@ class BatchBuilder:
 
     def _rows_for(self, size: int, names: Names, shape: Shape | None, urgent: bool) -> BulkRows:
         """Where there is room for so many bytes."""
-        apart = urgent and self.parting
+        apart = urgent and self._parting
         rows = self._urgent if apart else self._bulk
-        if rows.fits(size, names, shape, self._limit):
+        filled = rows.bytes_with(size, names, shape)
+        if not self._parting and filled > self._mixed_bytes:
+            self._part()
+            return self._rows_for(size, names, shape, urgent)
+        if filled <= self._limit or not rows.rows:  # the first one always has room
             return rows
         self._seal_urgent() if apart else self._seal_bulk()
         return self._urgent if apart else self._bulk
 
+    def _part(self) -> None:
+        """What is mixed has come to its end: nothing may make it too large to be kept."""
+        self._seal_bulk()
+        self._parting = True
+
     def _seal_bulk(self) -> None:
         if self._bulk.rows:
+            self._mixed_bytes -= self._bulk.bytes
             self._sealed.append(_sealed(self._bulk))
             self._bulk = BulkRows(self._seal)
 

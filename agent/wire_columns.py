@@ -138,8 +138,8 @@ class BulkRows:
     def rows(self) -> int:
         return len(self._singles) + len(self._runs[0]) + len(self._sessions)
 
-    def fits(self, row_bytes: int, names: Names, shape: Shape | None, limit: int) -> bool:
-        """Whether so many bytes more stay within ``limit``; the first row always does."""
+    def bytes_with(self, row_bytes: int, names: Names, shape: Shape | None) -> int:
+        """What ``bytes`` would be with such rows."""
         size = self.bytes + row_bytes
         if names not in self._names:
             new = (name for name in names.texts if name not in self._strings)
@@ -147,7 +147,7 @@ class BulkRows:
         if shape is not None and shape.form not in self._shapes:
             self._next_shape = shape.form, shape_to_wire(shape)
             size += self._next_shape[1].ByteSize() + 6
-        return size <= limit or not self.rows
+        return size
 
     def count(self, rows: int, executions: int, urgent: bool) -> None:
         """So many rows were just added, which stand for so many executions."""

@@ -6,7 +6,15 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from analytics import days
+from analytics import days, keyed
+
+
+def clocks(state: pl.DataFrame, agents: pl.Series) -> pl.DataFrame:
+    """``agent``, ``day``, ``odd`` of those that ``state`` knows: their rows are of nobody else."""
+    nobody = {name: pl.lit("") for name in keyed.key_columns(state) if name != "agent"}
+    keys = agents.alias("agent").to_frame().with_columns(**nobody)
+    known = keyed.get(state, keys, ["day", "odd"]).filter(pl.col("day").is_not_null())
+    return known.select("agent", "day", "odd")
 
 
 def dated(
@@ -16,7 +24,10 @@ def dated(
 
     ``clocks``: ``agent``, ``day``, ``odd``, as the state knows them.
     """
-    day = of_all(rows, clocks, day_us)
+    ends = rows.group_by("agent").agg(
+        pl.col("at_us").min().alias("low_us"), pl.col("at_us").max().alias("high_us")
+    )
+    day = of_all(ends, clocks, day_us)
     if day is not None:
         today = rows.with_columns(
             day=pl.lit(day, pl.Int64), late=pl.lit(value=False), segment=pl.lit(0, pl.UInt32)
@@ -33,10 +44,14 @@ def parts(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
     return days.segments(rows)
 
 
-def of_all(rows: pl.DataFrame, clocks: pl.DataFrame, day_us: int) -> int | None:
-    """The day of every row and of every agent's clock, if it is one and the same."""
-    first, last = (int(each) // day_us for each in (rows["at_us"].min(), rows["at_us"].max()))  # type: ignore[arg-type]
-    if first != last or clocks.is_empty():
+def of_all(spans: pl.DataFrame, clocks: pl.DataFrame, day_us: int) -> int | None:
+    """The day of every row and of their agents' clocks, if it is one and the same.
+
+    ``spans``: ``agent``, ``low_us`` and ``high_us``. Agents that are silent do not count.
+    """
+    first, last = (int(each) // day_us for each in (spans["low_us"].min(), spans["high_us"].max()))  # type: ignore[arg-type]
+    if first != last:
         return None
-    same = (clocks["day"] == first).all() and (clocks["odd"] == 0).all()
-    return first if same and rows["agent"].is_in(clocks["agent"].to_list()).all() else None
+    theirs = clocks.filter(pl.col("agent").is_in(spans["agent"].implode()))
+    same = (theirs["day"] == first).all() and (theirs["odd"] == 0).all()
+    return first if same and theirs.height == spans.height else None

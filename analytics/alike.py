@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
-from analytics import agent_days, days, keyed
+from analytics import agent_days, days
 from analytics.frames import ALIKE, prepare
 
 AMOUNTS = ("rows_taken", "bytes_taken")
@@ -66,7 +66,8 @@ ONE = [
     pl.lit(1, pl.UInt32).alias("times"),
     pl.col("at_us").alias("seen_us"),
 ]
-"""What single rows (``Dated.rows``) lack of those in ``reduced``."""
+"""What single rows (``Dated.rows``) lack of those in ``reduced``; made of OF_ONE."""
+OF_ONE = ("at_us", "rows", "bytes_sent")
 _SUMS = [
     pl.col("row").first(),
     pl.len().alias("times"),
@@ -121,8 +122,10 @@ class Dated:
         """``columns`` of rows of these numbers."""
         return self._rows.select(columns)[rows]
 
-    def rows(self, some: pl.DataFrame) -> pl.DataFrame:
-        """Every single row of those in ``some`` of ``alike``, with all that was prepared."""
+    def rows(self, some: pl.DataFrame, columns: Sequence[str] = ()) -> pl.DataFrame:
+        """Every single row of those in ``some`` of ``alike``, with these columns or (none named)
+        all that was prepared. Of a burst they are many: what nobody reads of them is dear."""
+        prepared = self._rows.select(columns) if columns else self._rows
         when = [name for name in _WHEN if name in some.columns]
         told = [name for name in _WHEN if name in self.alike.columns]
         if self._timed is None:
@@ -131,9 +134,9 @@ class Dated:
             )
             kinds = self.alike.schema
             same = (pl.lit(self.alike[name][0], kinds[name]).alias(name) for name in told)
-            return self._rows[chosen["row"]].with_columns(same)
+            return prepared[chosen["row"]].with_columns(same)
         chosen = self._timed.join(some, on=[ALIKE, *when], how="semi", maintain_order="left")
-        return self._rows[chosen["row"]].hstack(chosen.select(told))
+        return prepared[chosen["row"]].hstack(chosen.select(told))
 
 
 _WHEN = ("day", "late", "segment", TICK)
@@ -156,42 +159,41 @@ def dated(
     if alike.is_empty():
         return Dated(alike, None, rows)
     ticks = (pl.col("now_us") // span_us) if span_us else None
-    agent, (low, high) = alike["agent"][0], _span(alike)
-    today = low // day_us
-    if today != high // day_us or alike["agent"].n_unique() > 1:
+    clocks = days.of_one_day(_spans(alike), state, day_us)
+    if clocks is None:
         timed, clocks = days.dated(_narrow(rows, wanted), state, day_us)
         return _by_row(rows, timed, clocks, ticks)
-    key = alike.head(1).select(days.CLOCK_KEY)
-    day, _, since = keyed.get(state, key, ["day", "n", "last_us"]).row(0)[-3:]
-    first, last = (max(at, since or at) for at in (alike["at_us"][0], high))
-    one_tick = not span_us or first // span_us == last // span_us
-    if not one_tick or not (day is None or today - day in (0, 1)):
-        timed, clocks = days.dated(_narrow(rows, wanted), state, day_us)
-        if by_tick is None or day is None or today - day not in (0, 1):
-            return _by_row(rows, timed, clocks, ticks)
-        others = _of(alike.filter(~by_tick), today, last // span_us)
-        some = alike.filter(by_tick)[ALIKE].implode()
-        told = _by_row(rows, timed.filter(pl.col(ALIKE).is_in(some)), clocks, ticks)
-        both = pl.concat([others, told.alike.select(others.columns)])
-        return replace(told, alike=both.sort("row"))
-    clock = (agent, "", "", "", days.CLOCK, today, 0.0, last)
-    clocks = pl.DataFrame([clock], days.CLOCK_ROW, orient="row")
-    return Dated(_of(alike, today, last // span_us if span_us else None), clocks, rows)
+    today = clocks["day"][0]
+    spans = clocks.select(pl.col("first_us", "last_us") // span_us) if span_us else None
+    clocks = clocks.drop("first_us")
+    if spans is None:
+        return Dated(_of(alike, today, None), clocks, rows)
+    first, last = int(spans["first_us"].min()), int(spans["last_us"].max())  # type: ignore[arg-type]
+    if first == last:
+        return Dated(_of(alike, today, last), clocks, rows)
+    timed, clocks = days.dated(_narrow(rows, wanted), state, day_us)
+    if by_tick is None:
+        return _by_row(rows, timed, clocks, ticks)
+    others = _of(alike.filter(~by_tick), today, last)
+    some = alike.filter(by_tick)[ALIKE].implode()
+    told = _by_row(rows, timed.filter(pl.col(ALIKE).is_in(some)), clocks, ticks)
+    both = pl.concat([others, told.alike.select(others.columns)])
+    return replace(told, alike=both.sort("row"))
 
 
 def dated_by_agent(
-    batch: pl.DataFrame, wanted: pl.Expr, clocks: pl.DataFrame, day_us: int, ticks_a_day: int = 0
+    batch: pl.DataFrame, wanted: pl.Expr, state: pl.DataFrame, day_us: int, ticks_a_day: int = 0
 ) -> Dated:
-    """As ``dated``, with ``clocks`` as of ``agent_days.dated``, ticks by each row's own time."""
+    """As ``dated``, with clocks as of ``agent_days.dated``, ticks by each row's own time."""
     rows, alike = prepare(batch), reduced(batch).filter(wanted)
     if alike.is_empty():
         return Dated(alike, None, rows)
-    low, high = _span(alike)
-    ends = pl.DataFrame({"at_us": [low, high], "agent": [alike["agent"][0]] * 2})
-    day = agent_days.of_all(ends, clocks, day_us)
-    known = alike["agent"].is_in(clocks["agent"].to_list()).all()
-    tick, last = (at * ticks_a_day // day_us for at in (low, high))
-    if day is None or not known or tick != last:
+    spans = _spans(alike)
+    clocks = agent_days.clocks(state, spans["agent"])
+    day = agent_days.of_all(spans, clocks, day_us)
+    low, high = spans["low_us"].min(), spans["high_us"].max()
+    tick, last = (int(at) * ticks_a_day // day_us for at in (low, high))  # type: ignore[arg-type]
+    if day is None or tick != last:
         timed, changed = agent_days.dated(_narrow(rows, wanted), clocks, day_us)
         ticks = (pl.col("at_us") * ticks_a_day // day_us) if ticks_a_day else None
         return _by_row(rows, timed, changed, ticks)
@@ -217,8 +219,13 @@ def _by_row(
     return Dated(alike.with_columns(constants), clocks, rows, timed)
 
 
-def _span(alike: pl.DataFrame) -> tuple[int, int]:
-    return int(alike["low_us"].min()), int(alike["seen_us"].max())  # type: ignore[arg-type]
+def _spans(alike: pl.DataFrame) -> pl.DataFrame:
+    """Of each agent ``first_us`` (of its first row), ``low_us`` and ``high_us``."""
+    return alike.group_by("agent", maintain_order=True).agg(
+        pl.col("at_us").first().alias("first_us"),
+        pl.col("low_us").min(),
+        pl.col("seen_us").max().alias("high_us"),
+    )
 
 
 def _of(alike: pl.DataFrame, day: int, tick: int | None) -> pl.DataFrame:

@@ -48,13 +48,8 @@ def completed(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.filter("ends")
 
 
-def with_clock(state: pl.DataFrame) -> pl.DataFrame:
-    """``agent``, ``day``, ``odd`` of the agents' clocks: the rows of no owner."""
-    known = state.filter(pl.col("owner") == "").unique("agent", keep="last", maintain_order=True)
-    return known.select("agent", "day", "odd")
-
-
 def clock_rows(clocks: pl.DataFrame) -> pl.DataFrame:
+    """The rows of no owner: the agents' clocks."""
     nobody = (pl.lit("").alias(name) for name in OWNER[1:])
     return clocks.select("agent", *nobody, "day", "odd", last_us=pl.lit(NEVER_EVICTED))
 

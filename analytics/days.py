@@ -49,6 +49,28 @@ def dated(
     return _of_many_clocks(rows, keys, stored, day_us)
 
 
+def of_one_day(spans: pl.DataFrame, state: pl.DataFrame, day_us: int) -> pl.DataFrame | None:
+    """The state's rows of the clocks after rows that are all of today; None where some are not.
+
+    ``spans``: ``agent``, ``first_us`` (of its first row), ``low_us`` and ``high_us``. The rows have
+    also ``first_us``: the agent's time at its first row (``now_us`` of ``dated``).
+    """
+    low, high = (int(each) // day_us for each in (spans["low_us"].min(), spans["high_us"].max()))  # type: ignore[arg-type]
+    if low != high:
+        return None
+    keys = spans.select(*CLOCK_KEY, "first_us", "high_us")
+    stored = keyed.get(state, keys, ["day", "last_us"])
+    if any(day is not None and low - day not in (0, 1) for day in stored["day"]):
+        return None
+    return stored.select(
+        *extremes.KEY,
+        day=pl.lit(low, pl.Int64),
+        n=pl.lit(0.0),
+        last_us=pl.max_horizontal("high_us", "last_us"),
+        first_us=pl.max_horizontal("first_us", "last_us"),
+    )
+
+
 def _of_one_day(
     rows: pl.DataFrame, stored: pl.DataFrame, day: int
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -148,30 +170,39 @@ def segments(rows: pl.DataFrame) -> Iterator[pl.DataFrame]:
 def _step_by_step(
     raw: pl.DataFrame, known: pl.DataFrame, clocks: pl.DataFrame, day_us: int
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """A loop over the changes of day, of which there are few but in a mix of clocks."""
+    """A loop over the changes of day of each agent, of which there are few but in a mix of clocks.
+
+    Agent by agent: where those of many alternate, every row would be a change.
+    """
     believed = {agent: (day, odd) for agent, day, odd in clocks.iter_rows()}
+    order = raw.select(pl.arg_sort_by("agent", maintain_order=True)).to_series()
     runs = (
-        raw.with_columns(run=pl.struct("agent", "raw").rle_id())
+        raw.select("agent", "raw")[order]
+        .with_columns(run=pl.struct("agent", "raw").rle_id())
         .group_by("run", maintain_order=True)
         .agg(pl.col("agent").first(), pl.col("raw").first(), rows=pl.len())
     )
-    days: list[int] = []
-    sane: list[bool] = []
+    pieces: list[tuple[int, bool, int]] = []
     for agent, told, count in runs.select("agent", "raw", "rows").iter_rows():
         day, odd = believed.get(agent, (told, 0))
         for length in _pieces(day, told, odd, count):
             day, odd, fine = _after(day, told, odd, length)
-            days += [day] * length
-            sane += [fine] * length
+            pieces.append((day, fine, length))
         believed[agent] = day, odd
+    schema = {"day": pl.Int64, "sane": pl.Boolean, "length": pl.Int64}
+    of_rows = (
+        pl.DataFrame(pieces, schema, orient="row")
+        .select(pl.col("day", "sane").repeat_by("length"))
+        .explode("day", "sane")[order.arg_sort()]
+    )
     over = (pl.col("raw") < pl.col("day")) & (
         pl.col("at_us") < pl.col("day") * day_us - LATENESS_US
     )
-    dated = raw.with_columns(pl.Series("day", days, pl.Int64), pl.Series("sane", sane, pl.Boolean))
     after = pl.DataFrame(
         [(agent, *believed[agent]) for agent in known["agent"]], CLOCK_SCHEMA, orient="row"
     )
-    return dated.with_columns(late=over | ~pl.col("sane")).drop("raw", "sane"), after
+    dated = raw.hstack(of_rows).with_columns(late=over | ~pl.col("sane"))
+    return dated.drop("raw", "sane"), after
 
 
 def _pieces(day: int, told: int, odd: int, count: int) -> list[int]:

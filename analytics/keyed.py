@@ -99,8 +99,9 @@ def put(
         return state
     keys = key_columns(state)
     level = pl.lit(RECENT, pl.UInt8).alias(LEVEL)
-    fresh = rows.lazy().select(*keys, _hash(keys), level, *value_columns(state)).sort(HASH)
-    after = _settled(*_runs(state), fresh.collect(), keys)
+    fresh = rows.select(*keys, _hash(keys), level, *value_columns(state))
+    fresh = fresh[fresh[HASH].arg_sort()]
+    after = _settled(*_runs(state), fresh, keys)
     return after if after.height <= max_keys else _evicted(compact(after), max_keys, group)
 
 

@@ -15,14 +15,11 @@ from __future__ import annotations
 
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg
@@ -33,6 +30,8 @@ from bench.drift_cost import costs
 from bench.drift_deeds import WATCHED, Deeds
 from bench.drift_dependents import Dependents
 from bench.drift_history import History
+from bench.drift_mixed import Mixed, Row, rows_of
+from bench.drift_tally import Tally, Told, compare
 from bench.drift_town import DATABASE, OPERATORS, Change, Key
 from cli.demo.cluster import PostgresCluster
 from collector.views import open_views
@@ -46,43 +45,6 @@ POLL_SECONDS = 0.25
 ACCEPT_SECONDS = 30.0
 TRIES = 5
 """Two GRANTs and ALTERs on one table at once: the server refuses one of them."""
-Told = tuple[str, str]
-"""Who did it, and the note beside it."""
-
-
-@dataclass
-class Tally:
-    expected: int = 0
-    seen: int = 0
-    right: int = 0
-    wrong: list[str] = field(default_factory=list)
-    missed: list[str] = field(default_factory=list)
-    invented: list[str] = field(default_factory=list)
-    by_sort: Counter[str] = field(default_factory=Counter)
-    """Expected ones."""
-    restarts: int = 0
-    seconds: list[float] = field(default_factory=list)
-    """From a statement's end to its row in the record, found by polling."""
-    file_seconds: list[float] = field(default_factory=list)
-    """The same for edits of files, which nothing on the wire tells of."""
-
-    def figures(self) -> dict[str, Any]:
-        seconds = sorted(self.seconds) or [0.0]
-        return {
-            "expected": self.expected,
-            "by_sort": dict(sorted(self.by_sort.items())),
-            "restarts": self.restarts,
-            "recall": self.seen / max(1, self.expected),
-            "actor_right": self.right / max(1, self.seen),
-            "invented": len(self.invented),
-            "seconds_p50": statistics.median(seconds),
-            "seconds_p99": seconds[int(len(seconds) * 0.99)],
-            "seconds_max": seconds[-1],
-            "file_seconds_max": max(self.file_seconds, default=0.0),
-            "missed_examples": self.missed[:20],
-            "wrong_examples": self.wrong[:20],
-            "invented_examples": self.invented[:20],
-        }
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -98,10 +60,10 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument("--nested", action="store_true", help="as agent.capture.nested: true")
     options = arguments.parse_args(argv)
     history, deeds = History(options.seed, options.tables, options.roles), Deeds(options.seed)
-    dependents = Dependents(options.seed)
+    dependents, mixed = Dependents(options.seed), Mixed(options.seed)
     tally = Tally()
     with PostgresCluster(pgaudit=False) as cluster:
-        _set_up(cluster, (*history.setup(), *deeds.setup(), *dependents.setup()))
+        _set_up(cluster, (*history.setup(), *deeds.setup(), *dependents.setup(), *mixed.setup()))
         with pgwarden(cluster, "observe", nested=options.nested, watched=WATCHED) as agent:
             watch = Watch(agent)
             watch.wait_for_baseline()
@@ -110,6 +72,8 @@ def main(argv: list[str] | None = None) -> int:
                     group = [*history.group(*GROUP), *deeds.group(history), *dependents.group()]
                     due = options.restart_every and number % options.restart_every == 0
                     _play(group, sessions, watch, tally, kill_collector=due)
+                    watch.accept()
+                    mixed.play(sessions.run, watch.rows)
                     watch.accept()
                     if due:
                         watch.kill_agent()
@@ -124,9 +88,9 @@ def main(argv: list[str] | None = None) -> int:
     report = {
         "machine": rounds.machine(), "seed": options.seed, "tables": options.tables,
         "roles": options.roles, "nested": options.nested, "history": tally.figures(),
-        "quiet": quiet, "quiet_day": quiet_day, "cost": cost,
+        "mixed": mixed.figures(), "quiet": quiet, "quiet_day": quiet_day, "cost": cost,
     }  # fmt: skip
-    for name, value in (*tally.figures().items(), *quiet.items()):
+    for name, value in (*tally.figures().items(), *quiet.items(), *mixed.figures().items()):
         print(f"  {name:20} {value}")
     rounds.write(options.json, report)
     return 0
@@ -167,6 +131,9 @@ class Sessions:
             self._persist(self._sessions[actor], change)
             done |= dict.fromkeys(change.keys, time.time())
         return done
+
+    def run(self, actor: str, sql: str) -> None:
+        self._sessions[actor].execute(sql)
 
     def edit(self, changes: Iterable[Change]) -> dict[Key, float]:
         """Lines at the end of postgresql.conf, and the signal of ``pg_ctl reload``."""
@@ -233,6 +200,13 @@ class Watch:
         for kind, database, name, actor, note in self._rows(query):
             found.setdefault((kind, database, name), []).append((actor, note))
         return found
+
+    def rows(self, moment: float) -> dict[Key, list[Row]]:
+        """The same line by line, with what is over."""
+        return rows_of(self._rows(
+            "SELECT kind, database, name, change, desired, observed, actor, resolved_at IS NOT NULL"
+            f" FROM drift WHERE epoch_us(occurred_at) >= {int(moment * 1e6)} ORDER BY occurred_at"
+        ))  # fmt: skip
 
     def findings(self, moment: float) -> list[str]:
         query = (
@@ -307,41 +281,11 @@ def _play(
             deadline = min(deadline, time.monotonic() + LINGER_SECONDS)
         time.sleep(POLL_SECONDS)
     seen = watch.since(begun)
-    _compare(changes, seen, tally)
+    compare(changes, seen, tally)
 
 
 def by_nobody(group: list[Change]) -> list[Change]:
     return [change for change in group if change.path == "file"]
-
-
-def _compare(changes: dict[Key, list[Change]], seen: dict[Key, list[Told]], tally: Tally) -> None:
-    seen = dict(seen)
-    whole = {change.inside: change for made in changes.values() for change in made if change.inside}
-    for key in seen.keys() - changes.keys():
-        if (dropped := whole.get(key[1])) is not None:
-            changes[key] = [dropped]
-    tally.expected += len(changes)
-    for key, made in changes.items():
-        tally.by_sort[made[0].about] += 1
-        if key not in seen:
-            tally.missed.append(f"{'/'.join(key)} ({made[0].path})")
-            continue
-        tally.seen += 1
-        if _is_right(made, seen[key]):
-            tally.right += 1
-        else:
-            told = ", ".join(f"{actor or 'nobody'} [{note}]" for actor, note in seen[key])
-            actual = " and ".join(each.actor or "nobody" for each in made)
-            tally.wrong.append(f"{'/'.join(key)} ({made[0].path}): {told}; was {actual}")
-    tally.invented += ["/".join(key) for key in seen.keys() - changes.keys()]
-
-
-def _is_right(made: list[Change], told: list[Told]) -> bool:
-    """Nobody else is named, and all who did it are: as the actor, or beside them."""
-    actors = {change.actor for change in made}
-    named = {actor for actor, _ in told}
-    beside = {actor for actor in actors for _, note in told if actor and f"{actor} (" in note}
-    return named <= actors and named | beside == actors
 
 
 def _quiet(cluster: PostgresCluster, watch: Watch, seconds: int) -> dict[str, Any]:

@@ -27,10 +27,11 @@ from agent.recorder import FLUSH_SECONDS
 from agent.wire import BatchBuilder, to_wire
 from bench import fleet, rounds
 from collector import schema
-from collector.intake import decode_batch, decode_message
+from collector.intake import decode_batches, decode_message
 from collector.ledger import Ledger
 from collector.ledger_reading import verify
-from collector.segments import BatchId, Segments, Submission
+from collector.segments import Segments
+from collector.submission import BatchId, Submission, opened
 from model.session import BackendKey, Identity, IdentityKind, Session
 from model.statement import ParseStatus, Shape, Source, Statement
 
@@ -85,8 +86,10 @@ def _intake(wire: list[bytes]) -> rounds.Figures:
             for data in wire[start : start + COMMIT_BATCHES]:
                 batch = decode_message(data).batch
                 number = BatchId("bench", batch.epoch, batch.sequence)
-                group.append(Submission(decode_batch(batch, "bench").frames, number))
-            segments.commit(group)
+                group.append(Submission({}, number, message=batch))
+            contents, poison = opened(group)
+            assert not poison
+            segments.commit(group, contents)
         figures = stop(len(wire) * BATCH_ROWS)
         ledger.close()
         if verify(folder):
@@ -124,8 +127,8 @@ def _decoded(wire: list[bytes]) -> Iterator[pl.DataFrame]:
     """One frame for each commit, as intake would gather it."""
     for start in range(0, len(wire), COMMIT_BATCHES):
         group = wire[start : start + COMMIT_BATCHES]
-        parts = [decode_batch(decode_message(d).batch, "bench").frames["statements"] for d in group]
-        yield pl.concat(parts)
+        batches = [("bench", decode_message(data).batch) for data in group]
+        yield decode_batches(batches).frames["statements"]
 
 
 def _fleet(agents: int, rate: int, seconds: float) -> rounds.Figures:

@@ -9,8 +9,8 @@ import psycopg
 
 from agent import certificates
 from agent.channel import AddressError, check_address, unreadable
-from agent.clusters import conninfo
 from agent.configured_rules import load_rules
+from agent.connecting import conninfo
 from agent.identities import identities
 from agent.identity import IdentityError
 from collector import server

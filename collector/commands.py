@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from collector.segments import Owner
+from collector.submission import Owner
 from protos.pgwarden.v1 import uplink_pb2 as pb
 
 DEADLINE_SECONDS = 10.0

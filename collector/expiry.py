@@ -16,7 +16,8 @@ from collector import schema
 from collector.ledger import Ledger, fsync_folder
 from collector.ledger_entry import EXPIRED, SealedFile
 from collector.ledger_reading import damage_of
-from collector.segments import FOLDER, write_segment
+from collector.segment_file import write_segment
+from collector.segments import FOLDER
 
 DAY_US = 86_400_000_000
 _FACT = ["agent", "cluster", "database", "kind", "name"]

@@ -13,8 +13,8 @@ from analytics.gate import Gate, Opinion
 from analytics.gate.calibration import first_threshold
 from analytics.gate.settings import BY_RULE
 from collector.gatekeeper import feedback_of
-from collector.segments import Submission
 from collector.store import Store, frame_of
+from collector.submission import Submission
 from model.finding import FindingKind
 
 DURABLE_SECONDS = 15.0

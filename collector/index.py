@@ -85,11 +85,36 @@ def update_index(connection: duckdb.DuckDBPyConnection, ledger: Ledger) -> None:
 
 
 def _insert(connection: duckdb.DuckDBPyConnection, state: LedgerState, paths: set[str]) -> None:
-    for path in sorted(paths):
-        file = state.files[path]
-        connection.execute(
-            "INSERT INTO segments VALUES (?, ?, ?, ?, ?, make_timestamp(?), make_timestamp(?))",
-            [path, file.table, file.rows, file.bytes, file.sha256, file.first_us, file.last_us],
-        )
-    for (agent, epoch), last in state.high_water.items():
-        connection.execute("INSERT OR REPLACE INTO sources VALUES (?, ?, ?)", [agent, epoch, last])
+    """One statement for all rows: each costs as much as hundreds of rows do."""
+    files = [state.files[path] for path in sorted(paths)]
+    columns = [
+        [file.path for file in files],
+        [file.table for file in files],
+        [file.rows for file in files],
+        [file.bytes for file in files],
+        [file.sha256 for file in files],
+        [file.first_us for file in files],
+        [file.last_us for file in files],
+    ]
+    if files:
+        connection.execute(_ADD_SEGMENTS, columns)
+    known = {
+        (agent, epoch): last
+        for agent, epoch, last in connection.execute("SELECT * FROM sources").fetchall()
+    }
+    moved = [(*key, last) for key, last in state.high_water.items() if known.get(key) != last]
+    if moved:
+        connection.execute(_ADD_SOURCES, [list(column) for column in zip(*moved, strict=True)])
+
+
+_ADD_SEGMENTS = """
+INSERT INTO segments
+SELECT path, "table", rows, bytes, sha256, make_timestamp(first_us), make_timestamp(last_us)
+FROM (SELECT unnest(?::VARCHAR[]) AS path, unnest(?::VARCHAR[]) AS "table",
+  unnest(?::UBIGINT[]) AS rows, unnest(?::UBIGINT[]) AS bytes, unnest(?::VARCHAR[]) AS sha256,
+  unnest(?::BIGINT[]) AS first_us, unnest(?::BIGINT[]) AS last_us)
+"""
+_ADD_SOURCES = """
+INSERT OR REPLACE INTO sources
+SELECT unnest(?::VARCHAR[]), unnest(?::UBIGINT[]), unnest(?::UBIGINT[])
+"""

@@ -1,32 +1,30 @@
 """Bytes from an agent to frames with the columns of the store, strictly checked.
 
-Whole columns at a time: no Python code runs for each row of statements and sessions.
+Many batches at once and whole columns at a time: no Python code runs for each row of statements
+and sessions (``columns.py``).
 """
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 from google.protobuf.message import DecodeError
 
 from collector import schema
 from collector.catalog_rows import rows_of, snapshot_of
+from collector.columns import LATEST_US, PoisonError, Sent, sessions_of, statements_of
 from model.approval import Step
 from model.catalog import Snapshot
 from protos.pgwarden.v1 import uplink_pb2 as pb
 
-DIGEST_BYTES = 32
-LATEST_US = 4_102_444_800_000_000
-"""The year 2100: a later time is nonsense, and some would not fit a timestamp."""
-
-
-class PoisonError(ValueError):
-    """The batch breaks the wire's rules and would do so again; the message says which."""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    frames: dict[str, pl.DataFrame]
+    frames: Mapping[str, pl.DataFrame]
     snapshots: tuple[tuple[str, Snapshot], ...]
 
 
@@ -55,214 +53,60 @@ def batch_number(data: bytes) -> tuple[int, int] | None:
 
 def decode_batch(batch: pb.Batch, agent: str) -> Decoded:
     """Frames by table, empty ones left out. Raises PoisonError; then nothing of it is stored."""
+    return decode_batches([(agent, batch)])
+
+
+def decode_batches(sent: Sequence[Sent]) -> Decoded:
+    """Many as one, in their order: a frame costs as much for few rows as for many. Raises
+    PoisonError if one of them is poison, without saying which."""
     try:
         frames = {
-            "statements": _statements(batch, agent),
-            "sessions": _sessions(batch, agent),
-            "verdicts": _rows("verdicts", [_verdict(v, agent) for v in batch.verdicts]),
-            "losses": _rows("losses", [_loss(loss, agent) for loss in batch.losses]),
-            "approvals": _rows("approvals", [_approval(a, agent) for a in batch.approvals]),
-            "catalog": _rows("catalog", _catalog(batch.snapshots, agent)),
-            "rules_changes": _rows(
-                "rules_changes", [_rules_change(each, agent) for each in batch.rules_changes]
-            ),
+            "statements": statements_of(sent),
+            "sessions": sessions_of(sent),
+            "verdicts": _rows(sent, "verdicts", _verdict),
+            "losses": _rows(sent, "losses", _loss),
+            "approvals": _rows(sent, "approvals", _approval),
+            "catalog": _catalog(sent),
+            "rules_changes": _rows(sent, "rules_changes", _rules_change),
         }
-        snapshots = tuple((agent, snapshot_of(snapshot)) for snapshot in batch.snapshots)
+        snapshots = tuple(
+            (agent, snapshot_of(snapshot)) for agent, batch in sent for snapshot in batch.snapshots
+        )
     except (pl.exceptions.PolarsError, OverflowError, TypeError) as error:
         raise PoisonError(f"values that do not fit: {str(error)[:200]}") from error
     return Decoded({name: f for name, f in frames.items() if f is not None}, snapshots)
 
 
-def _statements(batch: pb.Batch, agent: str) -> pl.DataFrame | None:
-    columns = batch.statements
-    rows = _length(columns)
-    if not rows:
-        return None
-    text = _interned(batch.strings)
-    shapes = _shapes(batch.shapes)
-    shape = _index(columns.shape, shapes.height, "shape")
-    shaped = shapes[shape].with_columns(_digests(batch, rows))
-    known = {
-        "agent": pl.repeat(agent, rows, dtype=pl.String, eager=True),
-        "id": _u64(columns.id),
-        "parent_id": _u64(columns.parent_id),
-        "started_at": _time(columns.started_at_us, "started_at_us"),
-        "duration_us": _number(columns.duration_us),
-        "rows": _number(columns.rows),
-        "bytes_sent": _number(columns.bytes_sent),
-        "text_bytes": _u64(columns.text_bytes),
-        "pid": _u32(columns.pid),
-        "backend_started_at": _time(columns.backend_started_at_us, "backend_started_at_us"),
-        "cluster": text(columns.cluster_s),
-        "database": text(columns.database_s),
-        "user_name": text(columns.user_s),
-        "application_name": text(columns.application_name_s),
-        "client_address": text(columns.client_address_s),
-        "identity_kind": text(columns.identity_kind_s),
-        "identity_name": text(columns.identity_name_s),
-        "source": text(columns.source_s),
-        "protocol": text(columns.protocol_s),
-        "tag": text(columns.tag_s),
-        "sqlstate": text(columns.sqlstate_s),
-        "error_message": text(columns.error_message_s),
-        "audit_class": text(columns.audit_class_s),
-        "audit_objects": text(columns.audit_objects_s),
-        "rule": text(columns.rule_s),
-        "preparation_us": _number(_later(columns.preparation_us, rows, -1)),
-        "transaction": text(_later(columns.transaction_s, rows)),
-        "executions": _u64(_later(columns.executions, rows, 1)),
-        "durations": text(_later(columns.durations_s, rows)),
-        "trace_parent": text(_later(columns.trace_parent_s, rows)),
-        "parameters": text(_later(columns.parameters_s, rows)),
-    }
-    return pl.DataFrame({**known, **shaped.to_dict()}).select(list(schema.STATEMENTS.dtypes))
+def sift(sent: Sequence[Sent]) -> tuple[list[Decoded], dict[int, str]]:
+    """All that can be decoded, in its order and in as few parts as may be; and why one cannot be,
+    by its place. Halves are tried where one is poison: a few bad ones cost the others little."""
+    if not sent:
+        return [], {}
+    try:
+        return [decode_batches(sent)], {}
+    except (Exception, pl.exceptions.PanicException) as error:  # noqa: BLE001 - commits must go on
+        if len(sent) == 1:
+            return [], {0: _reason(error)}
+    middle = len(sent) // 2
+    first, bad_of_first = sift(sent[:middle])
+    second, bad_of_second = sift(sent[middle:])
+    moved = {middle + place: reason for place, reason in bad_of_second.items()}
+    return first + second, bad_of_first | moved
 
 
-def _digests(batch: pb.Batch, rows: int) -> list[pl.Series]:
-    """A digest for each row; the shape's own where an older agent sent no other."""
-    if not batch.statements.digest_d:
-        return []
-    raw = [b"", *batch.digests]
-    if any(len(each) != DIGEST_BYTES for each in batch.digests):
-        raise PoisonError("a digest that is no SHA-256")
-    table = pl.Series("digest", raw, dtype=pl.Binary).bin.encode("hex")
-    return [table[_index(batch.statements.digest_d, table.len(), "digest")]]
+def _reason(error: BaseException) -> str:
+    if isinstance(error, PoisonError):
+        return str(error)
+    _log.error("a batch breaks the decoder: %s", type(error).__name__)
+    return f"it cannot be decoded: {type(error).__name__}"
 
 
-def _sessions(batch: pb.Batch, agent: str) -> pl.DataFrame | None:
-    columns = batch.sessions
-    rows = _length(columns)
-    if not rows:
-        return None
-    text = _interned(batch.strings)
-    ended = _time(columns.ended_at_us, "ended_at_us")
-    known = {
-        "agent": pl.repeat(agent, rows, dtype=pl.String, eager=True),
-        "pid": _u32(columns.pid),
-        "backend_started_at": _time(columns.backend_started_at_us, "backend_started_at_us"),
-        "cluster": text(columns.cluster_s),
-        "database": text(columns.database_s),
-        "user_name": text(columns.user_s),
-        "application_name": text(columns.application_name_s),
-        "client_address": text(columns.client_address_s),
-        "client_port": _u32(columns.client_port),
-        "identity_kind": text(columns.identity_kind_s),
-        "identity_name": text(columns.identity_name_s),
-        "identity_confidence": pl.Series(columns.identity_confidence, dtype=pl.Float64),
-        "identity_evidence": text(columns.identity_evidence_s),
-        "ended_at": ended.set(ended.cast(pl.Int64) == 0, None),
-        "seen_at": _time(columns.seen_at_us, "seen_at_us"),
-        "origin": text(_later(columns.origin_s, rows)),
-    }
-    return pl.DataFrame(known)
-
-
-def _shapes(shapes: Sequence[pb.Shape]) -> pl.DataFrame:
-    lists = {
-        "verbs": [shape.verbs for shape in shapes],
-        "objects": [shape.objects for shape in shapes],
-        "reads": [shape.reads for shape in shapes],
-        "writes": [shape.writes for shape in shapes],
-        "columns_used": [shape.columns for shape in shapes],
-        "functions": [shape.functions for shape in shapes],
-        "settings": [shape.settings for shape in shapes],
-        "roles": [shape.roles for shape in shapes],
-        "flags": [shape.flags for shape in shapes],
-    }
-    texts = {
-        "parse_status": [shape.status for shape in shapes],
-        "digest": [shape.digest for shape in shapes],
-        "text": [shape.redacted_text for shape in shapes],
-        "operation": [shape.operation for shape in shapes],
-        "summary": [shape.summary for shape in shapes],
-        "fingerprint": [shape.fingerprint for shape in shapes],
-    }
-    joined = {name: list(map(_joined, column)) for name, column in lists.items()}
-    frame = pl.DataFrame({**texts, **joined}, schema_overrides=_SHAPE_DTYPES)
-    return frame.with_columns(_SPLIT)
-
-
-def _joined(items: Sequence[str]) -> str | None:
-    """One text for a list: from nested lists Polars builds a Series for each, 10 times slower.
-
-    Agents escape control characters, so the separator stands in no item.
-    """
-    if not items:
-        return None
-    text = _SEPARATOR.join(items)
-    if text.count(_SEPARATOR) != len(items) - 1:
-        raise PoisonError("a control character in a list")
-    return text
-
-
-_SEPARATOR = "\x1f"
-_LISTS = [name for name, dtype in schema.STATEMENTS.dtypes.items() if dtype == schema.TEXTS]
-_SHAPE_TEXTS = ("parse_status", "digest", "text", "operation", "summary", "fingerprint")
-_SHAPE_DTYPES = dict.fromkeys((*_SHAPE_TEXTS, *_LISTS), pl.String)
-_SPLIT = pl.col(_LISTS).str.split(_SEPARATOR).fill_null(pl.lit([], dtype=schema.TEXTS))
-
-
-def _length(columns: "pb.StatementColumns | pb.SessionColumns") -> int:
-    """Rows; every column must have as many."""
-    lengths = {field.name: len(getattr(columns, field.name)) for field in columns.DESCRIPTOR.fields}
-    lengths = {name: n for name, n in lengths.items() if n or name not in _LATER}
-    if len(set(lengths.values())) > 1:
-        raise PoisonError(f"columns of different lengths: {lengths}")
-    return next(iter(lengths.values()))
-
-
-_LATER = frozenset(
-    (
-        "trace_parent_s",
-        "parameters_s",
-        "origin_s",
-        "preparation_us",
-        "transaction_s",
-        "executions",
-        "durations_s",
-        "digest_d",
-    )
-)
-"""Columns that older agents, and batches that waited in a spool, do not have."""
-
-
-def _later(values: Sequence[int], rows: int, absent: int = 0) -> Sequence[int]:
-    return values or [absent] * rows
-
-
-def _interned(strings: Sequence[str]) -> Callable[[Sequence[int]], pl.Series]:
-    table = pl.Series(list(strings), dtype=pl.String)
-    if not table.len() or table[0] != "":
-        raise PoisonError("strings[0] is not the empty string")
-    # Not Series.gather: that builds and runs a query plan for each column.
-    return lambda indices: table[_index(indices, table.len(), "string")]
-
-
-def _index(indices: Sequence[int], size: int, what: str) -> pl.Series:
-    series = _u32(indices)
-    largest = series.max()
-    if isinstance(largest, int) and largest >= size:
-        raise PoisonError(f"{what} index {largest} of {size}")
-    return series
-
-
-def _u64(values: Sequence[int]) -> pl.Series:
-    return pl.Series(values, dtype=pl.UInt64)
-
-
-def _u32(values: Sequence[int]) -> pl.Series:
-    return pl.Series(values, dtype=pl.UInt32)
-
-
-def _number(values: Sequence[int]) -> pl.Series:
-    """-1 on the wire is NULL in the store."""
-    return pl.Series([None if value < 0 else value for value in values], dtype=pl.Int64)
-
-
-def _time(values: Sequence[int], what: str) -> pl.Series:
-    if values and not (min(values) >= 0 and max(values) <= LATEST_US):
-        raise PoisonError(f"{what} is not between 1970 and 2100")
-    return pl.Series(values, dtype=pl.Int64).cast(pl.Datetime("us"))
+def rows_in(batch: pb.Batch) -> int:
+    """About how many rows it will be, before it is decoded."""
+    facts = len(batch.verdicts) + len(batch.losses) + len(batch.approvals)
+    facts += len(batch.rules_changes)
+    items = sum(len(snapshot.items) + 1 for snapshot in batch.snapshots)
+    return len(batch.statements.id) + len(batch.sessions.pid) + facts + items
 
 
 def _instant(value: int, what: str) -> int:
@@ -271,7 +115,23 @@ def _instant(value: int, what: str) -> int:
     return value
 
 
-def _rows(table: str, rows: list[tuple[object, ...]]) -> pl.DataFrame | None:
+def _rows(
+    sent: Sequence[Sent], table: str, row_of: Callable[[Any, str], tuple[object, ...]]
+) -> pl.DataFrame | None:
+    return _frame(table, [row_of(fact, agent) for agent, b in sent for fact in getattr(b, table)])
+
+
+def _catalog(sent: Sequence[Sent]) -> pl.DataFrame | None:
+    rows: list[tuple[object, ...]] = []
+    for agent, batch in sent:
+        for snapshot in batch.snapshots:
+            for moment in (snapshot.at_us, snapshot.base_at_us, snapshot.since_us):
+                _instant(moment, "at_us of a snapshot")
+            rows += rows_of(snapshot, agent)
+    return _frame("catalog", rows)
+
+
+def _frame(table: str, rows: list[tuple[object, ...]]) -> pl.DataFrame | None:
     if not rows:
         return None
     return pl.DataFrame(rows, schema=schema.TABLES[table].dtypes, orient="row")
@@ -337,13 +197,6 @@ def _approval(step: pb.ApprovalStep, agent: str) -> tuple[object, ...]:
 
 
 _AGENT_STEPS = frozenset((Step.REQUESTED.value, Step.USED.value, Step.VOIDED.value))
-
-
-def _catalog(snapshots: Sequence[pb.Snapshot], agent: str) -> list[tuple[object, ...]]:
-    for snapshot in snapshots:
-        for moment in (snapshot.at_us, snapshot.base_at_us, snapshot.since_us):
-            _instant(moment, "at_us of a snapshot")
-    return [row for snapshot in snapshots for row in rows_of(snapshot, agent)]
 
 
 def _loss(loss: pb.Loss, agent: str) -> tuple[object, ...]:

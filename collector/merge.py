@@ -9,7 +9,8 @@ from collector import schema
 from collector.ledger import Ledger, fsync_folder
 from collector.ledger_entry import MERGED, SealedFile
 from collector.ledger_reading import damage_of
-from collector.segments import FOLDER, write_segment
+from collector.segment_file import write_segment
+from collector.segments import FOLDER
 
 SMALL_BYTES = 8 * 1024 * 1024
 FEWEST = 32

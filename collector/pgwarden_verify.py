@@ -11,6 +11,7 @@ import argparse
 import hashlib
 import json
 import sys
+from binascii import a2b_base64
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
@@ -19,15 +20,15 @@ from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 CONTEXT, KEY_CONTEXT = b"pgwarden ledger head v1\n", b"pgwarden ledger key v1\n"
 COSIGN_CONTEXT = b"pgwarden ledger cosignature v1\n"
 COSIGNED, COSIGNERS, AGENT, ZEROS = "cosignatures.jsonl", "cosigners.pub", "agent:", "0" * 64
+REPLACED = "signed by a key after it was replaced"
 BAD = (ValueError, TypeError, KeyError, AttributeError, RecursionError)  # of hostile JSON
 Fields = dict[str, Any]
 Lines = Sequence[bytes]
-Keys = dict[str, Ed25519PublicKey]  # by id; those of agents by AGENT and id
+Keys = dict[str, Ed25519PublicKey]  # by id; those of agents, which sign no head, by AGENT and id
 File = Path | None
 Segment = Callable[[str], tuple[str, int] | None]  # a file's SHA-256 and size, if it is there
 
@@ -64,28 +65,29 @@ def roots_at(lines: Lines, sizes: set[int]) -> dict[int, str]:
     return found
 
 
-def included(leaf: bytes, index: int, size: int, path: Lines, root: bytes) -> bool:
-    """RFC 6962: whether this leaf hash is number ``index`` of the tree."""
-    is_leaf, turns = (
-        0 <= index < size,
-        list[bool](),
-    )  # from the root down; the path holds the other half, lowest first
+def need(holds: bool, why: str) -> None:
+    if not holds:
+        raise ValueError(why)
+
+
+def included(leaf: bytes, index: int, size: int, path: Sequence[str], root: str) -> bool:
+    """RFC 6962: whether this leaf hash is number ``index`` of the tree. Path and root are hex."""
+    is_leaf, turns = 0 <= index < size, list[bool]()  # from the root down; the path: lowest first
     while size > 1:
         left = 1 << (size - 1).bit_length() - 1
         turns.append(index >= left)
         index, size = (index - left, size - left) if index >= left else (index, left)
-    for is_right, sibling in zip(reversed(turns), path, strict=False):
-        leaf = sha(b"\1", sibling, leaf) if is_right else sha(b"\1", leaf, sibling)
-    return is_leaf and len(turns) == len(path) and leaf == root
+    for is_right, other in zip(reversed(turns), map(bytes.fromhex, path), strict=False):
+        leaf = sha(b"\1", other, leaf) if is_right else sha(b"\1", leaf, other)
+    return is_leaf and len(turns) == len(path) and leaf.hex() == root
 
 
 def public_keys(pems: bytes, whose: str = "") -> Keys:
-    """ValueError where it is not Ed25519 in PEM."""
-    keys: Keys = {}
+    keys: Keys = {}  # ValueError where one is not Ed25519 in PEM (RFC 8410)
     for pem in pems.split(b"-----BEGIN")[1:]:
-        key = load_pem_public_key(b"-----BEGIN" + pem)
-        if not isinstance(key, Ed25519PublicKey):
-            raise ValueError("a public key is not Ed25519")
+        der = a2b_base64(b"".join(pem.split(b"-----")[1:2]))
+        need(der[:12].hex() == "302a300506032b6570032100", "a public key is not Ed25519")
+        key = Ed25519PublicKey.from_public_bytes(der[12:])
         keys[whose + hashlib.sha256(key.public_bytes_raw()).hexdigest()[:16]] = key
     return keys
 
@@ -97,17 +99,21 @@ def signed_head(line: bytes, keys: Keys, context: bytes = CONTEXT, whose: str = 
         signature, key_id = bytes.fromhex(fields.pop("sig")), str(fields["key"])
         head = fields["head"] if whose else fields
         fits = type(head["size"]) is int and head["size"] >= 0 and type(head["root"]) is str
-        if canonical({**fields, "sig": signature.hex()}) != line or not fits or "prev" not in head:
-            raise ValueError
+        need(canonical({**fields, "sig": signature.hex()}) == line and fits and "prev" in head, "")
     except BAD:
         raise ValueError("not a head") from None
-    if len(key_id) != 16 or whose + key_id not in keys:  # an agent's key signs no head
-        raise ValueError("signed by a key that is not trusted")
+    need(len(key_id) == 16 and whose + key_id in keys, "signed by a key that is not trusted")
     try:
         keys[whose + key_id].verify(signature, context + canonical(fields))
     except InvalidSignature:
         raise ValueError("its signature is not valid") from None
     return dict(fields)
+
+
+def succeed(said: Fields, keys: Keys, until: dict[str, int]) -> None:
+    key, size = signed_head(canonical(said), keys, KEY_CONTEXT)["key"], said["size"]
+    need(until.setdefault(key, size) == size, "a key names two others")  # it ends with the first
+    keys |= public_keys(said["next"].encode())
 
 
 def check(ledger: bytes, heads: bytes, segment: Segment, keys: Keys, told: bytes = b"") -> Report:
@@ -130,8 +136,7 @@ def _entries(lines: Lines, report: Report) -> list[Fields]:
             claimed = entry.pop("hash")
             bound = entry["prev"] == prev and entry["seq"] == number
             content = str(entry["prev"]).encode() + canonical(entry)
-            if canonical({**entry, "hash": claimed}) != line:
-                raise ValueError
+            need(canonical({**entry, "hash": claimed}) == line, "")
             entries.append(entry)
         except BAD:
             report.problems.append(f"entry {number}: not a ledger entry")
@@ -160,11 +165,8 @@ def _check_segments(entries: Iterable[Fields], segment: Segment, report: Report)
                 sealed = (file["sha256"], file["bytes"])
                 live[str(file["path"])] = {**file, "seq": entry["seq"], "sealed": sealed}
             for note in entry.get("notes", ()):
-                if note["kind"] == "ledger_key":  # a trusted one names the next, and then ends
-                    said = signed_head(canonical(note["said"]), report.keys, KEY_CONTEXT)
-                    if report.until.setdefault(said["key"], said["size"]) != said["size"]:
-                        raise ValueError("a key names two others")
-                    report.keys |= public_keys(said["next"].encode())
+                if note["kind"] == "ledger_key":
+                    succeed(note["said"], report.keys, report.until)
                 elif note["kind"] == "ledger_contradicted":
                     report.notices.append(f"entry {entry['seq']} notes: {note['problem']}")
     except BAD as error:
@@ -191,8 +193,7 @@ def _check_heads(lines: Lines, ours: Lines, keys: Keys, outside: bytes, report: 
                 agent, line = str(outer.get("agent")), canonical(outer["head"])
                 name = f"a head that {agent} signed"
             head = signed_head(line, keys)
-            if head["size"] > report.until.get(head["key"], head["size"]):
-                raise ValueError("signed by a key after it was replaced")
+            need(head["size"] <= report.until.get(head["key"], head["size"]), REPLACED)
             believed.append((name, head))
             if agent:
                 report.cosigned[agent] = max(head["size"], report.cosigned.get(agent, 0))
@@ -221,19 +222,18 @@ def check_proof(proof: Fields, keys: Keys, told: bytes | None = None) -> list[st
     """What does not hold in a proof of ``pgwarden ledger prove``; empty: it is proven."""
     try:
         line, entry = canonical(proof["head"]), proof["entry"].encode()
-        if told is not None and line not in told.split(b"\n"):
-            return ["its head is not among those given"]
+        need(told is None or line in told.split(b"\n"), "its head is not among those given")
+        keys, until = dict(keys), dict[str, int]()  # an older one leads to that of the head
+        for said in proof.get("keys", ()):
+            succeed(said, keys, until)
         head = signed_head(line, keys)
-        path = [bytes.fromhex(node) for node in proof["path"]]
-        leaf, root = sha(b"\0", entry), bytes.fromhex(head["root"])
-        if not included(leaf, proof["index"], head["size"], path, root):
-            return ["the entry is not in the signed tree"]
+        need(head["size"] <= until.get(head["key"], head["size"]), REPLACED)
+        place = proof["index"], head["size"], proof["path"], head["root"]
+        need(included(sha(b"\0", entry), *place), "the entry is not in the signed tree")
         if "event" in proof:
-            sealed = json.loads(entry)["events"]
-            path = [bytes.fromhex(node) for node in proof["event_path"]]
-            leaf, root = sha(b"\0", proof["event"].encode()), bytes.fromhex(sealed["root"])
-            if not included(leaf, proof["event_index"], sealed["count"], path, root):
-                return ["the event is not in the entry"]
+            event, sealed = proof["event"].encode(), json.loads(entry)["events"]
+            place = proof["event_index"], sealed["count"], proof["event_path"], sealed["root"]
+            need(included(sha(b"\0", event), *place), "the event is not in the entry")
     except BAD as error:
         return [f"not a proof that convinces: {error}"]
     return []

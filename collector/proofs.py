@@ -14,6 +14,7 @@ import polars as pl
 
 from collector import ledger_reading
 from collector.heads import NAME as HEADS
+from collector.key_rotation import KIND
 from collector.ledger_entry import MERGED, Entry, SealedFile
 from collector.security_events import SECURITY_TABLES, event_leaves
 from model.merkle import inclusion_proof, leaf_hash, root_of
@@ -86,12 +87,15 @@ class Prover:
         if size > len(self._lines):
             raise ProofError(f"the head is over {size} entries, the ledger has {len(self._lines)}")
         leaves = [leaf_hash(line) for line in self._lines[:size]]
-        return {
+        proof = {
             "head": head,
             "index": seq - 1,
             "entry": self._lines[seq - 1].decode(),
             "path": [node.hex() for node in inclusion_proof(leaves, seq - 1)],
         }
+        # Who knows an older key only is led to the one that signed.
+        keys = [n["said"] for each in self._entries for n in each.notes if n["kind"] == KIND]
+        return proof | ({"keys": keys} if keys else {})
 
     def event(self, seq: int, number: int) -> Fields:
         """Proof of the security event ``number`` (from 1) of an entry."""

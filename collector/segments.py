@@ -2,27 +2,28 @@
 
 The order is the promise: temporary file, fsync, rename, fsync of the folder, ledger line, fsync,
 and only then the acknowledgement. Duplicates are known by (agent, epoch, sequence), against what
-is durable and against what is still waiting.
+is durable and against what is still waiting. Agents' batches wait as they came, and are decoded
+here, all of a commit together.
 """
 
-import hashlib
-import io
 import logging
-import os
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 import polars as pl
 
 from collector import schema
+from collector.intake import Decoded
 from collector.ledger import Ledger, LedgerError, fsync_folder
-from collector.ledger_entry import Note, SealedFile, SourceRange
+from collector.ledger_entry import SealedFile
 from collector.security_events import sealed_events
+from collector.segment_file import write_segment
+from collector.submission import Owner, Refused, Submission, is_own, opened, ranges
 from model.catalog import Snapshot
 
 COMMIT_SECONDS = 0.5
@@ -37,43 +38,6 @@ MAX_OWN_ROWS = 100_000
 FOLDER = "segments"
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class BatchId:
-    agent: str
-    epoch: int
-    sequence: int
-
-
-@dataclass(slots=True)
-class Owner:
-    """The stream that submitted; ``broken`` once one of its batches was dropped or it was replaced.
-
-    A broken stream may add nothing: an acknowledgement covers all earlier sequences, so accepting
-    a later batch would acknowledge the dropped one.
-    """
-
-    broken: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    frames: Mapping[str, pl.DataFrame]
-    """By table, with that table's columns."""
-    batch: BatchId | None = None
-    """None for the collector's own rows."""
-    owner: Owner = field(default_factory=Owner)
-    snapshots: tuple[tuple[str, Snapshot], ...] = ()
-    """(agent, snapshot), whole, for the drift comparison."""
-    settled: Callable[[bool], None] | None = None
-    """Called once: True when durable, False when dropped and to be sent again."""
-    notes: tuple[Note, ...] = ()
-    """For the ledger itself."""
-
-    @property
-    def rows(self) -> int:
-        return sum(frame.height for frame in self.frames.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +128,8 @@ class Segments:
                 key = (batch.agent, batch.epoch)
                 if batch.sequence <= self._received.get(key, 0):
                     self.counters.duplicates += 1
-                    # It settles with, or after, the first copy: that one is ahead in the queue.
-                    self._queue(Submission({}, None, submission.owner, (), submission.settled))
+                    undecided = batch.sequence > self._durable.get(key, 0)
+                    self._queue(submission.again(undecided))
                     return Accepted.DUPLICATE
                 self._received[key] = batch.sequence
             self._queue(submission)
@@ -227,8 +191,11 @@ class Segments:
 
     def _commit_group(self, group: list[Submission]) -> None:
         began = time.monotonic()
+        contents, poison = opened(group)
+        if poison:
+            group = self._without(poison, group)
         try:
-            committed = self.commit(group)
+            committed = self.commit(group, contents)
         except LedgerError as error:
             self.broken = True
             self._drop(group, str(error))
@@ -252,6 +219,27 @@ class Segments:
         if committed is not None:
             self._tell(committed)
 
+    def _without(self, poison: list[Refused], group: list[Submission]) -> list[Submission]:
+        """The group without them. They are not received any more: sent again, they are refused
+        again."""
+        bad = {id(submission) for submission, _ in poison}
+        good = [submission for submission in group if id(submission) not in bad]
+        last = {(each.agent, each.epoch): each.last for each in ranges(good)}
+        with self._lock:
+            for submission, _ in poison:
+                self._waiting_rows -= submission.rows
+                if submission.batch is not None:
+                    self._rows_of[submission.batch.agent] -= submission.rows
+            for each in ranges([submission for submission, _ in poison]):
+                stream = each.agent, each.epoch
+                if self._received.get(stream) == each.last:
+                    self._received[stream] = last.get(stream, self._durable.get(stream, 0))
+            self._lock.notify_all()
+        for submission, reason in poison:
+            if submission.refused is not None:
+                submission.refused(reason)
+        return good
+
     def _tell(self, committed: Committed) -> None:
         """What listens must not stop the record: its failure is counted, and the rows are safe."""
         try:
@@ -263,10 +251,16 @@ class Segments:
             self.counters.listener_failures += 1
             _log.exception("a listener failed on commit %d", committed.seq)
 
-    def commit(self, group: list[Submission]) -> Committed | None:
-        """Make the group durable now, in the calling thread; None when it holds nothing."""
-        sources = _ranges(group)
-        frames = _concat(group)
+    def commit(
+        self, group: list[Submission], contents: Sequence[Decoded] | None = None
+    ) -> Committed | None:
+        """Make the group durable now, in the calling thread; None when it holds nothing.
+
+        ``contents``: of all of it, decoded; None: it has no messages."""
+        if contents is None:
+            contents = [Decoded(each.frames, each.snapshots) for each in group]
+        sources = ranges(group)
+        frames = _concat(contents)
         notes = tuple(note for submission in group for note in submission.notes)
         if not sources and not frames and not notes:
             return None
@@ -277,7 +271,7 @@ class Segments:
         at_us = time.time_ns() // 1000
         self._ledger.append(at_us, files, sources, events=sealed_events(frames), notes=notes)
         self.counters.batches += sum(submission.batch is not None for submission in group)
-        snapshots = tuple(item for submission in group for item in submission.snapshots)
+        snapshots = tuple(item for content in contents for item in content.snapshots)
         return Committed(seq, frames, snapshots, at_us)
 
     def _seal(self, table: str, frame: pl.DataFrame, seq: int) -> SealedFile:
@@ -290,7 +284,7 @@ class Segments:
         self.counters.last_error = error
         with self._lock:
             group = [*group, *self._waiting]
-            own = [s for s in group if not s.batch and (s.rows or s.notes) and not self.broken]
+            own = [s for s in group if is_own(s) and not self.broken]
             kept, kept_rows = [], 0
             for submission in own:
                 if kept_rows + submission.rows <= MAX_OWN_ROWS:
@@ -312,59 +306,10 @@ class Segments:
                 submission.settled(False)
 
 
-def write_segment(data_dir: Path, path: Path, table: str, frame: pl.DataFrame) -> SealedFile:
-    """Durable under its final name when this returns, but for the folder's own fsync.
-
-    The hash is taken from the bytes in memory, so a disk that stores something else is found out.
-    """
-    buffer = io.BytesIO()
-    frame.write_parquet(buffer, compression="zstd", compression_level=1, statistics=True)
-    data = buffer.getbuffer()
-    final = data_dir / path
-    temporary = final.with_suffix(".tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        try:
-            left = memoryview(data)
-            while left:
-                left = left[os.write(descriptor, left) :]
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        temporary.rename(final)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    times = frame.get_column(schema.TABLES[table].time).cast(pl.Int64)
-    return SealedFile(
-        table=table,
-        path=str(path),
-        sha256=hashlib.sha256(data).hexdigest(),
-        rows=frame.height,
-        bytes=len(data),
-        first_us=_integer(times.min()),
-        last_us=_integer(times.max()),
-        schema=schema.VERSION,
-    )
-
-
-def _integer(value: object) -> int:
-    return value if isinstance(value, int) else 0
-
-
-def _ranges(group: list[Submission]) -> tuple[SourceRange, ...]:
-    found: dict[tuple[str, int], tuple[int, int]] = {}
-    for batch in (submission.batch for submission in group):
-        if batch is not None:
-            first, _ = found.get((batch.agent, batch.epoch), (batch.sequence, 0))
-            found[batch.agent, batch.epoch] = (first, batch.sequence)
-    return tuple(SourceRange(*key, *ends) for key, ends in found.items())
-
-
-def _concat(group: list[Submission]) -> dict[str, pl.DataFrame]:
+def _concat(contents: Sequence[Decoded]) -> dict[str, pl.DataFrame]:
     parts: dict[str, list[pl.DataFrame]] = {}
-    for submission in group:
-        for name, frame in submission.frames.items():
+    for content in contents:
+        for name, frame in content.frames.items():
             if frame.height:
                 parts.setdefault(name, []).append(frame)
     return {

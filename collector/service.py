@@ -8,11 +8,13 @@ from pathlib import Path
 
 import grpc
 
+from collector.columns import PoisonError
 from collector.commands import Agents, AgentStream
 from collector.cosigning import Cosigning
-from collector.intake import PoisonError, batch_number, decode_batch, decode_message
+from collector.intake import batch_number, decode_message
 from collector.peers import agent_name
-from collector.segments import Accepted, BatchId, Segments, Submission
+from collector.segments import Accepted, Segments
+from collector.submission import BatchId, Submission
 from protos.pgwarden.v1 import uplink_pb2 as pb
 from protos.versions import PROTOCOL, ProtocolError, spoken
 
@@ -21,7 +23,8 @@ MAX_POISON_FILES = 64
 
 
 class UplinkService:
-    """Give ``handler`` to a gRPC server. Bytes are decoded here, so that poison can be answered."""
+    """Give ``handler`` to a gRPC server. Messages are taken apart here, so that what is none can be
+    answered; their rows are decoded by the next commit."""
 
     def __init__(
         self,
@@ -136,10 +139,6 @@ class UplinkService:
         hello = stream.hello
         if batch.epoch != hello.epoch or not batch.sequence:
             return False  # an agent starts a new stream with a new epoch; this one is confused
-        try:
-            decoded = decode_batch(batch, hello.agent)
-        except PoisonError as error:
-            return self._reject(stream, data, batch.epoch, batch.sequence, str(error))
 
         def settled(durable: bool) -> None:
             if not durable:
@@ -149,12 +148,12 @@ class UplinkService:
             ack = pb.Ack(epoch=batch.epoch, sequence=batch.sequence)
             stream.outbox.put(pb.CollectorMessage(ack=ack))
 
+        def refused(reason: str) -> None:
+            self._reject(stream, data, batch.epoch, batch.sequence, reason)
+
+        number = BatchId(hello.agent, batch.epoch, batch.sequence)
         submission = Submission(
-            decoded.frames,
-            BatchId(hello.agent, batch.epoch, batch.sequence),
-            stream.owner,
-            decoded.snapshots,
-            settled,
+            {}, number, stream.owner, settled=settled, message=batch, refused=refused
         )
         return self._segments.submit(submission) is not Accepted.BROKEN
 

@@ -32,8 +32,9 @@ from collector.ledger import Ledger
 from collector.ledger_reading import damage_of, entries_since
 from collector.merge import merge_small_segments
 from collector.retention import Retention, retain
-from collector.segments import COMMIT_SECONDS, FOLDER, Committed, Segments, Submission
+from collector.segments import COMMIT_SECONDS, FOLDER, Committed, Segments
 from collector.standing import is_beginning, trusted
+from collector.submission import Submission
 from collector.views import open_views, refresh_views
 
 __all__ = ["Store", "StoreError", "lock_folder", "open_views", "refresh_views"]

@@ -49,8 +49,9 @@ from collector.maintenance import mutes
 from collector.metrics import CollectorMetrics
 from collector.responding import Responder, suspects
 from collector.rows import finding_rows
-from collector.segments import Committed, Submission
+from collector.segments import Committed
 from collector.store import Store, frame_of
+from collector.submission import Submission
 from config import CollectorConfig
 from config.schema import Analytics
 from model.finding import Finding

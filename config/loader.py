@@ -64,6 +64,10 @@ def _files(path: Path | None) -> list[Path]:
     return [path, *sorted((path.parent / "conf.d").glob("*.yaml"))]
 
 
+_NO_SUCH_VALUE = (ValueError, LookupError, AttributeError, TypeError, OverflowError)
+"""What PyYAML lets through of 2026-02-30T00:00:00Z, !!int x and the like."""
+
+
 def _parse(file: Path) -> tuple[Tree, Places]:
     try:
         text = file.read_text(encoding="utf-8")
@@ -77,6 +81,8 @@ def _parse(file: Path) -> tuple[Tree, Places]:
         mark = getattr(error, "problem_mark", None)
         where = f"{file}:{mark.line + 1}" if mark else str(file)
         raise ConfigError([f"{where}: is not YAML: {getattr(error, 'problem', error)}"]) from None
+    except _NO_SUCH_VALUE as error:
+        raise ConfigError([f"{file}: has a value that is none of its kind: {error}"]) from None
     if tree is None:
         return {}, {}
     if not isinstance(tree, dict):
@@ -118,7 +124,7 @@ def _environment(environment: Mapping[str, str]) -> list[tuple[tuple[str, ...], 
             continue
         try:
             value = yaml.safe_load(text)
-        except yaml.YAMLError:
+        except (yaml.YAMLError, RecursionError, *_NO_SUCH_VALUE):
             value = text
         found.append((keys, value, name))
     return found

@@ -227,6 +227,8 @@ class AuditLogged:
     object_name: str
     text: str
     parameters: str
+    precision_ns: int = 1_000_000
+    """Log times are cut: it was written within so much after ``at_ns``."""
 
 
 @dataclass(frozen=True, slots=True)

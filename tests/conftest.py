@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from tests.gate import is_alone, ordered
 from tests.live.postgres import PostgresCluster, server_folder
 
 # Tests side by side are told the width of the terminal in which they were started; what our own
@@ -15,34 +17,7 @@ os.environ.pop("COLUMNS", None)
 settings.register_profile("beside others", deadline=None)
 settings.load_profile("beside others")
 
-ALONE = (
-    "tests/kernel/test_attach",
-    "tests/kernel/test_builds",
-    "tests/kernel/test_canary",
-    "tests/kernel/test_capabilities",
-    "tests/kernel/test_capture_hold",
-    "tests/kernel/test_capture_losses",
-    "tests/kernel/test_churn",
-    "tests/kernel/test_exact_losses",
-    "tests/kernel/test_guard",
-    "tests/kernel/test_pid_reuse",
-    "tests/kernel/test_plans",
-    "tests/guard/test_corpus.py",
-    "tests/guard/test_reasons.py",
-    "tests/agent/sql/test_hostile.py",
-    "tests/faults/test_kills.py",
-    "tests/collector/test_kills.py",
-    "tests/live/test_canary.py",
-    "tests/live/test_degraded.py",
-    "tests/live/test_doctor.py",
-    "tests/live/test_exact_losses.py",
-    "tests/live/test_guard_",
-    "tests/live/test_overload.py",
-    "tests/live/test_peers_end_to_end.py",
-)
-"""Folders, files or beginnings of their names."""
-
-
+ROOT = Path(__file__).parents[1]
 FAULTS = "tests/faults/"
 
 
@@ -50,12 +25,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--faults", action="store_true", help="only tests/faults, and for long")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """What the other part of the gate plays is not even read: it takes seconds a process."""
+    parts = {"alone": False, "not alone": True}
+    part = config.option.markexpr
+    if part not in parts or not collection_path.name.startswith("test_"):
+        return None
+    return is_alone(collection_path.relative_to(ROOT).as_posix()) is parts[part] or None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("--faults"):
         items[:] = [item for item in items if item.nodeid.startswith(FAULTS)]
     for item in items:
-        if item.nodeid.startswith(ALONE):
+        if is_alone(_file(item)):
             item.add_marker(pytest.mark.alone)
+    if hasattr(config, "workerinput"):  # one of several processes
+        places = {file: place for place, file in enumerate(ordered(map(_file, items)))}
+        items.sort(key=lambda item: places[_file(item)])
+
+
+def _file(item: pytest.Item) -> str:
+    return item.nodeid.split("::")[0]
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from agent.approvals.calls import Passed, Running
 from agent.approvals.desk import Desk
 from agent.approvals.known import Request
 from agent.approvals.requests import approvable, may_be_overruled
-from agent.guard.hold import Decision, DecisionKind
+from agent.guard.decision import Decision, DecisionKind
 from model.approval import bound_to
 from model.event import StatementStarted
 from rules import Match, View

@@ -6,11 +6,9 @@ import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import psycopg
-
 from agent.approvals import clock
 from agent.approvals.binding import Approvals
-from agent.approvals.catalog import ApprovalCatalog, CatalogUnreachableError, Connection
+from agent.approvals.catalog import ApprovalCatalog, CatalogUnreachableError
 from agent.approvals.desk import Desk
 from agent.approvals.requests import Requests
 from agent.approvals.store import ApprovalStore, ApprovalStoreError
@@ -46,7 +44,7 @@ class Approving:
         self._recorder: Recorder | None = None
         self._pipeline: Pipeline | None = None
         self._asks_catalog = config.catalog.enabled
-        self._catalog = ApprovalCatalog(self._connect)
+        self._catalog = ApprovalCatalog(clusters.connect_to)
         self._desk: Desk | None = None
         self._store: ApprovalStore | None = None
         self._problem = ""
@@ -127,9 +125,3 @@ class Approving:
     def _told_anew(self, request: str) -> None:
         if self._recorder is not None:
             self._recorder.run_soon(lambda: self._requests.forget(request))
-
-    def _connect(self, cluster: str, database: str) -> Connection:
-        for watched in self._clusters.all():
-            if watched.cluster.name == cluster:
-                return self._clusters.connect(watched.cluster, database)
-        raise psycopg.OperationalError("it is not watched any more")

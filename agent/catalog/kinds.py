@@ -8,7 +8,7 @@ from agent.catalog import items
 from agent.catalog.access_files import AccessFiles
 from agent.catalog.host_files import UnreadError
 from agent.catalog.items.secrets import digest
-from agent.catalog.items.server_value import of_server
+from agent.catalog.items.server_value import in_own_file, of_server
 from agent.catalog.reading import LackError, Reading, Row, setting_of
 from model.catalog import CatalogItem, CatalogKind
 
@@ -29,16 +29,17 @@ def settings(reading: Reading) -> list[CatalogItem]:
 def _server_rows(reading: Reading) -> list[Row]:
     rows = reading.rows("settings")
     own = [row["name"] for row in rows if row["own"]]
-    if not own:
-        return rows
     if not reading.may("file_errors"):
+        if not own:
+            return rows
         reading.notes.append(
             f"{', '.join(own[:5])} of {{place}} may be read as ALTER ROLE or ALTER DATABASE set it "
             "for our sessions (permission denied); " + reading.remedy("file_errors")
         )
         return rows
     in_files = {row["name"]: row for row in reading.rows("file_settings")}
-    return [dict(of_server(row, in_files)) if row["own"] else row for row in rows]
+    as_for_all = [dict(of_server(row, in_files)) if row["own"] else row for row in rows]
+    return [{**row, "line": in_own_file(row, in_files)} for row in as_for_all]
 
 
 def _file_errors(reading: Reading) -> list[CatalogItem]:

@@ -51,7 +51,7 @@ class Relation(NamedTuple):
     """``pg_class.relkind``."""
     parents: tuple[int, ...] = ()
     ancestors: tuple[str, ...] = ()
-    """Names of what it is a partition or child of, the nearest first."""
+    """Names of what it is a partition or child of, or the toast table of, the nearest first."""
 
 
 @dataclass(slots=True)
@@ -243,12 +243,19 @@ class _Database:
         wanted = sorted({oid for question in questions for oid in question.wanted})
         found = self._read(wanted)
         if found is not None:
+            found |= self._owners(found)
             until = time.monotonic() + VAIN_SECONDS
             vain = {oid: until for oid in wanted if oid not in found}
             self._take(self._relations | found, vain)
         for question in questions:
             question.failed = found is None
             question.answered.set()
+
+    def _owners(self, found: dict[int, Relation]) -> dict[int, Relation]:
+        """Of toast tables, and what these descend from, where nobody knows it yet."""
+        parents = {oid for each in found.values() for oid in each.parents}
+        missing = sorted(parents - found.keys() - self._relations.keys())
+        return (self._read(missing) or {}) if missing else {}
 
     def _load(self) -> None:
         began = time.monotonic()

@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from agent.guard.priority import prefer
+
 Question = TypeVar("Question")
 Answer = TypeVar("Answer")
 
@@ -65,6 +67,7 @@ class Aside(Generic[Question, Answer]):
             self._questions.put(None)
 
     def _run(self) -> None:
+        prefer(threading.get_native_id())
         me = threading.get_ident()
         while (asked := self._questions.get()) is not None:
             question, until = asked

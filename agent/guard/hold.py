@@ -16,6 +16,7 @@ from enum import StrEnum
 
 from agent.guard.aside import Aside
 from agent.guard.backend import Standing, examine, inspect
+from agent.guard.decision import ALLOW, LATE, UNJUDGED, Decision, DecisionKind
 from agent.guard.evasion import forbid_evasion
 from agent.guard.hands import HeldProcess, Plan, Step, carry_out, stopped
 from agent.guard.judge_thread import JudgeLateError, JudgeThreads
@@ -25,7 +26,6 @@ from agent.probes.layout import Evasion
 from model.event import StatementStarted
 from model.session import BackendKey
 from model.verdict import Outcome
-from rules import Match
 
 DEADLINE_MS = 200
 RELEASED = "the hold had been released before the verdict"
@@ -36,39 +36,6 @@ DIRECTORY_LIMIT = 10_000
 """Backends whose server is remembered; more than any PostgreSQL has connections."""
 
 
-class DecisionKind(StrEnum):
-    ALLOW = "allow"
-    DENY = "deny"
-    CANCEL = "cancel"
-    TERMINATE = "terminate"
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """The judge's word. ``database`` and the rule appear in the client's error message."""
-
-    kind: DecisionKind
-    rule_id: str = ""
-    title: str = ""
-    database: str = ""
-    request: str = ""
-    """Names the request for approval; empty where nobody can grant one."""
-    recognised: str = ""
-    """What the statement was taken for; the client reads it."""
-    lasting: bool = True
-    """False: this holds once, so the kernel must not let the same text pass by itself."""
-    match: Match | None = None
-    """The rule that decided, also where it lets the statement pass."""
-    judged: bool = False
-    """Rules were asked, with all that is known while it is held: ``match`` is their word."""
-    approval: str = ""
-    """Id of the grant by which a statement passes that rules refuse."""
-
-
-ALLOW = Decision(DecisionKind.ALLOW)
-UNJUDGED = Decision(DecisionKind.ALLOW, lasting=False)
-"""Held for another reason than to be judged."""
-LATE = Decision(DecisionKind.DENY, "judge-late", "no verdict within the deadline")
 Judge = Callable[[StatementStarted], Decision]
 AtOnce = Callable[[StatementStarted, Callable[[], None], float], Decision | None]
 """Is handed the statement, what may be done meanwhile, and the seconds that are left."""
@@ -117,8 +84,10 @@ class _Seen:
 class _Waiting:
     event: StatementStarted
     backend: _Seen
+    unread: Decision | None = None
+    """What can be said of it unread, once somebody has looked."""
     glanced: bool = False
-    """What can be said of it unread has been asked, and does not stop it."""
+    """And that does not stop it."""
 
 
 class Guard:
@@ -129,7 +98,8 @@ class Guard:
 
     ``unread`` tells what rules say of such a statement as of one that cannot be parsed. Where that
     stops it, a quarter of the deadline before the end, nobody waits for more: a text must not pass
-    because it is large. Asked only where what is late would pass.
+    because it is large. Asked only where what is late would pass, by a thread of its own and at
+    once; by this one where that has not answered by then.
 
     ``at_once`` is asked first, on this thread: it must not wait for long, for handing a question to
     the judge's thread and back costs as much as most answers. What it is given it may do meanwhile.
@@ -177,6 +147,7 @@ class Guard:
         self._known: dict[BackendKey, Server] = {}
         self._lock = threading.Lock()
         self._aside = Aside(patient, on_answer) if patient is not None else None
+        self._glances = Aside(unread) if patient is not None and self._glance_ns else None
         self._takes_long = takes_long
         self._waiting: dict[BackendKey, _Waiting] = {}
 
@@ -189,6 +160,8 @@ class Guard:
             return self.settle(event)
         # The handle now: a process number may be another's later.
         self._waiting[event.backend] = _Waiting(event, self._see(event.backend))
+        if self._glances is not None:
+            self._glances.ask(event, left_seconds)
         self._aside.ask(event, left_seconds)
         return None
 
@@ -198,6 +171,7 @@ class Guard:
         if self._aside is None or not self._waiting:
             return []
         done = []
+        self._take_glances()
         for answered in self._aside.answers():
             waiting = self._waiting.get(answered.question.backend)
             if waiting is None or waiting.event is not answered.question:
@@ -210,9 +184,12 @@ class Guard:
             else:
                 done.append(self._finish(waiting, answered.answer, False, ""))
         for waiting in list(self._waiting.values()):
-            if waiting.event.backend == gone_on or self._left_seconds(waiting.event) <= 0:
-                reason = "no verdict within the deadline"
-                done.append(self._finish(waiting, self._late_decision, True, reason))
+            gone = waiting.event.backend == gone_on
+            if gone or self._left_seconds(waiting.event) <= 0:
+                # Late or not: whom nobody has let go yet need not pass.
+                unread = None if gone else self._glance(waiting)
+                reason = "" if unread else "no verdict within the deadline"
+                done.append(self._finish(waiting, unread or self._late_decision, True, reason))
             elif self._until_glance(waiting) <= 0 and (unread := self._glance(waiting)):
                 done.append(self._finish(waiting, unread, False, ""))
         return done
@@ -227,10 +204,19 @@ class Guard:
         if waiting.glanced or not self._glance_ns:
             return None
         self._waiting[waiting.event.backend] = replace(waiting, glanced=True)
-        with suppress(Exception):  # then it is late, as without
-            decision = self._unread(waiting.event)
-            return decision if decision.kind is not DecisionKind.ALLOW else None
-        return None
+        decision = waiting.unread
+        if decision is None:
+            with suppress(Exception):  # then it is late, as without
+                decision = self._unread(waiting.event)
+        return None if decision is None or decision.kind is DecisionKind.ALLOW else decision
+
+    def _take_glances(self) -> None:
+        for answered in self._glances.answers() if self._glances is not None else ():
+            waiting = self._waiting.get(answered.question.backend)
+            if waiting is None or waiting.event is not answered.question:
+                continue
+            if isinstance(answered.answer, Decision):
+                self._waiting[waiting.event.backend] = replace(waiting, unread=answered.answer)
 
     @property
     def oldest_ns(self) -> int:
@@ -261,8 +247,9 @@ class Guard:
 
     def close(self) -> None:
         self._judges.close()
-        if self._aside is not None:
-            self._aside.close()
+        for aside in (self._aside, self._glances):
+            if aside is not None:
+                aside.close()
 
     def _settle(self, event: StatementStarted) -> Settled:
         seen: list[_Seen] = []

@@ -26,8 +26,8 @@ from rules.bundle import Bundle, BundleError, Sealed
 
 if TYPE_CHECKING:
     from agent.capture import Capture
+    from agent.directory import Directory
     from agent.guard.allowances import Allowances
-    from agent.judge import Directory
     from agent.pipeline import Pipeline
     from agent.recorder import Recorder
     from config.schema import Rules

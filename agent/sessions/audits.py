@@ -23,7 +23,6 @@ _LOOSE_LOOK = 50
 a backend whose statements the probe does not see costs no more than that.
 """
 _OUTER_COMMANDS = frozenset(("EXECUTE", "CALL", "DO"))
-_SECOND_NS = 1_000_000_000
 
 
 @dataclass(slots=True, eq=False)
@@ -43,7 +42,7 @@ Found: TypeAlias = tuple[AuditGroup, Execution, AuditLogged]
 def find(candidates: Iterable[Execution], record: AuditLogged) -> Execution | None:
     """The first statement with this text that ran when the record was written."""
     for execution in candidates:
-        if _free(execution, record) and ran_at(execution, record.at_ns, 0):
+        if _free(execution, record) and ran_at(execution, record, 0):
             return execution
     return None
 
@@ -54,9 +53,9 @@ def nearly(candidates: Iterable[Execution], record: AuditLogged) -> Execution | 
     for execution in candidates:
         if not _free(execution, record):
             continue
-        if ran_at(execution, record.at_ns, 0):
+        if ran_at(execution, record, 0):
             return execution
-        if near is None and ran_at(execution, record.at_ns, _CLOCK_SLACK_NS):
+        if near is None and ran_at(execution, record, _CLOCK_SLACK_NS):
             near = execution
     return near
 
@@ -120,20 +119,21 @@ def _may_be(execution: Execution, record: AuditLogged) -> bool:
     return same_text(record.text, execution.text, in_full)
 
 
-def ran_at(execution: Execution, at_ns: int, slack_ns: int) -> bool:
-    if _cut_ns(at_ns) + slack_ns < execution.started_at_us * 1000:
+def ran_at(execution: Execution, record: AuditLogged, slack_ns: int) -> bool:
+    if _before_ns(record) + slack_ns < execution.started_at_us * 1000:
         return False
     ended_at_us = execution.ended_at_us
-    return not ended_at_us or at_ns - slack_ns <= ended_at_us * 1000 + 1000
+    return not ended_at_us or record.at_ns - slack_ns <= ended_at_us * 1000 + 1000
 
 
-def _cut_ns(at_ns: int) -> int:
-    """The latest that a log time can mean: they are cut to milliseconds, or with %t to seconds."""
-    return at_ns + (_SECOND_NS if at_ns % _SECOND_NS == 0 else 1_000_000)
+def _before_ns(record: AuditLogged) -> int:
+    """The latest that its time can mean. Not by the look of it: one in a thousand that are cut to
+    milliseconds is a whole second, and would do for whatever ran in that."""
+    return record.at_ns + record.precision_ns
 
 
 def _written_before_ns(group: AuditGroup) -> int:
-    return _cut_ns(group.records[-1].at_ns)
+    return _before_ns(group.records[-1])
 
 
 def only_audited(

@@ -266,7 +266,7 @@ class Backend:
     def outer(self, record: AuditLogged) -> Execution | None:
         """The statement without a record of its own that ran when this record was written."""
         for execution in (*self.pending, *reversed(self.silent)):
-            if not execution.audits and ran_at(execution, record.at_ns, 0):
+            if not execution.audits and ran_at(execution, record, 0):
                 return execution
         return None
 

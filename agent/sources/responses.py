@@ -160,7 +160,7 @@ def _read_end(data: bytes, ready: bool, reading: Reading) -> None:
 def last_completion(body: bytes) -> Completion | None:
     """How the statement ended whose answer ends with ``body`` (ReadyForQuery cut off): for an
     answer that is known to hold no error. None where it ends neither way."""
-    start = body.rfind(COMPLETE_START, 0, -1)
+    start = body.rfind(COMPLETE_START, 0, len(body) - 1)  # its length is in the byte behind it
     while start >= 0:
         if start + 1 + body[start + 4] == len(body):
             return completion(body[start + MESSAGE_BYTES : -1])

@@ -7,7 +7,7 @@ from typing import Any
 
 from agent.sql.decoding import decoded
 from agent.sql.glance import HARMLESS, is_harmless
-from agent.sql.redact import leading_verb, redact_unscanned
+from agent.sql.redact import MAX_REDACTED_CHARS, leading_verb, redact_unscanned
 from agent.sql.skeleton import literals_in
 from model.statement import ParseStatus, Shape
 
@@ -15,25 +15,30 @@ _LISTS = (
     "verbs", "objects", "reads", "writes", "columns", "functions", "settings", "roles", "flags",
     "changes",
 )  # fmt: skip
+SHOWN_BYTES = 8 * MAX_REDACTED_CHARS + 4
+"""At most so much of a text that nobody parses is looked at to show it: more than redaction takes,
+and a letter has four bytes at most. Decoding what is no UTF-8 takes its time."""
 _TEXTS = ("redacted_text", "operation", "summary", "fingerprint")
 
 
-def without_tree(text: bytes, status: ParseStatus) -> Shape:
-    redacted = redact_unscanned(decoded(text))
-    return _named(Shape(status, hashlib.sha256(text).hexdigest(), redacted), text)
+def without_tree(text: bytes, status: ParseStatus, *, harmless: bool | None = None) -> Shape:
+    """``harmless``: whether it is, where that has been found out."""
+    redacted = redact_unscanned(decoded(text[:SHOWN_BYTES]))
+    return _named(Shape(status, hashlib.sha256(text).hexdigest(), redacted), text, harmless)
 
 
-def _named(shape: Shape, text: bytes) -> Shape:
+def _named(shape: Shape, text: bytes, harmless: bool | None = None) -> Shape:
     """A statement without parse tree still has a first word, and is or is not harmless."""
     verb = leading_verb(shape.redacted_text)
-    whole = shape.status is not ParseStatus.CUT
+    if harmless is None:
+        harmless = shape.status is not ParseStatus.CUT and is_harmless(text)
     return Shape(
         shape.status,
         shape.digest,
         shape.redacted_text,
         operation=verb,
         summary=verb.upper(),
-        flags=(HARMLESS,) if whole and is_harmless(text) else (),
+        flags=(HARMLESS,) if harmless else (),
     )
 
 

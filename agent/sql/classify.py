@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from agent.sql.amounts import (
@@ -27,6 +28,7 @@ from agent.sql.gathering import brings_many, gathers
 from agent.sql.outside import note_call
 from agent.sql.same import ANY_ROW, Row, row_of
 from agent.sql.secret_values import note_arguments
+from agent.sql.stars import only_queries
 from agent.sql.tree import (
     Node,
     constant_text,
@@ -137,6 +139,8 @@ class Walker:
             self.facts.object("table", name)
             self.facts.writes.add(name)
         self.aliases(fields.get("fromClause"), scope)
+        if only_queries(fields.get("fromClause"), scope):
+            scope = replace(scope, only_queries=True)
         skip = ("withClause", "intoClause", "sortClause")
         self.walk(fields.get("fromClause"), scope)
         self.children(fields, scope, skip=(*skip, "fromClause"))
@@ -267,6 +271,8 @@ class Walker:
         items = fields.get("fields", [])
         parts = strings(items)
         if items and "A_Star" in items[-1]:
+            if not parts and scope.only_queries:
+                return
             self.facts.flag("star")
             parts = [*parts, "*"]
         if len(parts) == 1 and parts[0] in scope.aliases:

@@ -218,8 +218,10 @@ class ParserClient:
         """
         if full_length > len(text):
             return self._unparsed(text, ParseStatus.CUT)
-        if len(text) > LONG_BYTES and (len(text) > MAX_PARSED_BYTES or is_plain_data(text)):
+        if len(text) > MAX_PARSED_BYTES:
             return self._unparsed(text, ParseStatus.TOO_LONG)
+        if len(text) > LONG_BYTES and is_plain_data(text):
+            return self._unparsed(text, ParseStatus.TOO_LONG, harmless=True)
         failed = self._cache.failed(text, time.monotonic)
         if failed is not None:
             self.counters.cached += 1
@@ -272,9 +274,9 @@ class ParserClient:
                     shapes[text] = shape
         return shapes | self._parse(rest)
 
-    def _unparsed(self, text: bytes, status: ParseStatus) -> Shape:
+    def _unparsed(self, text: bytes, status: ParseStatus, *, harmless: bool | None = None) -> Shape:
         self.counters.by_status[status] += 1
-        return without_tree(text, status)
+        return without_tree(text, status, harmless=harmless)
 
     def _parse(self, unseen: dict[bytes, Skeleton | None]) -> dict[bytes, Shape]:
         """After a worker's end the rest of its batch is asked one by one, to find who did it."""

@@ -106,6 +106,8 @@ class Scope:
     aliases: dict[str, str] = field(default_factory=dict)
     withs: list[Node] = field(default_factory=list)
     """The statements around whose WITH defines CTEs, from the outside in."""
+    only_queries: bool = False
+    """Nothing but CTEs and subqueries stands in the FROM of this part."""
 
     def child(self) -> Scope:
         return Scope(dict(self.ctes), dict(self.aliases), list(self.withs))

@@ -67,7 +67,7 @@ class ActivityTime:
         self, state: pl.DataFrame, batch: pl.DataFrame
     ) -> tuple[pl.DataFrame, list[Finding]]:
         wanted = top_level() & (pl.col("identity") != "") & (pl.col("operation") != "login")
-        dated = alike.dated_by_agent(batch, wanted, _clocks(state), self._day_us, week.OF_DAY)
+        dated = alike.dated_by_agent(batch, wanted, state, self._day_us, week.OF_DAY)
         if dated.alike.is_empty():
             return state, []
         if dated.clocks is not None:
@@ -234,12 +234,6 @@ _KEPT = (
 )  # fmt: skip
 
 
-def _clocks(state: pl.DataFrame) -> pl.DataFrame:
-    """``last_us`` changes only with the day: a clock is one row of few thousand keys."""
-    known = state.filter(pl.col("subject") == "")
-    return known.unique("agent", keep="last", maintain_order=True).select("agent", "day", "odd")
-
-
 def _zeros(length: int) -> pl.Series:
     return pl.Series([[0.0] * length], dtype=pl.Array(pl.Float32, length))
 
@@ -263,6 +257,7 @@ def _unseen(hours: pl.DataFrame, brief: pl.DataFrame) -> pl.DataFrame:
 
 
 def _clock_rows(clocks: pl.DataFrame) -> pl.DataFrame:
+    """``last_us`` changes only with the day: a clock is one row of few thousand keys."""
     zero = pl.lit(0, pl.Int64)
     known = clocks.with_columns(
         cluster=pl.lit(""), subject=pl.lit(""), first_us=zero, last_us=pl.lit(said.NEVER_EVICTED),

@@ -105,7 +105,7 @@ class EdgeBurst:
         """Every row of the edges and ticks that are ``hot``."""
         some = edges.join(hot.select(TICK), on=TICK, how="semi")
         chosen = some.drop("tick").rename({"own_tick": alike.TICK})
-        return self._edges(dated.rows(chosen).with_columns(alike.ONE))
+        return self._edges(dated.rows(chosen, _SINGLE).with_columns(alike.ONE))
 
     def _edges(self, rows: pl.DataFrame) -> pl.DataFrame:
         tick = pl.when("late").then(-1).otherwise("tick").alias("tick")
@@ -223,6 +223,10 @@ class EdgeBurst:
 _ROW = (
     "row", "at_us", "seen_us", "times", "id", "day", "late", "segment", "alike", "identity",
     "identity_name", "user_name",
+)  # fmt: skip
+_SINGLE = (
+    *SCOPE, *alike.OF_ONE, "row", "id", "alike", "identity", "identity_name", "identity_kind",
+    "user_name", "client_address", "operation", "reads", "writes",
 )  # fmt: skip
 
 

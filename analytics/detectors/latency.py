@@ -82,7 +82,7 @@ class Latency:
     ) -> tuple[pl.DataFrame, list[Finding]]:
         wanted = top_level() & succeeded() & (pl.col("fingerprint") != "") & pl.col("timed")
         day_us = int(self.settings.day_seconds * 1e6)
-        dated = alike.dated_by_agent(batch, wanted, blocks.with_clock(state), day_us)
+        dated = alike.dated_by_agent(batch, wanted, state, day_us)
         if dated.clocks is not None:
             state = self._put(state, blocks.filled(blocks.clock_rows(dated.clocks), state))
         found: list[Finding] = []

@@ -52,9 +52,9 @@ class Origin:
     def observe(
         self, state: pl.DataFrame, batch: pl.DataFrame
     ) -> tuple[pl.DataFrame, list[Finding]]:
-        known, before = pl.col("identity") != "", places.clocks(state)
+        known = pl.col("identity") != ""
         day_us = int(self.settings.day_seconds * 1e6)
-        dated = alike.dated_by_agent(batch, known, before, day_us)
+        dated = alike.dated_by_agent(batch, known, state, day_us)
         if dated.alike.is_empty():
             return state, []
         if dated.clocks is not None:

@@ -233,7 +233,13 @@ def _single(dated: Dated, reads: pl.DataFrame, hot: pl.DataFrame) -> pl.DataFram
     """Every read of the identities and relations that are ``hot``."""
     on = (*OWNER, "item")
     some = reads.join(hot.select(on), on=on, how="semi")
-    return _reads(dated.rows(some).with_columns(alike.ONE))
+    return _reads(dated.rows(some, _SINGLE).with_columns(alike.ONE))
+
+
+_SINGLE = (
+    *SCOPE, *alike.OF_ONE, "row", "id", "alike", "identity", "identity_name", "identity_kind",
+    "user_name", "reads",
+)  # fmt: skip
 
 
 def _reads(rows: pl.DataFrame) -> pl.DataFrame:

@@ -38,6 +38,7 @@ VALUES = {
     "bytes": pl.Float64,
 }
 _ROW = ("row", "at_us", "id", "alike", "identity", "identity_name", "user_name", "who")
+_SINGLE = tuple(dict.fromkeys((*SCOPE, *_ROW, *alike.OF_ONE, "identity_kind")))
 
 
 @dataclass(frozen=True)
@@ -229,7 +230,7 @@ def _single(dated: Dated, rows: pl.DataFrame, hot: pl.DataFrame) -> pl.DataFrame
     """Every row of the owners and windows that are ``hot``."""
     on = (*OWNER, "window")
     some = _owned(rows).join(hot.select(on), on=on, how="semi").rename({"window": alike.TICK})
-    return _taken(dated.rows(some).with_columns(alike.ONE))
+    return _taken(dated.rows(some, _SINGLE).with_columns(alike.ONE))
 
 
 def _owned(rows: pl.DataFrame) -> pl.DataFrame:

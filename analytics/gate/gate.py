@@ -31,7 +31,7 @@ from model.finding import Finding, FindingKind
 from model.verdict import Severity
 
 LEAST_A_DAY = 3.0
-"""So many alerts a day are no flood, however few identities there are."""
+"""So many cases a day are no flood, however few identities there are."""
 FLOOD_DAYS, FLOOD_BITS = 3.0, 2.0
 RELEASE = "application_change"
 PERFORMANCE_OF = "performance of "
@@ -246,8 +246,9 @@ class _Step:
         limit = self._limit(case)
         raised = None
         if weighed >= limit:
+            # One that is raised again is no other: its noise must not hide somebody else's case.
+            self._raised_today += not case.raised
             case = case.told(finding.id, weighed, at_us)
-            self._raised_today += 1
             raised = self._raised(finding, case, bits, weighed, others, limit, moved)
         elif case.raised:
             self._not(finding, Reason.FOLDED)

@@ -79,13 +79,8 @@ def with_said(state: pl.DataFrame, news: pl.DataFrame) -> pl.DataFrame:
     return filled(keyed.get(state, keys).with_columns(said="news"))
 
 
-def clocks(state: pl.DataFrame) -> pl.DataFrame:
-    """Of the agents; a clock is the row of no subject."""
-    known = state.filter(pl.col("subject") == "")
-    return known.unique("agent", keep="last", maintain_order=True).select("agent", "day", "odd")
-
-
 def clock_rows(clocks: pl.DataFrame) -> pl.DataFrame:
+    """A clock is the row of no subject."""
     nobody = {name: pl.lit("") for name in KEY[1:]}
     return filled(clocks.with_columns(**nobody, last_us=pl.lit(NEVER_EVICTED)))
 

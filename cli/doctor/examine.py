@@ -7,8 +7,7 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 
-from agent.capture import Inbox
-from agent.clusters import Clusters
+from agent.connecting import connect, entry_for, watchable
 from agent.discovery import PROGRAM, Cluster, discover, hidden_servers
 from cli.doctor.check import Check, Look, Mark, attempt, bad, good, skipped, warn
 from cli.doctor.collector import check_collector, check_metrics
@@ -50,19 +49,18 @@ def examine(config: Config) -> Iterator[Check]:
 
 def check_servers(config: Config, *, loadable: bool = True) -> Iterator[Check]:
     """``loadable``: there is a loader that works, where one is wanted."""
-    clusters = Clusters(config.agent, Inbox(), lambda _: None, None, None)
     watched: list[Cluster] = []
-    yield from attempt("server", lambda: _find(config, clusters, watched))
+    yield from attempt("server", lambda: _find(config, watched))
     for cluster in watched:
-        yield from _check_server(config, clusters, cluster, loadable)
+        yield from _check_server(config, cluster, loadable)
     if not watched:
         yield from (skipped(aspect, "server") for aspect in PER_SERVER)
 
 
-def _find(config: Config, clusters: Clusters, watched: list[Cluster]) -> Iterator[Check]:
+def _find(config: Config, watched: list[Cluster]) -> Iterator[Check]:
     """Fills ``watched`` with those that the agent would watch."""
     found = discover()
-    watched += clusters.wanted(found)
+    watched += watchable(config.agent, found)
     pids = {cluster.postmaster_pid for cluster in watched}
     for cluster in found:
         what = f"port {cluster.port}, PostgreSQL {cluster.version}, {cluster.data_directory}"
@@ -72,7 +70,7 @@ def _find(config: Config, clusters: Clusters, watched: list[Cluster]) -> Iterato
     if not watched:
         yield _none_found(found)
     for index, entry in enumerate(config.agent.clusters):
-        if not any(clusters.access(cluster) is entry for cluster in found):
+        if not any(entry_for(config.agent, cluster) is entry for cluster in found):
             yield warn(
                 "server",
                 f"agent.clusters[{index}] fits no running server",
@@ -98,13 +96,11 @@ def _none_found(found: list[Cluster]) -> Check:
     return bad("server", "no PostgreSQL runs on this host", START_ONE)
 
 
-def _check_server(
-    config: Config, clusters: Clusters, cluster: Cluster, loadable: bool
-) -> Iterator[Check]:
+def _check_server(config: Config, cluster: Cluster, loadable: bool) -> Iterator[Check]:
     name = cluster.name
     yield from attempt("version", lambda: check_version(cluster), name)
     logins: list[Connection] = []
-    yield from attempt("login", lambda: _log_in(config, clusters, cluster, logins), name)
+    yield from attempt("login", lambda: _log_in(config, cluster, logins), name)
     if not logins:
         for aspect in ("settings", "pgaudit", "grants"):
             yield replace(skipped(aspect, "login"), server=name)
@@ -115,7 +111,7 @@ def _check_server(
                 "settings": lambda: check_settings(cluster, login),
                 "pgaudit": lambda: check_audit(config, cluster, login),
                 "grants": lambda: check_grants(
-                    config, cluster, login, partial(clusters.connect, cluster)
+                    config, cluster, login, partial(connect, config.agent, cluster)
                 ),
             }
             for aspect, look in looks.items():
@@ -133,10 +129,8 @@ def _check_probes(
         yield replace(skipped("probes", "loader"), server=cluster.name)
 
 
-def _log_in(
-    config: Config, clusters: Clusters, cluster: Cluster, logins: list[Connection]
-) -> Iterator[Check]:
-    check, connection = open_login(config, clusters, cluster)
+def _log_in(config: Config, cluster: Cluster, logins: list[Connection]) -> Iterator[Check]:
+    check, connection = open_login(config, cluster)
     if connection is not None:
         logins.append(connection)
     yield check

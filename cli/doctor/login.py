@@ -16,7 +16,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
 from agent.catalog.rights import OUR_ROLE, grants, quoted
-from agent.clusters import Clusters
+from agent.connecting import connect, entry_for
 from agent.discovery import Cluster, cluster_at, parent_of
 from cli.doctor.check import Check, bad, good, one_line, warn
 from config import Config
@@ -48,9 +48,9 @@ class BadDsnError(Exception):
     """The configured dsn is no connection string. The text holds nothing of it."""
 
 
-def access_to(config: Config, clusters: Clusters, cluster: Cluster) -> Access:
+def access_to(config: Config, cluster: Cluster) -> Access:
     """Raises BadDsnError."""
-    entry = clusters.access(cluster)
+    entry = entry_for(config.agent, cluster)
     if entry is None or entry.dsn is None:
         catalog = config.agent.catalog
         return Access(cluster, catalog.user, catalog.database, by_dsn=False, local=True)
@@ -70,22 +70,20 @@ def access_to(config: Config, clusters: Clusters, cluster: Cluster) -> Access:
     )
 
 
-def open_login(
-    config: Config, clusters: Clusters, cluster: Cluster
-) -> tuple[Check, Connection | None]:
+def open_login(config: Config, cluster: Cluster) -> tuple[Check, Connection | None]:
     """A connection, and the line that says how that went."""
     try:
-        access = access_to(config, clusters, cluster)
+        access = access_to(config, cluster)
     except BadDsnError as error:
         remedy = f"agent.clusters dsn: {_example(cluster, OUR_ROLE, 'postgres')}"
         return bad("login", f"agent.clusters dsn is no connection string: {error}", remedy), None
     account = ""
     connection: Connection | None = None
     try:
-        connection = clusters.connect(cluster)
+        connection = connect(config.agent, cluster)
     except psycopg.Error as error:
         if "peer" in str(error).lower() and not access.by_dsn:
-            connection, account = _as_agents_account(config, clusters, cluster)
+            connection, account = _as_agents_account(config, cluster)
         if connection is None:
             said = _scrubbed(str(error), config)
             return bad("login", f"{access.aim}: {said}", remedy_for(said, access)), None
@@ -202,9 +200,7 @@ def _hba_file(access: Access) -> str:
     return str(file) if os.path.exists(file) else "pg_hba.conf (SHOW hba_file tells where)"
 
 
-def _as_agents_account(
-    config: Config, clusters: Clusters, cluster: Cluster
-) -> tuple[Connection | None, str]:
+def _as_agents_account(config: Config, cluster: Cluster) -> tuple[Connection | None, str]:
     """Root asks for what the agent's account may: peer authentication looks at who connects."""
     try:
         owner = pwd.getpwuid(config.agent.state_dir.stat().st_uid)
@@ -214,7 +210,7 @@ def _as_agents_account(
         return None, ""
     try:
         with _effective_user(owner.pw_uid):
-            return clusters.connect(cluster), owner.pw_name
+            return connect(config.agent, cluster), owner.pw_name
     except psycopg.Error:
         return None, ""
 

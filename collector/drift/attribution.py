@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import NamedTuple
 
@@ -62,10 +62,14 @@ class Cause:
     """Statements of other sessions that could have done it as well."""
     undecided: bool = False
     """It is one of them, and nothing tells which."""
-    shares: tuple[Change, ...] = ()
-    """Other statements that did a part of it."""
+    by_line: Mapping[str, Change] = field(default_factory=dict)
+    """Other statements that did a part of it, by the lines that they did."""
     weak: bool = False
     """It is of a sort that may have done it, and says nothing of this object."""
+
+    @property
+    def shares(self) -> tuple[Change, ...]:
+        return tuple(dict.fromkeys(self.by_line.values()))
 
 
 class _Found(NamedTuple):
@@ -262,8 +266,10 @@ def cause(
         return None
     later = [entry.change for entry in found if entry.moment_us > since_us]
     claimed = of_the_worst(best.change, later, target, match)
-    shared = shares(claimed, later, target, match)
-    named = _actors((claimed, *shared))
+    granted = len(later) > 1 and target.scope.kind is CatalogKind.PRIVILEGE
+    opposite = _undoing(changes, target, at_us, since_us) if granted else ()
+    shared = shares(claimed, later, target, match, opposite)
+    named = _actors((claimed, *shared.values()))
     alike = tuple(change for actor, change in others.items() if actor not in named)
     return Cause(claimed, alike, undecided, shared, weak)
 

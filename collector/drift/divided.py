@@ -6,9 +6,10 @@ one name, each with its own cause; together they lead from what is accepted to w
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from collector.drift import numbers
 from collector.drift.baseline import Difference, Fact, is_another
 from collector.drift.lines import (
     LINE_KINDS,
@@ -41,7 +42,7 @@ class Divided:
 def divided(kind: CatalogKind, total: Difference, mine: Sequence[OpenDrift]) -> Divided | None:
     """``total`` among ``mine``, the parts that are known of it, the oldest first. None where the
     value is one thing, or where the object came or went: that is all of it."""
-    if not _is_divisible(kind, total, mine):
+    if not is_divisible(kind, total, mine):
         return None
     # Later steps start from the object as it was made; rights are given one by one.
     is_new = total.change is DriftChange.ADDED and kind is not CatalogKind.PRIVILEGE
@@ -79,9 +80,12 @@ def only(kind: CatalogKind, whole: Difference, keys: Collection[str]) -> Differe
     observed = with_lines(kind, whole.desired, whole.observed, keys)
     if observed == whole.observed or kind not in OBJECT_KINDS:
         return whole._replace(observed=observed)
+    before, after = whole.details
     # Columns are numbered in the order of all the lines that there are.
-    before, after = (detail.partition(";")[0] for detail in whole.details)
-    return whole._replace(observed=observed, details=(before, after))
+    detail = numbers.merged(
+        Fact(whole.desired, before), Fact(whole.observed, after), observed, keys
+    )
+    return whole._replace(observed=observed, details=(before, detail))
 
 
 def with_lines(kind: CatalogKind, value: str, other: str, keys: Collection[str]) -> str:
@@ -89,11 +93,27 @@ def with_lines(kind: CatalogKind, value: str, other: str, keys: Collection[str])
     have, there = read_value(kind, value), read_value(kind, other)
     merged = {
         key: source[key]
-        for key in dict.fromkeys([*there, *have])
+        for key in _in_order(there, have)
         if key in (source := there if key in keys else have)
     }
     same = [text for text, read in ((other, there), (value, have)) if read == merged]
     return same[0] if same else _text_of(kind, merged)
+
+
+def _in_order(there: Iterable[str], have: Iterable[str]) -> list[str]:
+    """All keys, as in ``there``; what is only in ``have`` behind what it follows in that."""
+    found, at = [*there], 0
+    known = {key: index for index, key in enumerate(found)}
+    added: dict[int, list[str]] = {}
+    for key in have:
+        at = known.get(key, at - 1) + 1
+        if key not in known:
+            added.setdefault(at, []).append(key)
+    return [
+        key
+        for index in range(len(found) + 1)
+        for key in (*added.get(index, ()), *found[index : index + 1])
+    ]
 
 
 def accepting(kind: CatalogKind, fact: Fact | None, part: Difference) -> Fact | None:
@@ -106,7 +126,8 @@ def accepting(kind: CatalogKind, fact: Fact | None, part: Difference) -> Fact | 
     return fact._replace(value=with_lines(kind, fact.value, part.observed, keys))
 
 
-def _is_divisible(kind: CatalogKind, total: Difference, mine: Sequence[OpenDrift]) -> bool:
+def is_divisible(kind: CatalogKind, total: Difference, mine: Sequence[OpenDrift]) -> bool:
+    """Whether lines of ``total``, of which ``mine`` are parts, can be differences of their own."""
     values = [total.desired, total.observed]
     values += [value for each in mine for value in each.difference[2:4]]
     if kind not in _KINDS or not mine or REVOKED in values:

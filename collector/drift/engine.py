@@ -14,7 +14,6 @@ from collector.catalog_rows import snapshots_from
 from collector.drift import (
     accepting,
     databases,
-    divided,
     findings,
     formats,
     keyed,
@@ -28,7 +27,6 @@ from collector.drift.accepting import Only, by_scope
 from collector.drift.attribution import Lookup
 from collector.drift.baseline import (
     EVERYTHING,
-    Difference,
     Facts,
     Known,
     Outcome,
@@ -36,17 +34,16 @@ from collector.drift.baseline import (
     Scope,
     apply,
     changed_names,
-    is_another,
     scopes,
 )
+from collector.drift.differing import Differing
 from collector.drift.expectations import Expectations
-from collector.drift.explanation import Explanations, row_of, step_of
+from collector.drift.explanation import Explanations, row_of
 from collector.drift.history import change_rows
 from collector.drift.news import DriftNews, DriftStatus, counts
 from collector.drift.outbox import Outbox
 from collector.drift.reports import Reports
-from collector.drift.severity import with_severity
-from collector.drift.state import OpenDrift, State
+from collector.drift.state import State
 from collector.drift.telling import explained, with_consequences
 from collector.drift.waiting import Waiting
 from model.catalog import CatalogKind, Snapshot
@@ -84,6 +81,9 @@ class Drift:
         self._explanations = Explanations(int(attribution_seconds * 1e6), lookup)
         self._reports = Reports(self._state, self._explanations)
         self._partitions = partitions.Partitions()
+        self._differing = Differing(
+            self._state, self._reports, self._explanations, self._expectations, clock_us
+        )
         self._names = databases.Names(self._state.known)
         self._waiting = Waiting(
             scope for scope, known in self._state.known.items() if not known.complete
@@ -120,8 +120,8 @@ class Drift:
         with self._lock:
             self._expect_anew(now_us)
             waiting = [drift for drift in self._state.open.values() if not drift.reported]
-            told = (explained(self._explanations.explain, drift, now_us) for drift in waiting)
-            due = [drift for drift in told if drift is not None]
+            explain = self._explanations.explain
+            due = [told for drift in waiting for told in explained(explain, drift, now_us)]
             self._reports.report(
                 with_consequences(self._explanations, due, self._state.open.values(), now_us)
             )
@@ -183,7 +183,7 @@ class Drift:
         self._reports.resolve_all(accepted, f"accepted by {by}: {reason}", now_us)
         for scope, names in by_scope(rest).items():
             known = self._state.known[scope]
-            self._compare(scope, known, names, known.at_us, now_us)
+            self._differing.compare(scope, known, names, known.at_us, now_us)
         self._save()
         return len(accepted)
 
@@ -226,7 +226,7 @@ class Drift:
                 known.accepted = self._expectations.accepting(
                     scope, known.accepted, self._state.known
                 )
-                self._compare(scope, known, None, known.at_us, now_us)
+                self._differing.compare(scope, known, None, known.at_us, now_us)
 
     def _observe(self, agent: str, snapshot: Snapshot, now_us: int) -> None:
         first: list[Known] = []
@@ -262,7 +262,7 @@ class Drift:
             known.accepted = self._expectations.accepting(scope, known.accepted, self._state.known)
             names = changed if part.base_at_us and scope.kind is not CatalogKind.WATCHED else None
             since_us = part.since_us or was_at_us
-            self._compare(scope, known, names, since_us, now_us)
+            self._differing.compare(scope, known, names, since_us, now_us)
         self._drop_databases(agent, snapshot, now_us)
         if first:
             items = sum(len(known.observed) for known in first)
@@ -307,7 +307,8 @@ class Drift:
         )
         for old, new in databases.move(self._state, moved).items():
             self._explanations.moved(old, new)
-            self._reports.moved(old, new, part.at_us, now_us)
+            drift = self._state.open[new]
+            self._reports.moved(replace(drift, scope=old[0]), drift, part.at_us, now_us)
         self._explanations.renamed(server, renamed, part.at_us, since_us)
 
     def _drop_databases(self, agent: str, snapshot: Snapshot, now_us: int) -> None:
@@ -325,75 +326,4 @@ class Drift:
             self._reports.dirty = True
             self._record(scope, before, list(before), part, now_us)
             if known.accepted is not None:
-                self._compare(scope, known, None, since_us, now_us)
-
-    def _compare(
-        self, scope: Scope, known: Known, names: list[str] | None, since_us: int, now_us: int
-    ) -> None:
-        """``names``: which may differ otherwise than before; None: any."""
-        assert known.accepted is not None
-        accepted, observed, at_us = known.accepted, known.observed, known.at_us
-        wanted = frozenset(names or ())
-        if names is not None:
-            accepted = {name: accepted[name] for name in names if name in accepted}
-            observed = {name: observed[name] for name in names if name in observed}
-        found = self._expectations.differences(scope, accepted, observed, names, self._clock_us())
-        mine: dict[str, list[OpenDrift]] = {}
-        here = [
-            drift
-            for (where, name, _), drift in self._state.open.items()
-            if where == scope and (names is None or name in wanted)
-        ]
-        for drift in sorted(here, key=lambda drift: drift.detected_at_us):
-            mine.setdefault(drift.difference.name, []).append(drift)
-        for name in [name for name in mine if name not in found]:
-            why = watch_list.why_gone(scope, name, known.observed)
-            why = why or self._expectations.why_gone(scope, name)
-            self._end(mine[name], at_us, why, now_us)
-        new: list[tuple[OpenDrift, Difference]] = []
-        for name, difference in found.items():
-            told = OpenDrift(scope, difference, at_us, since_us, noticed_us=now_us)
-            new += self._new_part(told, mine.get(name, []), now_us)
-        names_by_number = numbers.Names(known.accepted, known.observed) if new else None
-        for drift, step in new:
-            self._explanations.saw(drift.key, step)
-            if names_by_number is not None and (said := names_by_number.said(drift.difference)):
-                other = names_by_number.other_value(said)
-                drift = replace(drift, renamed=said, other_value=other)
-            self._state.open[drift.key] = drift
-
-    def _new_part(
-        self, drift: OpenDrift, mine: list[OpenDrift], now_us: int
-    ) -> list[tuple[OpenDrift, Difference]]:
-        """What of ``drift``, all that differs now, is not in ``mine`` yet, with the step from what
-        was seen before; of ``mine`` ends what is no more."""
-        total, kind, at_us = drift.difference, drift.scope.kind, drift.detected_at_us
-        if not mine:
-            return [(drift, total)]
-        before = divided.together(kind, mine)
-        if len(mine) == 1 and not is_another(before.observed, total.observed):
-            return []
-        apart = divided.divided(kind, total, mine)
-        step = step_of(total, before)
-        if apart is None or (apart.new and any(each.detected_at_us == at_us for each in mine)):
-            self._end(mine, at_us, "changed again", now_us)
-            return [(drift, step)]
-        self._end(apart.back, at_us, self._expectations.why_gone(drift.scope, total.name), now_us)
-        self._end(apart.again, at_us, "changed again", now_us)
-        self._keep(apart.kept, now_us)
-        if apart.new is None:
-            return []
-        part = at_us if (drift.scope, total.name, 0) in self._state.open else 0
-        return [(replace(drift, difference=apart.new, part=part), step)]
-
-    def _keep(self, parts: Iterable[OpenDrift], now_us: int) -> None:
-        """These go on, some with fewer lines than they had."""
-        changed = [drift for drift in parts if drift != self._state.open[drift.key]]
-        for drift in changed:
-            self._state.open[drift.key] = drift
-        told = [replace(drift, known_us=now_us) for drift in changed if drift.reported]
-        self._reports.report([with_severity(drift) for drift in told])
-
-    def _end(self, drifts: Iterable[OpenDrift], at_us: int, why: str, now_us: int) -> None:
-        for drift in drifts:
-            self._reports.resolve(drift.key, at_us, why, now_us)
+                self._differing.compare(scope, known, None, since_us, now_us)

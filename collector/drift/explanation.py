@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 
+from collector.drift.apart import apart
 from collector.drift.attribution import (
     Cause,
     Changes,
@@ -28,7 +29,7 @@ from collector.drift.places import Renaming
 from collector.drift.renamed import tied
 from collector.drift.severity import with_severity
 from collector.drift.standby import comes_by_replay, standbys
-from collector.drift.state import ONE_OF, REPLAYED, Key, OpenDrift
+from collector.drift.state import MAY_BE, ONE_OF, REPLAYED, SHARED, SHARED_BY, Key, OpenDrift
 from collector.drift.ways import KnownWays, Triggered
 from model.catalog import Attribution, CatalogKind, DriftChange
 
@@ -52,6 +53,8 @@ class Explanations:
         self._outside = Outside()
         self._approved: OrderedDict[tuple[str, int], str] = OrderedDict()
         self._steps: dict[Key, Difference] = {}
+        self._called: dict[Key, str] = {}
+        """Former names of what was renamed, of differences that wait."""
         self._following = Following(self._changes, self._steps)
         self._found: tuple[tuple[str, str, int], list[Change]] = (("", "", 0), [])
         """What was looked up last."""
@@ -82,10 +85,14 @@ class Explanations:
         """How the value that differs from the accepted one differs from the one seen before it."""
         self._steps[key] = step
 
+    def called(self, key: Key, former: str) -> None:
+        """The object was renamed meanwhile: statements may say its former name."""
+        self._called[key] = former
+
     def moved(self, old: Key, new: Key) -> None:
-        """The difference is in a database that has another name now."""
+        """The difference, or its database, has another name now."""
         if (step := self._steps.pop(old, None)) is not None:
-            self._steps[new] = step
+            self._steps[new] = step._replace(name=new[1])
 
     def renamed(
         self, server: tuple[str, str], names: Mapping[str, str], at_us: int, since_us: int
@@ -94,18 +101,19 @@ class Explanations:
         for former, name in names.items():
             self._former[*server, name] = Renaming(former, since_us, at_us)
 
-    def explain(self, drift: OpenDrift, now_us: int) -> OpenDrift | None:
-        """With its cause, or without one once its time is over; None: wait."""
+    def explain(self, drift: OpenDrift, now_us: int) -> list[OpenDrift]:
+        """With its cause, in parts where several did it, or without one once its time is over;
+        empty: wait."""
         step = self._steps.get(drift.key, drift.difference)
         of_file = not by_statements(target_of(drift.scope, step))
         hold_us = self._hold_us // FILES_WAIT_LESS if of_file else self._hold_us
         settled = now_us - drift.noticed_us >= hold_us
         found = self._cause(drift, step, settled=settled)
         if found is None and not settled:
-            return None
+            return []
         return self.told(drift, found, now_us)
 
-    def at_the_end(self, drift: OpenDrift, now_us: int) -> OpenDrift:
+    def at_the_end(self, drift: OpenDrift, now_us: int) -> list[OpenDrift]:
         """Of a difference that is over before it was reported."""
         step = self._steps.get(drift.key, drift.difference)
         return self.told(drift, self._cause(drift, step, settled=True), now_us)
@@ -119,16 +127,22 @@ class Explanations:
         )
         return found.change if found and not found.undecided else None
 
-    def told(self, drift: OpenDrift, found: Cause | None, now_us: int) -> OpenDrift:
+    def told(self, drift: OpenDrift, found: Cause | None, now_us: int) -> list[OpenDrift]:
         step = self._steps.pop(drift.key, drift.difference)
+        self._called.pop(drift.key, None)
         self._changes.saw(drift.scope, step, drift.since_us, drift.detected_at_us)
         if found is None:
             why = self._why_nobody(drift, step)
-            return with_severity(replace(drift, reported=True, note=why, known_us=now_us))
+            return [with_severity(replace(drift, reported=True, note=why, known_us=now_us))]
         if found.undecided:
-            return with_severity(
-                replace(drift, reported=True, note=_one_of(found), known_us=now_us)
-            )
+            note = _one_of(found)
+            return [with_severity(replace(drift, reported=True, note=note, known_us=now_us))]
+        shares = apart(drift, step, found, self._changes.group_of)
+        return [self._attributed(*share, now_us) for share in shares]
+
+    def _attributed(
+        self, drift: OpenDrift, step: Difference, found: Cause, now_us: int
+    ) -> OpenDrift:
         change = found.change
         self._changes.took(drift.scope, step, change)
         self._following.told(drift, step, weak=found.weak)
@@ -206,7 +220,7 @@ class Explanations:
                 scope, step, drift.detected_at_us, drift.since_us, settled=True, renaming=renaming
             )
             if came is not None and not came.undecided:
-                found.append(self.told(drift, came, now_us))
+                found += self.told(drift, came, now_us)
         return found
 
     def _cause(self, drift: OpenDrift, step: Difference, *, settled: bool) -> Cause | None:
@@ -215,6 +229,13 @@ class Explanations:
         found = self._changes.cause(
             scope, step, at_us, since_us, settled=settled, renaming=renaming
         )
+        former = self._called.get(drift.key)
+        if former is not None and (found is None or found.weak):
+            before = step._replace(name=former)
+            better = self._changes.cause(
+                scope, before, at_us, since_us, settled=settled, renaming=renaming
+            )
+            found = better or found
         # Only ALTER SYSTEM waits for a reload or restart: it may be older than this process.
         of_server = scope.kind is CatalogKind.SETTING and "@" not in step.name
         if found is None and settled and of_server and self._lookup is not None:
@@ -337,11 +358,11 @@ def _others(found: Cause) -> str:
     """Never a guess in silence: who else did some of it, and who it may have been."""
     mine = [each for each in found.shares if each.actor == found.change.actor]
     shares = [each for each in found.shares if each.actor != found.change.actor]
-    said = [("part of it was done by", shares), ("it may also have been", found.others)]
+    said = [(SHARED_BY, shares), (MAY_BE, found.others)]
     clauses = [f"{words} {_who(changes)}" for words, changes in said if changes]
     if mine:
         numbers = ", ".join(f"statement {change.id}" for change in mine)
-        clauses.insert(0, f"the same actor did other parts of it: {numbers}")
+        clauses.insert(0, f"{SHARED}: {numbers}")
     return "; ".join(clauses)
 
 

@@ -153,8 +153,9 @@ def _in_a_database(drift: OpenDrift) -> bool:
 def nobodys(drift: OpenDrift, note: str, now_us: int) -> OpenDrift:
     """Told without a cause, also where a weak one had been found."""
     plain = OpenDrift(
-        drift.scope, drift.difference, drift.detected_at_us, drift.since_us, drift.noticed_us
-    )
+        drift.scope, drift.difference, drift.detected_at_us, drift.since_us, drift.noticed_us,
+        renamed=drift.renamed, other_value=drift.other_value, part=drift.part,
+    )  # fmt: skip
     return replace(plain, reported=True, note=note, known_us=now_us)
 
 

@@ -10,7 +10,7 @@ an older agent sent has none, and then nothing is said.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from collector.drift.baseline import Difference, Fact, Facts
@@ -100,13 +100,18 @@ class Names:
             return f"{RENAMED_TO}{now}"
         if difference.change is not DriftChange.CHANGED or not (old and new):
             return ""
-        if old != new:
-            return MADE_ANEW
-        parts = renamed_parts(
-            Fact(difference.desired, difference.details[0]),
-            Fact(difference.observed, difference.details[1]),
-        )
-        return ", ".join(f"{part.word} {part.old} {RENAMED_TO}{part.new}" for part in parts)
+        return said_of_parts(difference) if old == new else MADE_ANEW
+
+
+def said_of_parts(difference: Difference) -> str:
+    """Which columns and constraints have other names; empty: none."""
+    parts = renamed_in(difference)
+    return ", ".join(f"{part.word} {part.old} {RENAMED_TO}{part.new}" for part in parts)
+
+
+def renamed_in(difference: Difference) -> list[Part]:
+    before, after = difference.details
+    return renamed_parts(Fact(difference.desired, before), Fact(difference.observed, after))
 
 
 def renamed_parts(before: Fact, after: Fact) -> list[Part]:
@@ -146,6 +151,23 @@ def numbers_of(word: str, fact: Fact) -> Mapping[str, str]:
     keys = [key.removeprefix(start) for key in lines_of(fact.value) if key.startswith(start)]
     numbers = [*_numbers(told[1])] if told else []
     return dict(zip(numbers, keys, strict=True)) if len(numbers) == len(keys) else {}
+
+
+def merged(before: Fact, after: Fact, value: str, keys: Collection[str]) -> str:
+    """The detail of ``value``, which is ``before`` with its lines ``keys`` as in ``after``."""
+    said = [after.detail.partition(";")[0]]
+    for word in _PARTS:
+        old, new = (
+            {name: number for number, name in numbers_of(word, fact).items()}
+            for fact in (before, after)
+        )
+        lines = [key for key in lines_of(value) if key.startswith(f"{word} ")]
+        found = [
+            (new if key in keys else old).get(key.removeprefix(f"{word} "), "") for key in lines
+        ]
+        if found and all(found):
+            said.append(f"{word} {','.join(found)}")
+    return "; ".join(said)
 
 
 def _numbers(ranges: str) -> Iterator[str]:

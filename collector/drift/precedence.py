@@ -34,7 +34,7 @@ def maker(
         return fitting[0]
     kind = target.scope.kind
     if kind in _GRANTED:
-        return _most_of_it(_since_undone(fitting, undoing), target)[0]
+        return _most_of_it(since_undone(fitting, undoing), target)[0]
     if target.removed or (target.added and kind is not CatalogKind.SETTING):
         return _of_coming_and_going(fitting, undoing, target, match)
     return setter(_most_of_it(fitting, target), target, match)
@@ -69,10 +69,10 @@ def _of_coming_and_going(
     if match(fitting[0], target) < EXACT or target.scope.kind in _MANY_OF_A_NAME:
         # Another schema's, or another one of that name, may be meant: whose it is tells more.
         ours = _of_its_owner(fitting, target)
-        ours = _since_undone(ours, undoing)
+        ours = since_undone(ours, undoing)
         replacing = [change for change in ours if change.heading == "create or replace"]
         return replacing[-1] if replacing else ours[0]
-    left = _since_undone(fitting, undoing)
+    left = since_undone(fitting, undoing)
     # It was there, or not, each time that one succeeded: what came in between was not seen.
     if proof := [change for change in left if _proves(change, target, match)]:
         return proof[-1]
@@ -87,7 +87,7 @@ def _proves(change: Change, target: Target, match: Match) -> bool:
     return known and match(change, target) >= EXACT
 
 
-def _since_undone(fitting: Sequence[Change], undoing: Iterable[Change]) -> Sequence[Change]:
+def since_undone(fitting: Sequence[Change], undoing: Iterable[Change]) -> Sequence[Change]:
     """Those after the last one that did the opposite. A script of DROP and CREATE is both."""
     last = max(map(moment_of, undoing), default=(0, 0, 0))
     return [change for change in fitting if moment_of(change) >= last] or fitting

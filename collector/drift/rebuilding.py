@@ -7,12 +7,14 @@ that is the baseline. Nothing becomes accepted because a file is missing.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from collector.drift.baseline import Difference, Fact, Known, Scope
-from collector.drift.state import NAME, OpenDrift, State
+from collector.drift.renamed import former_name, later_name
+from collector.drift.state import MAY_BE, NAME, SHARED, SHARED_BY, OpenDrift, State
 from model.catalog import CLUSTER_KINDS, Attribution, CatalogKind, DriftChange
 from model.finding import Finding, FindingKind
 from model.verdict import Severity
@@ -21,6 +23,7 @@ Query = Callable[[str], Sequence[tuple[Any, ...]]]
 """Rows of SQL over the documented views."""
 DETECTOR = "drift.state"
 BY = "pgwarden (out of the record)"
+_STATEMENT = re.compile(r"\bstatement (\d+)")
 _SCOPES = """
     SELECT DISTINCT agent, cluster, kind, database FROM catalog WHERE op = 'covered'
     UNION SELECT DISTINCT agent, cluster, kind, database FROM catalog_changes
@@ -36,8 +39,8 @@ _FACTS = """
 _OPEN = """
     SELECT agent, cluster, kind, database, name, change, desired, observed,
            epoch_us(occurred_at), epoch_us(known_at), attribution, statement_id, actor, user_name,
-           severity, finding_id, approval, note
-    FROM drift WHERE resolved_at IS NULL ORDER BY occurred_at
+           severity, finding_id, approval, note, renamed
+    FROM drift WHERE resolved_at IS NULL ORDER BY change = 'changed', occurred_at
 """
 _FINDINGS = """
     SELECT id, detector, severity, title, sentence, epoch_us(occurred_at), agent, cluster, database,
@@ -75,8 +78,17 @@ def rebuilt(query: Query, seq: int, now_us: int) -> State:
             accepted[name] = Fact(drift.difference.desired, "")
         each.accepted = accepted
         state.open[drift.key] = drift
+    state.open = {key: _with_other_value(drift, known) for key, drift in state.open.items()}
     state.findings = {finding.id: finding for finding in map(_finding, query(_FINDINGS))}
     return state
+
+
+def _with_other_value(drift: OpenDrift, known: Mapping[Scope, Known]) -> OpenDrift:
+    """Of a renamed object, what it is or was under its other name."""
+    former, later = former_name(drift.renamed), later_name(drift.renamed)
+    facts = known[drift.scope].accepted if former else known[drift.scope].observed
+    fact = (facts or {}).get(former or later)
+    return drift if fact is None else replace(drift, other_value=fact.value)
 
 
 def told(state: State, now_us: int, aside: str = "") -> Finding:
@@ -145,7 +157,7 @@ def _scope(place: Sequence[str]) -> Scope:
 
 def _open(row: tuple[Any, ...]) -> OpenDrift:
     *place, name, change, desired, observed, at_us, known_us, attribution, statement = row[:12]
-    actor, user, severity, finding_id, approval, note = row[12:]
+    actor, user, severity, finding_id, approval, note, renamed = row[12:]
     return OpenDrift(
         _scope(place),
         Difference(name, DriftChange(change), desired, observed, ("", "")),
@@ -162,7 +174,17 @@ def _open(row: tuple[Any, ...]) -> OpenDrift:
         approval=approval or "",
         note=note or "",
         known_us=known_us,
+        renamed=renamed or "",
+        shared_with=_shared_with(note or ""),
     )
+
+
+def _shared_with(note: str) -> tuple[int, ...]:
+    """What the note says of other statements that did some of it. One number too many asks for one
+    approval too many, and one too few would approve what nobody approved."""
+    did = note.partition(MAY_BE)[0]
+    said = _STATEMENT.findall(did) if SHARED in did or SHARED_BY in did else ()
+    return tuple(map(int, said))
 
 
 def _finding(row: tuple[Any, ...]) -> Finding:

@@ -42,10 +42,10 @@ def as_one(drift: OpenDrift) -> Difference:
     one with renamed columns from what it was with these names."""
     difference, kind = drift.difference, drift.scope.kind
     if former := former_name(drift.renamed):
-        old = _spelled(kind, drift.other_value, former, difference.name)
+        old = spelled(kind, drift.other_value, former, difference.name)
         return difference._replace(change=DriftChange.CHANGED, desired=old)
     if later := later_name(drift.renamed):
-        old = _spelled(kind, difference.desired, difference.name, later)
+        old = spelled(kind, difference.desired, difference.name, later)
         change = DriftChange.CHANGED
         return Difference(later, change, old, drift.other_value, difference.details)
     before = Fact(difference.desired, difference.details[0])
@@ -112,21 +112,21 @@ def _with_the_cause_of(drift: OpenDrift, other: OpenDrift) -> OpenDrift:
     )  # fmt: skip
 
 
-def _spelled(kind: CatalogKind, value: str, old: str, new: str) -> str:
+def spelled(kind: CatalogKind, value: str, old: str, new: str) -> str:
     """``value`` as it is spelled under the new name."""
     if kind not in LINE_KINDS:
         return value
-    swaps = [*_swaps(old, new)]
+    words = [*swaps(old, new)]
     lines = lines_of(value)
     return text_of(
         {
-            key: _swapped(text, swaps) if key.startswith(SPEAK_OF_IT) else text
+            key: swapped(text, words) if key.startswith(SPEAK_OF_IT) else text
             for key, text in lines.items()
         }
     )
 
 
-def _swaps(old: str, new: str) -> Iterable[tuple[str, str]]:
+def swaps(old: str, new: str) -> Iterable[tuple[str, str]]:
     """``hr.wages`` and ``wages``; of what belongs to a table the table's names, too."""
     before, after = old.split("."), new.split(".")
     yield old, new
@@ -135,8 +135,9 @@ def _swaps(old: str, new: str) -> Iterable[tuple[str, str]]:
     yield from ((a, b) for a, b in zip(before, after, strict=False) if a != b)
 
 
-def _swapped(text: str, swaps: Iterable[tuple[str, str]]) -> str:
-    for old, new in swaps:
-        word = rf'(?<![\w$"]){re.escape(old)}(?![\w$"])'
+def swapped(text: str, words: Iterable[tuple[str, str]]) -> str:
+    for old, new in words:
+        end = "" if old.endswith(".") else r'(?![\w$"])'
+        word = rf'(?<![\w$"]){re.escape(old)}{end}'
         text = re.sub(word, new.replace("\\", r"\\"), text)
     return text

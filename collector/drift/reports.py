@@ -45,13 +45,12 @@ class Reports:
         news, self.news = self.news, DriftNews()
         return news
 
-    def moved(self, old: Key, new: Key, at_us: int, now_us: int) -> None:
-        """It is in a database that has another name now; ``state`` knows that already."""
-        drift = self._state.open[new]
-        if drift.reported:
-            self._members[drift.finding_id] ^= {old, new}
+    def moved(self, old: OpenDrift, new: OpenDrift, at_us: int, now_us: int) -> None:
+        """It, or its database, has another name now; ``state`` knows that already."""
+        if new.reported:
+            self._members[new.finding_id] ^= {old.key, new.key}
             ended = {"resolved_at": at_us, "known_at": now_us}
-            self.news.rows += [row_of(replace(drift, scope=old[0]), **ended), row_of(drift)]
+            self.news.rows += [row_of(old, **ended), row_of(new)]
 
     def instead(self, finding: Finding) -> None:
         """Of this one only what it says now."""
@@ -101,28 +100,30 @@ class Reports:
         )
         return []
 
-    def _at_the_end(self, drifts: Iterable[OpenDrift], now_us: int) -> None:
-        at_the_end = self._explanations.at_the_end
-        told = (explained(at_the_end, drift, now_us) for drift in drifts if not drift.reported)
-        due = [drift for drift in told if drift is not None]
+    def _at_the_end(self, drifts: Iterable[OpenDrift], now_us: int) -> list[Key]:
+        """All of them, with the parts of those that several did."""
+        drifts, at_the_end = [*drifts], self._explanations.at_the_end
+        waiting = [drift for drift in drifts if not drift.reported]
+        due = [told for drift in waiting for told in explained(at_the_end, drift, now_us)]
         if due:
             self.report(
                 with_consequences(self._explanations, due, self._state.open.values(), now_us)
             )
+        return [*dict.fromkeys(drift.key for drift in (*drifts, *due))]
 
     def resolve_all(self, keys: Sequence[Key], why: str, now_us: int) -> None:
         """Those that nobody was told of are told together: what they let roles do is worked out
         once for each finding."""
-        self._at_the_end([self._state.open[key] for key in keys], now_us)
-        for key in keys:
-            self.resolve(key, now_us, why, now_us)
+        for key in self._at_the_end([self._state.open[key] for key in keys], now_us):
+            self._resolve(key, now_us, why, now_us)
 
     def resolve(self, key: Key, at_us: int, why: str, now_us: int) -> None:
+        """What came and went before anybody was told is still told, with its end."""
+        for each in self._at_the_end([self._state.open[key]], now_us):
+            self._resolve(each, at_us, why, now_us)
+
+    def _resolve(self, key: Key, at_us: int, why: str, now_us: int) -> None:
         drift = self._state.open[key]
-        if not drift.reported:
-            # It came and went before anybody was told: still told, with its end.
-            self._at_the_end([drift], now_us)
-            drift = self._state.open[key]
         end: dict[str, Any] = {"resolved_at": at_us, "known_at": now_us}
         if why == REVERTED:
             end["outcome"] = REVERTED

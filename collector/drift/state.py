@@ -36,6 +36,12 @@ ONE_OF = "it was one of "
 """So begins the note where several could have done it, and none is claimed."""
 
 
+SHARED = "the same actor did other parts of it"
+SHARED_BY = "part of it was done by"
+MAY_BE = "it may also have been"
+"""So begins what a note says of other statements, with ``(statement 7)`` or ``statement 7``."""
+
+
 class DriftStateError(Exception):
     """The state cannot be read or written; the message says where and what to do."""
 

@@ -15,10 +15,10 @@ from model.finding import Finding, FindingKind
 
 log = structlog.get_logger(__name__)
 
-Explain = Callable[[OpenDrift, int], OpenDrift | None]
+Explain = Callable[[OpenDrift, int], list[OpenDrift]]
 
 
-def explained(explain: Explain, drift: OpenDrift, now_us: int) -> OpenDrift | None:
+def explained(explain: Explain, drift: OpenDrift, now_us: int) -> list[OpenDrift]:
     """What ``explain`` says of it; where that fails it is told as nobody's, with a note."""
     try:
         return explain(drift, now_us)
@@ -26,7 +26,7 @@ def explained(explain: Explain, drift: OpenDrift, now_us: int) -> OpenDrift | No
         _failed("drift.not_explained", error)
         note = f"who did it could not be looked for: {type(error).__name__} in pgwarden"
         told = replace(drift, reported=True, note=note, known_us=now_us)
-        return replace(told, finding_id=findings.id_of(told))
+        return [replace(told, finding_id=findings.id_of(told))]
 
 
 def with_consequences(

@@ -1,12 +1,14 @@
 """Rows of the catalog as items: lines, odd names, and what stays on the host."""
 
 import hashlib
+import re
 
 import pytest
 
 from agent.catalog.items import TornError, file_errors, hidden, objects, role_setting, setting
 from agent.catalog.items.objects import LARGE
 from agent.catalog.items.secrets import keyed, line, option
+from agent.catalog.items.server_value import in_own_file
 from agent.catalog.rights import grants, grants_for
 from model.catalog import CatalogKind
 
@@ -181,6 +183,50 @@ def test_a_setting_of_the_session_has_no_source():
     item = setting(row)
     assert item is not None
     assert (item.value, item.detail) == ("4MB", "")
+
+
+OWN = "/data/postgresql.auto.conf"
+
+
+def served(setting, kind="integer", unit="kB", source=OWN, line=3, *, waits=False):
+    return {
+        "name": "work_mem", "setting": setting, "unit": unit, "type": kind, "sourcefile": source,
+        "source": "configuration file", "sourceline": line, "pending_restart": waits,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("row", "text"),
+    [
+        (served("65536"), "64MB"),
+        (served("131072", unit="8kB"), "1GB"),
+        (served("65536"), "65536"),
+        (served("on", "bool", ""), "yes"),
+        (served("0.1", "real", ""), "0.10"),
+        (served("a b", "string", ""), "a b"),
+    ],
+)
+def test_of_the_line_that_a_value_came_from_a_hash_is_told(row, text):
+    line = {"work_mem": {"setting": text, "sourcefile": OWN, "sourceline": 3}}
+    assert in_own_file(row, line) == text
+    item = setting(row | {"line": in_own_file(row, line)})
+    assert re.fullmatch(rf"configuration file {OWN}:3; set to [0-9a-f]{{4}}-[0-9a-f]{{12}}",
+                        item.detail)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        served("65536", waits=True),
+        served("32768"),
+        served("65536", line=4),
+        served("65536", source="/data/postgresql.conf"),
+        served("65536", source=""),
+    ],
+)
+def test_a_line_that_was_edited_since_it_was_read_tells_nothing(row):
+    line = {"work_mem": {"setting": "64MB", "sourcefile": OWN, "sourceline": 3}}
+    assert in_own_file(row, line) == ""
 
 
 def test_grants_are_those_that_a_version_knows_and_that_are_always_needed():

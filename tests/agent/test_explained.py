@@ -1,7 +1,8 @@
 """What was found out about a session reaches it, whenever it comes, and only it."""
 
+from agent.directory import Directory
 from agent.identity import Claims, IdentityMap
-from agent.judge import Directory, GuardJudge
+from agent.judge import GuardJudge
 from agent.pipeline import enricher
 from agent.sessions import SessionTracker
 from agent.sql.client import ParserClient

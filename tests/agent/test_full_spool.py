@@ -3,6 +3,7 @@ are lost, and both are counted to the last one."""
 
 import time
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
@@ -13,11 +14,13 @@ from agent.sessions import SessionTracker
 from agent.spool import Spool
 from agent.sql.client import ParserClient
 from agent.sql.messages import redact_message
+from agent.wire import BatchBuilder
 from model.event import Executed, Lost, StatementsCounted, StatementsExecuted
 from model.session import BackendKey
 from model.verdict import Mode
 from protos.pgwarden.v1 import uplink_pb2 as pb
 from rules import Judge, RuleSet
+from tests.agent.test_wire import SHAPE, statement
 from tests.waiting import wait_until
 
 CLIENT, ADMIN = BackendKey(41, 1_700_000_000_000_000), BackendKey(42, 1_700_000_000_000_000)
@@ -28,6 +31,8 @@ AT_ONCE = 50
 MAX_BYTES = 1024 * 1024
 """Far more than what is recorded between two looks at how full it is."""
 MANY = 2_000
+GROWING = (400, 400, 400, 2_000, 2_000, 400)
+"""Statements between two looks at how full it is, on a host that was busy and is so no more."""
 DROPS = (b"DROP TABLE t%d", b"CREATE ROLE r%d", b"GRANT a TO b%d")
 
 
@@ -130,6 +135,20 @@ def test_the_losses_themselves_are_on_record(filled):
         for loss in batch.losses:
             recorded[loss.reason] += loss.count
     assert recorded == filled.lost
+
+
+def test_what_is_urgent_is_kept_however_much_comes_between_two_looks(tmp_path):
+    lost = Counter()
+    spool = Spool(tmp_path / "spool.db", lambda _, reason, n: lost.update({reason: n}), MAX_BYTES)
+    builder = BatchBuilder()
+    for count in GROWING:
+        builder.mix(spool.mixed_room)
+        for number in range(count):
+            shape = replace(SHAPE, redacted_text=f"SELECT $1 AS {'c' * 300}{number}")
+            builder.add(statement(number), shape, urgent=number % 20 == 0)
+        spool.append(*builder.take())
+    assert lost.keys() == {"spool_full"}
+    assert lost["spool_full"] + sum(each.rows for each in spool.read_from(1, 1_000)) == sum(GROWING)
 
 
 def test_more_that_is_urgent_than_there_is_room_for_is_counted_by_itself(tmp_path):

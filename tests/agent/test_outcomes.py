@@ -2,7 +2,8 @@
 
 import pytest
 
-from agent.guard.hold import Decision, DecisionKind, Settled
+from agent.guard.decision import Decision, DecisionKind
+from agent.guard.hold import Settled
 from agent.outcomes import (
     END_UNSEEN,
     OTHER_ERROR,

@@ -2,7 +2,8 @@
 
 import pytest
 
-from agent.guard.hold import ALLOW, LATE, Decision, DecisionKind, Settled
+from agent.guard.decision import ALLOW, LATE, Decision, DecisionKind
+from agent.guard.hold import Settled
 from agent.outcomes import END_UNSEEN as UNSEEN
 from agent.pipeline import Held, Pipeline
 from agent.sessions import Limits, SessionTracker

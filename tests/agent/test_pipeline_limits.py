@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from agent.guard.hold import ALLOW, Decision, DecisionKind, Settled
+from agent.guard.decision import ALLOW, Decision, DecisionKind
+from agent.guard.hold import Settled
 from agent.pipeline import Held, Pipeline
 from agent.sessions import SessionTracker
 from agent.sql.client import ParserClient

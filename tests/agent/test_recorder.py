@@ -36,8 +36,11 @@ class Pipeline:
     def finish(self, now_us):
         pass
 
-    def payloads(self, *, parting=False):
+    def payloads(self):
         return self.builder.take()
+
+    def mix(self, upto_bytes):
+        self.builder.mix(upto_bytes)
 
 
 class Setup:

@@ -46,12 +46,12 @@ class Dialogue:
         done = tuple(Completion(tag, rows) for tag, rows in tags)
         return self.hear(ResponseSent(ns(at), key, bytes_sent, done, error, ready=ready, **more))
 
-    def audit(self, at, sid, text, sub=1, cls="READ", command="SELECT", obj="", key=KEY):
+    def audit(self, at, sid, text, sub=1, cls="READ", command="SELECT", obj="", key=KEY, **more):
         second = replace(key, started_at_us=key.started_at_us // 1_000_000 * 1_000_000)
         return self.hear(
             AuditLogged(
                 ns(at), second, "main", "ann", "shop", "psql", "local", "SESSION", sid, sub,
-                cls, command, "TABLE" if obj else "", obj, text, "",
+                cls, command, "TABLE" if obj else "", obj, text, "", **more,
             )
         )  # fmt: skip
 

@@ -32,6 +32,25 @@ def test_the_log_may_be_faster_than_the_probe():
     assert statement.source is Source.BOTH
 
 
+def test_a_time_that_happens_to_be_a_whole_second_is_as_exact_as_any_other():
+    talk = Dialogue(window_us=1_500_000)
+    assert ns(0) % 1_000_000_000 == 0
+    talk.start(598.1, "select 1").answer(599, ("SELECT", 1))
+    talk.start(601.1, "commit").answer(602, ("COMMIT", -1))
+    talk.audit(0, 7, "commit")  # from before the probes came
+    talk.audit(598, 8, "select 1").audit(601, 9, "commit")
+    said = [(s.text, s.source) for s in talk.wait(1000).wait(9000).statements()]
+    assert sorted(said) == [
+        (b"commit", Source.BOTH), (b"commit", Source.PGAUDIT), (b"select 1", Source.BOTH),
+    ]  # fmt: skip
+
+
+def test_a_time_that_is_cut_to_seconds_may_be_any_in_that_one():
+    talk = Dialogue(window_us=1_500_000).start(598.1, "select 1").answer(599, ("SELECT", 1))
+    talk.audit(0, 8, "select 1", precision_ns=1_000_000_000)
+    assert [s.source for s in talk.wait(1000).wait(9000).statements()] == [Source.BOTH]
+
+
 def test_a_statement_without_a_record_leaves_after_the_window():
     talk = Dialogue(window_us=1_500_000).start(1, "select 1").answer(2, ("SELECT", 1))
     assert talk.wait(3).wait(1502).statements() == []

@@ -1,8 +1,14 @@
-"""What is sent of a statement that names a prepared transaction: no literal, and which it is."""
+"""What is sent of a statement that names a prepared transaction, or sets a value of the server: no
+literal, and a hash that says which it is."""
+
+import re
 
 import pytest
 
+from agent.catalog.items.secrets import keyed
+from agent.catalog.items.system_value import of_line
 from agent.shown import as_it_is, shown_with
+from agent.sql.shape import answer
 from model.statement import ParseStatus, Shape
 
 KEY = b"k" * 32
@@ -49,3 +55,55 @@ def test_other_statements_are_sent_as_they_are():
     assert shown_with(KEY)(shape, b"SELECT 'PREPARE TRANSACTION'") is shape
     assert as_it_is(shape, b"x") is shape
     assert shown_with(KEY, full_text=True)(shape, b"SELECT 1").redacted_text == "SELECT 1"
+
+
+def value_of(text, key=KEY):
+    shape = answer(text.decode())
+    told = shown_with(b"another", catalog_key=key)(shape, text).objects
+    return [entry.removeprefix("set to:") for entry in told if entry.startswith("set to:")]
+
+
+def in_file(name, text, key=KEY):
+    with keyed(key):
+        return [of_line(name, text)]
+
+
+@pytest.mark.parametrize(
+    ("statement", "line"),
+    [
+        (b"ALTER SYSTEM SET work_mem = '64MB'", "64MB"),
+        (b"alter system  set WORK_MEM to 65536 ;", "65536"),
+        (b"ALTER SYSTEM SET work_mem=-1", "-1"),
+        (b"ALTER SYSTEM SET work_mem = 0.10", "0.10"),
+        (b"ALTER SYSTEM SET work_mem = ON", "on"),
+        (b"ALTER SYSTEM SET work_mem TO 'it''s'", "it's"),
+    ],
+)
+def test_a_value_that_is_set_has_the_hash_of_the_line_that_comes_of_it(statement, line):
+    assert value_of(statement) == in_file("work_mem", line)
+
+
+def test_of_the_value_only_a_keyed_hash_leaves_the_host():
+    [told] = value_of(b"ALTER SYSTEM SET work_mem = '64MB'")
+    assert re.fullmatch(r"[0-9a-f]{4}-[0-9a-f]{12}", told)
+    assert value_of(b"ALTER SYSTEM SET work_mem = '64MB'", b"x") != [told]
+    assert value_of(b"ALTER SYSTEM SET work_mem = '65MB'") != [told]
+    assert value_of(b"ALTER SYSTEM SET temp_buffers = '64MB'") != [told]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"ALTER SYSTEM SET work_mem TO DEFAULT",
+        b"ALTER SYSTEM RESET work_mem",
+        b"ALTER SYSTEM SET search_path = a, b",
+        b"ALTER SYSTEM SET search_path = 'a, b'",
+        b"ALTER SYSTEM SET work_mem = E'64\\x4d'",
+        b"ALTER SYSTEM SET work_mem = 064",
+        "ALTER SYSTEM SET work_mem = 'ü'".encode(),
+        b"ALTER SYSTEM SET work_mem = 1; SELECT 1",
+        b"SET work_mem = '64MB'",
+    ],
+)
+def test_what_is_spelled_in_another_way_or_is_none_has_no_hash(text):
+    assert value_of(text) == []

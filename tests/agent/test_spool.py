@@ -121,16 +121,27 @@ def test_what_is_refused_is_counted_by_class_and_by_execution(path):
     }
 
 
-def test_a_spool_is_pressed_before_it_is_full_and_until_there_is_room_again(path):
+def test_half_of_a_spool_is_for_what_is_not_sorted_by_class(path):
     spool = Spool(path, Losses(), max_bytes=8000)
-    pressed = []
+    room = [spool.mixed_room]
     for _ in range(6):
         spool.append(bulk(1000))
-        pressed.append(spool.pressed)
-    assert pressed == [False] * 4 + [True] * 2
+        room.append(spool.mixed_room)
+    assert room == [4000, 3000, 2000, 1000, 0, 0, 0]
+    spool.close()
+    spool = Spool(path, Losses(), max_bytes=8000)
+    assert spool.mixed_room == 0, "what waits since the last run takes its room"
     spool.forget(5)
-    spool.append(bulk(1000))
-    assert not spool.pressed
+    assert spool.mixed_room == 3000
+
+
+def test_what_has_room_of_its_own_takes_none_from_what_comes_with_it(path):
+    losses = Losses()
+    spool = Spool(path, losses, max_bytes=8000)
+    mixed = Payload(b"x" * 4000, {"statements": 5}, urgent=3)
+    spool.append(verdicts(3500), mixed, verdicts(3500))
+    assert [len(batch.body) for batch in spool.read_from(1)] == [3500, 4000]
+    assert losses == {("spool", "urgent_spool_full"): 1}
 
 
 def test_a_full_disk_takes_what_is_urgent_before_anything_else(path):
@@ -141,7 +152,7 @@ def test_a_full_disk_takes_what_is_urgent_before_anything_else(path):
     assert taken == 1
     assert [batch.rows for batch in spool.read_from(1)] == [1]
     assert losses == {("spool", "disk_full"): 7}
-    assert spool.pressed
+    assert spool.mixed_room == 0
 
 
 def test_a_refused_loss_is_owed_with_its_own_count_and_not_counted_again(path):

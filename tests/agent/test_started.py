@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from agent.judge import Directory
+from agent.directory import Directory
 from agent.sql.client import ParserClient
 from agent.started import judge_startup
 from model.event import ApplicationNamed, SessionEnded, SessionSeen

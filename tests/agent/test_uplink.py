@@ -67,7 +67,8 @@ def test_a_poison_batch_is_quarantined_on_both_sides_and_the_next_ones_pass(
         spool.append(statements(5, 5))
         assert uplink.drain(10)
         assert collector.count() == 10
-        assert losses == [("spool", "rejected", 2), ("spool", "rejected", 3)]
+        # What is no message is known at once, the other at the next commit.
+        assert sorted(losses) == [("spool", "rejected", 2), ("spool", "rejected", 3)]
         assert collector.uplink.rejected == {"host-a": 2}
         assert len(list((tmp_path / "data/quarantine").glob("poison-*"))) == 2
         assert verify(tmp_path / "data") == []

@@ -193,22 +193,37 @@ def test_the_number_is_put_on_without_touching_the_body(epoch, sequence, rows):
     assert list(message.batch.statements.id) == list(range(rows))
 
 
-def test_urgent_statements_travel_with_the_others_until_there_is_little_room():
+def test_urgent_statements_travel_with_the_others_while_there_is_room_for_all():
     builder = BatchBuilder()
     drop = replace(SHAPE, operation="drop", verbs=("drop",), redacted_text="DROP TABLE t")
     run = StatementRun(
         9, SESSION, b"DROP TABLE t", "DROP TABLE", "II", [Executed(1, 1, 1, -1, 1)] * 2
     )
     told = {}
-    for parting in (False, True):
-        builder.parting = parting
+    for room in (10_000, 0):
+        builder.mix(room)
         builder.add(statement(1, executions=40), SHAPE)
         builder.add(statement(2), drop, urgent=True)
         builder.add_run(run, drop, urgent=True)
-        told[parting] = builder.take()
-    (together,) = told[False]
+        told[room] = builder.take()
+    (together,) = told[10_000]
     assert (together.priority, together.rows, together.facts, together.urgent) == (False, 4, 43, 3)
-    bulk, urgent = told[True]
+    bulk, urgent = told[0]
     assert (bulk.priority, bulk.rows, bulk.facts, bulk.urgent) == (False, 1, 40, 0)
     assert (urgent.priority, urgent.rows, urgent.facts, urgent.urgent) == (True, 3, 3, 3)
     assert set(pb.Batch.FromString(urgent.body).statements.id) == {2, 9, 10}
+
+
+@pytest.mark.parametrize("limit", [2_000, MAX_PAYLOAD_BYTES])
+def test_batches_with_something_urgent_among_the_rest_stay_within_what_is_sure_to_be_kept(limit):
+    drop = replace(SHAPE, operation="drop", verbs=("drop",))
+    for room in range(0, 20_000, 97):
+        builder = BatchBuilder(limit)
+        builder.mix(room)
+        for number in range(100):
+            builder.add(statement(number), drop if number % 3 else SHAPE, urgent=number % 3 > 0)
+        payloads = builder.take()
+        mixed = [each for each in payloads if each.urgent and not each.priority]
+        assert sum(len(each.body) for each in mixed) <= room
+        assert sum(each.urgent for each in payloads) == 66
+        assert sum(each.rows for each in payloads) == 100

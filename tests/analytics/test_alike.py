@@ -57,3 +57,24 @@ def test_single_rows_have_the_types_of_their_kinds():
         rows = dated.rows(dated.alike)
         for name in ("day", "late", "segment", "tick"):
             assert rows.schema[name] == dated.alike.schema[name]
+
+
+def test_kinds_of_many_agents_on_one_day_are_dated_without_a_look_at_single_rows():
+    batch = frame([statement(n, agent=f"host-{n % 2}") for n in range(8)])
+    dated = alike.dated(batch, succeeded(), NOTHING, DAY_US, 3_600_000_000)
+    assert dated._timed is None
+    assert dated.clocks.select("agent", "last_us").rows() == [
+        ("host-0", START_US + 6_000_000), ("host-1", START_US + 7_000_000),
+    ]  # fmt: skip
+
+
+def test_an_agent_that_was_silent_since_yesterday_makes_nobody_elses_day_dear():
+    nobody = dict.fromkeys(("cluster", "database", "owner"), "")
+    clock = pl.DataFrame({"day": [START_US // DAY_US, 1], "odd": [0, 0], "agent": ["host-a", "b"]})
+    schema = {"day": pl.Int64, "odd": pl.Int64, "last_us": pl.Int64}
+    state = keyed.empty(dict.fromkeys(("agent", *nobody), pl.String), schema)
+    rows = clock.with_columns(last_us=pl.lit(0, pl.Int64), **{n: pl.lit("") for n in nobody})
+    state = keyed.put(state, rows, 10)
+    dated = alike.dated_by_agent(frame([statement(1)]), succeeded(), state, DAY_US)
+    assert dated._timed is None
+    assert dated.clocks is None

@@ -65,3 +65,18 @@ def test_how_rows_are_cut_into_batches_changes_no_day():
     whole = days_of(mixed)
     for size in (1, 7, 49, 50, 51):
         assert days_of(*mixed.iter_slices(size)) == whole
+
+
+def test_the_rows_of_many_agents_that_alternate_are_dated_as_those_of_each():
+    one = [(5, 1), *[(60, 1)] * 70, (5, 2), (60, 23.5), (60, 2), (61, 0.2), (60, 23.8)]
+    other = [(7, 1), (7, 2), *[(8, 1)] * 60, (7, 3), (7, 23.9), *[(3, 1)] * 12]
+    alone = {
+        agent: with_days(rows(*moments, agent=agent), NOBODY, DAY_US)[0].select("day", "late")
+        for agent, moments in (("host-a", one), ("host-b", other))
+    }
+    both = pl.concat([rows(*one), rows(*other, agent="host-b")])
+    mixed = both[[place + half for place in range(len(one)) for half in (0, len(one))]]
+    dated, clocks = with_days(mixed, NOBODY, DAY_US)
+    for agent, expected in alone.items():
+        assert dated.filter(agent=agent).select("day", "late").equals(expected)
+    assert dict(clocks.select("agent", "day").iter_rows()) == {"host-a": 61, "host-b": 8}

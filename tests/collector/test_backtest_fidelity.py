@@ -9,8 +9,8 @@ from agent.sql.client import ParserClient
 from agent.wire import BatchBuilder, to_wire
 from collector.backtest import backtest, not_stored
 from collector.intake import decode_batch, decode_message
-from collector.segments import Submission
 from collector.store import Store
+from collector.submission import Submission
 from collector.views import open_views
 from model.session import BackendKey
 from model.statement import Source, Statement

@@ -4,8 +4,9 @@ import threading
 import time
 
 from collector import segments
-from collector.segments import Accepted, BatchId, Submission
+from collector.segments import Accepted
 from collector.store import Store, frame_of
+from collector.submission import BatchId, Submission
 from tests.collector.road import START_US
 from tests.waiting import wait_until
 

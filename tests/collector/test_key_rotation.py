@@ -64,6 +64,59 @@ def test_a_verifier_that_knows_the_first_key_follows_to_the_newest(sealed, first
     assert not (sealed / "ledger.key.next").exists()
 
 
+def proven(folder, key, *proofs):
+    """Exit code and words of the verifier, a file for itself, of proofs and a key alone."""
+    alone = folder.parent / "alone"
+    alone.mkdir(exist_ok=True)
+    shutil.copy(pgwarden_verify.__file__, alone)
+    (alone / "proofs").write_text("\n".join(proofs) + "\n")
+    command = ["-I", "pgwarden_verify.py", "--proof", "proofs", "--key", str(key)]
+    done = subprocess.run([sys.executable, *command], cwd=alone, capture_output=True, text=True)
+    return done.returncode, done.stdout
+
+
+def test_a_proof_of_one_event_leads_from_the_first_key_to_the_one_that_signed(sealed, first):
+    def prove():
+        done = pgwarden(sealed, "prove", "1")
+        assert done.exit_code == 0, done.output
+        return done.output.strip()
+
+    before = prove()
+    assert "keys" not in json.loads(before)
+    for _ in range(2):
+        pgwarden(sealed, "rotate")
+        grow(sealed)
+    after = prove()
+    newest = shutil.copy(sealed / "ledger.pub", sealed.parent / "newest.pub")
+    shutil.move(sealed, sealed.parent / "gone")
+    for key in (first, newest):
+        code, told = proven(sealed, key, before, after)
+        assert (code, told.count("proven: ")) == (0, 2), told
+    mute = json.loads(after)
+    del mute["keys"]
+    assert "not trusted" in proven(sealed, first, json.dumps(mute))[1]
+    gap = json.loads(after)
+    del gap["keys"][0]
+    assert proven(sealed, first, json.dumps(gap))[0] == 1
+    (sealed.parent / "stranger.pub").write_text(
+        key_rotation._pem(Ed25519PrivateKey.generate().public_key())
+    )
+    assert proven(sealed, sealed.parent / "stranger.pub", before, after)[0] == 1
+
+
+def test_a_proof_with_the_head_of_a_replaced_key_convinces_nobody(sealed, first):
+    """Somebody kept a copy of it, and proves what was added later."""
+    stolen = private(sealed)
+    pgwarden(sealed, "rotate")
+    grow(sealed)
+    ledger = Ledger(sealed)
+    forged = json.loads(head_line(ledger.state, 1, "0" * 64, stolen))
+    ledger.close()
+    proof = json.loads(pgwarden(sealed, "prove", "1").output)
+    code, told = proven(sealed, first, json.dumps(proof | {"head": forged}))
+    assert (code, "after it was replaced" in told) == (1, True), told
+
+
 def test_a_replaced_key_signs_nothing_any_more(sealed, first):
     """Somebody kept a copy of it."""
     stolen = private(sealed)

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 
 from collector import schema
-from collector.intake import PoisonError, decode_batch
+from collector.columns import PoisonError
+from collector.intake import decode_batch
 from collector.ledger import Ledger
 from collector.merge import FEWEST, merge_small_segments
-from collector.segments import FOLDER, write_segment
+from collector.segment_file import write_segment
+from collector.segments import FOLDER
 from collector.store import Store, frame_of, open_views
 from protos.pgwarden.v1 import uplink_pb2 as pb
 from tests.collector.road import SESSION, statements

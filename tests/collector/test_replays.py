@@ -1,7 +1,7 @@
 """Whoever recorded an agent's stream can play it back as often as he likes."""
 
-from collector.segments import BatchId, Submission
 from collector.store import Store, frame_of
+from collector.submission import BatchId, Submission
 from tests.collector.road import START_US
 
 BATCHES = 10

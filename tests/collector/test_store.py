@@ -9,13 +9,15 @@ import pytest
 
 from agent.wire import to_wire
 from collector import ledger_reading as ledger
-from collector.intake import PoisonError, decode_batch, decode_message
+from collector.columns import PoisonError
+from collector.intake import decode_batch, decode_message
 from collector.ledger import Ledger
 from collector.ledger_reading import verify
 from collector.merge import merge_small_segments
-from collector.segments import Accepted, BatchId, Owner, Submission
+from collector.segments import Accepted
 from collector.store import Store, StoreError, open_views
 from collector.store_rebuild import rebuild_index
+from collector.submission import BatchId, Owner, Submission
 from protos.pgwarden.v1 import uplink_pb2 as pb
 from tests.collector.road import START_US, statements
 from tests.waiting import wait_until

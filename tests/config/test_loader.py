@@ -54,6 +54,18 @@ def test_an_unknown_key_is_named_with_file_and_line(tmp_path):
     ]
 
 
+@pytest.mark.parametrize(
+    "value", ["2026-03-01T00:80:00Z", "2026-02-30", "!!int x", "!!bool x", "!!timestamp x"]
+)
+def test_a_value_that_its_kind_cannot_hold_is_refused_and_from_the_environment_a_text(
+    tmp_path, value
+):
+    main = write(tmp_path, f"agent:\n  name: {value}\n")
+    (problem,) = problems(main)
+    assert problem.startswith(f"{main}: has a value that is none of its kind: ")
+    assert load(None, {"PGWARDEN_AGENT__NAME": value}).agent.name == value
+
+
 def test_a_bad_value_is_named_with_file_and_line(tmp_path):
     main = write(tmp_path, "agent:\n  guard:\n    deadline_ms: soon\n")
     (problem,) = problems(main)

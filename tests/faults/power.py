@@ -95,6 +95,10 @@ def _names_after(moment: Moment, dice: random.Random) -> Names:
             kept[name] = moment.names[name]
         else:
             kept.pop(name, None)
+    for name, inode in moment.names.items():
+        former = [old for old, other in moment.durable_names.items() if other == inode]
+        if former and inode not in kept.values():  # renamed: it has the one name or the other
+            kept[dice.choice((name, former[0]))] = inode
     return kept
 
 

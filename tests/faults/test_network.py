@@ -24,8 +24,6 @@ BAD = Weather(lost=0.05, twice=0.02, delay_seconds=0.02, jitter_seconds=0.04)
 AWFUL = Weather(lost=0.2, twice=0.02, delay_seconds=0.9, jitter_seconds=0.2)
 """A round trip of about two seconds."""
 
-pytestmark = pytest.mark.alone
-
 
 class FarAgent:
     """``reports``: what it has said so far."""

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 
-import pytest
 import yaml
 
 from agent.spool import Spool
@@ -18,8 +17,6 @@ from tests.waiting import wait_until
 AGENTS = 3
 BATCHES, ROWS = 150, 1_000
 STOP_SECONDS = 5.0
-
-pytestmark = pytest.mark.alone
 
 
 def start(folder):

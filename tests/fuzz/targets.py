@@ -31,7 +31,8 @@ from agent.sql.client import ParserClient
 from agent.sql.redact import redact_unscanned
 from agent.witness import Witness
 from agent.witness_key import signed_here
-from collector.intake import PoisonError, batch_number, decode_batch, decode_message
+from collector.columns import PoisonError
+from collector.intake import batch_number, decode_batch, decode_message
 from collector.pgwarden_verify import check, check_proof, public_keys
 from config import ConfigError, load
 from model.statement import ParseStatus

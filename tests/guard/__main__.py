@@ -4,12 +4,22 @@ import argparse
 import json
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 
 from tests.conformance.servers import MAJORS, fetch
 from tests.guard import report
 from tests.guard.entry import PATHS, load
-from tests.guard.play import QUICK, ROUNDS, Played, VersionRun, play_version, prove
+from tests.guard.play import (
+    PATIENT,
+    QUICK,
+    ROUNDS,
+    SHIPPED,
+    Played,
+    VersionRun,
+    play_version,
+    prove,
+)
 
 
 def main() -> int:
@@ -34,6 +44,11 @@ def main() -> int:
     parser.add_argument(
         "--prove", action="store_true", help="without a guard: every forbidden entry takes effect"
     )
+    parser.add_argument(
+        "--shipped",
+        action="store_true",
+        help="with the deadline that an agent comes with, after which statements pass",
+    )
     options = parser.parse_args()
     entries = [
         one
@@ -44,12 +59,14 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     fetch()
     rounds = QUICK if options.quick else ROUNDS
+    settings = SHIPPED if options.shipped else PATIENT
     runs: list[VersionRun] = []
     for major in options.version:
         if options.prove:
             runs.append(prove(major, entries, lambda one: _tell(one, True)))
         else:
-            runs.append(play_version(major, entries, lambda one: _tell(one, False), rounds))
+            tell = partial(_tell, proof=False)
+            runs.append(play_version(major, entries, tell, rounds, settings))
         print("\n".join(report.lines(runs[-1], proof=options.prove)), flush=True)
         if options.json:
             options.json.write_text(json.dumps(report.as_json(runs), indent=1) + "\n")

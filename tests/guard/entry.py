@@ -7,6 +7,7 @@ through each template of its kind.
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -83,9 +84,10 @@ class Entry:
         return self.versions[0] <= major <= self.versions[1]
 
 
-def load(folder: Path = FOLDER) -> list[Entry]:
+@cache
+def load(folder: Path = FOLDER) -> tuple[Entry, ...]:
     """All entries, in the order of files. Raises CorpusError."""
-    entries = [entry for file in sorted(folder.glob("*.yaml")) for entry in _read(file)]
+    entries = tuple(entry for file in sorted(folder.glob("*.yaml")) for entry in _read(file))
     seen: set[str] = set()
     for entry in entries:
         if entry.id in seen:
@@ -95,7 +97,8 @@ def load(folder: Path = FOLDER) -> list[Entry]:
 
 
 def _read(file: Path) -> Iterator[Entry]:
-    document = yaml.safe_load(file.read_text())
+    # The same in C: the corpus is read in every process that collects tests.
+    document = yaml.load(file.read_text(), Loader=yaml.CSafeLoader)
     common = {key: document[key] for key in ("rule", "login", "effect") if key in document}
     harmless = bool(document.get("harmless"))
     for fields in document.get("entries", []):

@@ -1,13 +1,14 @@
 """One version: every entry played before a real agent that enforces, judged by its effect."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psycopg
 
+from config.schema import Guard
 from tests.guard import policy
 from tests.guard.client import Client, Seen
 from tests.guard.entry import Entry, Step
@@ -18,8 +19,10 @@ ROUNDS = ("first", "warm", "in a transaction")
 QUICK = ("first and warm",)
 """Played twice in a row, and looked at once."""
 BLOCKED = "blocked by pgwarden"
-DEADLINE_MS = 5000
-"""Longer than in real life: what counts here is that nothing slips, not how busy the machine is."""
+PATIENT: Mapping[str, object] = {"deadline_ms": 5000, "on_timeout": "deny"}
+"""Longer than in real life: what counts is what rules stop, not how busy the machine is."""
+SHIPPED: Mapping[str, object] = Guard().model_dump(include={"deadline_ms", "on_timeout"})
+"""What an agent comes with: 200 ms, and what is late passes."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +69,14 @@ def play_version(
     entries: Sequence[Entry],
     tell: Callable[[Played], None] = lambda _: None,
     rounds: Sequence[str] = ROUNDS,
+    settings: Mapping[str, object] = PATIENT,
 ) -> VersionRun:
-    """Everything before an agent that enforces."""
+    """Everything before an agent that enforces, with these ``settings`` of its guard."""
     began = time.monotonic()
     run = VersionRun(major, rounds=len(rounds))
     with ExitStack() as stack:
         stage = stack.enter_context(Stage(major))
-        running = stack.enter_context(guarded(stage))
+        running = stack.enter_context(guarded(stage, settings))
         for one in _play(stage, entries, rounds):
             run.played.append(one)
             tell(one)
@@ -114,8 +118,9 @@ def _unheld(running: Running) -> dict[str, int]:
 
 
 @contextmanager
-def guarded(stage: Stage) -> Iterator[Running]:
-    running = Running(stage.server, configuration(policy.write(stage.server.folder / "rules")))
+def guarded(stage: Stage, settings: Mapping[str, object] = PATIENT) -> Iterator[Running]:
+    rules = policy.write(stage.server.folder / "rules")
+    running = Running(stage.server, configuration(rules, settings))
     try:
         running.start("agent")
         yield running
@@ -123,17 +128,12 @@ def guarded(stage: Stage) -> Iterator[Running]:
         running.__exit__()
 
 
-def configuration(rules: Path) -> dict:
+def configuration(rules: Path, settings: Mapping[str, object] = PATIENT) -> dict:
     return {
         "agent": {
             "capture": {"pgaudit": False},
             "catalog": {"interval_seconds": 60},
-            "guard": {
-                "mode": "enforce",
-                "deadline_ms": DEADLINE_MS,
-                "on_timeout": "deny",
-                "contact": "dba@example.com",
-            },
+            "guard": {"mode": "enforce", "contact": "dba@example.com", **settings},
             "rules": {"packs": [str(rules)]},
             "identities": [{"user": "assistant", "kind": "ai_agent", "name": "assistant"}],
         },
@@ -182,7 +182,8 @@ def _attack(
             if (baseline != untouched) is not entry.outside:
                 told = "; ".join(changed(untouched, baseline)) or "nothing"
                 return Played(entry, broken=f"its setup changes {told} outside"), True
-        client = Client(_conninfo(stage, entry))
+        mark = stage.mark()
+        client = Client(_conninfo(stage, entry))  # to connect may be to attack
     except psycopg.Error as error:
         return Played(entry, broken=f"setup: {error}"), True
     try:
@@ -194,11 +195,11 @@ def _attack(
                     continue
                 steps = (Step(b"BEGIN", "simple"), *steps, Step(b"COMMIT", "simple"))
             leaked = client.seen.leaked
-            mark = stage.mark()
             client.play(steps)
             if name in QUICK:
                 client.play(steps)
-            moving = stage.mark() != mark
+            before_this, mark = mark, stage.mark()
+            moving = mark != before_this
             moved |= moving
             effect = _effect(entry, client, stage, baseline if moving else None, before, leaked)
             effects += [f"{name}: {effect}"] if effect else []

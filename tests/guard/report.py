@@ -121,8 +121,9 @@ and after. In 3 rounds a forbidden entry runs cold, again with warm caches, and 
 transaction; in 1 round cold and warm, looked at once. `./run corpus --prove` shows that each takes
 effect where no guard is. The agent has a deadline of 5 s and `on_timeout: deny`
 (`tests/guard/play.py`), not the 200 ms and `allow` that it comes with: this shows what the rules
-stop once they are asked, not what is late on a busy machine. [The guard](guard.md) says what is
-late, and what becomes of it. This page is made by `./run corpus --docs`.
+stop once they are asked, not what is late on a busy machine; `./run corpus --shipped` plays it with
+those, and CI what is long or deep. [The guard](guard.md) says what is late, and what becomes of it.
+This page is made by `./run corpus --docs`.
 """
 
 

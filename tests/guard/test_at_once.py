@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.judge import Directory, GuardJudge
+from agent.directory import Directory
+from agent.judge import GuardJudge
 from agent.sql.cache import ShapeCache
 from agent.sql.client import MAX_AHEAD_BYTES, ParserClient
 from agent.sql.templates import Templates

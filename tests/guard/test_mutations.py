@@ -62,14 +62,9 @@ HELD_INSIDE = ("LOAD",)
 """Not looked for in the text of DO; the statement is held where it runs."""
 
 
-WITH_PASSWORDS = ("pg_authid", "pg_shadow", "pg_subscription", "pg_user_mapping")
-"""A star over a query of these is taken for all of their columns, as their rule says."""
-
-
 def _may_be_wrapped(text: str, entry: Entry) -> bool:
     """DO itself is forbidden to agents."""
-    starred = any(name in text for name in WITH_PASSWORDS)
-    refused = entry.harmless and (entry.login == "assistant" or starred)
+    refused = entry.harmless and entry.login == "assistant"
     return not refused and not text.startswith(HELD_INSIDE)
 
 

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from agent.capture import Capture, Inbox
+from agent.directory import Directory
 from agent.discovery import Cluster, cluster_at
 from agent.guard.hold import Guard
 from agent.guard.server import Server
 from agent.guard.watchdog_link import WatchdogLink
-from agent.judge import Directory
 from agent.pipeline import Held
 from agent.probes.loader import Loader
 from agent.sources.ebpf import EbpfSource

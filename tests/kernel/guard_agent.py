@@ -6,7 +6,8 @@ import sys
 import time
 from types import SimpleNamespace
 
-from agent.guard.hold import ALLOW, Decision, OnTimeout
+from agent.guard.decision import ALLOW, Decision
+from agent.guard.hold import OnTimeout
 from agent.guard.server import Server
 from agent.guard.watchdog_link import WatchdogLink
 from agent.parts import CLOSED_WINDOW_MS

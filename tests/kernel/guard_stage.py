@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from agent.discovery import cluster_at
-from agent.guard.hold import ALLOW, Decision, DecisionKind, Guard, Judge, OnTimeout, Settled
+from agent.guard.decision import ALLOW, Decision, DecisionKind
+from agent.guard.hold import Guard, Judge, OnTimeout, Settled
 from agent.guard.server import Server
 from agent.sources.ebpf import EbpfSource
 from model.event import StatementStarted

@@ -9,12 +9,13 @@ import psycopg
 
 from agent.capture import Capture, Inbox
 from agent.catalog.relations import Relations
+from agent.directory import Directory
 from agent.discovery import cluster_at
 from agent.guard.allowances import Allowances
 from agent.guard.hold import Guard
 from agent.guard.server import Server
 from agent.guard.startup import StartupSettings
-from agent.judge import Directory, GuardJudge
+from agent.judge import GuardJudge
 from agent.parts import interchangeable
 from agent.pipeline import Held
 from agent.planned import Planned

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import psycopg
 
-from agent.guard.hold import ALLOW, Decision
+from agent.guard.decision import ALLOW, Decision
 from model.event import StatementStarted
 from model.verdict import Outcome
 from tests.conformance.servers import MAJORS, Server, fetch

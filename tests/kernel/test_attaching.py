@@ -12,6 +12,8 @@ import pytest
 
 from agent.attaching import Attaching
 from agent.discovery import cluster_at
+from agent.guard.hold import Settled
+from agent.pipeline import Held
 from agent.probes.loader import Loaded, open_loader
 from agent.sources.ebpf import EbpfSource
 from tests.conformance.servers import Server, fetch
@@ -62,6 +64,25 @@ def dropping(cluster: PostgresCluster) -> Iterator[list[str]]:
         thread.join(20)
 
 
+@contextmanager
+def recording(guarded: Enforcing) -> Iterator[list[Held]]:
+    """What is settled, taken as it comes: the inbox is bounded, and a fast host fills it."""
+    told: list[Held] = []
+    over = threading.Event()
+
+    def take() -> None:
+        while not over.wait(0.02):
+            told.extend(guarded.held())
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    try:
+        yield told
+    finally:
+        over.set()
+        thread.join(20)
+
+
 def is_held(server: PostgresCluster) -> bool:
     with server.connect() as connection:
         try:
@@ -71,13 +92,17 @@ def is_held(server: PostgresCluster) -> bool:
     return False
 
 
-def assert_judged_in_time(guarded: Enforcing, codes: list[str]) -> None:
-    settled = [held.settled for held in guarded.held() if b"DROP TABLE t" in held.event.text]
+def assert_judged_in_time(guarded: Enforcing, told: list[Held], codes: list[str]) -> None:
+    def settled() -> list[Settled]:
+        return [held.settled for held in list(told) if b"DROP TABLE t" in held.event.text]
+
     assert len(codes) > 20
     assert set(codes) == {"42501"}
-    assert len(settled) == len(codes), "every one of them is told"
-    assert not [one for one in settled if one.late]
     assert not guarded.inbox.overflow
+    # The last client may have its answer before we hear of it.
+    wait_until(lambda: len(settled()) >= len(codes), 5, "every one of them is told")
+    assert len(settled()) == len(codes)
+    assert not [one for one in settled() if one.late]
 
 
 def test_while_a_server_with_another_program_comes_and_goes_the_first_is_judged_in_time():
@@ -91,20 +116,21 @@ def test_while_a_server_with_another_program_comes_and_goes_the_first_is_judged_
         capture, source = guarded.capture, guarded.source
         new = guarded.guard(second)
         slow.pause_seconds = SLOW_SECONDS
-        with dropping(first) as codes:
-            wait_until(lambda: codes, 10, "the first is judged")
-            Attaching().attach(
-                source,
-                [guarded.first, new],
-                lambda wanted, refused: capture.run_soon(lambda: source.rescan(wanted)),
-            )
-            wait_until(lambda: source.knows(new), 30, "the second is attached")
-            assert is_held(second)
-            capture.run_soon(lambda: source.rescan([guarded.first]))
-            wait_until(lambda: not source.knows(new), 10, "the second is left")
-            time.sleep(1)
-        assert not is_held(second)
-        assert_judged_in_time(guarded, codes)
+        with recording(guarded) as told:
+            with dropping(first) as codes:
+                wait_until(lambda: codes, 10, "the first is judged")
+                Attaching().attach(
+                    source,
+                    [guarded.first, new],
+                    lambda wanted, refused: capture.run_soon(lambda: source.rescan(wanted)),
+                )
+                wait_until(lambda: source.knows(new), 30, "the second is attached")
+                assert is_held(second)
+                capture.run_soon(lambda: source.rescan([guarded.first]))
+                wait_until(lambda: not source.knows(new), 10, "the second is left")
+                time.sleep(1)
+            assert not is_held(second)
+            assert_judged_in_time(guarded, told, codes)
 
 
 def test_a_server_that_ends_before_its_probes_are_used_leaves_none_behind(compiled_probes):

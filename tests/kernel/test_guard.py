@@ -14,7 +14,8 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
-from agent.guard.hold import ALLOW, SPARED, Decision, DecisionKind, OnTimeout
+from agent.guard.decision import ALLOW, Decision, DecisionKind
+from agent.guard.hold import SPARED, OnTimeout
 from agent.guard.memory import PTRACE_DETACH, PTRACE_SEIZE, WAIT_ALL
 from agent.guard.server import ERROR_DATA
 from model.event import StatementStarted

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from agent.guard.hold import ALLOW, Decision, OnTimeout
+from agent.guard.decision import ALLOW, Decision
+from agent.guard.hold import OnTimeout
 from agent.guard.server import Server
 from agent.guard.watchdog_link import WatchdogLink
 from agent.parts import CLOSED_WINDOW_MS

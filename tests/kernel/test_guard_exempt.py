@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from agent.guard.hold import ALLOW, Decision
+from agent.guard.decision import ALLOW, Decision
 from model.event import StatementStarted
 from tests.kernel.guard_stage import DENY, Stage, wait_until
 from tests.live.postgres import PostgresCluster

@@ -18,7 +18,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from agent.guard.hold import ALLOW, Decision
+from agent.guard.decision import ALLOW, Decision
 from agent.guard.server import Server
 from agent.guard.watchdog_link import WatchdogLink
 from model.event import StatementStarted

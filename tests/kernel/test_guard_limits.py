@@ -13,12 +13,13 @@ import psycopg
 import pytest
 
 from agent.capture import Capture, Inbox
+from agent.directory import Directory
 from agent.discovery import cluster_at
 from agent.guard.allowances import Allowances
 from agent.guard.changes import Changes
 from agent.guard.hold import Guard
 from agent.guard.server import Server
-from agent.judge import Directory, GuardJudge
+from agent.judge import GuardJudge
 from agent.parts import interchangeable
 from agent.pipeline import Held, Pipeline
 from agent.sessions import SessionTracker

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from agent.approvals.known import Known, Request
-from agent.guard.hold import ALLOW
+from agent.guard.decision import ALLOW
 from agent.probes.layout import Evasion
 from model.approval import Bound, Grant, Term
 from tests.conformance.servers import DEBIAN_MAJOR, Server, fetch

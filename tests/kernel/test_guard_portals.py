@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from agent.guard.hold import ALLOW, Decision
+from agent.guard.decision import ALLOW, Decision
 from model.event import StatementStarted
 from tests.conformance.clients.wire import Wire, endings
 from tests.kernel.guard_stage import DENY, Stage

@@ -9,8 +9,9 @@ import psycopg
 import pytest
 
 from agent.discovery import cluster_at
+from agent.guard.decision import ALLOW, Decision, DecisionKind
 from agent.guard.hands import stopped
-from agent.guard.hold import ALLOW, Decision, DecisionKind, Guard
+from agent.guard.hold import Guard
 from agent.guard.server import Server
 from agent.guard.stale import release_stale
 from agent.sources.ebpf import EbpfSource

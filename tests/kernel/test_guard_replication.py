@@ -11,7 +11,8 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
-from agent.guard.hold import ALLOW, Decision, Judge
+from agent.guard.decision import ALLOW, Decision
+from agent.guard.hold import Judge
 from cli.demo.cluster import SERVER_ACCOUNT, as_server_account
 from model.event import StatementStarted
 from tests.kernel.guard_stage import DENY, Stage, states, wait_until

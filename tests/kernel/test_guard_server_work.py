@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from agent.guard.hold import ALLOW, Decision
+from agent.guard.decision import ALLOW, Decision
 from model.event import StatementStarted
 from tests.conformance.servers import DEBIAN_MAJOR, FETCHED, Server, fetch
 from tests.kernel.guard_stage import Stage, wait_until

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
-from agent.clusters import conninfo
+from agent.connecting import conninfo
 from agent.digests import sealed_with
 from tests.live.postgres import PostgresCluster, server_folder
 from tests.live.running import COMMAND, Running, prepare

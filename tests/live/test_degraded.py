@@ -115,18 +115,6 @@ def test_a_guard_that_only_observes_or_is_off_lets_a_drop_through(cluster, mode,
         assert [(each["action"], each["outcome"]) for each in found] == verdicts
 
 
-def test_the_bcc_loader_captures_from_end_to_end(cluster):
-    try:
-        import bcc  # noqa: F401
-    except ImportError:
-        found = subprocess.run(["/usr/bin/python3", "-c", "import bcc"], capture_output=True)
-        if found.returncode:
-            pytest.skip("python3-bpfcc not installed: ./run setup installs it")
-    with Running(cluster, {"agent": {"capture": {"loader": "bcc"}}}) as up:
-        row = captured(up, cluster, "through_bcc")
-        assert (row["source"], row["rows"]) == ("both", 100)
-
-
 def watchdogs_of(agent):
     """Living children of any thread."""
     found = []

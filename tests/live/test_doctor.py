@@ -141,19 +141,6 @@ def test_lines_for_a_person_have_marks_and_remedies(watched, tmp_path):
     assert answer.err == ""
 
 
-@pytest.mark.kernel
-def test_a_configured_bcc_is_tried_and_used(watched, tmp_path):
-    capture = {"loader": "bcc"}
-    answer = doctor(
-        tmp_path, configured(watched, state_dir=str(tmp_path), capture=capture), "--json"
-    )
-    [loader] = [row for row in answer.rows if row.get("aspect") == "loader"]
-    if loader["mark"] == "bad" and "not installed" in loader["sentence"]:
-        pytest.skip("bcc is not installed")
-    assert loader["mark"] == "good", loader
-    assert "PortalRun fires" in [row.get("sentence") for row in answer.rows]
-
-
 def test_without_a_loader_the_probes_are_skipped_and_the_rest_goes_on(watched):
     config = Config.model_validate(configured(watched))
     checks = list(check_servers(config, loadable=False))

@@ -38,6 +38,8 @@ CREATE ROLE etl; CREATE ROLE leaver; CREATE ROLE old_name; CREATE ROLE group_a;
 GRANT group_a TO old_name;
 GRANT SELECT ON pg_hba_file_rules TO pgwarden;
 GRANT EXECUTE ON FUNCTION pg_hba_file_rules() TO pgwarden;
+GRANT SELECT ON pg_file_settings TO pgwarden;
+GRANT EXECUTE ON FUNCTION pg_show_all_file_settings() TO pgwarden;
 CREATE SCHEMA app; CREATE SCHEMA junk; CREATE SCHEMA wide;
 CREATE TABLE junk.t (i int); GRANT SELECT ON junk.t TO bot; GRANT USAGE ON SCHEMA junk TO bot;
 CREATE TABLE wide.a (i int); CREATE TABLE wide.b (i int);
@@ -79,6 +81,10 @@ OF_ALL_KINDS = (
     "CREATE SEQUENCE kinds.numbers",
 )
 """A statement at a time; kinds that no snapshot has are not missed."""
+OF_THE_SERVER = (
+    "work_mem = '9MB'", "temp_buffers = 2000", "geqo TO OFF", "random_page_cost = 3.50",
+    "search_path = shop, public",
+)  # fmt: skip
 DONE_ALREADY = (
     "CREATE TABLE IF NOT EXISTS shop.later (id serial)",
     "DROP SCHEMA IF EXISTS junk CASCADE",
@@ -88,7 +94,8 @@ DONE_ALREADY = (
 TRUTH = (
     (r"^hba", NOBODY),
     (r"^setting log_connections$", NOBODY),
-    (r"^setting work_mem$", "erin"),
+    (r"^setting maintenance_work_mem$", NOBODY),
+    (r"^setting (work_mem|temp_buffers|geqo|random_page_cost|search_path)$", "erin"),
     (r"^setting .*@etl$|^role etl$", "frank"),
     (r"^membership analyst<-etl$", "grace"),
     (r"\b(old_name|new_name)\b", "judy"),
@@ -138,6 +145,8 @@ class Town:
     def edited_files(self) -> None:
         with (self.cluster.data / "postgresql.conf").open("a") as conf:
             conf.write("\nlog_connections = on\n")
+        own = self.cluster.data / "postgresql.auto.conf"
+        own.write_text(own.read_text().replace("70MB", "96MB"))
         hba = self.cluster.data / "pg_hba.conf"
         hba.write_text(f"host all mallory 10.9.8.7/32 trust\n{hba.read_text()}")
         self.cluster.reload()
@@ -171,7 +180,9 @@ def act(town: Town) -> None:
     town.failed("mallory", "GRANT SELECT ON shop.orders, shop.nowhere TO analyst")
     town.did("carol", "SELECT app.outer('shop.inside')")
     town.did("dave", "DO $$ BEGIN EXECUTE 'GRANT SELECT ON shop.do' || 'ne TO etl'; END $$")
-    town.did("erin", "ALTER SYSTEM SET work_mem = '9MB'", "SELECT pg_reload_conf()")
+    own = [f"ALTER SYSTEM SET {each}" for each in OF_THE_SERVER]
+    town.did("erin", *own, "SELECT pg_reload_conf()")
+    town.did("erin", "ALTER SYSTEM SET maintenance_work_mem = '70MB'")
     town.edited_files()
     town.did("frank", "ALTER ROLE etl CREATEDB", "ALTER ROLE etl SET statement_timeout = '9s'")
     town.did("grace", "GRANT analyst TO etl")

@@ -306,12 +306,18 @@ RENAMES = (
     "ALTER TABLE hr.events RENAME COLUMN at TO moment", "ALTER TABLE hr.salary RENAME TO pay",
     "ALTER POLICY own ON hr.pay RENAME TO mine", "ALTER TRIGGER noted ON hr.pay RENAME TO saw",
     "ALTER TABLE hr.audit_2025 RENAME TO audit_2026", "GRANT SELECT ON hr.pay TO analyst",
+    "ALTER SEQUENCE hr.numbers RENAME TO counted", "ALTER TYPE hr.mood RENAME TO temper",
+    "ALTER TYPE hr.small RENAME TO tiny", "ALTER FUNCTION hr.note() RENAME TO noting",
+    "ALTER FUNCTION hr.secret(int) SET SCHEMA public", "ALTER SCHEMA hr RENAME TO people",
+    "ALTER ROLE staff RENAME TO crew", 'ALTER ROLE "Odd ""role" RENAME TO even',
+    "GRANT USAGE ON SCHEMA people TO even", "ALTER TABLE people.names SET SCHEMA public",
 )  # fmt: skip
 
 
 def test_what_the_record_saw_renamed_is_named_back_with_every_row(cluster, tmp_path):
     with cluster.connect(dbname="shop") as session:
         session.execute("INSERT INTO hr.key VALUES (1, 7); INSERT INTO hr.on_key VALUES (1)")
+        session.execute("SELECT setval('hr.numbers', 4711)")
         before = seen(cluster)
         (tmp_path / "desired.yaml").write_text(export(before))
         desired = read_declaration(tmp_path / "desired.yaml").parts
@@ -324,6 +330,7 @@ def test_what_the_record_saw_renamed_is_named_back_with_every_row(cluster, tmp_p
         assert done.returncode == 0, f"{done.stderr}\n{script(made, title='test')}"
         assert left(before, seen(cluster)) == []
         assert session.execute("SELECT id, pay FROM hr.key").fetchall() == [(1, 7)]
+        assert session.execute("SELECT last_value FROM hr.numbers").fetchall() == [(4711,)]
         session.execute("TRUNCATE hr.key, hr.on_key")
 
 

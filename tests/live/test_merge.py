@@ -138,6 +138,8 @@ UNLOGGED = Counter(
     }
 )
 
+LONG = "select pg_advisory_lock(7), 'long'"
+
 
 @dataclass
 class Told:
@@ -245,6 +247,11 @@ def log_of(cluster: PostgresCluster, folder: Path) -> Iterator[PgauditSource]:
         source.close()
 
 
+def waits_for_lock(by: psycopg.Connection, one: psycopg.Connection) -> bool:
+    query = "select wait_event_type = 'Lock' from pg_stat_activity where pid = %s"
+    return by.execute(query, (one.info.backend_pid,)).fetchone() == (True,)
+
+
 def hear_until_the_end(
     cluster: PostgresCluster, probe: EbpfSource, log: PgauditSource, told: Told
 ) -> None:
@@ -332,34 +339,38 @@ def test_a_session_that_ran_before_the_probes_came_is_told_without_a_gap_or_a_do
     with (
         log_of(cluster, tmp_path) as log,
         EbpfSource(loader=loader, grouped=False) as probe,
+        cluster.connect() as holder,
         cluster.connect() as busy,
-        cluster.connect() as asleep,
+        cluster.connect() as waiting,
     ):
+        holder.execute("select pg_advisory_lock(7)")
         threads = [
             threading.Thread(target=keep_working, args=(busy,)),
-            threading.Thread(target=asleep.execute, args=("select pg_sleep(0.7)",)),
+            threading.Thread(target=waiting.execute, args=(LONG,)),
         ]
         for thread in threads:
             thread.start()
-        while len(told.of(busy.info.backend_pid)) < 50 or not told.of(asleep.info.backend_pid):
+        # pgaudit has written of it before it runs.
+        while len(told.of(busy.info.backend_pid)) < 50 or not waits_for_lock(holder, waiting):
             read = log.poll(0.02)
             told.log += read
             told.as_polled += read
         probe.add(cluster_at(cluster.postmaster_pid))
+        holder.execute("select pg_advisory_unlock(7)")
         known = len(ran)
         while len(ran) < known + 100 or threads[1].is_alive():
             told.hear(probe, log)
         stop.set()
         threads[0].join()
         hear_until_the_end(cluster, probe, log, told)
-        pids = busy.info.backend_pid, asleep.info.backend_pid
+        pids = busy.info.backend_pid, waiting.info.backend_pid
     for order, events in told.orders().items():
         said = merged(events)
         mine = [s for s in said if s.session.key.pid == pids[0]]
         assert Counter(s.text.decode() for s in mine) == Counter(ran), order
         sources = [s.source for s in sorted(mine, key=lambda s: s.started_at_us)]
         assert set(sources) == {Source.PGAUDIT, Source.BOTH}, order
-        slept = [s for s in said if s.session.key.pid == pids[1]]
-        assert [(s.source, s.text) for s in slept] == [(Source.PGAUDIT, b"select pg_sleep(0.7)")], (
-            order
-        )
+        met = [s for s in said if s.session.key.pid == pids[1]]
+        assert [(s.source, s.text.decode(), s.sqlstate, s.rows) for s in met] == [
+            (Source.BOTH, LONG, "00000", 1)
+        ], order

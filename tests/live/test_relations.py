@@ -72,6 +72,16 @@ def test_a_table_that_was_made_since_is_asked_for(names):
     assert names.name(names.oid('hr."Odd Name"')).name == "hr.Odd Name"
 
 
+def test_a_toast_table_goes_by_its_owner_and_what_that_is_a_part_of(names):
+    names.admin.execute("CREATE TABLE hr.notes (year int, note text) PARTITION BY LIST (year)")
+    names.admin.execute("CREATE TABLE hr.notes_2025 PARTITION OF hr.notes FOR VALUES IN (2025)")
+    [(oid,)] = names.admin.execute(
+        "SELECT reltoastrelid::bigint FROM pg_class WHERE oid = 'hr.notes_2025'::regclass"
+    ).fetchall()
+    toast = names.name(oid)
+    assert (toast.kind, toast.ancestors) == ("t", ("hr.notes_2025", "hr.notes"))
+
+
 def test_a_temporary_table_lies_in_pg_temp(names):
     names.admin.execute("CREATE TEMP TABLE IF NOT EXISTS salaries (id int)")
     assert names.name(names.oid("pg_temp.salaries")).name == "pg_temp.salaries"

@@ -12,6 +12,7 @@ from typing import Any
 
 Row = Mapping[str, Any]
 
+OWN_FILE = "postgresql.auto.conf"
 _NUMBER = re.compile(r"\s*([+-]?(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?)\s*([A-Za-z]*)\s*\Z")
 _SIZES = {"B": 1, "kB": 1024, "MB": 1024**2, "GB": 1024**3, "TB": 1024**4}
 _TIMES = {"us": 0.001, "ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -34,6 +35,19 @@ def of_server(row: Row, in_files: Mapping[str, Row]) -> Row:
     if row["source"] == "session":  # it would have no place to speak of either
         return {**row, "setting": found["setting"]}
     return {**row, **found}
+
+
+def in_own_file(row: Row, in_files: Mapping[str, Row]) -> str:
+    """The text of the line of postgresql.auto.conf that ``row`` has its value from, as it is
+    written there; empty where that is not clear: somebody may have edited it since it was read."""
+    line = in_files.get(row["name"].lower())
+    if line is None or not row["sourcefile"].endswith(OWN_FILE):
+        return ""
+    if (line["sourcefile"], line["sourceline"]) != (row["sourcefile"], row["sourceline"]):
+        return ""
+    text = line["setting"] or ""
+    same = plain(text, row["type"], row["unit"]) == plain(row["setting"] or "", row["type"], "")
+    return text if same and not row["pending_restart"] else ""
 
 
 def plain(text: str, kind: str, unit: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agent.catalog.items.secrets import hidden
+from agent.catalog.items.system_value import of_line
 from model.catalog import CatalogItem, CatalogKind
 
 Row = Mapping[str, Any]
@@ -35,8 +36,14 @@ def setting(row: Row) -> CatalogItem | None:
         value += " (restart pending)"
     where = f" {row['sourcefile']}:{row['sourceline']}" if row["sourcefile"] else ""
     # reset_val has no source of its own.
-    source = "" if row["source"] == "session" else f"{row['source']}{where}"
+    source = "" if row["source"] == "session" else f"{row['source']}{where}{_set_to(row)}"
     return CatalogItem(CatalogKind.SETTING, "", name, value, source)
+
+
+def _set_to(row: Row) -> str:
+    """Which line of postgresql.auto.conf it is, for the statement that may have written it."""
+    told = of_line(row["name"], row["line"]) if row.get("line") else ""
+    return f"; set to {told}" if told else ""
 
 
 def role_setting(row: Row) -> CatalogItem:

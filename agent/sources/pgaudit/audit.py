@@ -45,6 +45,7 @@ def parse_audit(record: LogRecord, cluster: str) -> AuditLogged:
         object_name=decoded(fields[6]),
         text=fields[7].decode("utf-8", "surrogateescape"),
         parameters="" if parameters == b"<none>" else parameters.decode("utf-8", "surrogateescape"),
+        precision_ns=record.precision_ns,
     )
 
 

@@ -26,6 +26,8 @@ class LogRecord(NamedTuple):
     """Byte for byte as the server wrote it."""
     end: int
     """Offset after the record, counted from the parser's first byte."""
+    precision_ns: int = 1_000_000
+    """``at_ns`` is cut to it: to milliseconds in all formats, with %t in a prefix to seconds."""
 
 
 class RecordParser(Protocol):
@@ -71,8 +73,10 @@ class LogClock:
 
     def parse_ns(self, text: str) -> int:
         """``2026-11-23 13:14:18.702 CET`` -> Unix nanoseconds, 0 when it is not a time."""
-        if text[:19] + text[23:] == self._second and text[19:20] == ".":
-            return self._second_ns + _fraction_ns(text[20:23])
+        fraction = text[20:23]
+        plain = text[19:20] == "." and fraction.isascii() and fraction.isdigit()
+        if plain and text[:19] + text[23:] == self._second:
+            return self._second_ns + _fraction_ns(fraction)
         found = _TIME.match(text)
         if found is None:
             return 0
@@ -99,4 +103,4 @@ class LogClock:
 
 
 def _fraction_ns(digits: str) -> int:
-    return int(digits.ljust(9, "0")) if digits.isdigit() else 0
+    return int(digits.ljust(9, "0")) if digits else 0

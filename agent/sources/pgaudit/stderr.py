@@ -166,6 +166,7 @@ class StderrParser:
             client_address=client_address(_known(values.get("h", b""))),
             message=values["message"],
             end=end,
+            precision_ns=_precision_ns(values),
         )
 
     def _at_ns(self, values: dict[str, bytes]) -> int:
@@ -176,6 +177,11 @@ class StderrParser:
 
     def _started_at_seconds(self, values: dict[str, bytes]) -> int:
         return self._clock.parse_ns(decoded(values.get("s", b""))) // 1_000_000_000
+
+
+def _precision_ns(values: dict[str, bytes]) -> int:
+    """%t and %m look alike but for the fraction; %n has one always."""
+    return 1_000_000 if values.get("n") or b"." in values.get("m", b".") else 1_000_000_000
 
 
 def _known(value: bytes) -> str:

@@ -14,6 +14,8 @@ NO_FILE_NAME = "configuration file"
 """What a role sees that may not see the names of files."""
 NOT_BY_SQL = frozenset(("command line", "environment variable", "override"))
 _TRUTH = {"on": True, "true": True, "yes": True, "off": False, "false": False, "no": False}
+_SET_TO = "set to"
+"""So an agent tells the value of an ALTER SYSTEM, and the line that came of one."""
 _ROLE = frozenset(("role",))
 _ATTRIBUTES = frozenset(
     ("superuser", "createdb", "createrole", "inherit", "login", "replication", "bypassrls")
@@ -74,9 +76,27 @@ def _says_otherwise(change: Change, target: Target) -> bool:
     old, new = target.step.desired.lower(), target.step.observed.lower()
     if PENDING in new:
         return False
+    if _wrote_another_line(change, target.step.details[1]):
+        return True
     if said in _TRUTH and new in _TRUTH:
         return _TRUTH[said] is not _TRUTH[new]
     return said != "" and said == old  # words may be shown as other ones: on as pglz
+
+
+def _wrote_another_line(change: Change, source: str) -> bool:
+    """``source``: where the value comes from now, with a hash of the line where that is
+    postgresql.auto.conf and the agent tells it; see agent/catalog/items/system_value.py."""
+    words = wording.tokens(change.said)
+    if [*words[:2]] != ["alter", "system"] or len(words) < 3:
+        return False
+    leaves_none = words[2] == "reset" or words[-1] == "default"
+    if OWN_FILE not in source:
+        elsewhere = source == "default" or source.startswith(f"{NO_FILE_NAME} ")
+        return elsewhere and not leaves_none
+    told = next((text for kind, text in change.objects if kind == _SET_TO), "")
+    key, _, line = source.partition(f"; {_SET_TO} ")[2].partition("-")
+    its_key, _, written = told.partition("-")
+    return leaves_none or (bool(line) and key == its_key and line != written)
 
 
 def role(change: Change, target: Target) -> int:

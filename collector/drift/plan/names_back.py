@@ -16,6 +16,7 @@ from collector.drift.lines import lines_of, text_of
 from collector.drift.numbers import numbers_of
 from collector.drift.observed import Whole
 from collector.drift.plan.inherited import parents
+from collector.drift.plan.others_back import Other, after, by_now, statements
 from collector.drift.plan.past import Named, Past
 from collector.drift.plan.quoting import NotSqlError, name, split_last
 from collector.drift.plan.renames import FOLLOW, Alike, Wholes, followed, renamed
@@ -24,6 +25,7 @@ from model.catalog import CatalogKind
 
 TABLES = frozenset(["table", "partitioned table", "foreign table"])
 NOTE = "it was renamed: its number in the catalog is the same"
+OF_ROLE = f"{NOTE}. An MD5 password goes with the name that it was set under"
 Before = Mapping[str, tuple[Named, ...]]
 
 
@@ -36,10 +38,35 @@ class NamedBack(NamedTuple):
 
 def names_back(desired: Whole, observed: Whole, past: Past) -> NamedBack:
     done = NamedBack([], dict(observed))
-    for kind, database in desired:
-        if kind is CatalogKind.TABLE and (kind, database) in observed:
+    done, past = _others(CatalogKind.ROLE, desired, done, past, "")
+    for database in dict.fromkeys(where for _, where in desired if where):
+        done, past = _others(CatalogKind.SCHEMA, desired, done, past, database)
+        if (CatalogKind.TABLE, database) in desired.keys() & observed.keys():
             done = _of_database(desired, done, past, database)
+        for kind in (CatalogKind.SEQUENCE, CatalogKind.TYPE, CatalogKind.FUNCTION):
+            done, past = _others(kind, desired, done, past, database)
     return done
+
+
+def _others(
+    kind: CatalogKind, desired: Whole, done: NamedBack, past: Past, database: str
+) -> tuple[NamedBack, Past]:
+    """What is no table; and ``past`` by the names that things have then."""
+    place = (kind, database)
+    if place not in desired or place not in done.observed:
+        return done, past
+    for alike in _pairs(desired[place], done.observed[place], past.of(*place)):
+        pair = Other(kind, alike.old, alike.new)
+        fact = done.observed[place][pair.new]
+        tables = done.observed.get((CatalogKind.TABLE, database), {})
+        try:
+            texts = list(statements(pair, fact, tables))
+        except NotSqlError:
+            continue
+        note = OF_ROLE if kind is CatalogKind.ROLE else NOTE
+        done = _with(done, texts, database, after(pair, database, done.observed, desired), note)
+        past = past.named(database, partial(by_now, pair))
+    return done, past
 
 
 def _of_database(desired: Whole, done: NamedBack, past: Past, database: str) -> NamedBack:
@@ -47,26 +74,28 @@ def _of_database(desired: Whole, done: NamedBack, past: Past, database: str) -> 
     before = dict(past.of(*place))
     tables = _pairs(desired[place], done.observed[place], before)
     for pair in tables:
-        if statements := _statements(_of_table, pair):
-            done = _with(done, statements, database, _renamed(done, desired, database, pair))
+        if texts := _statements(_of_table, pair):
+            done = _with(done, texts, database, _renamed(done, desired, database, pair))
             before[pair.old] = before[pair.new]
     for pair in _all_parts("column", desired[place], done.observed[place], before):
         # What inherits a column has its name from its parent.
         of_parent = _inherits(done, place, pair)
-        statements = [] if of_parent else _statements(_of_column, pair)
-        if of_parent or statements:
-            done = _with(done, statements, database, _renamed(done, desired, database, pair))
+        texts = [] if of_parent else _statements(_of_column, pair)
+        if of_parent or texts:
+            done = _with(done, texts, database, _renamed(done, desired, database, pair))
     for pair in _all_parts("constraint", desired[place], done.observed[place], before):
-        if not _inherits(done, place, pair) and (statements := _statements(_of_constraint, pair)):
-            done = _with(done, statements, database, _with_constraint(done, database, pair))
+        if not _inherits(done, place, pair) and (texts := _statements(_of_constraint, pair)):
+            done = _with(done, texts, database, _with_constraint(done, database, pair))
     for kind in _WRITERS:
         if (kind, database) in desired and (kind, database) in done.observed:
             done = _beside_tables(kind, desired, done, past, tables, database)
     return done
 
 
-def _with(done: NamedBack, statements: Iterable[str], database: str, seen: Wholes) -> NamedBack:
-    steps = [Step(Phase.NAME_BACK, text, note=NOTE, database=database) for text in statements]
+def _with(
+    done: NamedBack, texts: Iterable[str], database: str, seen: Wholes, note: str = NOTE
+) -> NamedBack:
+    steps = [Step(Phase.NAME_BACK, text, note=note, database=database) for text in texts]
     return NamedBack([*done.steps, *steps], seen)
 
 
@@ -169,13 +198,13 @@ def _beside_tables(
 
     before = {by_now(own): known for own, known in past.of(kind, database).items()}
     for pair in _pairs(desired[kind, database], done.observed[kind, database], before):
-        if statements := _statements(_WRITERS[kind], pair):
+        if texts := _statements(_WRITERS[kind], pair):
             facts = dict(done.observed[kind, database])
             fact = facts.pop(pair.new)
             old, new = split_last(pair.old)[1], split_last(pair.new)[1]
             spelled = fact.value.replace(f" TRIGGER {new} ", f" TRIGGER {old} ", 1)
             facts[pair.old] = fact._replace(value=spelled)
-            done = _with(done, statements, database, {**done.observed, (kind, database): facts})
+            done = _with(done, texts, database, {**done.observed, (kind, database): facts})
     return done
 
 

@@ -6,8 +6,8 @@ same object all the same, the record has seen under both names, one right after 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import NamedTuple
 
@@ -18,7 +18,10 @@ from collector.drift.numbers import numbers_of, oid_of
 from collector.drift.observed import PERIODS, has_periods
 from model.catalog import CatalogKind
 
-KINDS = (CatalogKind.TABLE, CatalogKind.POLICY, CatalogKind.TRIGGER)
+KINDS = (
+    CatalogKind.TABLE, CatalogKind.POLICY, CatalogKind.TRIGGER, CatalogKind.SCHEMA,
+    CatalogKind.SEQUENCE, CatalogKind.TYPE, CatalogKind.FUNCTION, CatalogKind.ROLE,
+)  # fmt: skip
 """Of which a plan gives names back."""
 Place = tuple[CatalogKind, str]
 """Kind and database."""
@@ -56,6 +59,16 @@ class Past:
 
     def of(self, kind: CatalogKind, database: str) -> Mapping[str, tuple[Named, ...]]:
         return self.names.get((kind, database), {})
+
+    def named(self, database: str, now: Callable[[CatalogKind, str], str]) -> Past:
+        """With what is there in ``database`` by the names that it has ``now``."""
+        names = {
+            (kind, where): {
+                now(kind, own) if where == database else own: known for own, known in facts.items()
+            }
+            for (kind, where), facts in self.names.items()
+        }
+        return replace(self, names=names)
 
     def is_another(self, place: Place, gone: str, now: Fact) -> bool:
         """The numbers say that ``now`` is not the one that was called ``gone``."""

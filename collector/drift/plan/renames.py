@@ -6,8 +6,8 @@ loss, and the old one made anew. But where constraints, indexes or a partition's
 new name in the place of the old, the server most likely renamed them: that is a person's to decide,
 and all that would follow is left until then.
 
-Roles are never renamed back: one that somebody made in the place of another has a password of
-theirs.
+Roles are not renamed back without such a proof: one that somebody made in the place of another has
+a password of theirs.
 """
 
 from __future__ import annotations

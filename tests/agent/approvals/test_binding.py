@@ -6,8 +6,10 @@ from agent.approvals.binding import Approvals
 from agent.approvals.desk import Desk
 from agent.approvals.requests import AGAIN_US, LONGEST_BYTES, Requests, names_of, relations_of
 from agent.approvals.store import ApprovalStore
-from agent.guard.hold import Decision, DecisionKind, Settled
-from agent.judge import Directory, GuardJudge
+from agent.directory import Directory
+from agent.guard.decision import Decision, DecisionKind
+from agent.guard.hold import Settled
+from agent.judge import GuardJudge
 from agent.planned import Touched
 from agent.sources.records import NO_TEXT
 from agent.sql.client import ParserClient

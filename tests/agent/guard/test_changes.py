@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from agent.directory import Directory
 from agent.guard.changes import Changes
 from agent.identity import Claims
-from agent.judge import Directory, GuardJudge
+from agent.judge import GuardJudge
 from agent.sql.client import ParserClient
 from model.event import SessionSeen
 from model.session import Identity, IdentityKind, Origin, OriginKind

@@ -15,9 +15,10 @@ import pytest
 from agent.guard.actions import Allowance
 from agent.guard.aside import HANGING_SECONDS
 from agent.guard.backend import Standing
+from agent.guard.decision import ALLOW, Decision, DecisionKind
 from agent.guard.evasion import INLINE, forbid_evasion
 from agent.guard.hands import carry_out, stopped
-from agent.guard.hold import ALLOW, PLANS, RELEASED, SPARED, Decision, DecisionKind, Guard
+from agent.guard.hold import PLANS, RELEASED, SPARED, Guard
 from agent.guard.judge_thread import HANGING_LIMIT, JudgeLateError, JudgeThreads
 from agent.guard.redirect import RedirectError, Refusal
 from agent.probes.layout import Evasion

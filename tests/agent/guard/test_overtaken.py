@@ -4,7 +4,7 @@ import time
 from dataclasses import replace
 
 from agent.capture import Capture, Inbox
-from agent.judge import Directory
+from agent.directory import Directory
 from agent.pipeline import Held
 from model.event import StatementStarted
 from tests.agent.guard.test_hold import aside, held_process, wait_for

@@ -4,9 +4,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from agent.guard.hold import DecisionKind
+from agent.directory import Directory
+from agent.guard.decision import DecisionKind
 from agent.identity import IdentityMap
-from agent.judge import Directory, GuardJudge, UnnamedError
+from agent.judge import GuardJudge, UnnamedError
 from agent.pipeline import enricher
 from agent.planned import Touched
 from agent.sql.client import ParserClient

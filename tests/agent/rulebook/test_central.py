@@ -6,7 +6,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from agent.judge import Directory
+from agent.directory import Directory
 from agent.rulebook import RuleService
 from config.schema import CentralRules, Rules
 from rules.bundle import Bundle, BundleError, Sealed, seal

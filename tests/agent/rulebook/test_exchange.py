@@ -4,9 +4,10 @@ import os
 import threading
 
 from agent.capture import Capture, Inbox
+from agent.directory import Directory
 from agent.guard.allowances import Allowances
-from agent.guard.hold import ALLOW, Settled
-from agent.judge import Directory
+from agent.guard.decision import ALLOW
+from agent.guard.hold import Settled
 from agent.rulebook import RuleService
 from config.schema import Rules
 from model.event import SessionSeen

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from agent.judge import Directory
+from agent.directory import Directory
 from agent.rulebook import RuleService
 from config.schema import Rules
 from rules import RuleError

@@ -208,7 +208,14 @@ def test_log_line_prefixes_are_understood(prefix, head):
         assert record.user in ("postgres", "")
         assert record.database in ("shop", "")
         assert record.at_ns in (0, AT_NS, AT_NS // 10**9 * 10**9)
+        assert record.precision_ns == (10**9 if prefix.startswith("%t") else 10**6)
     assert not log.skipped
+
+
+def test_a_time_in_milliseconds_may_be_a_whole_second():
+    log = StderrParser(LogClock(), "%m [%p] ")
+    (record,) = log.feed(b"2026-11-23 13:14:18.000 UTC [9] LOG:  " + audit_message(b"x") + b"\n")
+    assert (record.at_ns, record.precision_ns) == (AT_NS // 10**9 * 10**9, 10**6)
 
 
 def test_a_prefix_without_a_backend_is_refused_with_the_remedy():
@@ -247,6 +254,13 @@ def test_log_times_are_read_in_the_servers_zone(text, zone, seconds):
         assert clock.parse_ns(text) == seconds * 10**9
         with_fraction = text[:19] + ".345" + text[19:]
         assert clock.parse_ns(with_fraction) == (seconds * 10**9 + 345_000_000 if seconds else 0)
+
+
+@pytest.mark.parametrize("fraction", ["70\u00b2", "7x2", "   ", "\u0661\u0662\u0663"])
+def test_a_fraction_that_is_no_number_is_no_time_whatever_was_read_before(fraction):
+    clock = LogClock()
+    assert clock.parse_ns("2026-11-23 13:14:18.702 UTC")
+    assert clock.parse_ns(f"2026-11-23 13:14:18.{fraction} UTC") == 0
 
 
 def record_of(message):

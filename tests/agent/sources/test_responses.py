@@ -144,6 +144,12 @@ def test_the_last_completion_is_found_when_only_the_end_was_copied(before):
     assert reading.completions == [Completion("SELECT", 1)]
 
 
+@pytest.mark.parametrize("end", [b"C", b"C\0", b"C\0\0", b"C\0\0\0", b"C\0\0\0\r"])
+def test_an_answer_that_ends_where_a_completion_would_begin_has_none(end):
+    assert last_completion(b"SELECT 1" + end) is None
+    assert last_completion(end) is None
+
+
 def test_a_write_of_which_the_middle_is_missing_keeps_both_ends():
     stream = complete("SET") + row(b"y" * 500) + complete("SELECT 1") + ready()
     write = Write(stream[:100], stream[-60:], b"", len(stream) - 160, 0, 0, True)

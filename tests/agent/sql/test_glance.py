@@ -84,9 +84,25 @@ def seconds(text):
         "set  ",
         "set" + " " * 999,
         "set_",
+        "set,",
+        "'x', ",
+        "a_col, ",
+        "1, ",
+        "(1, 'dropped by'), ",
+        "on conflict do update set;",
     ],
 )
 def test_words_that_a_client_repeats_cost_no_more_than_their_length(words):
-    # Nobody else runs meanwhile: a search that goes over the same words again stops the guard.
-    megabyte = ("insert into t values (1) " + words * (1_000_000 // len(words))).encode()
-    assert seconds(megabyte) < 1.0, "of CPU time; a search in a square of the length takes minutes"
+    # Nobody else runs meanwhile, and there are 200 ms in all: half of them for both looks.
+    text = ("insert into t values (1) " + words * (300_000 // len(words))).encode()
+    assert seconds(text) < 0.1, "of CPU time"
+
+
+@pytest.mark.parametrize("begin", ["select ", " with a as (", "declare c cursor for ", "table t "])
+def test_what_begins_with_a_query_is_known_at_once_to_be_no_plain_data(begin):
+    text = (begin + "'x', " * 200_000).encode()
+    assert is_plain_data(text) is False
+    begun = time.thread_time()
+    for _ in range(100):
+        is_plain_data(text)
+    assert time.thread_time() - begun < 0.01

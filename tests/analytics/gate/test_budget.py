@@ -79,3 +79,19 @@ def test_a_budget_is_no_quota_where_little_happens(budget):
     assert gate.calibration.threshold >= least - 1e-9
     young, _ = fed(Gate(settings), few[:2])
     assert young.calibration.threshold < least
+
+
+def test_one_loud_case_hides_nobody_elses():
+    """Told of again and again, it is one case: whoever wants to pass unseen could let another login
+    make noise."""
+    begun = START_US + 14 * DAY_US + DAY_US // 2
+    loud = [
+        candidate(8.0 + 2 * n, begun + n * 60_000_000, detector, "u1", f"{detector} {n}")
+        for n in range(8)
+        for detector in ("volume", "error_burst", "first_seen")
+    ]
+    quiet = candidate(12.0, begun + 3_600_000_000, "first_seen", "u2", "hr.pay")
+    _, raised = fed(Gate(), [*ordinary(14, identities=6), *loud, quiet], identities=6)
+    told = [each.finding for each in raised if each.finding.at_us >= begun]
+    assert sum(each.identity == "u1" for each in told) > 6
+    assert quiet.id in {each.id for each in told}

@@ -13,8 +13,9 @@ from collector.access.door import Door, own_certificate
 from collector.approvals.approvals import open_approvals
 from collector.approvals.service import ApprovalsService, aliases
 from collector.approvals.state import NAME
+from collector.columns import PoisonError
 from collector.commands import Agents
-from collector.intake import PoisonError, decode_batch
+from collector.intake import decode_batch
 from collector.server import Server, are_private
 from collector.service import UplinkService
 from collector.store import Store

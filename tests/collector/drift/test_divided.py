@@ -163,27 +163,3 @@ def test_a_part_that_waits_for_its_cause_finds_it_beside_a_later_one(world):
     assert rows.keys() == {"alice", "bob"}
     assert "superuser=true" in rows["alice"]["observed"]
     assert "superuser=false" in rows["bob"]["observed"]
-
-
-def test_of_two_in_one_look_the_worst_is_told_of_who_did_it(world):
-    did = [ran(2, "alice", "ALTER ROLE svc SUPERUSER"), ran(3, "bob", "ALTER ROLE svc CREATEDB")]
-    [found] = world.commit(6, svc("true", "true"), statements=did).findings
-    assert (found.identity, found.severity) == ("alice", "critical")
-    assert "part of it was done by bob (statement 2)" in found.sentence
-
-
-@pytest.mark.parametrize("approved", [1, 2])
-def test_of_two_in_one_look_one_approval_approves_nothing(world, approved):
-    did = [ran(2, "alice", "ALTER ROLE svc SUPERUSER"), ran(3, "bob", "ALTER ROLE svc CREATEDB")]
-    world.commit(6, svc("true", "true"), statements=did, verdicts=approval(approved))
-    [row] = world.drift.status().rows
-    assert (row["attribution"], row["severity"]) == ("attributed", "critical")
-
-
-def test_approvals_that_come_later_count_once_all_of_them_have(world):
-    did = [ran(2, "alice", "ALTER ROLE svc SUPERUSER"), ran(3, "bob", "ALTER ROLE svc CREATEDB")]
-    world.commit(6, svc("true", "true"), statements=did)
-    world.commit(7, verdicts=approval(1))
-    assert by_actor(world)["alice"]["attribution"] == "attributed"
-    world.commit(8, verdicts=approval(2))
-    assert by_actor(world)["alice"]["attribution"] == "approved"

@@ -82,17 +82,20 @@ def test_a_renamed_table_is_one_change_of_who_renamed_it(world):
     }
 
 
-def test_what_else_changed_with_the_name_is_said_and_counts(world):
+def test_what_else_changed_with_the_name_is_no_doing_of_who_renamed_it(world):
     value = f"{PAY.replace('wages', 'salary')}\nrow security: on"
     world.commit(1, look(1, *items(table={"hr.wages": (f"{PAY}\nrow security: on", "oid 7")})))
     world.drift.accept("eve", "so it is")
     world.drift.tick(START_US + 2 * S)
     without = value.replace("\nrow security: on", "")
-    [finding], _, _ = world.told(
+    found, _, _ = world.told(
         10, *items(table={"hr.salary": (without, "oid 7")}), statements=[RENAME]
     )
-    assert "row level security of table hr.salary is off, was on" in finding.sentence
-    assert finding.severity is Severity.CRITICAL
+    told = {finding.identity: finding for finding in found}
+    assert "row level security of table hr.salary is off, was on" in told[""].sentence
+    assert told[""].severity is Severity.CRITICAL
+    assert told["alice"].sentence.endswith("psql: table hr.salary was renamed from hr.wages")
+    assert told["alice"].severity is Severity.MEDIUM
 
 
 def test_one_dropped_and_another_made_like_it_is_no_rename(world):

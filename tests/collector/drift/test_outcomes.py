@@ -469,13 +469,15 @@ def test_clients_that_close_one_after_the_other_are_no_restart(world):
     assert "ended" not in found.sentence
 
 
-def test_what_the_actor_did_besides_is_not_told_as_of_somebody_else(world):
+def test_what_one_did_by_two_statements_is_two_findings(world):
     rows = [
         ran(2, "bob", "ALTER TABLE hr.old SET UNLOGGED"),
         ran(3, "bob", "ALTER TABLE hr.old SET (fillfactor = 50)"),
     ]
     after = "owner: hr\nkind: table\npersistence: unlogged\noptions: fillfactor=50"
     seen = {("table", "shop", "hr.old"): (after, "")}
-    [found] = world.commit(6, seen, statements=rows).findings
-    assert "by bob (" not in found.sentence
-    assert "; the same actor did other parts of it: statement " in found.sentence
+    found = world.commit(6, seen, statements=rows).findings
+    assert [each.statement_id for each in found] == [1, 2]
+    assert all("by bob (" not in each.sentence for each in found)
+    told = [dict(each.details)["consequences"] for each in found]
+    assert ["fillfactor" in each for each in told] == [False, True]

@@ -203,3 +203,44 @@ def test_each_part_of_a_difference_keeps_its_actor_out_of_the_record(collector):
     assert told == parts
     rows, _ = collector.see(20, both, NEW)
     assert not any(row["resolved_at"] for row in rows)
+
+
+def numbered(name, oid, value="owner: bob"):
+    return CatalogItem(TABLE, "shop", name, value, f"oid {oid}")
+
+
+def test_what_was_renamed_is_known_as_renamed(tmp_path):
+    collector = Collector(tmp_path)
+    collector.see(0, numbered("hr.wages", 16500))
+    did = [ran(2, "alice", "ALTER TABLE hr.wages RENAME TO salary")]
+    collector.see(6, numbered("hr.salary", 16500), statements=did)
+    before = {drift.key: drift for drift in collector.drift._state.open.values()}
+    state = rebuilt(collector.store.query, collector.store.ledger.seq, START_US)
+    assert {key: (each.renamed, each.other_value) for key, each in state.open.items()} == {
+        key: (each.renamed, each.other_value) for key, each in before.items()
+    }
+    assert {each.renamed for each in before.values()} == {
+        "renamed from hr.wages", "renamed to hr.salary"
+    }  # fmt: skip
+    collector.store.close()
+
+
+TWO = "owner: bob\noptions: fillfactor=50\npersistence: unlogged"
+
+
+@pytest.mark.parametrize("transaction", ["TT", "II"])
+def test_other_statements_that_did_some_of_it_are_known(tmp_path, transaction):
+    collector = Collector(tmp_path)
+    collector.see(0, KEPT)
+    did = [
+        ran(2, "alice", "ALTER TABLE hr.kept SET UNLOGGED", transaction=transaction),
+        ran(3, "alice", "ALTER TABLE hr.kept SET (fillfactor = 50)", transaction=transaction),
+        ran(4, "alice", "COMMIT", transaction="TI", tag="COMMIT"),
+    ]
+    begin = [ran(1, "alice", "BEGIN", transaction="IT")] if transaction == "TT" else []
+    collector.see(6, CatalogItem(TABLE, "shop", "hr.kept", TWO), statements=[*begin, *did])
+    before = {drift.key: drift.shared_with for drift in collector.drift._state.open.values()}
+    state = rebuilt(collector.store.query, collector.store.ledger.seq, START_US)
+    assert {key: each.shared_with for key, each in state.open.items()} == before
+    assert any(before.values()) is (transaction == "TT")
+    collector.store.close()
