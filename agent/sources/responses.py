@@ -26,6 +26,11 @@ SUSPENDED = Completion("", -1)
 """The portal has more rows than were asked for: there is no tag yet."""
 SUSPENDED_MESSAGE = b"s\0\0\0\4"
 COMPLETE_START = b"C\0\0\0"
+SHORT_MESSAGES = tuple(tag + b"\0\0\0\4" for tag in (b"1", b"2", b"3", b"n", b"I"))
+LATE_STARTS = (b"S\0\0", b"A\0\0")
+"""ParameterStatus and NotificationResponse."""
+LATE_BYTES = 1024
+"""Longer ones are not looked for."""
 TAGS_KNOWN = 4096
 
 TAG_AT_END = re.compile(rb"C\x00\x00\x00(.)([A-Z][A-Z ]*[0-9 ]*)\x00\Z", re.DOTALL)
@@ -144,17 +149,42 @@ def _read_end(data: bytes, ready: bool, reading: Reading) -> None:
     that was flushed on purpose: rows hold bytes of the client's choice, and must not pass for a
     message.
     """
-    body = data[:-READY_BYTES] if ready else data
+    body = _without_late(data[:-READY_BYTES]) if ready else data
     match = TAG_AT_END.search(body[-TAG_WINDOW:])
     if match and match.group(1)[0] == 4 + len(match.group(2)) + 1:
         reading.add(completion(match.group(2)))
         return
+    if ready and body.endswith(SUSPENDED_MESSAGE):
+        reading.add(SUSPENDED)
     if not ready and body.endswith(b"\0\0"):
         found = None
         for found in ERROR_FIELDS.finditer(body):  # noqa: B007 - the last one is meant
             pass
         if found:
             reading.error = _report(found)
+
+
+def _without_late(body: bytes) -> bytes:
+    """Up to the message that ends the last statement. Behind it the server still tells of settings
+    that have changed (since 14 only there), of notifications and of messages with no statement."""
+    while True:
+        late_bytes = MESSAGE_BYTES if body.endswith(SHORT_MESSAGES) else _late_bytes(body)
+        if not late_bytes:
+            return body
+        body = body[:-late_bytes]
+
+
+def _late_bytes(body: bytes) -> int:
+    """How long the message is that ends ``body``, if it is one of those; else 0."""
+    window = body[-LATE_BYTES:]
+    for begins in LATE_STARTS:
+        start = window.rfind(begins, 0, -MESSAGE_BYTES)
+        while start >= 0:
+            length: int = 1 + MESSAGE.unpack_from(window, start)[1]
+            if start + length == len(window):
+                return length
+            start = window.rfind(begins, 0, start)
+    return 0
 
 
 def last_completion(body: bytes) -> Completion | None:

@@ -150,6 +150,35 @@ def test_an_answer_that_ends_where_a_completion_would_begin_has_none(end):
     assert last_completion(end) is None
 
 
+LATE = [
+    message(b"S", b"application_name\0psql\0"),
+    message(b"S", b"search_path\0" + b"s" * 800 + b"\0"),
+    message(b"A", b"\0\0\1\2S\0\0"),  # of channel S, without a payload
+    message(b"3", b""),
+    message(b"n", b""),
+]
+
+
+@given(st.lists(st.sampled_from(LATE), max_size=5))
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [
+        (complete("SET"), Completion("SET", -1)),
+        (complete("SELECT 3"), Completion("SELECT", 3)),
+        (message(b"s", b""), Completion("", -1)),
+    ],
+)
+def test_what_the_server_tells_behind_a_completion_hides_it_from_nobody(end, expected, late):
+    """Since 14 a new value of a setting comes right before ReadyForQuery."""
+    data = row(b"x")[3:] + end + b"".join(late) + ready()
+    assert read_all([whole(data, begins=-1)]).completions == [expected]
+
+
+@pytest.mark.parametrize("late", LATE)
+def test_what_comes_behind_an_error_has_no_completion(late):
+    assert read_all([whole(late + ready("I"), begins=-1)]) == Reading()
+
+
 def test_a_write_of_which_the_middle_is_missing_keeps_both_ends():
     stream = complete("SET") + row(b"y" * 500) + complete("SELECT 1") + ready()
     write = Write(stream[:100], stream[-60:], b"", len(stream) - 160, 0, 0, True)
