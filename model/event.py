@@ -110,6 +110,10 @@ class StatementStarted:
     that would call it like that."""
     met: bool = False
     """It was running when the probes came."""
+    round: int = 0
+    """Counts its backend's round trips; only with ``number``."""
+    number: int = 0
+    """Which of the statements of its round trip it is, from 1; 0: unknown, or inside of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +150,13 @@ class ResponseSent:
     """I idle, T in a transaction, E in a failed one; empty unless ``ready``."""
     transaction_before: str = ""
     """The status in the ReadyForQuery before; empty if unknown."""
+    round: int = 0
+    starts: int = 0
+    """How many statements of this round trip have started."""
+    ended: int = -1
+    """How many of those are over without an error; -1 unknown."""
+    numbers: tuple[int, ...] = ()
+    """Which of those each completion is of, from 1; empty if unknown."""
 
 
 class Executed(NamedTuple):

@@ -24,6 +24,8 @@
 #define RELATION_LOTS 1
 #define PLANS_SEEN 1
 #define LENGTH_PARTS 4 /* lengths are counted up to 33 MB */
+#define MESSAGES_AT_ONCE 512 /* of 8 bytes on average; shorter ones are not followed */
+#define ROWS_AT_ONCE 0
 
 /* LOOKUP, INSERT, DELETE, RESERVE, SUBMIT and DISCARD are not defined here: bcc rewrites calls
  * like records.ringbuf_reserve(size), but not inside a macro. bcc_loader.py puts them in as text. */
@@ -43,6 +45,8 @@
 #define RELATIONS_AT_ONCE 16
 #define RELATION_LOTS 256  /* 4,096; what touches more is held each time */
 #define PLANS_SEEN 8	   /* rules of the rewriter make several of one statement */
+#define MESSAGES_AT_ONCE WINDOW_MESSAGES /* all that a window may hold */
+#define ROWS_AT_ONCE WINDOW_MESSAGES
 #define LENGTH_PARTS 128   /* lengths are counted up to 1 GiB, the longest there are */
 #define DECLARE_RING(name, bytes)                                                                  \
 	struct {                                                                                   \

@@ -29,6 +29,7 @@ RESPONSE_MEDIUM = 1536
 RESPONSE_LARGE = 8192
 CARRY_BYTES = 256
 SEND_BUFFER_BYTES = 8192
+UNKNOWN = 0xFFFFFFFF
 
 
 class RecordKind(IntEnum):
@@ -61,6 +62,10 @@ class FailedText(IntEnum):
     NONE = 0
     TOLD = 1
     LOST = 2
+    SAME = 3
+    """Of the message that the last statement came with."""
+    NO_TEXT = 4
+    """It was over."""
 
 
 class ParameterState(IntEnum):
@@ -156,7 +161,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "statement_record": (
-        HEAD + "q16s16sQQIIIIIBBBBBBBB4s",
+        HEAD + "q16s16sQQIIIIIBBBBBBBBIII",
         (
             "head",
             "requested_us",
@@ -177,6 +182,8 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "quiet",
             "evades",
             "part",
+            "start",
+            "round",
             "padding",
         ),
     ),
@@ -198,7 +205,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "response_record": (
-        HEAD + "QqIIIHHHHBBBB",
+        HEAD + "QqIIIIIHHHHBBBB",
         (
             "head",
             "bytes_sent",
@@ -206,11 +213,13 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "starts",
             "round",
             "write_bytes",
+            "begins",
+            "ended",
             "carry_bytes",
             "head_bytes",
             "tail_bytes",
             "write",
-            "aligned",
+            "walsender",
             "ready",
             "before",
             "failed",
@@ -323,16 +332,48 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "cluster": ("II", ("number", "watched")),
     "function": ("II", ("number", "text")),
+    "writing": (
+        "QQQqBBBB4s",
+        (
+            "start",
+            "bytes",
+            "result",
+            "requested_us",
+            "ready",
+            "aligned",
+            "flushed",
+            "failed",
+            "padding",
+        ),
+    ),
+    "stream": (
+        "QQQIIIBBBBBB6s8s4104s",
+        (
+            "left",
+            "behind",
+            "moved",
+            "readable",
+            "begins",
+            "endings",
+            "header_bytes",
+            "in_step",
+            "counted",
+            "cut",
+            "telling",
+            "failed",
+            "padding",
+            "header",
+            "window",
+        ),
+    ),
     "session_state": (
-        "qqQQQQQQQQQ16sIIIIIIIHHHBBBBBBBBBBBBBB152s320s48s256s2048s",
+        "qqQQQQQQQ16sIIIIIIIHHBBBBBBBBBBBBBB2s152s320s48s256s2048s40s4160s",
         (
             "session_us",
             "requested_us",
             "text",
             "outer_stack",
             "bytes",
-            "write_start",
-            "write_end",
             "held_at_ns",
             "started_ns",
             "base",
@@ -346,7 +387,6 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "naming",
             "round",
             "writes",
-            "full_copies",
             "carry_bytes",
             "announced",
             "starting",
@@ -362,11 +402,14 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "exempt",
             "calling",
             "asked",
+            "padding",
             "occasion",
             "levels",
             "tail",
             "carry",
             "kept",
+            "writing",
+            "stream",
         ),
     ),
 }

@@ -107,30 +107,26 @@ int on_secure_write(struct pt_regs *ctx)
 	if (!config)
 		return 0;
 	__u64 base = PT_REGS_IP(ctx) - config->entry_secure_write;
-	struct writing write = {};
-	write.start = PT_REGS_PARM2(ctx);
-	write.bytes = PT_REGS_PARM3(ctx);
 	struct session_state *session = find_session();
 	if (!session) {
 		session = meet(config, base, 0);
 		if (!session)
 			return 0;
 		/* Authentication is over, but BackendKeyData, the cancel key, is yet to come. */
-		if (read_u8(write.start) == 'R')
+		if (read_u8(PT_REGS_PARM2(ctx)) == 'R')
 			session->starting = 1;
 	}
-	/* The rest of a write that the socket took only in part. */
-	if (write.start + write.bytes == session->write_end && write.start > session->write_start)
+	struct writing *write = new_writing(session, PT_REGS_PARM2(ctx), PT_REGS_PARM3(ctx));
+	if (!write)
 		return 0;
-	session->write_start = write.start;
-	session->write_end = write.start + write.bytes;
-	write.ready = read_ready(config, base, session, &write);
+	write->ready = read_ready(config, base, session, write);
 	if (session->starting) {
 		/* Nothing of the start-up is ever copied. */
-		if (write.ready) {
+		if (write->ready) {
 			session->starting = 0;
 			session->aligned = 1;
-			session->transaction = write.ready;
+			session->stream.counted = !session->walsender;
+			session->transaction = write->ready;
 			announce(config, base, session, session->urgent);
 		}
 		return 0;
@@ -138,45 +134,33 @@ int on_secure_write(struct pt_regs *ctx)
 	if (!session->announced)
 		announce(config, base, session, session->urgent);
 
-	session->bytes += write.bytes;
-	write.aligned = session->aligned;
-	int flushed = write.bytes < SEND_BUFFER_BYTES;
-	session->aligned = write.ready || flushed;
-	if (is_simple(session, &write)) {
-		tell_execution(config, session, &write);
-		session->transaction = write.ready;
+	session->bytes += write->bytes;
+	write->aligned = session->aligned;
+	write->flushed = write->bytes < SEND_BUFFER_BYTES;
+	session->aligned = write->ready || write->flushed;
+	if (is_simple(session, write)) {
+		tell_execution(config, session, write);
+		session->transaction = write->ready;
 		begin_round_trip(session);
 		return 0;
 	}
-	if (flushed && !write.ready) {
-		session->flushed = 1;
+	follow(session);
+	session->flushed |= write->flushed && !write->ready;
+	if (write->flushed || write->ready || session->stream.telling)
 		tell_pending(session);
-	} else if (write.ready) {
-		tell_pending(session);
+	if (worth_sending(session, write)) {
+		write->requested_us = session->starts ? session->requested_us : 0;
+		if (brings_error(session, write))
+			report_failed(config, base, session, write);
+		if (!send_response(session, write))
+			count_lost_answer(session, write);
 	}
-	if (!worth_sending(session, &write, flushed)) {
-		keep_carry(session, &write);
-		session->writes += 1;
-		return 0;
-	}
-	write.requested_us = session->starts ? session->requested_us : 0;
-	if (!write.ready && flushed && !session->walsender)
-		report_failed(config, base, session, &write);
-	int sent;
-	if (write.aligned && write.bytes <= RESPONSE_SMALL)
-		sent = send_small(session, &write);
-	else if (!write.ready || (session->starts > 1 && write.bytes > RESPONSE_MEDIUM))
-		sent = send_large(session, &write);
-	else
-		sent = send_medium(session, &write);
-	if (!sent)
-		count_lost_answer(session, &write);
 	session->writes += 1;
-	if (write.ready) {
-		session->transaction = write.ready;
+	if (write->ready) {
+		session->transaction = write->ready;
 		begin_round_trip(session);
 	} else
-		keep_carry(session, &write);
+		keep_carry(session, write);
 	return 0;
 }
 

@@ -40,7 +40,8 @@
 #define CARRY_BYTES 256
 #define READY_BYTES 6 /* one ReadyForQuery */
 #define SEND_BUFFER_BYTES 8192 /* PqSendBufferSize: shorter writes were flushed on purpose */
-#define FULL_COPIES 64 /* full buffers copied for one round trip of several statements */
+#define WINDOW_BYTES 4096 /* of an answer that is followed: so much is looked at together */
+#define UNKNOWN ~0U
 
 enum record_kind {
 	RECORD_SESSION = 1,
@@ -71,11 +72,13 @@ enum text_state {
 };
 #define TEXT_URGENT 128 /* beside the state: the record has reserved room */
 
-/* Whether a response says how a statement ended that failed before it began, and its text. */
+/* Whether a response brings an error, and the text that PostgreSQL is at. */
 enum failed_text {
 	FAILED_NONE = 0,
 	FAILED_TEXT_TOLD = 1, /* in the record before it */
 	FAILED_TEXT_LOST = 2,
+	FAILED_TEXT_SAME = 3, /* of the message that the last statement came with */
+	FAILED_NO_TEXT = 4,   /* it is over: at the commit */
 };
 
 /* Index into the map "losses". */
@@ -163,7 +166,9 @@ struct statement_record {
 	__u8 quiet; /* told only if it is refused */
 	__u8 evades; /* enum evasion */
 	__u8 part;    /* enum part */
-	__u8 padding[4];
+	__u32 start;  /* its number in the round trip, 0: it is not one of those */
+	__u32 round;  /* session_state.round */
+	__u32 padding;
 	/* text follows */
 };
 
@@ -191,11 +196,13 @@ struct response_record {
 	__u32 starts;	   /* of statements since the round trip began, those lost too */
 	__u32 round; /* counts the round trips of the session */
 	__u32 write_bytes; /* length of this write */
+	__u32 begins; /* where its first message begins: write_bytes or less, UNKNOWN */
+	__u32 ended; /* how many starts have ended without an error, with this write; UNKNOWN */
 	__u16 carry_bytes; /* end of the previous write, when that was not copied */
 	__u16 head_bytes;
 	__u16 tail_bytes; /* 0 when head holds all of it */
 	__u16 write;      /* counts the writes of one round trip */
-	__u8 aligned;     /* the first byte begins a message */
+	__u8 walsender;
 	__u8 ready;
 	__u8 before; /* transaction status before the round trip */
 	__u8 failed; /* enum failed_text */
@@ -436,6 +443,39 @@ enum calling {
 	CALL_ANSWERED = 2, /* the beginning of its result has been written */
 };
 
+/* The answer's bytes, and where it is known to be: `aligned`: it begins with a message. It lies in the
+ * session's state as an occasion does. */
+struct writing {
+	__u64 start;
+	__u64 bytes;
+	__u64 result; /* bytes of a fastpath call's result at its beginning */
+	__s64 requested_us; /* of the statement that it is about, as far as is known */
+	__u8 ready;
+	__u8 aligned;
+	__u8 flushed; /* on purpose, not because the buffer was full */
+	__u8 failed; /* enum failed_text */
+	__u8 padding[4];
+};
+
+/* The messages of a round trip's answer, see messages.bpf.h. */
+struct stream {
+	__u64 left;	/* of a message that goes on in the next write, in bytes */
+	__u64 behind;	/* from the window's beginning to the end of the write */
+	__u64 moved;	/* from the window's beginning to the next message */
+	__u32 readable; /* in the window */
+	__u32 begins;	/* where the first message of this write begins, or UNKNOWN */
+	__u32 endings;	/* of statements, in this round trip */
+	__u8 header_bytes; /* in `header` */
+	__u8 in_step;	 /* it is known where messages begin */
+	__u8 counted;	 /* since the round trip began */
+	__u8 cut;	 /* tag of a message that goes on in the next write and ends a statement */
+	__u8 telling;	 /* in this write lies such a message, or a part of one */
+	__u8 failed;	 /* an error ends in this write */
+	__u8 padding[6];
+	__u8 header[8]; /* of a message whose header goes on in the next write */
+	__u8 window[WINDOW_BYTES + 8];
+};
+
 /* What a walsender was asked for. */
 enum asking {
 	ASKED_NOTHING = 0, /* or a command, which waits */
@@ -449,8 +489,6 @@ struct session_state {
 	__u64 text;         /* its address */
 	__u64 outer_stack;
 	__u64 bytes;
-	__u64 write_start;
-	__u64 write_end;
 	__u64 held_at_ns; /* at_ns of the last hold: its name */
 	__u64 started_ns;  /* of the statement that waits for its answer */
 	__u64 base; /* where its program lies in memory */
@@ -464,7 +502,6 @@ struct session_state {
 	__u32 naming; /* counts changes of application_name */
 	__u32 round;  /* counts round trips */
 	__u16 writes;
-	__u16 full_copies;
 	__u16 carry_bytes;
 	__u8 announced;
 	__u8 starting;
@@ -480,11 +517,14 @@ struct session_state {
 	__u8 exempt; /* never held: it serves those who judge */
 	__u8 calling; /* enum calling */
 	__u8 asked; /* enum asking */
+	__u8 padding[2];
 	struct occasion occasion;
 	struct level levels[LEVELS];
 	__u8 tail[TAIL_BYTES];
 	__u8 carry[CARRY_BYTES];
 	__u8 kept[TEXT_KEPT];
+	struct writing writing;
+	struct stream stream;
 };
 
 #endif

@@ -2,18 +2,22 @@
 #ifndef PGWARDEN_RESPONSES_BPF_H
 #define PGWARDEN_RESPONSES_BPF_H
 
-#include "sessions.bpf.h"
+#include "messages.bpf.h"
 
-/* The answer's bytes, and where it is known to be: `aligned`: it begins with a message. */
-struct writing {
-	__u64 start;
-	__u64 bytes;
-	__u64 result; /* bytes of a fastpath call's result at its beginning */
-	__s64 requested_us; /* of the statement that it is about, as far as is known */
-	__u8 ready;
-	__u8 aligned;
-	__u8 failed; /* enum failed_text */
-};
+/* NULL: it is the rest of one that the socket took only in part. */
+INLINE struct writing *new_writing(struct session_state *session, __u64 start, __u64 bytes)
+{
+	struct writing *write = &session->writing;
+	__u64 end = write->start + write->bytes;
+	if (start + bytes == end && start > write->start)
+		return 0;
+	write->start = start;
+	write->bytes = bytes;
+	write->result = 0;
+	write->requested_us = 0;
+	write->failed = FAILED_NONE;
+	return write;
+}
 
 INLINE void fill_response(struct response_record *record, struct session_state *session,
 			  struct writing *write)
@@ -24,11 +28,13 @@ INLINE void fill_response(struct response_record *record, struct session_state *
 	record->starts = session->starts;
 	record->round = session->round;
 	record->write_bytes = write->bytes;
+	record->begins = session->walsender && write->aligned ? 0 : session->stream.begins;
+	record->ended = session->stream.counted ? session->stream.endings : UNKNOWN;
 	record->carry_bytes = 0;
 	record->head_bytes = 0;
 	record->tail_bytes = 0;
 	record->write = session->writes;
-	record->aligned = write->aligned;
+	record->walsender = session->walsender;
 	record->ready = write->ready != 0;
 	record->before = session->transaction;
 	record->failed = write->failed;
@@ -51,7 +57,8 @@ INLINE int send_small(struct session_state *session, struct writing *write)
 		reserve(session->urgent, sizeof(*record) + RESPONSE_SMALL);
 	if (!record)
 		return 0;
-	__u32 bytes = write->bytes;
+	__u64 bytes = write->bytes;
+	HIDE(bytes); /* the limits are for the verifier: they must stay */
 	if (bytes > RESPONSE_SMALL)
 		bytes = RESPONSE_SMALL;
 	fill_response(record, session, write);
@@ -71,7 +78,8 @@ INLINE int send_medium(struct session_state *session, struct writing *write)
 	fill_response(record, session, write);
 	fill_carry(record, session);
 	if (write->bytes <= RESPONSE_MEDIUM) {
-		__u32 bytes = write->bytes;
+		__u64 bytes = write->bytes;
+		HIDE(bytes);
 		if (bytes > RESPONSE_MEDIUM)
 			bytes = RESPONSE_MEDIUM;
 		bpf_probe_read_user(data, bytes, (void *)write->start);
@@ -94,7 +102,8 @@ INLINE int send_large(struct session_state *session, struct writing *write)
 	if (!record)
 		return 0;
 	char *data = (char *)(record + 1) + CARRY_BYTES;
-	__u32 bytes = write->bytes < RESPONSE_LARGE ? write->bytes : RESPONSE_LARGE;
+	__u64 bytes = write->bytes < RESPONSE_LARGE ? write->bytes : RESPONSE_LARGE;
+	HIDE(bytes);
 	if (bytes > RESPONSE_LARGE)
 		bytes = RESPONSE_LARGE;
 	fill_response(record, session, write);
@@ -105,11 +114,24 @@ INLINE int send_large(struct session_state *session, struct writing *write)
 	return 1;
 }
 
-/* Of a statement that failed before it began nothing else tells. */
+INLINE int send_response(struct session_state *session, struct writing *write)
+{
+	if (write->aligned && write->bytes <= RESPONSE_SMALL)
+		return send_small(session, write);
+	int several = session->starts > 1 || session->stream.telling;
+	if (!write->ready || (several && write->bytes > RESPONSE_MEDIUM))
+		return send_large(session, write);
+	return send_medium(session, write);
+}
+
+/* Of a statement that failed before it began nothing else tells, and nothing of a later one of its
+ * message that did not begin. */
 INLINE void count_lost_answer(struct session_state *session, struct writing *write)
 {
 	count_loss(session->urgent ? LOSS_URGENT_RESPONSE : LOSS_RESPONSE);
-	if (write->failed)
+	int unbegun = session->stream.counted && session->stream.endings == session->starts;
+	if (write->failed == FAILED_TEXT_TOLD || write->failed == FAILED_TEXT_LOST ||
+	    (write->failed == FAILED_TEXT_SAME && unbegun))
 		count_loss(session->urgent ? LOSS_URGENT_STATEMENT : LOSS_STATEMENT);
 }
 
@@ -195,7 +217,8 @@ INLINE void begin_round_trip(struct session_state *session)
 	session->round += 1;
 	session->writes = 0;
 	session->starts = 0;
-	session->full_copies = 0;
+	session->stream.endings = 0;
+	session->stream.counted = !session->walsender;
 	session->carry_bytes = 0;
 	session->outer_stack = 0;
 	session->text = 0;
@@ -207,23 +230,25 @@ INLINE void begin_round_trip(struct session_state *session)
 }
 
 /* Which writes are worth a record: the end of a round trip, what the server flushed on purpose (an
- * error always is), and full buffers where several statements share one round trip. */
-INLINE int worth_sending(struct session_state *session, struct writing *write, int flushed)
+ * error always is), and full buffers in which statements end. */
+INLINE int worth_sending(struct session_state *session, struct writing *write)
 {
 	if (write->ready)
 		return 1;
+	if (session->stream.begins != UNKNOWN)
+		return session->stream.telling;
 	int streams = session->walsender && session->asked != ASKED_SQL;
-	if (streams || (write->aligned && !flushed))
-		if (write->aligned && read_u8(write->start) == 'E')
-			return 1;
-	if (streams)
-		return 0;
-	if (flushed)
-		return 1;
-	if (session->starts < 2 || session->full_copies >= FULL_COPIES)
-		return 0;
-	session->full_copies += 1;
+	if (streams || !write->flushed)
+		return write->aligned && read_u8(write->start) == 'E';
 	return 1;
+}
+
+/* Whether the write brings an error, as far as is known. */
+INLINE int brings_error(struct session_state *session, struct writing *write)
+{
+	if (session->stream.begins != UNKNOWN)
+		return session->stream.failed;
+	return write->flushed && !write->ready && !session->walsender;
 }
 
 #endif

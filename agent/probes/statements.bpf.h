@@ -132,6 +132,8 @@ INLINE void finish_statement(struct session_state *session, struct occasion *wha
 	record->quiet = what->quiet;
 	record->evades = what->evades;
 	record->part = what->part;
+	record->start = what->kind == RECORD_STATEMENT && !what->depth ? session->starts : 0;
+	record->round = session->round;
 	if (what->urgent)
 		record->text_state |= TEXT_URGENT;
 	record->held = what->hold ? hold() : 0;
@@ -239,6 +241,8 @@ INLINE int send_pending(struct session_state *session, __u32 bytes)
 	record->held = 0;
 	record->planned = record->touched = 0;
 	record->planned_list = record->quiet = record->evades = record->part = 0;
+	record->start = session->starts;
+	record->round = session->round;
 	record->text_state = (bytes ? TEXT_WHOLE : TEXT_KNOWN) | (urgent ? TEXT_URGENT : 0);
 	if (bytes)
 		bpf_probe_read_kernel(record + 1, bytes, session->kept);
@@ -427,11 +431,15 @@ INLINE void report_failed(struct config *config, __u64 base, struct session_stat
 			  struct writing *write)
 {
 	struct occasion *what = new_occasion(config, base, session);
-	if (what->requested_us ? what->requested_us == session->requested_us : session->starts > 0)
-		return;
 	what->text = read_u64(base + config->debug_query_string);
-	if (!what->text)
+	if (!what->text) {
+		write->failed = FAILED_NO_TEXT;
 		return;
+	}
+	if (what->requested_us ? what->requested_us == session->requested_us : session->starts > 0) {
+		write->failed = FAILED_TEXT_SAME;
+		return;
+	}
 	what->kind = RECORD_FAILED;
 	what->urgent = session->urgent;
 	write->requested_us = what->requested_us;

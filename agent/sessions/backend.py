@@ -1,7 +1,9 @@
 """One backend: its statements in order, and which of them a server's answer is about.
 
 A backend runs one statement at a time, so CommandComplete messages come in the order of the
-starts, and an error is about the last that started or about something that never did.
+starts, and an error is about the last that started or about something that never did. Both are
+counted by the kernel, so what is lost on the way shifts nothing: the n-th completion of a round
+trip is of its n-th start.
 """
 
 from collections import deque
@@ -16,6 +18,9 @@ from model.session import BackendKey, Session
 
 SUCCESS = "00000"
 _SILENT = 100
+_REFUSED = frozenset(("08P01", "22021", "26000", "34000"))
+"""What PostgreSQL says to a message that is no statement: malformed, in no valid encoding, of
+nothing that was prepared."""
 Slot: TypeAlias = tuple[int, int]
 """Pid and start second: all that the log tells of a backend."""
 
@@ -95,6 +100,8 @@ class Backend:
             parent=parent,
             parameters=event.parameters,
             hold_id=event.hold_id,
+            round=event.round,
+            number=event.number,
         )
         if execution.started_at_us == event.requested_at_us and not event.met:
             execution.preparation_us = event.at_ns // 1000 - execution.started_at_us
@@ -159,26 +166,26 @@ class Backend:
         What the server refuses before it is a statement (a text that is not valid in the client's
         encoding, a NUL, the name of nothing that was prepared) is counted in ``unread``.
 
-        The bytes go to the statement that was running; where one answer completes several, to the
-        last of them. ReadyForQuery in a write of its own is of the one before it.
+        The bytes go to the last statement that the answer completes, or to the one that was
+        running. ReadyForQuery in a write of its own is of the one before it.
         """
         at_us = event.at_ns // 1000
-        ended: list[Execution] = []
+        ended = self.leave_round(event.round, at_us)
         strangers = 0
-        running = self.pending[-1] if self.pending else None
+        running = self._running(event)
         if running is not None:
             running.bytes_sent = max(running.bytes_sent, 0) + event.bytes_sent
         elif self.unready and event.ready:
             last = self.unready[-1]
             last.bytes_sent = max(last.bytes_sent, 0) + event.bytes_sent
-        unseen = self._unseen(event)
-        for _ in range(unseen):
-            self._end(self.pending.popleft(), self._over_by(at_us), SUCCESS, "", ended)
-        for completion in event.completions:
-            if self.let_go:
+        numbers = event.numbers or self._guessed(event, at_us, ended)
+        for completion, number in zip(event.completions, numbers, strict=True):
+            self._pass(number, at_us, ended)
+            missing = not self.pending or (number and self.pending[0].number != number)
+            if self.let_go and (missing or not number):
                 self.let_go -= 1
                 continue
-            if not self.pending:
+            if missing:
                 # The end of a stream, and DROP_REPLICATION_SLOT on 12, are told twice.
                 strangers += not self.walsender
                 continue
@@ -190,7 +197,11 @@ class Backend:
         if event.error is not None:
             self._fail(event, event.error, running, next_id, ended)
         if event.ready:
-            self.end_all(at_us, SUCCESS, ended)
+            self._pass(event.ended + 1, at_us, ended)
+            if event.ended < 0 and not self.walsender:
+                self.unseen += sum(each.protocol is Protocol.QUERY for each in self.pending)
+            # What is known not to have ended has failed, and that was lost.
+            self.end_all(at_us, "" if event.ended >= 0 else SUCCESS, ended)
             self.let_go = 0
             ended = self.take_unready() + ended
         transaction = _transaction(event)
@@ -200,6 +211,33 @@ class Backend:
             self.unready += ended
             return [], strangers
         return ended, strangers
+
+    def leave_round(self, round: int, at_us: int) -> list[Execution]:
+        """What is left of an earlier round trip: its end was lost."""
+        ended: list[Execution] = []
+        while self.pending and self.pending[0].number and self.pending[0].round != round:
+            self._end(self.pending.popleft(), self._over_by(at_us), "", "", ended)
+        return ended
+
+    def _running(self, event: ResponseSent) -> Execution | None:
+        last = event.numbers[-1] if event.numbers and event.error is None else 0
+        found = (each for each in self.pending if last and each.number == last)
+        return next(found, self.pending[-1] if self.pending else None)
+
+    def _pass(self, number: int, at_us: int, ended: list[Execution]) -> None:
+        """Those before this one have ended, and nobody saw how many rows they gave. Of a fastpath
+        call there is nothing to see."""
+        while self.pending and self.pending[0].number < number:
+            execution = self.pending.popleft()
+            self.unseen += execution.protocol is not Protocol.FASTPATH
+            sqlstate = SUCCESS if execution.number else ""
+            self._end(execution, self._over_by(at_us), sqlstate, "", ended)
+
+    def _guessed(self, event: ResponseSent, at_us: int, ended: list[Execution]) -> tuple[int, ...]:
+        """No numbers: nobody has counted."""
+        for _ in range(self._unseen(event)):
+            self._end(self.pending.popleft(), self._over_by(at_us), SUCCESS, "", ended)
+        return (0,) * len(event.completions)
 
     def _unseen(self, event: ResponseSent) -> int:
         """How many of the oldest ended in a part of the answer that nobody saw. A round trip that
@@ -254,6 +292,10 @@ class Backend:
     ) -> None:
         at_us = event.at_ns // 1000
         text = event.failed_text
+        self._pass(event.ended + 1, at_us, ended)
+        begun = not text and 0 <= event.ended < event.starts
+        # What was complete, and then its transaction could not be committed.
+        uncommitted = self.unready if error.severity == "ERROR" else []
         if self.pending and (not text or _same(self.pending[-1], text)):
             failed = self.pending.pop()
             # Whatever is left gave no completion although something started after it: a portal
@@ -274,12 +316,13 @@ class Backend:
             if running is not None:  # it was not the last of this answer
                 running.bytes_sent = (running.bytes_sent - event.bytes_sent) or -1
             self._end(failed, at_us, error.sqlstate, error.message, ended)
-        elif ended and not self.pending:
-            # It was complete, and then its transaction could not be committed.
-            last = next(each for each in reversed(ended) if each.parent is None)
+        elif begun:
+            pass  # its start was lost, and counted then
+        elif (done := uncommitted + ended) and error.sqlstate not in _REFUSED:
+            last = next(each for each in reversed(done) if each.parent is None)
             last.tag, last.rows = "", -1
             last.end(at_us, error.sqlstate, error.message)
-        elif not ended and error.severity == "ERROR":
+        elif error.severity == "ERROR":
             self.unread += 1
 
     def _over_by(self, at_us: int) -> int:

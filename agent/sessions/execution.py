@@ -1,6 +1,6 @@
 """One statement between its start and the moment it leaves the tracker."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from model.event import AuditLogged, Executed, Protocol, StatementsCounted, StatementsExecuted
 from model.session import Session
@@ -35,6 +35,9 @@ class Execution:
     error_message: str = ""
     parameters: bytes = b""
     hold_id: int = 0
+    round: int = 0
+    number: int = 0
+    """As in StatementStarted."""
     audits: list[AuditLogged] = field(default_factory=list)
     failed_early: bool = False
     """It failed before it started, so pgaudit had nothing to write."""
@@ -131,7 +134,7 @@ def summary(records: list[AuditLogged], text: bytes, tag: str) -> Audit:
     CREATE TABLE AS leaves SELECT, then CREATE TABLE AS; a serial column CREATE SEQUENCE and CREATE
     TABLE, ALTER SEQUENCE with one number: the last number tells most, and then the tag.
     """
-    own = [record for record in records if same_text(record.text, text)] or records[:1]
+    own = [record for record in records if _is_own(record, text)] or records[:1]
     last = max(record.substatement_id for record in own)
     outer = [record for record in own if record.substatement_id == last]
     chosen = next((r for r in outer if tag and tag.startswith(r.command)), outer[0])
@@ -146,6 +149,20 @@ def summary(records: list[AuditLogged], text: bytes, tag: str) -> Audit:
 _REDACTED = b" <REDACTED>"
 _NO_TEXT = ("<not logged>", "<previously logged>")
 _CUT_BYTES = 1 << 16
+_LONG_CHARS = 512
+_OWN_TEXT = "<that of its statement>"
+"""Known by identity: no log line gives it."""
+
+
+def without_copy(record: AuditLogged, text: bytes) -> AuditLogged:
+    """The record of a statement with this text, which need not be kept twice if it is long."""
+    if len(record.text) < _LONG_CHARS or not same_text(record.text, text):
+        return record
+    return replace(record, text=_OWN_TEXT)
+
+
+def _is_own(record: AuditLogged, text: bytes) -> bool:
+    return record.text is _OWN_TEXT or same_text(record.text, text)
 
 
 def has_text(record: AuditLogged) -> bool:

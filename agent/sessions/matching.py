@@ -18,7 +18,7 @@ from agent.sessions.audits import (
     within,
 )
 from agent.sessions.backend import Backend
-from agent.sessions.execution import Execution
+from agent.sessions.execution import Execution, without_copy
 from agent.sessions.limits import Limits
 from agent.sessions.waiting import WaitingRoom
 from model.event import AuditLogged
@@ -153,7 +153,7 @@ class Matching:
 
     def _add(self, execution: Execution, record: AuditLogged) -> None:
         if len(execution.audits) < self._limits.records_per_statement:
-            execution.audits.append(record)
+            execution.audits.append(without_copy(record, execution.text))
         else:
             self._lost["audit_record_over_limit"] += 1
 

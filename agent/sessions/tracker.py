@@ -269,7 +269,9 @@ class SessionTracker:
         if backend.begin_asked(event):
             return
         if not event.depth:
-            self._matching.ended(backend, backend.take_unready(), out)
+            ended = backend.take_unready()
+            ended += backend.leave_round(event.round, event.at_ns // 1000) if event.number else []
+            self._matching.ended(backend, ended, out)
         if len(backend.pending) >= self._limits.pending_per_backend:
             self._lost["statement_end_unseen"] += 1
             oldest = backend.pending.popleft()

@@ -27,6 +27,8 @@ from agent.probes.layout import (
     STRANGER,
     TAIL_BYTES,
     TEXT_URGENT,
+    UNKNOWN,
+    FailedText,
     RecordKind,
     TextState,
 )
@@ -84,9 +86,7 @@ class _Backend:
     """Text of a statement that failed before it began; the response is about to say how."""
     round: int = 0
     endings: int = 0
-    """Of executions in this round trip."""
-    extended: bool = False
-    """It is of the extended protocol."""
+    """Of executions in this round trip, where the kernel has not followed them."""
     bytes_sent: int = 0
     """Of writes that said nothing; the next event carries them."""
     reader: ResponseReader = field(default_factory=ResponseReader)
@@ -273,7 +273,7 @@ class Decoder:
         (
             kind, pid, at_ns, session_us, requested_us, key, skeleton, planned, touched, copied,
             full, text_id, row_limit, naming, protocol, depth, held, state, planned_list, quiet,
-            evades, part, _,
+            evades, part, number, round, _,
         ) = STATEMENT.unpack_from(record)  # fmt: skip
         backend = self._backend(pid, session_us)
         urgent, state = state >= TEXT_URGENT, state & ~TEXT_URGENT
@@ -321,13 +321,15 @@ class Decoder:
             quiet == 1,
             evades=evades if held else 0,
             part=part if held else 0,
+            round=round,
+            number=number,
         )
 
     def _call(self, record: bytes) -> Event:
         """A function that is probed itself, as a statement that calls it with these texts."""
         (
             _, pid, at_ns, session_us, requested_us, key, _, _, _, first, second, _, number,
-            naming, _, depth, held, state, _, quiet, _, _, _,
+            naming, _, depth, held, state, _, quiet, *_,
         ) = STATEMENT.unpack_from(record)  # fmt: skip
         at = STATEMENT.size
         given, value = (
@@ -375,11 +377,13 @@ class Decoder:
             starts,
             round,
             write_bytes,
+            begins,
+            ended,
             carry_bytes,
             head_bytes,
             tail_bytes,
             index,
-            aligned,
+            walsender,
             ready,
             before,
             failing,
@@ -394,25 +398,29 @@ class Decoder:
                 carry=record[RESPONSE.size : RESPONSE.size + carry_bytes] if carry_bytes else b"",
                 missing_bytes=write_bytes - head_bytes - tail_bytes,
                 index=index,
-                aligned=aligned == 1,
+                begins=-1 if begins == UNKNOWN else begins,
                 ready=ready == 1,
+                failed=failing != FailedText.NONE,
             )
         )
-        # Of a text that came without its response the kernel counts the statement as lost.
-        failed = backend.failed if failing else None
-        backend.failed = LOST_TEXT
         if round != backend.round:
-            backend.round, backend.endings, backend.extended = round, 0, False
+            backend.round, backend.endings = round, 0
         backend.endings += reading.endings
-        backend.extended |= reading.bound
-        # What was complete and then fails could not be committed.
-        uncommitted = backend.extended and bool(reading.completions)
+        counted = ended != UNKNOWN
+        # Of a text that came without its response the kernel counts the statement as lost.
+        failed = backend.failed if failing in (FailedText.TOLD, FailedText.LOST) else None
+        backend.failed = LOST_TEXT
         backend.bytes_sent += sent
         if reading.error is None:
             failed = None
-        elif failed is None and 0 < starts <= backend.endings and not uncommitted:
+        elif (failing == FailedText.SAME or walsender) and (
+            0 < starts <= (ended if counted else backend.endings)
+        ):
             # A later statement of the same string, which failed before its own execution began.
             failed = backend.text if requested_us == backend.requested_us else LOST_TEXT
+        if not (counted or ready or walsender):
+            # We came in the middle of its round trip: whose they are will not be known.
+            reading.completions.clear()
         if not (ready or reading.completions or reading.error):
             return None
         bytes_sent, backend.bytes_sent = backend.bytes_sent, 0
@@ -427,6 +435,10 @@ class Decoder:
             ready == 1,
             chr(record[_last_byte(place, head_bytes, tail_bytes)]) if ready else "",
             chr(before) if before else "",
+            round,
+            starts,
+            ended if counted else -1,
+            tuple(ended - reading.endings + each for each in reading.numbers) if counted else (),
         )
 
     def _application(self, record: bytes) -> Event:

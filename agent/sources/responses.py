@@ -1,7 +1,8 @@
 """What the server told its client, read from the protocol bytes of ``secure_write``. Pure.
 
 Writes are blocks of a stream: a message can begin in one and end in the next. The kernel program
-copies the writes that matter and says for each whether it begins with a message.
+follows the messages, copies the writes in which statements end, and says for each where its first
+message begins.
 """
 
 from __future__ import annotations
@@ -19,14 +20,17 @@ MESSAGE_BYTES = 5
 READY_BYTES = 6
 PARTIAL_BYTES = 16384
 """A cut CommandComplete or ErrorResponse is kept up to here; nothing else is."""
-COMMAND_COMPLETE, ERROR_RESPONSE, PORTAL_SUSPENDED = ord("C"), ord("E"), ord("s")
-BIND_COMPLETE = ord("2")
+COMMAND_COMPLETE, ERROR_RESPONSE = ord("C"), ord("E")
+PORTAL_SUSPENDED, CALL_RESPONSE = ord("s"), ord("V")
 SUSPENDED = Completion("", -1)
 """The portal has more rows than were asked for: there is no tag yet."""
 SUSPENDED_MESSAGE = b"s\0\0\0\4"
 COMPLETE_START = b"C\0\0\0"
-ENDINGS = frozenset(b"CsV")
-"""Each ends one execution: CommandComplete, PortalSuspended, FunctionCallResponse."""
+SHORT_MESSAGES = tuple(tag + b"\0\0\0\4" for tag in (b"1", b"2", b"3", b"n", b"I"))
+LATE_STARTS = (b"S\0\0", b"A\0\0")
+"""ParameterStatus and NotificationResponse."""
+LATE_BYTES = 1024
+"""Longer ones are not looked for."""
 TAGS_KNOWN = 4096
 
 TAG_AT_END = re.compile(rb"C\x00\x00\x00(.)([A-Z][A-Z ]*[0-9 ]*)\x00\Z", re.DOTALL)
@@ -48,8 +52,11 @@ class Write:
     carry: bytes
     missing_bytes: int
     index: int
-    aligned: bool
+    begins: int
+    """Where its first message begins; -1 unknown."""
     ready: bool
+    failed: bool = False
+    """An error is known to end in it."""
 
     @property
     def full(self) -> bool:
@@ -64,9 +71,16 @@ class Reading:
 
     completions: list[Completion] = field(default_factory=list)
     error: ErrorReport | None = None
+    numbers: list[int] = field(default_factory=list)
+    """Of each completion among all endings of this write, from 1."""
     endings: int = 0
-    bound: bool = False
-    """BindComplete: the extended protocol."""
+
+    def add(self, done: Completion | None) -> None:
+        """None: it has no tag (of a fastpath call)."""
+        self.endings += 1
+        if done is not None:
+            self.completions.append(done)
+            self.numbers.append(self.endings)
 
 
 @dataclass(slots=True)
@@ -74,73 +88,58 @@ class ResponseReader:
     """Follows the responses of one backend."""
 
     _partial: bytes = b""
-    _skip_bytes: int = 0
+    _error: ErrorReport | None = None
+    """Of a message so long that it is not kept until its end comes."""
     _next: int = -1
-    """Index of the write that would continue the stream; -1 when we are out of step."""
+    """Index of the write in which the part that is kept goes on."""
 
     def read(self, write: Write) -> Reading:
-        if write.aligned:
-            self._partial, self._skip_bytes = b"", 0
-            reading = self._walk(write.head, write.missing_bytes)
-        elif write.index == self._next:
-            reading = self._walk(write.head, write.missing_bytes)
-        else:
-            reading = Reading()
-            if not write.full:
-                _read_end(write.carry + write.head, write.ready, reading)
-            self._partial, self._skip_bytes = b"", 0
+        reading = Reading()
+        kept, self._partial = self._partial, b""
+        if kept and write.index == self._next and write.begins:
+            self._walk(kept + write.head, 0, write.missing_bytes, reading)
+        elif write.begins >= 0:
+            self._walk(write.head, write.begins, write.missing_bytes, reading)
+        elif not write.full:
+            _read_end(write.carry + write.head, write.ready, reading)
         if write.tail and not write.full:
             _read_end(write.tail, write.ready, reading)
-        in_step = self._next != -1 or write.aligned
-        self._next = (write.index + 1) & 0xFFFF if in_step and not write.ready else -1
+        if self._error and (write.failed or write.begins < 0):
+            reading.error, self._error = reading.error or self._error, None
+        self._next = (write.index + 1) & 0xFFFF
         return reading
 
-    def _walk(self, data: bytes, missing_bytes: int) -> Reading:
-        reading = Reading()
-        if self._partial:
-            data = self._partial + data
-            self._partial = b""
-        position, end = self._skip_bytes, len(data)
+    def _walk(self, data: bytes, position: int, missing_bytes: int, reading: Reading) -> None:
+        end = len(data)
         while position + MESSAGE_BYTES <= end:
             tag, length = MESSAGE.unpack_from(data, position)
             following = position + 1 + length
             if following > end:
                 break
-            if tag in ENDINGS:
-                reading.endings += 1
-                if tag == COMMAND_COMPLETE:
-                    reading.completions.append(
-                        completion(data[position + MESSAGE_BYTES : following - 1])
-                    )
-                elif tag == PORTAL_SUSPENDED:
-                    reading.completions.append(SUSPENDED)
-            elif tag == BIND_COMPLETE:
-                reading.bound = True
+            if tag == COMMAND_COMPLETE:
+                reading.add(completion(data[position + MESSAGE_BYTES : following - 1]))
+            elif tag == PORTAL_SUSPENDED:
+                reading.add(SUSPENDED)
+            elif tag == CALL_RESPONSE:
+                reading.add(None)
             elif tag == ERROR_RESPONSE:
                 reading.error = error_report(data[position + MESSAGE_BYTES : following])
             position = following
-        self._keep(data, position, reading)
-        self._skip_bytes = max(0, self._skip_bytes - missing_bytes)
-        return reading
+        self._keep(data[position:], missing_bytes)
 
-    def _keep(self, data: bytes, position: int, reading: Reading) -> None:
-        """Remember the message that goes on in the next write."""
-        self._skip_bytes = max(0, position - len(data))
-        rest = data[position:]
-        if not rest:
-            return
+    def _keep(self, rest: bytes, missing_bytes: int) -> None:
+        """Remember the message that goes on in the next write, if it ends a statement."""
         if len(rest) < MESSAGE_BYTES:
-            self._partial = rest
+            self._partial = b"" if missing_bytes else rest
             return
         tag, length = MESSAGE.unpack_from(rest)
         if tag not in (COMMAND_COMPLETE, ERROR_RESPONSE):
-            self._skip_bytes = 1 + length - len(rest)
-        elif len(rest) < PARTIAL_BYTES and 1 + length <= PARTIAL_BYTES:
+            return
+        if 1 + length <= PARTIAL_BYTES and not missing_bytes:
             self._partial = rest
-        else:
-            # An error that quotes a long literal: the fields that count come first.
-            reading.error = error_report(rest[MESSAGE_BYTES:])
-            self._skip_bytes = 1 + length - len(rest)
+        elif tag == ERROR_RESPONSE:
+            # It quotes a long literal: the fields that count come first.
+            self._error = error_report(rest[MESSAGE_BYTES:])
 
 
 def _read_end(data: bytes, ready: bool, reading: Reading) -> None:
@@ -150,18 +149,42 @@ def _read_end(data: bytes, ready: bool, reading: Reading) -> None:
     that was flushed on purpose: rows hold bytes of the client's choice, and must not pass for a
     message.
     """
-    body = data[:-READY_BYTES] if ready else data
+    body = _without_late(data[:-READY_BYTES]) if ready else data
     match = TAG_AT_END.search(body[-TAG_WINDOW:])
     if match and match.group(1)[0] == 4 + len(match.group(2)) + 1:
-        reading.completions.append(completion(match.group(2)))
-        reading.endings += 1
+        reading.add(completion(match.group(2)))
         return
+    if ready and body.endswith(SUSPENDED_MESSAGE):
+        reading.add(SUSPENDED)
     if not ready and body.endswith(b"\0\0"):
         found = None
         for found in ERROR_FIELDS.finditer(body):  # noqa: B007 - the last one is meant
             pass
         if found:
             reading.error = _report(found)
+
+
+def _without_late(body: bytes) -> bytes:
+    """Up to the message that ends the last statement. Behind it the server still tells of settings
+    that have changed (since 14 only there), of notifications and of messages with no statement."""
+    while True:
+        late_bytes = MESSAGE_BYTES if body.endswith(SHORT_MESSAGES) else _late_bytes(body)
+        if not late_bytes:
+            return body
+        body = body[:-late_bytes]
+
+
+def _late_bytes(body: bytes) -> int:
+    """How long the message is that ends ``body``, if it is one of those; else 0."""
+    window = body[-LATE_BYTES:]
+    for begins in LATE_STARTS:
+        start = window.rfind(begins, 0, -MESSAGE_BYTES)
+        while start >= 0:
+            length: int = 1 + MESSAGE.unpack_from(window, start)[1]
+            if start + length == len(window):
+                return length
+            start = window.rfind(begins, 0, start)
+    return 0
 
 
 def last_completion(body: bytes) -> Completion | None:

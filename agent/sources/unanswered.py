@@ -13,7 +13,6 @@ from agent.probes.layout import FIELDS, STATEMENT, TEXT_URGENT, RecordKind, Text
 STATE = layout_of("session_state")
 _FIELDS = FIELDS["session_state"][1]
 _NO_KEY = bytes(16)
-_PADDING = bytes(4)
 
 
 def unanswered(states: Iterable[tuple[int, bytes]]) -> list[bytes]:
@@ -56,6 +55,8 @@ def _record(pid: int, state: dict[str, int]) -> bytes:
         0,
         0,
         0,
-        _PADDING,
+        state["starts"],
+        state["round"],
+        0,
     )
     return head + text

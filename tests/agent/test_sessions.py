@@ -357,7 +357,7 @@ def test_over_the_limit_of_text_new_statements_keep_a_prefix():
     limits = Limits(text_bytes=1000, short_text_bytes=10)
     talk = Dialogue(tracker=SessionTracker(EPOCH, 0, limits=limits))
     talk.start(1, "x" * 900).start(2, "y" * 900)
-    long, short = talk.answer(3).statements()
+    long, short = talk.answer(3, ("X", -1), ("Y", -1)).statements()
     assert (len(long.text), len(short.text), short.text_bytes) == (900, 10, 900)
     assert talk.tracker.losses() == {"text_cut_for_memory": 1}
     assert len(talk.start(4, "z" * 900).answer(5).statements()[0].text) == 900

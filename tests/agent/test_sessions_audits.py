@@ -1,5 +1,8 @@
 """The tracker as a dialogue with two sources: which audit record is about which statement."""
 
+import tracemalloc
+from dataclasses import replace
+
 import pytest
 
 from model.event import SessionEnded, StatementStarted
@@ -193,8 +196,33 @@ def test_a_table_made_with_a_serial_column_is_a_create_table():
     assert statement.audit.command == "CREATE TABLE"
 
 
+def test_the_records_of_a_long_statement_and_of_what_it_runs_are_told_apart():
+    """Its own text is not kept with them."""
+    outer, inner = "call p() --" + "x" * 5000, "select 1 --" + "y" * 5000
+    talk = Dialogue(window_us=1_500_000).start(1, outer)
+    talk.audit(1.1, 4, outer, sub=1, cls="MISC", command="CALL")
+    talk.audit(1.2, 4, inner, sub=2, obj="public.t")
+    (call,) = talk.answer(2, ("CALL", -1)).wait(3).wait(200).statements()
+    assert (call.text, call.audit.command) == (outer.encode(), "CALL")
+    assert call.audit.objects == ("table:public.t",)
+
+
+def test_a_long_text_is_kept_once_while_its_statement_waits():
+    long, count = 50_000, 40
+    talk = Dialogue(window_us=1_500_000)
+    tracemalloc.start()
+    try:
+        for number in range(count):
+            key = replace(KEY, pid=1000 + number)
+            talk.start(1, f"{number:{long}}", key=key).audit(1, 1, f"{number:{long}}", key=key)
+        held_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert long * count < held_bytes < 1.5 * long * count
+
+
 def test_a_record_after_its_statement_has_left_is_counted():
-    talk = Dialogue(window_us=1_500_000).start(1, "a").audit(1, 1, "a").answer(2)
+    talk = Dialogue(window_us=1_500_000).start(1, "a").audit(1, 1, "a").answer(2, ("A", 1))
     assert len(talk.wait(3).wait(200).statements()) == 1
     assert talk.audit(1, 1, "a", obj="public.t").wait(9999).statements() == []
     assert talk.tracker.losses() == {"audit_record_late": 1}

@@ -16,6 +16,7 @@ from agent.probes.layout import (
     RESPONSE_HEAD,
     RESPONSE_MEDIUM,
     RESPONSE_SMALL,
+    UNKNOWN,
     RecordKind,
     TextState,
     layout_of,
@@ -130,8 +131,8 @@ def _response(text: bytes, choice: int) -> bytes:
     whole = _packed(
         "response_record", RecordKind.RESPONSE, choice,
         bytes_sent=len(text), starts=1, write_bytes=len(text) + choice % 3, head_bytes=len(kept),
-        tail_bytes=len(tail), write=choice % 5, aligned=choice % 2, ready=1 if kept else 0,
-        failed=choice % 2,
+        tail_bytes=len(tail), write=choice % 5, ready=1 if kept else 0, failed=choice % 5,
+        begins=(UNKNOWN, 0, choice)[choice % 3], ended=(UNKNOWN, 1)[choice % 2],
     )  # fmt: skip
     if small:
         return whole + kept.ljust(RESPONSE_SMALL, b"\0")

@@ -16,6 +16,8 @@ from model.statement import Statement
 from tests.conformance.clients.wire import Wire
 from tests.conformance.servers import DEBIAN_MAJOR, Server, fetch
 from tests.kernel.capture import Capture, completions, responses, starts
+from tests.kernel.long_answers import SCENES, Scene, straddling
+from tests.kernel.long_answers import SCHEMA as LATE
 from tests.kernel.majors import MAJORS
 
 pytestmark = [pytest.mark.kernel, pytest.mark.live]
@@ -37,7 +39,7 @@ def server(request) -> Iterator[Server]:
     if request.param != DEBIAN_MAJOR:
         fetch()
     with Server(major=request.param, settings={"wal_level": "logical"}) as running:
-        running.psql(SCHEMA)
+        running.psql(SCHEMA + LATE)
         yield running
 
 
@@ -82,6 +84,45 @@ def told(capture: Capture, wire: Wire) -> tuple[list[tuple[int, bytes]], list[tu
     """Depth and text of each start, and how each ended."""
     events = ask(capture, wire)
     return [(start.depth, start.text) for start in starts(events)], completions(events)
+
+
+def record(capture: Capture, wire: Wire) -> tuple[list[Statement], dict[str, int]]:
+    """What one round trip leaves on record, and what was left out of it."""
+    tracker = SessionTracker(1, merge_window_us=0)
+    told = [each for event in ask(capture, wire) for each in tracker.observe(event)]
+    outer = [each for each in told if isinstance(each, Statement) and not each.parent_id]
+    return sorted(outer, key=lambda one: one.id), tracker.losses()
+
+
+def play(capture: Capture, wire: Wire, scene: Scene) -> None:
+    scene.ask(wire)
+    statements, lost = record(capture, wire)
+    assert [(one.tag, one.rows, one.sqlstate) for one in statements] == scene.ended
+    assert lost == {}
+
+
+@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.name)
+def test_each_statement_of_a_long_round_trip_has_its_own_end(capture, wire, scene):
+    play(capture, wire, scene)
+
+
+def test_an_end_that_a_buffers_end_cuts_is_read(capture, wire):
+    for scene in straddling(around=40):
+        play(capture, wire, scene)
+
+
+def test_a_call_behind_long_answers_takes_the_end_of_none(capture, wire):
+    number = oid_of(wire, "big")
+    for length in (10, 9_000, 100_000):
+        text = "SELECT i FROM generate_series(1, 100000) AS i"
+        wire.parse(text).bind().execute().parse(text).bind().execute()
+        statements, lost = record(capture, wire.call(number, struct.pack("!I", length)))
+        assert [(one.tag, one.rows, one.sqlstate) for one in statements] == [
+            ("SELECT", 100_000, "00000"),
+            ("SELECT", 100_000, "00000"),
+            ("", -1, "00000"),
+        ]
+        assert lost == {}
 
 
 def test_a_query_behind_an_execute_without_sync_is_a_statement_of_its_own(capture, wire):
@@ -189,14 +230,11 @@ def test_what_a_walsender_is_asked_for_is_recorded_once_however_long_it_is(
     """What fails before it is known to be SQL passes for a command."""
     text = asked + " " * length
     with connect(replication="database") as wire:
-        events = ask(capture, wire.query(text))
-    tracker = SessionTracker(1, merge_window_us=0)
-    told = [each for event in events for each in tracker.observe(event)]
-    (one,) = [each for each in told if isinstance(each, Statement) and not each.parent_id]
+        (one,), lost = record(capture, wire.query(text))
     kept = text.encode()[: TEXT_HUGE - 1]
     assert (one.text, one.text_bytes, one.protocol) == (kept, len(text), protocol)
     assert one.sqlstate == sqlstate
-    assert tracker.losses() == {}
+    assert lost == {}
 
 
 STREAM = 'CREATE_REPLICATION_SLOT "forging" TEMPORARY LOGICAL test_decoding'

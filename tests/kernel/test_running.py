@@ -152,6 +152,24 @@ def test_what_waits_for_its_client_is_not_taken_for_running(server, client):
     assert own == [b"COMMIT"]
 
 
+@pytest.mark.parametrize(
+    ("text", "tag"),
+    [("SET application_name = 'met'", "SET"), ("NOTIFY heard, 'something'", "NOTIFY")],
+)
+def test_the_first_one_of_an_open_session_ends_whatever_is_told_behind_it(
+    server, client, text, tag
+):
+    """Where the messages of its answer begin is not known."""
+    client.autocommit = True
+    client.execute("LISTEN heard")
+    watching = Watching(server)
+    client.execute(text)
+    wait_until(lambda: watching.look() and watching.of(text.encode()), 10)
+    watching.stop()
+    assert [each.tag for each in watching.statements if each.text == text.encode()] == [tag]
+    assert watching.tracker.losses() == {}
+
+
 def test_a_long_text_is_met_whole_or_with_its_length(server, client):
     texts = [f"{SLOW} /*{'x' * size}*/" for size in (5_000, 1_500_000)]
     with ExitStack() as stack:

@@ -14,7 +14,7 @@ def record(text=TEXT, *, kind=RecordKind.STATEMENT, held=1, state=0, protocol=0,
     return (
         STATEMENT.pack(
             kind, 7, 1, 1, 0, b"k" * 16, b"", 0, 0,
-            len(text), len(text) + missing, 3, 0, 0, protocol, 0, held, state, 0, 0, 0, 0, b"",
+            len(text), len(text) + missing, 3, 0, 0, protocol, 0, held, state, *[0] * 7,
         )
         + text
     )  # fmt: skip

@@ -12,9 +12,7 @@ BULK, URGENT = 0, 1
 
 
 def record(pid, at, held=False):
-    return STATEMENT.pack(
-        RecordKind.STATEMENT, pid, at, 0, 0, b"", b"", *[0] * 9, held, 0, 0, 0, 0, 0, b""
-    )
+    return STATEMENT.pack(RecordKind.STATEMENT, pid, at, 0, 0, b"", b"", *[0] * 9, held, *[0] * 8)
 
 
 def of(pid, records):

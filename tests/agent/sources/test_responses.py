@@ -43,8 +43,27 @@ def ready(status: str = "I") -> bytes:
     return message(b"Z", status.encode())
 
 
-def whole(data: bytes, *, index: int = 0, aligned: bool = True) -> Write:
-    return Write(data, b"", b"", 0, index, aligned, data[-6:-1] == ready()[:-1])
+def whole(data: bytes, *, index: int = 0, begins: int = 0, failed: bool = False) -> Write:
+    return Write(data, b"", b"", 0, index, begins, data[-6:-1] == ready()[:-1], failed)
+
+
+def cut(stream: bytes, edges: list[int]) -> list[Write]:
+    """As the kernel tells them, which follows the messages."""
+    starts, errors, at = [], [], 0
+    while at < len(stream):
+        starts.append(at)
+        length = 1 + struct.unpack_from(">I", stream, at + 1)[0]
+        errors += [at + length] * (stream[at : at + 1] == b"E")
+        at += length
+    return [
+        whole(
+            stream[a:b],
+            index=index,
+            begins=min([each for each in starts if each >= a] + [b]) - a,
+            failed=any(a < end <= b for end in errors),
+        )
+        for index, (a, b) in enumerate(pairwise(edges))
+    ]
 
 
 def read_all(writes: list[Write]) -> Reading:
@@ -78,7 +97,7 @@ def test_a_whole_response_is_read_in_order():
 
 @pytest.mark.parametrize("at", range(1, len(STREAM)))
 def test_a_response_cut_anywhere_reads_the_same(at):
-    reading = read_all([whole(STREAM[:at]), whole(STREAM[at:], index=1, aligned=False)])
+    reading = read_all(cut(STREAM, [0, at, len(STREAM)]))
     assert reading.completions == EXPECTED
     assert reading.error == ErrorReport("ERROR", "22012", "division by zero")
 
@@ -86,11 +105,31 @@ def test_a_response_cut_anywhere_reads_the_same(at):
 @given(st.lists(st.integers(1, len(STREAM) - 1), max_size=9, unique=True))
 def test_a_response_cut_into_many_writes_reads_the_same(cuts):
     edges = [0, *sorted(cuts), len(STREAM)]
-    parts = [STREAM[a:b] for a, b in pairwise(edges)]
-    writes = [whole(part, index=n, aligned=n == 0) for n, part in enumerate(parts)]
-    reading = read_all(writes)
+    reading = read_all(cut(STREAM, edges))
     assert reading.completions == EXPECTED
     assert reading.endings == len(EXPECTED)
+
+
+@given(st.lists(st.integers(1, len(STREAM) - 1), max_size=9, unique=True))
+def test_writes_in_which_nothing_ends_are_not_needed(cuts):
+    """Not sent is what holds no part of a CommandComplete or an ErrorResponse."""
+    edges = [0, *sorted(cuts), len(STREAM)]
+    kept = [
+        write
+        for write, (a, b) in zip(cut(STREAM, edges), pairwise(edges), strict=True)
+        if any(a < end and start < b for start, end in telling(STREAM))
+    ]
+    assert read_all(kept).completions == EXPECTED
+
+
+def telling(stream: bytes) -> list[tuple[int, int]]:
+    found, at = [], 0
+    while at < len(stream):
+        end = at + 1 + struct.unpack_from(">I", stream, at + 1)[0]
+        if stream[at : at + 1] in (b"C", b"s", b"E"):
+            found.append((at, end))
+        at = end
+    return found
 
 
 @pytest.mark.parametrize("before", range(BUFFER_BYTES))
@@ -101,7 +140,7 @@ def test_the_last_completion_is_found_when_only_the_end_was_copied(before):
     last, carry = stream[full:], stream[full - CARRY_BYTES : full]
     if not last:
         last, carry = stream[-BUFFER_BYTES:], stream[-BUFFER_BYTES - CARRY_BYTES : -BUFFER_BYTES]
-    reading = read_all([Write(last, b"", carry, 0, 3, False, True)])
+    reading = read_all([Write(last, b"", carry, 0, 3, -1, True)])
     assert reading.completions == [Completion("SELECT", 1)]
 
 
@@ -111,9 +150,38 @@ def test_an_answer_that_ends_where_a_completion_would_begin_has_none(end):
     assert last_completion(end) is None
 
 
+LATE = [
+    message(b"S", b"application_name\0psql\0"),
+    message(b"S", b"search_path\0" + b"s" * 800 + b"\0"),
+    message(b"A", b"\0\0\1\2S\0\0"),  # of channel S, without a payload
+    message(b"3", b""),
+    message(b"n", b""),
+]
+
+
+@given(st.lists(st.sampled_from(LATE), max_size=5))
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [
+        (complete("SET"), Completion("SET", -1)),
+        (complete("SELECT 3"), Completion("SELECT", 3)),
+        (message(b"s", b""), Completion("", -1)),
+    ],
+)
+def test_what_the_server_tells_behind_a_completion_hides_it_from_nobody(end, expected, late):
+    """Since 14 a new value of a setting comes right before ReadyForQuery."""
+    data = row(b"x")[3:] + end + b"".join(late) + ready()
+    assert read_all([whole(data, begins=-1)]).completions == [expected]
+
+
+@pytest.mark.parametrize("late", LATE)
+def test_what_comes_behind_an_error_has_no_completion(late):
+    assert read_all([whole(late + ready("I"), begins=-1)]) == Reading()
+
+
 def test_a_write_of_which_the_middle_is_missing_keeps_both_ends():
     stream = complete("SET") + row(b"y" * 500) + complete("SELECT 1") + ready()
-    write = Write(stream[:100], stream[-60:], b"", len(stream) - 160, 0, True, True)
+    write = Write(stream[:100], stream[-60:], b"", len(stream) - 160, 0, 0, True)
     assert read_all([write]).completions == [Completion("SET", -1), Completion("SELECT", 1)]
 
 
@@ -122,7 +190,7 @@ def test_a_row_that_imitates_a_completion_is_not_one():
     assert read_all([whole(row(forged) + complete("SELECT 1") + ready())]).completions == [
         Completion("SELECT", 1)
     ]
-    unaligned = Write(row(forged) + complete("SELECT 1") + ready(), b"", b"", 0, 5, False, True)
+    unaligned = Write(row(forged) + complete("SELECT 1") + ready(), b"", b"", 0, 5, -1, True)
     assert read_all([unaligned]).completions == [Completion("SELECT", 1)]
 
 
@@ -130,30 +198,37 @@ def test_a_row_that_imitates_a_completion_is_not_one():
 def test_a_row_that_ends_a_full_buffer_is_no_message(forged):
     """The writes before it were not copied, so nobody knows where a message begins."""
     full = row(b"x" * SEND_BUFFER_BYTES + forged)[-SEND_BUFFER_BYTES:]
-    reading = read_all([Write(full, b"", b"", 0, 5, False, False)])
+    reading = read_all([Write(full, b"", b"", 0, 5, -1, False)])
     assert (reading.completions, reading.error, reading.endings) == ([], None, 0)
-    part = Write(full[:1024], full[-512:], b"", len(full) - 1536, 5, False, False)
+    part = Write(full[:1024], full[-512:], b"", len(full) - 1536, 5, -1, False)
     assert read_all([part]).completions == []
 
 
 def test_a_long_error_is_read_from_what_there_is():
+    """Its text is told with its last write."""
     data = error("22P02", "z" * 60_000)
-    first = read_all([Write(data[:8192], b"", b"", 0, 0, True, False)])
-    assert first.error is not None
-    assert first.error.sqlstate == "22P02"
     reader = ResponseReader()
-    reader.read(Write(data[:8192], b"", b"", 0, 0, True, False))
-    for index, at in enumerate(range(8192, len(data), 8192), start=1):
-        reading = reader.read(whole(data[at : at + 8192], index=index, aligned=False))
-        assert reading.error is None
-        assert reading.completions == []
+    *parts, last = cut(data, [*range(0, len(data), 8192), len(data)])
+    for part in parts:
+        assert reader.read(part) == Reading()
+    assert reader.read(last).error.sqlstate == "22P02"
 
 
-@given(st.binary(max_size=300), st.booleans(), st.booleans())
-def test_damaged_bytes_never_raise(data, aligned, is_ready):
+def test_an_error_of_which_a_part_was_not_copied_is_read_from_what_there_is():
+    """Since 17 a long one is written by itself, behind a full buffer with its beginning."""
+    data = error("22P02", "z" * 9_000)
+    reader = ResponseReader()
+    assert reader.read(whole(row(b"x") + data[:50], index=3)) == Reading()
+    rest = len(data) - 50
+    whole_rest = Write(data[50 : 50 + 8192], b"", b"", rest - 8192, 4, rest, False, True)
+    assert reader.read(whole_rest).error.sqlstate == "22P02"
+
+
+@given(st.binary(max_size=300), st.integers(-1, 400), st.booleans())
+def test_damaged_bytes_never_raise(data, begins, is_ready):
     reader = ResponseReader()
     for index in range(3):
-        reader.read(Write(data, data[:9], data[3:], index, index, aligned, is_ready))
+        reader.read(Write(data, data[:9], data[3:], index, index, begins, is_ready, is_ready))
 
 
 @pytest.mark.parametrize(
@@ -170,6 +245,12 @@ def test_damaged_bytes_never_raise(data, aligned, is_ready):
 )
 def test_a_tag_is_split_into_command_and_count(tag, expected):
     assert completion(tag) == expected
+
+
+def test_an_end_that_is_cut_is_none():
+    body = complete("SELECT 1")
+    assert last_completion(body) == Completion("SELECT", 1)
+    assert [last_completion(body[:end]) for end in range(len(body))] == [None] * len(body)
 
 
 def test_an_error_without_its_fields_is_no_error_report():
