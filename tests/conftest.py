@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.getoption("--faults"):
         items[:] = [item for item in items if item.nodeid.startswith(FAULTS)]
     for item in items:
-        item.add_marker(part_of(_file(item)))
+        item.add_marker(part_of(_file(item)).value)  # xdist sends plain strings alone
     if hasattr(config, "workerinput"):  # one of several processes
         places = {file: place for place, file in enumerate(ordered(map(_file, items)))}
         items.sort(key=lambda item: places[_file(item)])
