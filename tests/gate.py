@@ -53,6 +53,13 @@ ALONE = (
 """Their deadlines hold only on a machine that does nothing else."""
 
 SPARE = (
+    "tests/agent/guard/test_redirect.py",
+    "tests/agent/sources/test_pgaudit_formats.py",
+    "tests/agent/test_parameters.py",
+    "tests/agent/test_sessions_churn.py",
+    "tests/agent/test_sessions_merging.py",
+    "tests/agent/test_sessions_properties.py",
+    "tests/agent/test_wire.py",
     "tests/analytics/",
     "tests/bench/",
     "tests/collector/drift/",
