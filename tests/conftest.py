@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.gate import is_alone, ordered
+from tests.gate import PLAYED, ordered, part_of
 from tests.live.postgres import PostgresCluster, server_folder
 
 # Tests side by side are told the width of the terminal in which they were started; what our own
@@ -26,20 +26,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """What the other part of the gate plays is not even read: it takes seconds a process."""
-    parts = {"alone": False, "not alone": True}
-    part = config.option.markexpr
-    if part not in parts or not collection_path.name.startswith("test_"):
+    """What other parts of the gate play is not even read: it takes seconds a process."""
+    wanted = PLAYED.get(config.option.markexpr)
+    if wanted is None or not collection_path.name.startswith("test_"):
         return None
-    return is_alone(collection_path.relative_to(ROOT).as_posix()) is parts[part] or None
+    return part_of(collection_path.relative_to(ROOT).as_posix()) not in wanted or None
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if config.getoption("--faults"):
         items[:] = [item for item in items if item.nodeid.startswith(FAULTS)]
     for item in items:
-        if is_alone(_file(item)):
-            item.add_marker(pytest.mark.alone)
+        item.add_marker(part_of(_file(item)).value)  # xdist sends plain strings alone
     if hasattr(config, "workerinput"):  # one of several processes
         places = {file: place for place, file in enumerate(ordered(map(_file, items)))}
         items.sort(key=lambda item: places[_file(item)])

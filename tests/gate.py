@@ -1,11 +1,30 @@
 """In which part of the gate a test file is played, and in which order (``./run test``).
 
 Most wait for seconds, so several are played at a time, each file by one process: what its tests
-share is started once. Those in ALONE measure milliseconds or memory, compile with bcc within a
-bound, or must not see an alarm of ours that a busy machine rightly raises.
+share is started once (BESIDE). Those in ALONE measure milliseconds or memory, compile with bcc
+within a bound, or must not see an alarm of ours that a busy machine rightly raises. They leave more
+than half of the processors' time, and SPARE takes it: it runs only where nothing else wants to.
 """
 
 from collections.abc import Iterable
+from enum import StrEnum
+
+
+class Part(StrEnum):
+    """Each also is the mark by which pytest is asked for it."""
+
+    BESIDE = "beside"
+    ALONE = "alone"
+    SPARE = "spare"
+
+
+PLAYED = {
+    "alone": {Part.ALONE},
+    "beside": {Part.BESIDE},
+    "spare": {Part.SPARE},
+    "not alone": {Part.BESIDE, Part.SPARE},
+}
+"""What is asked for with ``-m``: the files of the other parts are not even read."""
 
 ALONE = (
     "tests/kernel/test_attaching.py",
@@ -33,6 +52,25 @@ ALONE = (
 )
 """Their deadlines hold only on a machine that does nothing else."""
 
+SPARE = (
+    "tests/agent/guard/test_redirect.py",
+    "tests/agent/sources/test_pgaudit_formats.py",
+    "tests/agent/test_parameters.py",
+    "tests/agent/test_sessions_churn.py",
+    "tests/agent/test_sessions_merging.py",
+    "tests/agent/test_sessions_properties.py",
+    "tests/agent/test_wire.py",
+    "tests/analytics/",
+    "tests/bench/",
+    "tests/collector/drift/",
+    "tests/collector/test_analysis.py",
+    "tests/collector/test_drift_travel.py",
+    "tests/model/",
+    "tests/rules/",
+)
+"""Folders and files that only compute: no server, no program, no clock. However long others keep
+them from the processors, they find the same."""
+
 LONG = (
     "tests/guard/test_corpus.py",
     "tests/live/test_doctor.py",
@@ -47,9 +85,11 @@ WAITING = ("tests/guard/", "tests/kernel/", "tests/conformance/", "tests/live/",
 others compute. Conformance compares durations: not while the corpus is played on two servers."""
 
 
-def is_alone(file: str) -> bool:
+def part_of(file: str) -> Part:
     """``file``: its path from the root of the project."""
-    return file in ALONE
+    if file in ALONE:
+        return Part.ALONE
+    return Part.SPARE if file.startswith(SPARE) else Part.BESIDE
 
 
 def ordered(files: Iterable[str]) -> list[str]:

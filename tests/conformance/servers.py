@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from cli.demo.cluster import PostgresCluster, as_server_account, server_folder
+from tests.live.templates import make_or_copy
 
 DEBIAN_MAJOR = 15
 MAJORS = (12, 13, 14, 15, 16, 17, 18)
@@ -78,6 +79,12 @@ class Server(PostgresCluster):
         return installation(self.major) / "bin" / "postgres"
 
     def _server_tool(self, tool: str, *args: str) -> None:
+        if tool == "initdb":
+            make_or_copy(self.binary, args, lambda: self._run_tool(tool, *args))
+        else:
+            self._run_tool(tool, *args)
+
+    def _run_tool(self, tool: str, *args: str) -> None:
         command = [*as_server_account(), str(self.binary.with_name(tool)), *args]
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=90, check=False, cwd="/"

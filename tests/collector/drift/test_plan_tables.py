@@ -107,12 +107,12 @@ def test_a_table_whose_name_is_none_is_for_a_person_and_stops_nothing():
 
 
 def test_thousands_of_tables_that_are_alike_are_planned_in_a_moment():
-    started = time.perf_counter()
+    started = time.process_time()
     made = planned(
         {f"s.old_{n}": KEYED for n in range(2000)}, {f"s.new_{n}": KEYED for n in range(2000)}
     )
     assert len(made.steps) >= 4000
-    assert time.perf_counter() - started < 20
+    assert time.process_time() - started < 20
 
 
 def test_a_new_column_that_no_row_could_have_is_said_to_be_refused():
