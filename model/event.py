@@ -229,6 +229,8 @@ class AuditLogged:
     parameters: str
     precision_ns: int = 1_000_000
     """Log times are cut: it was written within so much after ``at_ns``."""
+    is_prefix: bool = False
+    """``text`` was cut to save memory."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TypeAlias
 
-from agent.sessions.execution import Execution, has_text, same_text
+from agent.sessions.execution import Execution, has_text, has_this_text
 from model.event import AuditLogged
 from model.session import Session
 from model.statement import Source
@@ -116,7 +116,7 @@ def _may_be(execution: Execution, record: AuditLogged) -> bool:
     if not has_text(record):
         return True
     in_full = execution.text_bytes <= len(execution.text)
-    return same_text(record.text, execution.text, in_full)
+    return has_this_text(record, execution.text, in_full)
 
 
 def ran_at(execution: Execution, record: AuditLogged, slack_ns: int) -> bool:

@@ -156,28 +156,32 @@ _OWN_TEXT = "<that of its statement>"
 
 def without_copy(record: AuditLogged, text: bytes) -> AuditLogged:
     """The record of a statement with this text, which need not be kept twice if it is long."""
-    if len(record.text) < _LONG_CHARS or not same_text(record.text, text):
+    if len(record.text) < _LONG_CHARS or not has_this_text(record, text):
         return record
     return replace(record, text=_OWN_TEXT)
 
 
+def shortened(record: AuditLogged, chars: int) -> AuditLogged:
+    return replace(record, text=record.text[:chars], is_prefix=True)
+
+
 def _is_own(record: AuditLogged, text: bytes) -> bool:
-    return record.text is _OWN_TEXT or same_text(record.text, text)
+    return record.text is _OWN_TEXT or has_this_text(record, text)
 
 
 def has_text(record: AuditLogged) -> bool:
     return record.text not in _NO_TEXT
 
 
-def same_text(audited: str, captured: bytes, captured_in_full: bool = True) -> bool:
-    """pgaudit's text against the one captured. Either may be cut: the log by the tail's bound, the
-    other by the probe's; and pgaudit ends a text with a password at that word.
+def has_this_text(record: AuditLogged, captured: bytes, captured_in_full: bool = True) -> bool:
+    """pgaudit's text against the one captured. Either may be cut: the log by the tail's bound or to
+    save memory, the other by the probe's; and pgaudit ends a text with a password at that word.
     """
-    text = audited.encode("utf-8", "surrogateescape")
+    text = record.text.encode("utf-8", "surrogateescape")
     if text == captured:
         return True
     if not captured_in_full and text.startswith(captured):
         return True
     if text.endswith(_REDACTED) and captured.startswith(text.removesuffix(_REDACTED)):
         return True
-    return len(text) >= _CUT_BYTES and captured.startswith(text)
+    return (record.is_prefix or len(text) >= _CUT_BYTES) and captured.startswith(text)

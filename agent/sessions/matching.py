@@ -18,7 +18,7 @@ from agent.sessions.audits import (
     within,
 )
 from agent.sessions.backend import Backend
-from agent.sessions.execution import Execution, without_copy
+from agent.sessions.execution import Execution, shortened, without_copy
 from agent.sessions.limits import Limits
 from agent.sessions.waiting import WaitingRoom
 from model.event import AuditLogged
@@ -33,6 +33,8 @@ _NEARING_US = 300_000
 """How long a record waits for the statement that ran when it was written, before it is content
 with one that ran nearly then: the right one may not have come from the probe yet.
 """
+_RECORD_CHARS = 500
+"""What a record takes beside its text, about."""
 _Waiting: TypeAlias = tuple[Backend, Execution | AuditGroup]
 
 
@@ -57,6 +59,8 @@ class Matching:
         self._lost = lost
         self.text_bytes = 0
         """Of the texts of all statements that have not left."""
+        self._audit_chars = 0
+        """Of all records that no statement has."""
         self._waiting: WaitingRoom[_Waiting] = WaitingRoom(window_us)
         self._settling: WaitingRoom[tuple[Backend, Execution]] = WaitingRoom(_SETTLE_US)
         near_us = min(_NEARING_US, window_us // 2)
@@ -163,6 +167,12 @@ class Matching:
         if len(group.records) >= self._limits.records_per_statement:
             self._lost["audit_record_over_limit"] += 1
             return
+        short = self._limits.short_text_bytes
+        full = self._audit_chars + _chars(record) > self._limits.audit_text_chars
+        if full and len(record.text) > short:
+            self._lost["text_cut_for_memory"] += 1
+            record = shortened(record, short)
+        self._audit_chars += _chars(record)
         group.records.append(record)
         if len(group.records) == 1:
             backend.loose.append(group)
@@ -170,6 +180,8 @@ class Matching:
             self._nearing.add((backend, group))
             if len(self._nearing) > self._limits.waiting:
                 self._nearing.pop()
+        while self._audit_chars > 2 * self._limits.audit_text_chars and self._waiting:
+            self._give_up(*self._waiting.pop(), out)
 
     def _take(self, backend: Backend, found: Found, out: list[Output]) -> None:
         """The group's statement is found; records that came before it are its own as well."""
@@ -179,6 +191,7 @@ class Matching:
         for other in group.records:
             if other is not record:
                 self._add(within(group.root, other), other)
+        self._audit_chars -= sum(map(_chars, group.records))
         group.records = []
         if group in backend.loose:
             backend.loose.remove(group)
@@ -227,7 +240,12 @@ class Matching:
         self._approach([(backend, item)], out)
         if item.root is None and not item.left:
             item.left = True
+            self._audit_chars -= sum(map(_chars, item.records))
             backend.loose.remove(item)
             outer = backend.outer(item.records[0])
             execution = only_audited(self._next_id(), backend.session, item.records, outer)
             self.leave(backend, execution, out)
+
+
+def _chars(record: AuditLogged) -> int:
+    return len(record.text) + _RECORD_CHARS

@@ -5,10 +5,12 @@ from dataclasses import replace
 
 import pytest
 
+from agent.sessions.limits import Limits
+from agent.sessions.tracker import SessionTracker
 from model.event import SessionEnded, StatementStarted
 from model.session import BackendKey
 from model.statement import Audit, Source, Statement
-from tests.agent.test_sessions import KEY, Dialogue, error, ns, seen
+from tests.agent.test_sessions import EPOCH, KEY, Dialogue, error, ns, seen
 
 
 @pytest.mark.parametrize("log_first", [True, False])
@@ -219,6 +221,36 @@ def test_a_long_text_is_kept_once_while_its_statement_waits():
     finally:
         tracemalloc.stop()
     assert long * count < held_bytes < 1.5 * long * count
+
+
+def test_over_the_limit_records_keep_a_prefix_and_still_find_their_statement():
+    limits = Limits(audit_text_chars=2000, short_text_bytes=10)
+    talk = Dialogue(tracker=SessionTracker(EPOCH, 1_500_000, limits=limits))
+    talk.audit(1, 1, "x" * 900).audit(2, 2, "y" * 900).audit(3, 3, "z" * 5)
+    for at, letter in ((1, "x" * 900), (2, "y" * 900), (3, "z" * 50)):
+        talk.start(at, letter).answer(at + 1, ("X", -1))
+    told = talk.wait(5).wait(9999).statements()
+    assert [(s.source, s.text[:1], len(s.text)) for s in told] == [
+        (Source.BOTH, b"x", 900), (Source.BOTH, b"y", 900),
+        (Source.PGAUDIT, b"z", 5), (Source.EBPF, b"z", 50),
+    ]  # fmt: skip
+    assert talk.tracker.losses() == {"text_cut_for_memory": 1}
+
+
+def test_what_records_hold_that_wait_is_bounded_and_each_is_told():
+    limits, count = Limits(audit_text_chars=200_000), 200
+    talk = Dialogue(tracker=SessionTracker(EPOCH, 1_500_000, limits=limits))
+    tracemalloc.start()
+    try:
+        for number in range(count):
+            talk.audit(1 + number, 1 + number, f"{number:60000}")
+            held_bytes, _ = tracemalloc.get_traced_memory()
+            assert held_bytes < 2_000_000
+    finally:
+        tracemalloc.stop()
+    assert len(talk.wait(count).wait(99999).statements()) == count
+    cut = talk.tracker.losses()["text_cut_for_memory"]
+    assert count - 10 <= cut < count
 
 
 def test_a_record_after_its_statement_has_left_is_counted():
