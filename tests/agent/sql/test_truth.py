@@ -174,3 +174,21 @@ def test_a_condition_on_other_relations_alone_chooses_no_row(shape_of, sql):
 )
 def test_one_on_the_rows_themselves_does(shape_of, sql):
     assert "trivial_where" not in shape_of(sql).flags
+
+
+@pytest.mark.parametrize(
+    ("where", "folds"),
+    [
+        ("t.id = $1 OR $2", True),
+        ("id = $1", True),
+        ("x.id = $1 AND (t.id = $2 OR $3)", True),
+        ("t.id = $1 AND ($2 OR x.a)", False),
+        ("x.id = t.id", False),
+        ("t.id IN (SELECT a FROM u)", True),
+    ],
+)
+def test_a_where_may_fold_unless_a_column_of_the_relation_itself_is_compared(
+    shape_of, where, folds
+):
+    changes = shape_of(f"DELETE FROM t USING x WHERE {where}").changes
+    assert ("foldable" in changes) is folds
