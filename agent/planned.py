@@ -27,6 +27,8 @@ TEXT_ALONE = "rules see the names in the text alone, not what is behind views an
 
 MISSING_WHERE, TRIVIAL_WHERE = "missing_where", "trivial_where"
 CHANGING = ("update", "delete")
+FOLDABLE = "foldable"
+"""Among a Shape's changes: the same text may come with a plan that has nothing of its WHERE."""
 
 LayoutOf = Callable[[str], PlanLayout | None]
 """By the name of the cluster."""
@@ -252,6 +254,8 @@ def goes_beyond(shape: Shape, touched: Touched) -> bool:
     whether it has a WHERE: the next time the same of both may come without."""
     if touched.plain:
         return False
+    if FOLDABLE in shape.changes or len(shape.changes) >= MAX_NAMES:
+        return True
     if any(each in CHANGING and each not in shape.verbs for each in touched.commands):
         return True
     if "multi" in shape.flags:

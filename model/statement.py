@@ -84,19 +84,25 @@ class Shape:
     ``plain_password`` (as it is, not as a SCRAM or MD5 verifier), ``connection_password`` (in a
     connection string or option), ``credential_file`` (a server's file that usually holds keys or
     passwords is read or written). About DDL: ``cascade``, ``drop_part`` (ALTER ... DROP of a
-    column, constraint, partition), ``replica_trigger`` (one is enabled for replication, ENABLE
-    REPLICA or ALWAYS), ``overwrite`` (ALTER ... TYPE ... USING other than a plain cast of the
-    column, or SET EXPRESSION: all its values are replaced), ``temporary_tie`` (a permanent object
-    is made to depend on one of schema pg_temp, and will go with it). About the server: ``program``,
-    ``server_file`` (COPY with one of its programs or files, or a foreign table over one),
-    ``connection`` (the server connects to another one, or is told where and as whom: dblink,
-    foreign servers but those of file_fdw, user mappings, IMPORT FOREIGN SCHEMA, subscriptions).
-    About the text: ``explain_analyze``, ``multi``, ``code`` (DO or a function body; verbs and
-    objects of static SQL within it are included where it parses), ``dynamic`` (code that builds the
-    SQL it runs, or that could not be read)."""
+    column, constraint, partition, a column's expression or identity; NO INHERIT), ``safeguard``
+    (DISABLE TRIGGER, RULE or ROW LEVEL SECURITY, NO FORCE, of an event trigger too; ALTER POLICY),
+    ``owner`` (OWNER TO, REASSIGN OWNED), ``renamed`` (a schema, a database), ``renumbered``
+    (RESTART or INCREMENT of a sequence), ``native_code`` (LOAD, CREATE LANGUAGE, and code of a
+    language that may do all that the server's account may, C aside), ``library`` (LOAD or C from a
+    path that is not among the server's libraries), ``replica_trigger`` (one is enabled for
+    replication, ENABLE REPLICA or ALWAYS), ``overwrite`` (ALTER ... TYPE ... USING other than a
+    plain cast of the column, or SET EXPRESSION: all its values are replaced), ``temporary_tie`` (a
+    permanent object is made to depend on one of schema pg_temp, and will go with it). About the
+    server: ``program``, ``server_file`` (COPY with one of its programs or files, or a foreign table
+    over one), ``connection`` (the server connects to another one, or is told where and as whom:
+    dblink, foreign servers but those of file_fdw, user mappings, IMPORT FOREIGN SCHEMA,
+    subscriptions). About the text: ``explain_analyze``, ``multi``, ``code`` (DO or a function body;
+    verbs and objects of static SQL within it are included where it parses), ``dynamic`` (code that
+    builds the SQL it runs, or that could not be read)."""
     changes: tuple[str, ...] = ()
     """``update t`` or ``delete t`` for each UPDATE and DELETE, as often as it stands in the text:
-    what a plan has beyond these is not the text's. Not for rules."""
+    what a plan has beyond these is not the text's. ``foldable`` behind one whose WHERE may be gone
+    from a plan that was made for certain values. Not for rules."""
     fingerprint: str = ""
     """libpg_query's; for grouping only, never for an allow-list."""
     statements: int = 0

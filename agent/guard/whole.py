@@ -45,7 +45,8 @@ class Changed:
     whole: dict[tuple[str, int], None] = field(default_factory=dict)
     """Command and place in the range table of what it changes without a condition."""
     bare: dict[tuple[str, int], None] = field(default_factory=dict)
-    """Of these what is scanned from end to end: a partial index stands for a condition."""
+    """Of these what is scanned from end to end: a partial index stands for a condition. Also what
+    one condition for all rows lets be scanned so: no row is chosen, though the statement may be."""
     unclear: dict[str, None] = field(default_factory=dict)
     """Commands of which nobody can say: a foreign table, a plan that is too large."""
     nodes: list[tuple[str, int, bool]] = field(default_factory=list)
@@ -82,13 +83,13 @@ def _changed(memory: PlanMemory, roots: list[int], targets: Collection[int]) -> 
             continue
         inputs = _inputs(memory, root, raw)
         changed.plain &= index == 0 and _is_scan(memory, inputs)
-        found = _scanned(memory, inputs, targets)
+        found, gated = _scanned(memory, inputs, targets)
         changed.nodes.append((command, _int_at(raw, TARGET), found is None or bool(found)))
         if found is None:
             changed.unclear[command] = None
         else:
             changed.whole.update(dict.fromkeys((command, place) for place in found))
-            bare = (place for place, sequential in found.items() if sequential)
+            bare = [place for place, sequential in (found | gated).items() if sequential]
             changed.bare.update(dict.fromkeys((command, place) for place in bare))
     return changed
 
@@ -109,32 +110,38 @@ def _is_scan(memory: PlanMemory, inputs: Sequence[int]) -> bool:
 
 def _scanned(
     memory: PlanMemory, nodes: list[int], targets: Collection[int]
-) -> dict[int, bool] | None:
+) -> tuple[dict[int, bool] | None, dict[int, bool]]:
     """Targets that are scanned without a condition, and whether from end to end; None if no way to
-    a target was understood."""
+    a target was understood. Then those that a condition stands before which is no row's own."""
     found: dict[int, bool] = {}
+    gated: dict[int, bool] = {}
+    ways = [(node, found) for node in nodes]
     understood, left = False, MAX_NODES
     for _ in range(MAX_DEPTH):
-        left -= len(nodes)
-        if not nodes or left < 0:
+        left -= len(ways)
+        if not ways or left < 0:
             break
-        below: list[int] = []
-        lists: list[int] = []
-        for raw in memory.read([(node, NODE_BYTES) for node in nodes]):
+        below: list[tuple[int, dict[int, bool]]] = []
+        raws = memory.read([(node, NODE_BYTES) for node, _ in ways])
+        for (_, place), raw in zip(ways, raws, strict=True):
             match _Node(memory.layout, raw):
                 case _Node(is_target_scan=True) as scan if scan.place in targets:
                     understood = True
                     if not scan.has_condition:
-                        found[scan.place] = scan.is_sequential
+                        place[scan.place] = scan.is_sequential
+                case _Node(is_gate=True) as node:
+                    understood = True
+                    below += [(each, gated) for each in node.below()]
                 case _Node(drops_rows=True):
                     understood = True
                 case node:
-                    below += node.below()
-                    lists += node.lists()
-        nodes = below + (_list_at(memory, lists) if lists else [])
-    if nodes and not found:
-        return None
-    return found if understood else None
+                    below += [(each, place) for each in node.below()]
+                    lists = list(node.lists())
+                    below += [(each, place) for each in _list_at(memory, lists)] if lists else []
+        ways = below
+    if any(place is found for _, place in ways) and not found:
+        return None, gated
+    return (found if understood else None), gated
 
 
 class _Node:
@@ -166,6 +173,15 @@ class _Node:
         if self._from_scan == 2 and _pointer_at(self._raw, INDEX_CONDITION):
             return True
         return self._from_scan >= 5 or bool(_pointer_at(self._raw, CONDITION))
+
+    @property
+    def is_gate(self) -> bool:
+        """A Result that lets all rows pass or none."""
+        return (
+            self._from_result == 0
+            and not _pointer_at(self._raw, CONDITION)
+            and bool(_pointer_at(self._raw, CONSTANT_CONDITION))
+        )
 
     @property
     def drops_rows(self) -> bool:

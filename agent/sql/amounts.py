@@ -23,6 +23,8 @@ _CARRYING = """
 _CARRIERS = frozenset(_CARRYING.split())
 """They take a value apart: of a constant or parameter come no more rows than the client sent."""
 _SERIES = frozenset({"generate_series", "generate_subscripts"})
+_DONE_TO_EACH = "lo_unlink"
+"""``SELECT count(lo_unlink(oid)) FROM ...`` hands out one row, and every large object is gone."""
 COLLECTORS = ("JsonArrayAgg", "JsonObjectAgg", "JsonArrayQueryConstructor")
 
 
@@ -51,7 +53,9 @@ def collects(target: Any) -> bool:
 def reduces(target: Any) -> bool:
     """Whether an output column is an aggregate over many rows, not a window function."""
     kind, fields = _bare(target)
-    return kind == "FuncCall" and "over" not in fields and dotted(fields["funcname"]) in _REDUCING
+    if kind != "FuncCall" or "over" in fields or dotted(fields["funcname"]) not in _REDUCING:
+        return False
+    return not any(dotted(c["funcname"]) == _DONE_TO_EACH for _, c in nodes(fields, "FuncCall"))
 
 
 def _bare(target: Any) -> tuple[str, Node]:

@@ -24,9 +24,11 @@ from agent.sql.amounts import (
 from agent.sql.code import MAX_BODY_DEPTH, enter_body
 from agent.sql.commands import command
 from agent.sql.facts import Facts, Scope
+from agent.sql.folding import may_fold
 from agent.sql.gathering import brings_many, gathers
+from agent.sql.merging import merges_all
 from agent.sql.outside import note_call
-from agent.sql.same import ANY_ROW, Row, row_of
+from agent.sql.same import ANY_ROW, Row, alias_of, row_of
 from agent.sql.secret_values import note_arguments
 from agent.sql.stars import only_queries
 from agent.sql.tree import (
@@ -44,6 +46,7 @@ from agent.sql.truth import truth
 Parse = Callable[[str], Node]
 """Text to libpg_query's JSON; raises ValueError if the grammar refuses it."""
 
+_FILTERS = ("whereClause", "havingClause")
 _LEAVES = frozenset({"A_Const", "String", "Integer", "Float", "Boolean", "ParamRef", "TypeName"})
 _INNER = (dict, list)
 _FROM_TEXT = {
@@ -189,7 +192,10 @@ class Walker:
         self.facts.change(verb, relation_name(fields.get("relation")))
         scope = self.with_clause(fields, scope)
         sources = [*fields.get("fromClause", ()), *fields.get("usingClause", ())]
-        self._condition(fields.get("whereClause"), row_of(fields, sources, scope.withs))
+        where = fields.get("whereClause")
+        real = self._condition(where, row_of(fields, sources, scope.withs))
+        if real and may_fold(where, alias_of(fields.get("relation", {}))):
+            self.facts.change("foldable")
         self._target(fields, scope)
         self.aliases(fields.get("fromClause"), scope)
         self.aliases(fields.get("usingClause"), scope)
@@ -204,17 +210,17 @@ class Walker:
             if action in ("insert", "update", "delete"):
                 self.facts.verbs.add(action)
             self._assigned(clause.get("targetList"))
-        row = row_of(fields, [fields.get("sourceRelation")], scope.withs)
-        if truth(fields.get("joinCondition"), row):
+        if merges_all(fields, row_of(fields, [fields.get("sourceRelation")], scope.withs)):
             self.facts.flag("trivial_where")
         self.aliases([fields.get("sourceRelation")], scope)
         self.children(fields, scope, skip=("withClause", "relation"))
 
-    def _condition(self, where: Any, row: Row = ANY_ROW) -> None:
-        if where is None:
-            self.facts.flag("missing_where")
-        elif truth(where, row):
-            self.facts.flag("trivial_where")
+    def _condition(self, where: Any, row: Row = ANY_ROW) -> bool:
+        """Whether there is one that chooses rows."""
+        chooses = where is not None and not truth(where, row)
+        if not chooses:
+            self.facts.flag("missing_where" if where is None else "trivial_where")
+        return chooses
 
     def _target(self, fields: Node, scope: Scope) -> None:
         """The relation that a statement changes is never a CTE, whatever its name."""
@@ -222,7 +228,7 @@ class Walker:
         name = relation_name(relation)
         self.facts.write(name)
         alias = relation.get("alias", {}).get("aliasname") or relation.get("relname", "")
-        scope.aliases[alias] = name
+        scope.know(alias, name, query=False)
 
     def _assigned(self, targets: Any) -> None:
         for _, target in each(targets):
@@ -252,13 +258,13 @@ class Walker:
             if kind == "RangeVar":
                 cte = "schemaname" not in source and source.get("relname") in scope.ctes
                 name = "" if cte else relation_name(source)
-                scope.aliases[alias or source.get("relname", "")] = name
+                scope.know(alias or source.get("relname", ""), name, query=cte)
             elif kind == "RangeTableSample":
                 self.aliases([source.get("relation")], scope)
             elif kind == "JoinExpr":
                 self.aliases([source.get("larg"), source.get("rarg")], scope)
             if alias and kind != "RangeVar":
-                scope.aliases[alias] = ""
+                scope.know(alias, "", query=kind == "RangeSubselect")
 
     # Leaves
 
@@ -271,7 +277,7 @@ class Walker:
         items = fields.get("fields", [])
         parts = strings(items)
         if items and "A_Star" in items[-1]:
-            if not parts and scope.only_queries:
+            if scope.only_queries if not parts else parts[-1] in scope.queries:
                 return
             self.facts.flag("star")
             parts = [*parts, "*"]
@@ -339,8 +345,7 @@ class Walker:
             arms = [fields_of(select.get(side), "SelectStmt") for side in ("larg", "rarg")]
             arms = arms[:1] if select.get("op") == "SETOP_EXCEPT" else arms
             return any(self.hands_out_everything(arm, scope) for arm in arms)
-        where = select.get("whereClause")
-        if (where is not None and not truth(where)) or "havingClause" in select:
+        if any(select.get(key) and not truth(select[key]) for key in _FILTERS):
             return False
         if any(reduces(target) for target in select.get("targetList", [])):
             return False

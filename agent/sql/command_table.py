@@ -73,7 +73,6 @@ TABLE: dict[str, tuple[str, str]] = {
     "CreateAmStmt": ("create", "access_method=amname"),
     "CreateOpClassStmt": ("create", "operator_class=opclassname"),
     "CreateOpFamilyStmt": ("create", "operator_family=opfamilyname"),
-    "CreatePLangStmt": ("create", "language=plname"),
     "CreateTransformStmt": ("create", "transform=lang"),
     "RuleStmt": ("create", "rule=rulename table=relation"),
     "AlterObjectSchemaStmt": ("alter", "@objectType=relation @objectType=object"),
@@ -92,6 +91,5 @@ TABLE: dict[str, tuple[str, str]] = {
     "VariableShowStmt": ("show", ""),
     "ConstraintsSetStmt": ("set constraints", ""),
     "CheckPointStmt": ("checkpoint", ""),
-    "LoadStmt": ("load", ""),
     "LockStmt": ("lock", "table=relations"),
 }

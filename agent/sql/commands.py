@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 from agent.sql.code import enter_body, routine_bodies
 from agent.sql.command_table import CREDENTIALS, OUTSIDE, TABLE
 from agent.sql.facts import Facts, Scope
+from agent.sql.native import note_language, note_library
 from agent.sql.objects import named, names_in, object_kind, said
 from agent.sql.outside import note_change_outside, note_outside
-from agent.sql.power import POWER, note_roles
+from agent.sql.power import POWER, note_role_setting, note_roles
 from agent.sql.scans import cluster, index, note_change, reindex, statistics, vacuum
 from agent.sql.secret_values import note_file, note_options
+from agent.sql.taking import note_table_change, note_taking
 from agent.sql.temporary import note_ties
 from agent.sql.tree import (
     Node,
@@ -36,9 +38,6 @@ from agent.sql.tree import (
 if TYPE_CHECKING:
     from agent.sql.classify import Walker
 
-_UNHELD = frozenset({"AT_EnableReplicaTrig", "AT_EnableAlwaysTrig"})
-"""Such a trigger runs in a subscription's apply worker, where nothing is held."""
-_DROPS = frozenset({"AT_DropColumn", "AT_DropConstraint", "AT_DetachPartition"})
 _WORDS = re.compile(r"[A-Z]+(?=[A-Z][a-z]|$)|[A-Z][a-z]+")
 
 
@@ -47,6 +46,7 @@ def command(walker: Walker, kind: str, fields: Node, scope: Scope) -> None:
     if fields.get("behavior") == "DROP_CASCADE":
         walker.facts.flag("cascade")
     note_ties(walker.facts, kind, fields)
+    note_taking(walker.facts, kind, fields)
     special = SPECIAL.get(kind)
     if special is not None:
         special(walker, fields, scope)
@@ -112,10 +112,7 @@ def _alter_table(walker: Walker, fields: Node, scope: Scope) -> None:
         if kind != "type":
             note_change(facts, relation, change)
         note_change_outside(facts, change)
-        if change.get("subtype") in _DROPS:
-            facts.flag("drop_part")
-        if change.get("subtype") in _UNHELD:
-            facts.flag("replica_trigger")
+        note_table_change(facts, change)
         if change.get("behavior") == "DROP_CASCADE":
             facts.flag("cascade")
         if "Column" in str(change.get("subtype")):
@@ -232,8 +229,10 @@ def _routine(walker: Walker, fields: Node, scope: Scope) -> None:
     language = (constant_text(dict(options(fields)).get("language")) or "sql").lower()
     if language not in ("sql", "plpgsql"):
         facts.object("language", language)
-    for language, body in routine_bodies(fields):
-        enter_body(walker, language, body)
+    bodies = list(routine_bodies(fields))
+    note_language(facts, language, [body for _, body in bodies])
+    for each_language, body in bodies:
+        enter_body(walker, each_language, body)
 
 
 def _alter_routine(walker: Walker, fields: Node, scope: Scope) -> None:
@@ -247,7 +246,9 @@ def _routine_settings(facts: Facts, elements: Iterator[tuple[str, Any]]) -> None
     """``SET search_path`` and the like, which hold whenever the routine runs."""
     for option, argument in elements:
         if option == "set":
-            facts.setting(fields_of(argument, "VariableSetStmt").get("name", ""))
+            setting = fields_of(argument, "VariableSetStmt")
+            facts.setting(setting.get("name", ""))
+            note_role_setting(facts, setting)
             facts.credentials = True
 
 
@@ -255,7 +256,20 @@ def _do(walker: Walker, fields: Node, scope: Scope) -> None:
     walker.facts.verb("do")
     walker.facts.flag("code")
     for language, body in routine_bodies(fields, key="args"):
+        note_language(walker.facts, language, [body])
         enter_body(walker, language, body)
+
+
+def _language(walker: Walker, fields: Node, scope: Scope) -> None:
+    walker.facts.verb("create", said="CREATE LANGUAGE")
+    walker.facts.object("language", str(fields.get("plname", "")))
+    walker.facts.flag("native_code")
+
+
+def _load(walker: Walker, fields: Node, scope: Scope) -> None:
+    walker.facts.verb("load")
+    walker.facts.flag("native_code")
+    note_library(walker.facts, str(fields.get("filename", "")))
 
 
 SPECIAL: dict[str, Callable[[Walker, Node, Scope], None]] = {
@@ -274,6 +288,8 @@ SPECIAL: dict[str, Callable[[Walker, Node, Scope], None]] = {
     "CreateFunctionStmt": _routine,
     "AlterFunctionStmt": _alter_routine,
     "DoStmt": _do,
+    "CreatePLangStmt": _language,
+    "LoadStmt": _load,
     "IndexStmt": index,
     "CreateStatsStmt": statistics,
     "VacuumStmt": vacuum,

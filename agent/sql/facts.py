@@ -52,9 +52,9 @@ class Facts:
         self.writes.add(relation)
         self._summary.append(relation)
 
-    def change(self, verb: str, relation: str) -> None:
+    def change(self, *words: str) -> None:
         if len(self.changes) < MAX_NAMES:
-            self.changes.append(f"{verb} {relation}")
+            self.changes.append(" ".join(words))
 
     def object(self, kind: str, name: str) -> None:
         if name:
@@ -108,6 +108,13 @@ class Scope:
     """The statements around whose WITH defines CTEs, from the outside in."""
     only_queries: bool = False
     """Nothing but CTEs and subqueries stands in the FROM of this part."""
+    queries: set[str] = field(default_factory=set)
+    """Aliases of CTEs and subqueries: a star of one names no column."""
+
+    def know(self, alias: str, relation: str, *, query: bool) -> None:
+        self.aliases[alias] = relation
+        (self.queries.add if query else self.queries.discard)(alias)
 
     def child(self) -> Scope:
-        return Scope(dict(self.ctes), dict(self.aliases), list(self.withs))
+        aliases, withs = dict(self.aliases), list(self.withs)
+        return Scope(dict(self.ctes), aliases, withs, queries=set(self.queries))

@@ -43,8 +43,14 @@ def _set(walker: Walker, fields: Node, scope: Scope) -> None:
     facts.verb("reset" if str(kind).startswith("VAR_RESET") else "set")
     facts.setting("all" if kind == "VAR_RESET_ALL" else name)
     facts.credentials = True
-    if name in ("role", "session_authorization"):
-        for argument in fields.get("args", []):
+    note_role_setting(facts, fields)
+
+
+def note_role_setting(facts: Facts, setting: Node) -> None:
+    """``SET role = postgres``, also where it holds later: of a routine, a role, a database."""
+    if setting.get("name") in ("role", "session_authorization") and "args" in setting:
+        facts.verbs.add("set")
+        for argument in setting["args"]:
             facts.roles.add(constant_text(argument) or "")
 
 
@@ -63,6 +69,7 @@ def _set_within(about: str, spec: str) -> Callable[[Walker, Node, Scope], None]:
         setting = fields_of(fields.get("setstmt"), "VariableSetStmt")
         everything = setting.get("kind") == "VAR_RESET_ALL"
         facts.setting("all" if everything else setting.get("name", ""))
+        note_role_setting(facts, setting)
         facts.credentials = True
 
     return alter

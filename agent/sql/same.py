@@ -33,6 +33,8 @@ class Row:
     names: frozenset[str] = frozenset()
     ctes: Mapping[str, bool] = field(default_factory=dict)
     """The queries of WITH in scope, and whether each has all rows of the relation."""
+    others: frozenset[str] = frozenset()
+    """What else stands in FROM or USING: a condition on these alone is the same for all rows."""
 
 
 ANY_ROW = Row()
@@ -49,8 +51,10 @@ def row_of(change: Node, sources: Iterable[Any], withs: Iterable[Node]) -> Row:
             copies = kind == "SelectStmt" and "aliascolnames" not in cte
             found = copies and _is_plain_copy(query, row)
             row = Row(row.relation, row.names, {**row.ctes, cte.get("ctename", ""): found})
-    again = {alias_of(source) for kind, source in each(sources) if is_itself((kind, source), row)}
-    return Row(row.relation, row.names | again, row.ctes)
+    named = [(alias_of(source), is_itself((kind, source), row)) for kind, source in each(sources)]
+    names = row.names | {name for name, itself in named if itself}
+    others = frozenset(name for name, itself in named if not itself) - names - {""}
+    return Row(row.relation, names, row.ctes, others)
 
 
 def is_itself(source: tuple[str, Node], row: Row) -> bool:
@@ -100,7 +104,12 @@ def is_alike(value: Any, row: Row) -> bool:
         if type(item) is not dict:
             continue
         kind, fields = unwrap(item)
-        if kind in ("ColumnRef", "CurrentOfExpr"):
+        if kind == "ColumnRef":
+            path = strings(fields.get("fields"))
+            if len(path) < 2 or path[-2] not in row.others:
+                return False
+            continue
+        if kind == "CurrentOfExpr":
             return False
         if kind == "FuncCall" and dotted(fields.get("funcname")) not in _STABLE:
             return False

@@ -40,7 +40,7 @@ _LITERAL = re.compile(
           (?![\w$.'"\x80-\xff])
       )
     | (?<=')(?<![\w$&'"\x80-\xff]')(?:    # not E'', U&'', B'', X'', N''
-          (%++')                            # LIKE '%' is no condition: it stays
+          (%*+'(?!'))                       # LIKE '%' and || '' do nothing: they stay
         | [^']*+(?:''[^']*+)*+'()
       )
     | (?<=/)\*[^*/]*+(?:/(?!\*)[^*/]*+)*+\*/()                  # a comment without a star inside

@@ -11,6 +11,15 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any
 
+from agent.sql.always import (
+    fixed_number,
+    is_bound,
+    is_empty_array,
+    is_empty_text,
+    is_own_number,
+    is_true_call,
+    stripped,
+)
 from agent.sql.same import (
     ANY_ROW,
     Negative,
@@ -49,6 +58,7 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
 }
 _TURNED = {"=": "=", "<>": "<>", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
+_CONTAINS = ("@>", "<@")
 _TEST_OF = {"NullTest": "nulltesttype", "BooleanTest": "booltesttype"}
 _OTHER_TEST = {
     "IS_NULL": "IS_NOT_NULL",
@@ -67,6 +77,8 @@ _NOT_NEGATIVE = frozenset(
         "octet_length",
         "bit_length",
         "cardinality",
+        "strpos",
+        "position",
     }
 )
 _EVERYTHING = frozenset({"", ".*", "^", "$", "^.*", ".*$", "^.*$", ".*?"})
@@ -99,7 +111,9 @@ def _judge(value: Any, row: Row) -> Truth:
         case "BooleanTest":
             return _boolean_test(fields, row)
         case "NullTest":
-            return _null_test(fields)
+            return _null_test(fields, row)
+        case "FuncCall":
+            return TRUE if is_true_call(fields, row) else BY_ROW
         case "SubLink":
             return _sublink(fields, row)
         case "CoalesceExpr":
@@ -145,6 +159,11 @@ def _comparison(fields: Node, row: Row) -> Truth:
             return _in(left, unwrap(right)[1].get("items", []), sign, row)
         case "AEXPR_LIKE" | "AEXPR_ILIKE":
             return TRUE if sign in ("~~", "~~*") and matches_all(right) else BY_ROW
+        case "AEXPR_SIMILAR" if sign == "~":
+            pattern = unwrap(right)[1].get("args", [None])[0]
+            return TRUE if matches_all(pattern) else BY_ROW
+        case "AEXPR_OP_ALL":
+            return TRUE if is_empty_array(right) else BY_ROW
         case "AEXPR_OP_ANY" if sign == "=":
             return TRUE if _has_itself(left, right, row) else BY_ROW
         case "AEXPR_BETWEEN":
@@ -155,7 +174,11 @@ def _comparison(fields: Node, row: Row) -> Truth:
         case "AEXPR_OP" if left is not None:
             if sign in ("~", "~*"):
                 return TRUE if text_of(right) in _EVERYTHING else BY_ROW
-            return _compared(left, right, sign, row)
+            if sign == "^@":
+                return TRUE if is_empty_text(right) else BY_ROW
+            if sign in _CONTAINS:
+                return TRUE if same(left, right, row) else BY_ROW
+            return _compared(stripped(left), stripped(right), sign, row)
     return BY_ROW
 
 
@@ -176,11 +199,20 @@ def _compared(left: Any, right: Any, sign: str, row: Row) -> Truth:
 def _shifted(left: Any, right: Any, sign: str, row: Row) -> Truth:
     """``id < id + 1``, ``id + 0 = id``, ``abs(id) >= 0``."""
     for one, other, compare in ((left, right, sign), (right, left, _TURNED.get(sign, sign))):
+        kind, call = unwrap(one)
+        if kind == "MinMaxExpr" and is_bound(one, other, compare, row):
+            return TRUE
+        if kind == "ColumnRef" and compare in ("=", "") and is_own_number(one, other, row):
+            return TRUE
+        if kind in ("FuncCall", "A_Expr"):
+            fixed = fixed_number(one, compare, row)
+            end = None if fixed is None else number_of(other)
+            if fixed is not None and end is not None:
+                return Truth(_COMPARE[compare](fixed, end))
         base, step = _with_step(other)
         if base is not None and same(one, base, row):
             distance = number_of(step)
             return BY_ROW if distance is None else Truth(_COMPARE[compare](0.0, distance))
-        kind, call = unwrap(one)
         if kind == "FuncCall" and dotted(call.get("funcname")) in _NOT_NEGATIVE:
             least = number_of(other) if compare in (">", ">=", "<>") else None
             if least is not None and (least < 0 or (least == 0 and compare == ">=")):
@@ -225,10 +257,14 @@ def _boolean_test(fields: Node, row: Row) -> Truth:
     return Truth(positive or negative)
 
 
-def _null_test(fields: Node) -> Truth:
-    """``1 IS NOT NULL``: a constant that is there; ``(x IS NULL) IS NOT NULL``."""
+def _null_test(fields: Node, row: Row) -> Truth:
+    """``1 IS NOT NULL``: a constant that is there; ``(x IS NULL) IS NOT NULL``;
+    ``nullif(x, x) IS NULL``."""
     kind, tested = unwrap(fields.get("arg"))
     negative = fields.get("nulltesttype") == "IS_NOT_NULL"
+    if tested.get("kind") == "AEXPR_NULLIF":
+        never = same(tested.get("lexpr"), tested.get("rexpr"), row)
+        return Truth(not negative) if never else BY_ROW
     if kind in ("NullTest", "BooleanTest"):
         return Truth(negative)
     return Truth(bool(tested.get("isnull")) != negative) if kind == "A_Const" else BY_ROW

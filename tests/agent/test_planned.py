@@ -188,6 +188,13 @@ def test_what_nobody_can_say_counts_as_without_where_only_beside_the_text():
     assert flags(shape(verbs=("delete",)), **words) == ()
 
 
+def test_a_text_whose_where_may_fold_is_asked_about_each_time_unless_one_scan_tells():
+    text = replace(shape(writes=("pay",), verbs=("delete",)), changes=("delete pay", "foldable"))
+    joined = touched(writes=(1,), commands=("delete",), changed=(1,), plain=False)
+    assert goes_beyond(text, joined)
+    assert not goes_beyond(text, replace(joined, plain=True))
+
+
 def test_a_plan_goes_beyond_a_text_that_does_not_have_its_delete():
     text = shape(writes=("salaries",), verbs=("delete",))
     deleting = touched(writes=(1,), commands=("delete",), changed=(1,), plain=False)

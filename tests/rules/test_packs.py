@@ -21,6 +21,8 @@ DENIED = {
     "unbounded-write",
     "catalog-write",
     "copy-program",
+    "foreign-library",
+    "large-objects-unlinked",
     "unreadable",
 }
 DENIED_TO_AGENTS = {

@@ -18,6 +18,9 @@ NAMED = [
     "WITH RECURSIVE r AS (SELECT a FROM t UNION SELECT * FROM r) SELECT * FROM r",
     "WITH t AS (SELECT 1 AS a) SELECT * FROM t",
     "SELECT * FROM (VALUES (1)) v",
+    "WITH w AS (SELECT a FROM t) SELECT w.* FROM w",
+    "WITH w AS (SELECT a FROM t) SELECT x.*, u.b FROM w x, u",
+    "SELECT x.* FROM (SELECT a FROM t) x JOIN u ON true",
 ]
 STARS = [
     "SELECT * FROM t",
@@ -33,6 +36,11 @@ STARS = [
     "INSERT INTO t SELECT * FROM (SELECT a FROM s) x RETURNING *",
     "SELECT FROM (SELECT 1) q WHERE EXISTS (SELECT * FROM t)",
     "SELECT * FROM f()",
+    "SELECT f.* FROM f() f",
+    "WITH w AS (SELECT a FROM t) SELECT u.* FROM w, u",
+    "WITH w AS (SELECT a FROM t) SELECT w.* FROM public.t w",
+    "WITH w AS (SELECT 1) DELETE FROM t w RETURNING w.*",
+    "SELECT FROM (SELECT 1) w, LATERAL (SELECT w.* FROM t w) x",
 ]
 
 

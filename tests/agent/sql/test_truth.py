@@ -43,7 +43,14 @@ def test_a_condition_that_depends_on_the_row_is_not_trivial(shape_of, where):
      "EXISTS (SELECT 1 FROM x WHERE x.a = 1)", "EXISTS (SELECT 1 FROM t)",
      "EXISTS (SELECT 1 FROM t t2 WHERE t2.id = t.id)", "id IN (SELECT id FROM t)",
      "ctid = ANY (SELECT x.ctid FROM t x)", "(id, name) IN (SELECT id, name FROM t)",
-     "id IN (SELECT DISTINCT id FROM public.t)"],
+     "id IN (SELECT DISTINCT id FROM public.t)", "starts_with(name, '')", "name ^@ ''",
+     "strpos(name, '') = 1", "position('' in name) > 0", "position($1 in name) >= 0",
+     "name || '' = name", "name = concat('', name)", "(now(), now()) OVERLAPS (now(), now())",
+     "(a, b) OVERLAPS (a, b)", "id = ALL ('{}')", "id <> ALL (ARRAY[]::int[])",
+     "id < ALL ('{}'::int[])",
+     "name SIMILAR TO '%'", "greatest(id, 1) >= id", "id >= least(7, id)", "nullif(id, id) IS NULL",
+     "id - id = 0", "0 = id * 0", "tags @> tags", "tableoid = 't'::regclass",
+     "tableoid = 'public.t'::regclass", "t.tableoid = '\"t\"'::pg_catalog.regclass"],
 )  # fmt: skip
 def test_nor_is_one_that_takes_a_closer_look(shape_of, where):
     assert shape_of(f"DELETE FROM t WHERE {where}").flags == ("trivial_where",)
@@ -64,7 +71,17 @@ def test_nor_is_one_that_takes_a_closer_look(shape_of, where):
      "id IN (SELECT id FROM t WHERE paid)", "id IN (SELECT parent FROM t)",
      "id IN (SELECT DISTINCT ON (name) id FROM t)", "id NOT IN (SELECT id FROM t)",
      "id IN (SELECT id FROM other.t)", "id IN (SELECT id FROM t TABLESAMPLE SYSTEM (10))",
-     "(id, name) IN (SELECT id, other FROM t)"],
+     "(id, name) IN (SELECT id, other FROM t)", "starts_with(name, 'a')", "starts_with('', name)",
+     "name ^@ 'a'", "strpos(name, 'a') = 1", "strpos(name, '') = 2", "strpos(name, '') > id",
+     "name || 'a' = name", "name || '' = other", "concat(name, other) = name",
+     "(a, b) OVERLAPS (a, c)",
+     "id = ALL ('{1}')", "id <> ALL (ARRAY[1])",
+     "name NOT SIMILAR TO '%'", "name SIMILAR TO 'a%'", "greatest(id, 1) >= 2",
+     "least(id, 1) >= id",
+     "greatest(id, 1) <= id", "nullif(id, 1) IS NULL", "id - other = 0", "id * 0 = id",
+     "id * 2 = 0", "tags && tags",
+     "tags @> '{}'", "tableoid = 'u'::regclass", "tableoid = 'other.t'::regclass",
+     "name LIKE name"],
 )  # fmt: skip
 def test_a_look_alike_that_chooses_rows_is_a_condition(shape_of, where):
     assert "trivial_where" not in shape_of(f"UPDATE public.t SET a = 1 WHERE {where}").flags
@@ -123,3 +140,55 @@ def test_long_conditions_take_no_longer_than_their_length(where):
     began = time.process_time()
     classify(parse(f"DELETE FROM t WHERE {where}"), parse)
     assert time.process_time() - began < 0.5
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "MERGE INTO t USING s ON s.x = 1 WHEN MATCHED THEN DELETE",
+        "MERGE INTO t USING (SELECT 1 AS x) s ON s.x = 1 WHEN MATCHED THEN UPDATE SET a = 1",
+        "MERGE INTO t USING s ON true WHEN MATCHED AND t.id = t.id THEN DELETE",
+        "MERGE INTO t USING s ON false WHEN NOT MATCHED BY SOURCE THEN DELETE",
+        "MERGE INTO t USING s ON 1 = 2 WHEN NOT MATCHED BY SOURCE THEN UPDATE SET a = 1",
+        "DELETE FROM t USING s WHERE s.x = 1",
+    ],
+)
+def test_a_condition_on_other_relations_alone_chooses_no_row(shape_of, sql):
+    assert "trivial_where" in shape_of(sql).flags
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "MERGE INTO t USING s ON t.id = s.id WHEN MATCHED THEN DELETE",
+        "MERGE INTO t USING s ON true WHEN MATCHED AND t.id = s.id THEN DELETE",
+        "MERGE INTO t USING s ON s.x = 1 WHEN MATCHED AND t.kept THEN DO NOTHING"
+        " WHEN MATCHED THEN DELETE",
+        "MERGE INTO t USING s ON t.id = s.id WHEN NOT MATCHED BY SOURCE THEN DELETE",
+        "MERGE INTO t USING s ON false WHEN NOT MATCHED BY SOURCE AND t.id = 5 THEN DELETE",
+        "MERGE INTO t USING s ON false WHEN NOT MATCHED THEN INSERT VALUES (1)",
+        "MERGE INTO t USING s ON false WHEN MATCHED THEN DELETE",
+        "DELETE FROM t USING s WHERE s.x = 1 AND t.y",
+        "DELETE FROM t USING s WHERE x = 1",
+    ],
+)
+def test_one_on_the_rows_themselves_does(shape_of, sql):
+    assert "trivial_where" not in shape_of(sql).flags
+
+
+@pytest.mark.parametrize(
+    ("where", "folds"),
+    [
+        ("t.id = $1 OR $2", True),
+        ("id = $1", True),
+        ("x.id = $1 AND (t.id = $2 OR $3)", True),
+        ("t.id = $1 AND ($2 OR x.a)", False),
+        ("x.id = t.id", False),
+        ("t.id IN (SELECT a FROM u)", True),
+    ],
+)
+def test_a_where_may_fold_unless_a_column_of_the_relation_itself_is_compared(
+    shape_of, where, folds
+):
+    changes = shape_of(f"DELETE FROM t USING x WHERE {where}").changes
+    assert ("foldable" in changes) is folds
