@@ -27,7 +27,7 @@ from agent.identity import IdentityError
 from agent.parameters import KeyFileError
 from agent.program import Agent, MetricsPortError
 from agent.rulebook import RuleService
-from agent.spool import SpoolError
+from agent.spool.spool import SpoolError
 from config import AgentConfig
 from config.program import start_program
 from config.systemd import notify

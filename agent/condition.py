@@ -18,7 +18,7 @@ from agent.naming import Naming
 from agent.readiness import unheld
 from agent.rulebook import RuleService
 from agent.sources.ebpf import EbpfSource
-from agent.spool import Spool
+from agent.spool.spool import Spool
 from agent.sql.client import ParserClient
 from agent.witness import Witness
 from config import AgentConfig

@@ -6,7 +6,7 @@ from typing import Protocol
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, ProcessCollector
 
 from agent.probes.layout import LOSS_REASONS
-from agent.spool_losses import SESSIONS, URGENT
+from agent.spool.losses import SESSIONS, URGENT
 from config.telemetry import Bounded, Check, MetricsServer, Watched
 from model.statement import ParseStatus, Source
 from model.verdict import Outcome, RuleAction

@@ -22,7 +22,7 @@ from agent.sessions.unanswered import Recorded
 from agent.shown import Shown, as_it_is
 from agent.sql.reader import Parser, read
 from agent.urgency import Urgency
-from agent.wire import BatchBuilder, Payload
+from agent.wire.batch import BatchBuilder, Payload
 from model.action import Action, ActionKind, ActionOutcome, ActionResult
 from model.approval import ApprovalStep
 from model.catalog import Snapshot

@@ -49,7 +49,7 @@ from agent.rulebook import RuleService
 from agent.sessions import SessionTracker
 from agent.sessions.living import Living
 from agent.shown import shown_with
-from agent.spool import Spool
+from agent.spool.spool import Spool
 from agent.sql.cache import ShapeCache
 from agent.sql.client import ParserClient
 from agent.sql.messages import redact_message

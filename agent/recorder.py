@@ -15,7 +15,7 @@ from agent.capture import Inbox
 from agent.clock_steps import ClockSteps
 from agent.log_follower import LogsRead
 from agent.pipeline import Pipeline
-from agent.spool import Spool
+from agent.spool.spool import Spool
 from model.event import ClockMoved, Lost
 
 log = structlog.get_logger(__name__)

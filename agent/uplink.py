@@ -15,8 +15,8 @@ import structlog
 
 from agent.certificates import Renewal, problem
 from agent.channel import Call, CertificateFiles, RpcError, StatusCode, open_channel
-from agent.spool import Spool, SpoolError
-from agent.wire import to_wire
+from agent.spool.spool import Spool, SpoolError
+from agent.wire.batch import to_wire
 from agent.witness import Witness
 from protos.pgwarden.v1 import uplink_pb2 as pb
 from protos.versions import OLDEST, PROTOCOL

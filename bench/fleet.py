@@ -25,7 +25,7 @@ import yaml
 
 from agent.channel import OPTIONS, grpc
 from agent.recorder import FLUSH_SECONDS
-from agent.wire import to_wire
+from agent.wire.batch import to_wire
 from bench.rounds import Figures
 from cli.pki.authority import Authority
 from collector.pgwarden_verify import check_folder

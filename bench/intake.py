@@ -24,7 +24,7 @@ import duckdb
 import polars as pl
 
 from agent.recorder import FLUSH_SECONDS
-from agent.wire import BatchBuilder, to_wire
+from agent.wire.batch import BatchBuilder, to_wire
 from bench import fleet, rounds
 from collector import schema
 from collector.intake import decode_batches, decode_message

@@ -14,7 +14,7 @@ from agent.approvals.requests import Requests
 from agent.approvals.store import ApprovalStore, ApprovalStoreError
 from agent.clusters import Clusters
 from agent.guard.hold import Settled
-from agent.wire_approvals import grants_from_wire
+from agent.wire.approvals import grants_from_wire
 from config import AgentConfig
 from model.approval import ApprovalStep, Grant
 from model.session import BackendKey, Session

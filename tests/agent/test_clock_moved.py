@@ -9,7 +9,7 @@ import structlog
 from agent.capture import Inbox
 from agent.clock_steps import ClockSteps
 from agent.recorder import Recorder
-from agent.spool import Spool
+from agent.spool.spool import Spool
 from model.event import ClockMoved
 from tests.agent.test_recorder import Pipeline
 from tests.agent.test_sessions import Dialogue, ns

@@ -11,10 +11,10 @@ from agent.capture import Inbox
 from agent.pipeline import Pipeline
 from agent.recorder import Recorder
 from agent.sessions import SessionTracker
-from agent.spool import Spool
+from agent.spool.spool import Spool
 from agent.sql.client import ParserClient
 from agent.sql.messages import redact_message
-from agent.wire import BatchBuilder
+from agent.wire.batch import BatchBuilder
 from model.event import Executed, Lost, StatementsCounted, StatementsExecuted
 from model.session import BackendKey
 from model.verdict import Mode

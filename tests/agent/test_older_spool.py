@@ -3,7 +3,7 @@
 import gzip
 from pathlib import Path
 
-from agent.spool import Spool
+from agent.spool.spool import Spool
 from tests.collector.road import collector_at, uplink_to
 
 OLDER = Path(__file__).parent / "golden/spool-2026-11.db.gz"

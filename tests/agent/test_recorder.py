@@ -8,8 +8,8 @@ import structlog
 
 from agent.capture import Inbox
 from agent.recorder import Recorder
-from agent.spool import Spool
-from agent.wire import BatchBuilder
+from agent.spool.spool import Spool
+from agent.wire.batch import BatchBuilder
 from model.event import Lost
 from protos.pgwarden.v1 import uplink_pb2 as pb
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.spool import Spool, SpoolError
-from agent.wire import BatchBuilder, Payload
+from agent.spool.spool import Spool, SpoolError
+from agent.wire.batch import BatchBuilder, Payload
 from model.event import Lost
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -69,7 +69,8 @@ def test_every_append_that_returned_survives_sigkill(path):
     print(f"seed {seed}")
     dice = random.Random(seed)
     program = (
-        "import sys, pathlib; from agent.spool import Spool; from agent.wire import Payload\n"
+        "import sys, pathlib; from agent.wire.batch import Payload\n"
+        "from agent.spool.spool import Spool\n"
         "spool = Spool(pathlib.Path(sys.argv[1]), print)\n"
         "while True: print(spool.append(Payload(b'x' * 5000, {'statements': 1})), flush=True)\n"
     )

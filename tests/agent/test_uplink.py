@@ -7,9 +7,9 @@ import grpc
 import pytest
 
 from agent.channel import AddressError
-from agent.spool import Spool
+from agent.spool.spool import Spool
 from agent.uplink import Greeting, Uplink
-from agent.wire import BatchBuilder, Payload
+from agent.wire.batch import BatchBuilder, Payload
 from collector.ledger_reading import verify
 from protos.pgwarden.v1 import operator_pb2, operator_pb2_grpc
 from protos.pgwarden.v1 import uplink_pb2 as pb

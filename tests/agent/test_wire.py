@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.digests import sealed_with
-from agent.wire import MAX_PAYLOAD_BYTES, BatchBuilder, to_wire
-from agent.wire_messages import escape_name, escape_text
+from agent.wire.batch import MAX_PAYLOAD_BYTES, BatchBuilder, to_wire
+from agent.wire.messages import escape_name, escape_text
 from model.event import Executed, Lost
 from model.session import BackendKey, Session
 from model.statement import Audit, ParseStatus, Shape, Source, Statement, StatementRun

@@ -5,9 +5,9 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.wire import MAX_PAYLOAD_BYTES, BatchBuilder
-from agent.wire_catalog import MAX_VALUE_BYTES, snapshots_to_wire
-from agent.wire_messages import escape_name
+from agent.wire.batch import MAX_PAYLOAD_BYTES, BatchBuilder
+from agent.wire.catalog import MAX_VALUE_BYTES, snapshots_to_wire
+from agent.wire.messages import escape_name
 from model.catalog import CatalogItem, CatalogKey, CatalogKind, Snapshot
 from protos.pgwarden.v1 import uplink_pb2 as pb
 

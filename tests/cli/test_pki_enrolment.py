@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from typer.testing import CliRunner
 
-from agent.spool import Spool
+from agent.spool.spool import Spool
 from cli.main import app
 from cli.pki import tokens
 from cli.pki.authority import Authority, PkiError

@@ -5,7 +5,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from agent.spool import Spool
+from agent.spool.spool import Spool
 from cli.main import app
 from protos.pgwarden.v1 import uplink_pb2 as pb
 from tests.collector.road import START_US, collector_at, statements, uplink_to

@@ -6,8 +6,8 @@ import tarfile
 import yaml
 from typer.testing import CliRunner
 
-from agent.spool import Spool
-from agent.wire import BatchBuilder
+from agent.spool.spool import Spool
+from agent.wire.batch import BatchBuilder
 from cli.main import app
 from collector.access.tokens import Tokens
 from tests.collector.road import SESSION, SHAPE, collector_at, statement, uplink_to

@@ -5,9 +5,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from agent.spool import Spool
+from agent.spool.spool import Spool
 from agent.uplink import Greeting, Uplink
-from agent.wire import BatchBuilder, Payload
+from agent.wire.batch import BatchBuilder, Payload
 from collector.commands import Agents
 from collector.operator import OperatorService, Tails
 from collector.rule_bundles import RuleBundles

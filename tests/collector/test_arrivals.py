@@ -3,7 +3,7 @@
 import polars as pl
 import pytest
 
-from agent.wire import BatchBuilder
+from agent.wire.batch import BatchBuilder
 from collector import intake
 from collector.columns import PoisonError
 from collector.intake import decode_batch, decode_batches, sift

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from agent.sql.client import ParserClient
-from agent.wire import BatchBuilder, to_wire
+from agent.wire.batch import BatchBuilder, to_wire
 from collector.backtest import backtest, not_stored
 from collector.intake import decode_batch, decode_message
 from collector.store import Store

@@ -10,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from agent.spool import Spool
+from agent.spool.spool import Spool
 from agent.witness import KEPT_LINES, KEY, Witness, open_witness
 from agent.witness_key import signed_here
 from collector import cosigning, pgwarden_verify

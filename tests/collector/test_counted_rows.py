@@ -1,7 +1,7 @@
 """Executions that the kernel counted together reach the record as one row that says so."""
 
 from agent.sessions import SessionTracker
-from agent.wire import BatchBuilder
+from agent.wire.batch import BatchBuilder
 from collector.intake import decode_batch
 from model.event import StatementsCounted
 from model.session import BackendKey

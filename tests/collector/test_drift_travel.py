@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent.catalog.sent import Sent
-from agent.wire_catalog import snapshots_to_wire
+from agent.wire.catalog import snapshots_to_wire
 from collector.catalog_rows import snapshots_of
 from collector.drift import Drift
 from collector.drift.baseline import (

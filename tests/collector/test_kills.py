@@ -3,7 +3,7 @@
 import random
 import threading
 
-from agent.spool import Spool
+from agent.spool.spool import Spool
 from collector.ledger_reading import verify
 from tests.collector.process import spawn
 from tests.collector.road import collector_at, statements, uplink_to

@@ -13,7 +13,7 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from agent.spool import Spool
+from agent.spool.spool import Spool
 from collector.server import ListenError, check_certificates
 from model.certified import Role
 from protos.pgwarden.v1 import operator_pb2, operator_pb2_grpc

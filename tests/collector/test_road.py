@@ -1,6 +1,6 @@
 """From the agent's spool to the collector's segments, over real gRPC."""
 
-from agent.spool import Spool
+from agent.spool.spool import Spool
 from collector.ledger_reading import verify
 from tests.collector.road import collector_at, statements, uplink_to
 

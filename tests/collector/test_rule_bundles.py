@@ -5,7 +5,7 @@ import os
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from agent.spool import Spool
+from agent.spool.spool import Spool
 from rules.bundle import Bundle, Sealed, seal, to_file, unseal
 from tests.collector.road import collector_at, uplink_to
 from tests.waiting import wait_until

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.spool import Spool
+from agent.spool.spool import Spool
 from cli import sql
 from collector.schema import TABLES
 from collector.store import Store, open_views

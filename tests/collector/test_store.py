@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from agent.wire import to_wire
+from agent.wire.batch import to_wire
 from collector import ledger_reading as ledger
 from collector.columns import PoisonError
 from collector.intake import decode_batch, decode_message

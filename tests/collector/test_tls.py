@@ -6,7 +6,7 @@ import ssl
 import grpc
 import pytest
 
-from agent.spool import Spool
+from agent.spool.spool import Spool
 from collector.access.door import Door, own_certificate
 from collector.commands import Agents
 from collector.operator import OperatorService, Tails

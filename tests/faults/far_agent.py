@@ -13,7 +13,7 @@ from pathlib import Path
 
 import structlog
 
-from agent.spool import Spool
+from agent.spool.spool import Spool
 from tests.collector.certificates import Files
 from tests.collector.road import statements, uplink_to
 

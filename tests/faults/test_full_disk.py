@@ -2,7 +2,7 @@
 
 import os
 
-from agent.spool import Spool
+from agent.spool.spool import Spool
 from collector import ledger as ledger_module
 from collector.ledger import Ledger
 from collector.ledger_reading import verify

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 
-from agent.spool import Spool
+from agent.spool.spool import Spool
 from collector.ledger_reading import verify
 from collector.pgwarden_verify import check_folder
 from tests.collector.process import ROOT, spawn

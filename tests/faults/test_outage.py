@@ -6,7 +6,7 @@ import time
 import pytest
 
 from agent.sources.pgaudit.source import LogFormat, PgauditSource
-from agent.spool import Spool
+from agent.spool.spool import Spool
 from collector.ledger_reading import verify
 from tests.agent.sources.test_pgaudit_tail import numbers, record, settle
 from tests.collector.road import collector_at, statements, uplink_to

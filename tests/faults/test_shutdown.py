@@ -8,7 +8,7 @@ import time
 
 import yaml
 
-from agent.spool import Spool
+from agent.spool.spool import Spool
 from collector.pgwarden_verify import check_folder
 from tests.collector.process import ROOT
 from tests.collector.road import statements, uplink_to

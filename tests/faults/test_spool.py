@@ -7,15 +7,15 @@ import sys
 
 import pytest
 
-from agent.spool import Spool
-from agent.wire import Payload
+from agent.spool.spool import Spool
+from agent.wire.batch import Payload
 from tests.collector.process import ROOT
 from tests.faults import traced
 
 WRITER = """
 import sys, pathlib
-from agent.spool import Spool
-from agent.wire import Payload
+from agent.spool.spool import Spool
+from agent.wire.batch import Payload
 spool = Spool(pathlib.Path(sys.argv[1]), lambda *_: sys.exit("lost"))
 for number in range(1, 61):
     body = number.to_bytes(4, "big") * (number * 137 % 2500)

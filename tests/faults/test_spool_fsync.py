@@ -7,19 +7,19 @@ import sys
 
 import pytest
 
-from agent import spool_moving
-from agent.spool import Spool
-from agent.wire import Payload
+from agent.spool import moving as spool_moving
+from agent.spool.spool import Spool
+from agent.wire.batch import Payload
 from tests.collector.process import ROOT
 from tests.faults.power import PowerDisk
 
 APPENDS = 30
 WRITER = """
-import json, os, pathlib, signal, sys, agent.spool
-from agent.wire import Payload
-agent.spool.MOVE_SECONDS = float(sys.argv[2])
+import json, os, pathlib, signal, sys, agent.spool.spool
+from agent.wire.batch import Payload
+agent.spool.spool.MOVE_SECONDS = float(sys.argv[2])
 losses = []
-spool = agent.spool.Spool(pathlib.Path(sys.argv[1]), lambda *loss: losses.append(loss))
+spool = agent.spool.spool.Spool(pathlib.Path(sys.argv[1]), lambda *loss: losses.append(loss))
 for number in range(1, 31):
     losses.clear()
     spool.append(Payload(number.to_bytes(4, "big") * 700, {"statements": 1}))

@@ -10,7 +10,7 @@ import pytest
 from agent.catalog import SnapshotWatcher, take_snapshot
 from agent.catalog.changes import probe_cluster, probe_database
 from agent.catalog.queries import query
-from agent.wire_catalog import snapshots_to_wire
+from agent.wire.catalog import snapshots_to_wire
 from model.catalog import CatalogKind
 from tests.live.postgres import PostgresCluster, server_folder
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from agent.catalog import take_snapshot
-from agent.wire_catalog import snapshots_to_wire
+from agent.wire.catalog import snapshots_to_wire
 from model.catalog import CatalogKind
 from tests.live.postgres import PostgresCluster, server_folder
 

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 import grpc
 import pytest
 
-from agent.spool import Spool
-from agent.wire import BatchBuilder
-from agent.wire_approvals import grants_from_wire
+from agent.spool.spool import Spool
+from agent.wire.approvals import grants_from_wire
+from agent.wire.batch import BatchBuilder
 from collector.access.door import Door, own_certificate
 from collector.approvals.approvals import open_approvals
 from collector.approvals.service import ApprovalsService, aliases

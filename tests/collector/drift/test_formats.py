@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 
-from agent.wire_catalog import snapshots_to_wire
+from agent.wire.catalog import snapshots_to_wire
 from collector.catalog_rows import rows_of, snapshot_of, snapshots_of
 from collector.drift import Drift
 from collector.drift.declared import DeclaredFile, DeclaredState

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from agent.wire import MAX_PAYLOAD_BYTES, Payload
+from agent.wire.batch import MAX_PAYLOAD_BYTES, Payload
 
 RESERVED_SHARE = 1 / 8
 """Share of the spool that only priority batches may use."""

@@ -9,7 +9,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-from agent.spool_file import MOVED, SIDE_FILES
+from agent.spool.file import MOVED, SIDE_FILES
 
 
 def move(db: sqlite3.Connection, path: Path) -> None:

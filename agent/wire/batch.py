@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from google.protobuf.message import Message
 
 from agent.digests import Seal, unsealed
-from agent.wire_approvals import approval_to_wire
-from agent.wire_catalog import snapshots_to_wire
-from agent.wire_columns import (
+from agent.wire.approvals import approval_to_wire
+from agent.wire.catalog import snapshots_to_wire
+from agent.wire.columns import (
     ROW_BYTES,
     SESSION_ROW_BYTES,
     BulkRows,
@@ -22,7 +22,7 @@ from agent.wire_columns import (
     session_names,
     statement_names,
 )
-from agent.wire_messages import (
+from agent.wire.messages import (
     loss_to_wire,
     rules_change_to_wire,
     varint,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from agent.spool_file import MOVED, SIDE_FILES
+from agent.spool.file import MOVED, SIDE_FILES
 
 # Everything else that SQLite says of a file it could open means that the bytes are not ours.
 _NOT_DAMAGE = frozenset(

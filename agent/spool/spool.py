@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from agent.spool_faults import (
+from agent.spool.faults import (
     DamagedError,
     UnsyncedError,
     is_damage,
@@ -25,11 +25,11 @@ from agent.spool_faults import (
     size_of,
     told_in_words,
 )
-from agent.spool_file import LOG_BYTES, MOVED, SIDE_FILES, Spooled, connect, new_epoch
-from agent.spool_losses import lost_with, owe
-from agent.spool_moving import finish_move, move
-from agent.spool_room import admit, mixed_room
-from agent.wire import Payload
+from agent.spool.file import LOG_BYTES, MOVED, SIDE_FILES, Spooled, connect, new_epoch
+from agent.spool.losses import lost_with, owe
+from agent.spool.moving import finish_move, move
+from agent.spool.room import admit, mixed_room
+from agent.wire.batch import Payload
 from model.event import Lost
 
 log = structlog.get_logger(__name__)
@@ -58,7 +58,7 @@ class Spool:
 
     Thread-safe. ``on_loss`` hears of every row that is dropped, by reason: ``spool_full``,
     ``disk_full``, ``disk_failed``, ``spool_damaged``, ``rejected``; all but the last two by class
-    (agent/spool_losses.py). It may run inside the spool's lock: it should
+    (agent/spool/losses.py). It may run inside the spool's lock: it should
     count and return. Losses that were themselves refused have been counted before: they wait in
     ``owed`` for another try.
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agent.wire_messages import escape_name, escape_text
+from agent.wire.messages import escape_name, escape_text
 from model.approval import ApprovalStep, Bound, Grant, Moment, Term
 from protos.pgwarden.v1 import uplink_pb2 as pb
 

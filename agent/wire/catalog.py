@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from agent.wire_messages import MAX_NAME_BYTES, escape_name, escape_text
+from agent.wire.messages import MAX_NAME_BYTES, escape_name, escape_text
 from model.catalog import CatalogItem, CatalogKey, CatalogKind, Snapshot
 from protos.pgwarden.v1 import uplink_pb2 as pb
 

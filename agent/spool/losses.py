@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, MutableMapping
 
-from agent.wire import Payload
+from agent.wire.batch import Payload
 from model.event import Lost
 from protos.pgwarden.v1 import uplink_pb2 as pb
 

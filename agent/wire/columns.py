@@ -7,7 +7,7 @@ from typing import Any
 from google.protobuf.message import Message
 
 from agent.digests import Seal, unsealed
-from agent.wire_messages import escape_name, shape_to_wire, string_bytes, varint
+from agent.wire.messages import escape_name, shape_to_wire, string_bytes, varint
 from model.event import Protocol
 from model.session import Session
 from model.statement import Facts, Shape, Source, Statement, StatementRun

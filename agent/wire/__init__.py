@@ -1,0 +1,1 @@
+"""What the agent tells, as messages and columns of the protocol."""
