@@ -40,6 +40,8 @@ TAG_WINDOW = 80
 ERROR_FIELDS = re.compile(
     rb"V(DEBUG|LOG|INFO|NOTICE|WARNING|ERROR|FATAL|PANIC)\x00C([0-9A-Z]{5})\x00M([^\x00]*)"
 )
+ROUTINE = re.compile(rb"\x00R([^\x00]*)\x00\x00\Z")
+"""The last field; missing where the end of a long one is not kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +163,7 @@ def _read_end(data: bytes, ready: bool, reading: Reading) -> None:
         for found in ERROR_FIELDS.finditer(body):  # noqa: B007 - the last one is meant
             pass
         if found:
-            reading.error = _report(found)
+            reading.error = _report(found, body)
 
 
 def _without_late(body: bytes) -> bytes:
@@ -217,11 +219,18 @@ def completion(tag: bytes) -> Completion:
 
 
 def error_report(fields: bytes) -> ErrorReport | None:
-    """Severity (V, never translated), SQLSTATE and primary message; None for no such thing."""
+    """Severity (V, never translated), SQLSTATE, primary message and routine; None for no such
+    thing."""
     match = ERROR_FIELDS.search(fields)
-    return _report(match) if match else None
+    return _report(match, fields) if match else None
 
 
-def _report(match: re.Match[bytes]) -> ErrorReport:
+def _report(match: re.Match[bytes], fields: bytes) -> ErrorReport:
     severity, sqlstate, message = match.groups()
-    return ErrorReport(severity.decode(), sqlstate.decode(), decoded(message))
+    routine = ROUTINE.search(fields, match.end())
+    return ErrorReport(
+        severity.decode(),
+        sqlstate.decode(),
+        decoded(message),
+        decoded(routine.group(1)) if routine else "",
+    )

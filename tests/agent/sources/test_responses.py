@@ -92,14 +92,14 @@ EXPECTED = [Completion("SELECT", 1), Completion("INSERT", 5), Completion("SELECT
 def test_a_whole_response_is_read_in_order():
     reading = read_all([whole(STREAM)])
     assert reading.completions == EXPECTED
-    assert reading.error == ErrorReport("ERROR", "22012", "division by zero")
+    assert reading.error == ErrorReport("ERROR", "22012", "division by zero", "f")
 
 
 @pytest.mark.parametrize("at", range(1, len(STREAM)))
 def test_a_response_cut_anywhere_reads_the_same(at):
     reading = read_all(cut(STREAM, [0, at, len(STREAM)]))
     assert reading.completions == EXPECTED
-    assert reading.error == ErrorReport("ERROR", "22012", "division by zero")
+    assert reading.error == ErrorReport("ERROR", "22012", "division by zero", "f")
 
 
 @given(st.lists(st.integers(1, len(STREAM) - 1), max_size=9, unique=True))
