@@ -67,6 +67,19 @@ MULTI = (
     ),
 )
 
+MUCH = "SELECT repeat('x', 3000) FROM generate_series(1, 1000)"
+"""Its answer is longer than what is copied of a round trip."""
+LONG_ANSWERS = (
+    Step(
+        f"SELECT 1; {MUCH}; SELECT generate_series(1, 5); {MUCH}; SELECT 2",
+        (Outcome(1), Outcome(1000), Outcome(5), Outcome(1000), Outcome(1)),
+    ),
+    Step(
+        f"SELECT 1; {MUCH}; SELECT generate_series(1, 5); {MUCH}; SELECT 1/0",
+        (Outcome(1), Outcome(1000), Outcome(5), Outcome(1000), Outcome(None, "22012")),
+    ),
+)
+
 PARAMETERS = (
     step("SELECT $1::int + 1", 1, 41),
     step("SELECT generate_series(1, $1::int)", 9, 9),

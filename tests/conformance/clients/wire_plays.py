@@ -8,6 +8,7 @@ from tests.conformance.clients.wire import Wire, endings
 from tests.conformance.diary import Diary
 from tests.conformance.expected import Nested, Outcome
 from tests.conformance.messages import WITHHELD
+from tests.conformance.paths import MUCH
 from tests.conformance.place import Place, Step, agree, step
 
 PAUSE_SECONDS = 0.05
@@ -70,6 +71,21 @@ def pipeline(place: Place) -> Diary:
         wire.sync()
         steps = (step(ADD, 1), step(SERIES, 2000), step(ADD, 1))
         _exchange(diary, wire, steps, ["INSERT 0 1", "SELECT 2000", "INSERT 0 1"])
+    return diary
+
+
+def long_answers(place: Place) -> Diary:
+    """Answers of megabytes under one Sync, among short ones; then an error at the end."""
+    texts = (("SELECT 1", 1), (MUCH, 1000), ("SELECT generate_series(1, 5)", 5), (MUCH, 1000))
+    steps = tuple(step(text, rows) for text, rows in texts)
+    tags = [f"SELECT {rows}" for _, rows in texts]
+    fails = step("SELECT 1/0", error="22012")
+    with Wire(place) as wire:
+        diary = Diary(place, ear=wire)
+        for last, ended in ((step("SELECT 2", 1), "SELECT 1"), (fails, "22012")):
+            for each in (*steps, last):
+                wire.parse(each.sql).bind().execute()
+            _exchange(diary, wire.sync(), (*steps, last), [*tags, ended])
     return diary
 
 
@@ -313,6 +329,7 @@ PLAYS: dict[str, Callable[[Place], Diary]] = {
     "pipeline": pipeline,
     "pipeline-fails": pipeline_fails,
     "pipeline-of-syncs": pipeline_of_syncs,
+    "long-answers": long_answers,
     "errors-bind": bind_errors,
     "errors-behind": errors_behind,
     "errors-flushed": errors_flushed,
