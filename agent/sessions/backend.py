@@ -41,12 +41,14 @@ class Backend:
         "loose",
         "names",
         "pending",
+        "said",
         "session",
         "silent",
         "unmatched",
         "unread",
         "unready",
         "unseen",
+        "waits",
         "walsender",
     )
 
@@ -54,6 +56,8 @@ class Backend:
         self.session = session
         self.imprecise = imprecise
         """Only the log spoke of it so far: its start is known to the second, or not at all."""
+        self.said = self.waits = False
+        """Whether others have heard of it, and whether that waits for the probes."""
         self.names: Names = {}
         self.alive = True
         self.pending: deque[Execution] = deque()
@@ -86,6 +90,12 @@ class Backend:
         ReadyForQuery, in a later write. If another statement starts before, or nothing comes for
         long, they leave without.
         """
+
+    def is_another(self, key: BackendKey) -> bool:
+        """``key``, from the probe, is that of another process with the same pid, which began within
+        the same second."""
+        known = self.session.key
+        return known is not key and not self.imprecise and known != key
 
     def start(self, event: StatementStarted, id: int, text: bytes) -> Execution:
         parent = self.pending[-1] if event.depth and self.pending else None
