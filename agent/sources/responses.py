@@ -13,6 +13,7 @@ from struct import Struct
 
 from agent.probes.layout import SEND_BUFFER_BYTES
 from agent.sql.decoding import decoded
+from agent.sql.messages import WITHHELD
 from model.event import Completion, ErrorReport
 
 MESSAGE = Struct(">BI")
@@ -42,6 +43,8 @@ ERROR_FIELDS = re.compile(
 )
 ROUTINE = re.compile(rb"\x00R([^\x00]*)\x00\x00\Z")
 """The last field; missing where the end of a long one is not kept."""
+APPLICATIONS_WORDS = frozenset(("exec_stmt_raise", "exec_stmt_assert"))
+"""PL/pgSQL may use PostgreSQL's words and SQLSTATE, with any value in a name's place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,10 +230,7 @@ def error_report(fields: bytes) -> ErrorReport | None:
 
 def _report(match: re.Match[bytes], fields: bytes) -> ErrorReport:
     severity, sqlstate, message = match.groups()
-    routine = ROUTINE.search(fields, match.end())
-    return ErrorReport(
-        severity.decode(),
-        sqlstate.decode(),
-        decoded(message),
-        decoded(routine.group(1)) if routine else "",
-    )
+    found = ROUTINE.search(fields, match.end())
+    routine = decoded(found.group(1)) if found else ""
+    words = WITHHELD if routine in APPLICATIONS_WORDS else decoded(message)
+    return ErrorReport(severity.decode(), sqlstate.decode(), words, routine)

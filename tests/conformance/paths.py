@@ -1,6 +1,7 @@
 """What clients are given to do: Steps by path, the same for every client that can play them."""
 
 from tests.conformance.expected import Nested, Outcome
+from tests.conformance.messages import WITHHELD
 from tests.conformance.place import Step, step
 
 LONG = "SELECT length('" + "x" * 20_000 + "')"
@@ -219,6 +220,8 @@ DO_BLOCK = (
          "END LOOP; END $$", nested=(Nested("SELECT generate_series(1, 30)"),)),
     step("DO $$ BEGIN RAISE NOTICE 'first'; RAISE WARNING 'second'; END $$"),
     step("DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = 'P0099'; END $$", error="P0099"),
+    step("DO $$ BEGIN RAISE 'role \"secret\" does not exist' USING ERRCODE = '42704'; END $$",
+         error="42704", message=WITHHELD),
 )  # fmt: skip
 
 TRIGGERS = (

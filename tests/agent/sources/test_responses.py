@@ -256,3 +256,9 @@ def test_an_end_that_is_cut_is_none():
 def test_an_error_without_its_fields_is_no_error_report():
     assert error_report(b"SERROR\0") is None
     assert error_report(b"") is None
+
+
+@pytest.mark.parametrize("routine", ["exec_stmt_raise", "exec_stmt_assert"])
+def test_what_application_code_says_in_the_servers_words_is_not_taken_for_them(routine):
+    fields = f'VERROR\0C42704\0Mrole "secret" does not exist\0R{routine}\0\0'.encode()
+    assert error_report(fields) == ErrorReport("ERROR", "42704", "(message withheld)", routine)
