@@ -169,7 +169,11 @@ class GuardJudge:
 
     def _session(self, event: StatementStarted) -> Session:
         session = self._directory.session(event.backend)
-        return session if self._claims is None else self._claims.session(session, event.text)
+        return (
+            session
+            if self._claims is None
+            else self._claims.session(session, event.text, event.number)
+        )
 
     def _started(self, session: Session, *, wait: bool) -> Decision | None:
         """What was set when the session started is judged as if SET had set it, and refused with

@@ -274,7 +274,7 @@ class Pipeline:
         """With who sent it, and its trace, as its comment says."""
         if self._claims is None:
             return statement
-        clue, trace = self._claims.of(statement.text)
+        clue, trace = self._claims.of(statement.text, statement.number)
         if clue is None and not trace:
             return statement
         session = self._claims.applied(statement.session, clue)

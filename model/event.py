@@ -129,6 +129,8 @@ class ErrorReport:
     severity: str
     sqlstate: str
     message: str
+    routine: str = ""
+    """The server's function that raised it, which no client can name; empty if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +159,9 @@ class ResponseSent:
     """How many of those are over without an error; -1 unknown."""
     numbers: tuple[int, ...] = ()
     """Which of those each completion is of, from 1; empty if unknown."""
+    later: bool = False
+    """The error came when the client had sent another message (Bind, Execute, Describe) since the
+    one that the last statement came with."""
 
 
 class Executed(NamedTuple):

@@ -179,6 +179,8 @@ class Statement:
     """What was bound, as captured; stays on the host."""
     hold_id: int = 0
     """Of its hold among all of its backend's; 0: it was not held."""
+    number: int = 0
+    """Which of the statements of its round trip it is, from 1; 0: unknown."""
 
 
 class StatementRun(NamedTuple):
@@ -198,6 +200,11 @@ class StatementRun(NamedTuple):
     trace_parent: str = ""
     parameters: bytes = b""
     """Where there are any, ``executions`` holds one."""
+
+    @property
+    def number(self) -> int:
+        """Each was alone in its round trip."""
+        return 1
 
     def statement(self, index: int) -> Statement:
         one = self.executions[index]

@@ -13,6 +13,7 @@ from functools import lru_cache
 
 from agent.identity.clues import Clue
 from agent.identity.comments import comment_of, tags_of, trace_parent
+from agent.identity.own_part import own_part
 from agent.identity.signatures import SIGNATURES
 from model.session import Identity, IdentityKind, OriginKind, Session
 
@@ -43,9 +44,9 @@ class Claims:
         self._claim = lru_cache(CACHED_COMMENTS)(self._read)
         self._last: tuple[Session, Clue | None, Session] | None = None
 
-    def session(self, session: Session, text: bytes) -> Session:
+    def session(self, session: Session, text: bytes, number: int = 0) -> Session:
         """``session`` with the identity of whoever sends this statement."""
-        return self.applied(session, self.of(text)[0])
+        return self.applied(session, self.of(text, number)[0])
 
     def applied(self, session: Session, clue: Clue | None) -> Session:
         if clue is None:
@@ -58,9 +59,15 @@ class Claims:
         self._last = (session, clue, told)
         return told
 
-    def of(self, text: bytes) -> Claim:
+    def of(self, text: bytes, number: int = 0) -> Claim:
+        """``number``: of the statement among those of ``text``. Where its own part names nobody,
+        the comment behind the last one is of all of them."""
         if b"*/" not in text:
             return NOBODY
+        own = self._of_part(own_part(text, number))
+        return own if own != NOBODY else self._of_part(text)
+
+    def _of_part(self, text: bytes) -> Claim:
         comment = comment_of(text)
         return self._claim(comment) if comment else NOBODY
 

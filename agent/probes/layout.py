@@ -66,6 +66,8 @@ class FailedText(IntEnum):
     """Of the message that the last statement came with."""
     NO_TEXT = 4
     """It was over."""
+    LATER = 5
+    """Nor of that message: another one has come since."""
 
 
 class ParameterState(IntEnum):

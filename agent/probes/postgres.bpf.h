@@ -78,7 +78,8 @@ enum failed_text {
 	FAILED_TEXT_TOLD = 1, /* in the record before it */
 	FAILED_TEXT_LOST = 2,
 	FAILED_TEXT_SAME = 3, /* of the message that the last statement came with */
-	FAILED_NO_TEXT = 4,   /* it is over: at the commit */
+	FAILED_NO_TEXT = 4,   /* it is over: at the commit, or for what came behind it */
+	FAILED_LATER = 5,     /* nor of that message: another one has come since */
 };
 
 /* Index into the map "losses". */

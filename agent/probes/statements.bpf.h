@@ -433,7 +433,10 @@ INLINE void report_failed(struct config *config, __u64 base, struct session_stat
 	struct occasion *what = new_occasion(config, base, session);
 	what->text = read_u64(base + config->debug_query_string);
 	if (!what->text) {
-		write->failed = FAILED_NO_TEXT;
+		/* Close and Sync are given no time of arrival, all other messages are. */
+		int later = session->starts && what->requested_us &&
+			    what->requested_us != session->requested_us;
+		write->failed = later ? FAILED_LATER : FAILED_NO_TEXT;
 		return;
 	}
 	if (what->requested_us ? what->requested_us == session->requested_us : session->starts > 0) {

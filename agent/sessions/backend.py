@@ -13,14 +13,14 @@ from typing import TypeAlias
 from agent.sessions.audits import AuditGroup, ran_at
 from agent.sessions.execution import Execution
 from agent.sessions.known import Names
+from agent.sessions.uncommitted import is_uncommitted
 from model.event import AuditLogged, ErrorReport, Protocol, ResponseSent, StatementStarted
 from model.session import BackendKey, Session
 
 SUCCESS = "00000"
 _SILENT = 100
-_REFUSED = frozenset(("08P01", "22021", "26000", "34000"))
-"""What PostgreSQL says to a message that is no statement: malformed, in no valid encoding, of
-nothing that was prepared."""
+_HANDED_OVER = frozenset(("SELECT", "FETCH"))
+"""Tags that count rows which the client has, whatever becomes of the transaction."""
 Slot: TypeAlias = tuple[int, int]
 """Pid and start second: all that the log tells of a backend."""
 
@@ -41,12 +41,14 @@ class Backend:
         "loose",
         "names",
         "pending",
+        "said",
         "session",
         "silent",
         "unmatched",
         "unread",
         "unready",
         "unseen",
+        "waits",
         "walsender",
     )
 
@@ -54,6 +56,8 @@ class Backend:
         self.session = session
         self.imprecise = imprecise
         """Only the log spoke of it so far: its start is known to the second, or not at all."""
+        self.said = self.waits = False
+        """Whether others have heard of it, and whether that waits for the probes."""
         self.names: Names = {}
         self.alive = True
         self.pending: deque[Execution] = deque()
@@ -86,6 +90,12 @@ class Backend:
         ReadyForQuery, in a later write. If another statement starts before, or nothing comes for
         long, they leave without.
         """
+
+    def is_another(self, key: BackendKey) -> bool:
+        """``key``, from the probe, is that of another process with the same pid, which began within
+        the same second."""
+        known = self.session.key
+        return known is not key and not self.imprecise and known != key
 
     def start(self, event: StatementStarted, id: int, text: bytes) -> Execution:
         parent = self.pending[-1] if event.depth and self.pending else None
@@ -292,10 +302,9 @@ class Backend:
     ) -> None:
         at_us = event.at_ns // 1000
         text = event.failed_text
-        self._pass(event.ended + 1, at_us, ended)
-        begun = not text and 0 <= event.ended < event.starts
-        # What was complete, and then its transaction could not be committed.
-        uncommitted = self.unready if error.severity == "ERROR" else []
+        # Before the client's next message was looked at, all that had begun was over.
+        self._pass((event.starts if event.later else event.ended) + 1, at_us, ended)
+        begun = not (text or event.later) and 0 <= event.ended < event.starts
         if self.pending and (not text or _same(self.pending[-1], text)):
             failed = self.pending.pop()
             # Whatever is left gave no completion although something started after it: a portal
@@ -318,9 +327,10 @@ class Backend:
             self._end(failed, at_us, error.sqlstate, error.message, ended)
         elif begun:
             pass  # its start was lost, and counted then
-        elif (done := uncommitted + ended) and error.sqlstate not in _REFUSED:
+        elif (done := self.unready + ended) and is_uncommitted(error, event.later):
             last = next(each for each in reversed(done) if each.parent is None)
-            last.tag, last.rows = "", -1
+            last.rows = last.rows if last.tag in _HANDED_OVER else -1
+            last.tag = ""
             last.end(at_us, error.sqlstate, error.message)
         elif error.severity == "ERROR":
             self.unread += 1

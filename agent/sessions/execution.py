@@ -88,6 +88,7 @@ class Execution:
             durations=self.durations,
             parameters=self.parameters,
             hold_id=self.hold_id,
+            number=self.number,
             audit=summary(self.audits, self.text, self.tag) if self.audits else None,
         )
 

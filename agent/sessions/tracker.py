@@ -12,6 +12,7 @@ from agent.sessions.limits import DEFAULT_LIMITS, Limits
 from agent.sessions.logins import refused_login
 from agent.sessions.matching import Matching, Output
 from agent.sessions.unanswered import Recorded, recorded_id
+from agent.sessions.unsaid import UnsaidSessions, say, under_former_key
 from agent.sessions.waiting import WaitingRoom
 from model.event import (
     ApplicationNamed,
@@ -69,6 +70,7 @@ class SessionTracker:
         self._lost: Counter[str] = Counter()
         self._matching = Matching(merge_window_us, limits, audited, self._id, self._lost)
         self._departed: WaitingRoom[tuple[Slot, Backend]] = WaitingRoom(_LINGER_US)
+        self._unsaid = UnsaidSessions(merge_window_us)
         self._answered: WaitingRoom[tuple[Backend, Execution]] = WaitingRoom(_READY_US)
 
     def observe(self, event: Event) -> list[Output]:
@@ -94,7 +96,7 @@ class SessionTracker:
             case SessionExplained():
                 # A look-up that comes late must not bring a forgotten session back.
                 known = self._backends.get(slot_of(event.backend))
-                if known is not None and not _is_another(known, event.backend):
+                if known is not None and not known.is_another(event.backend):
                     self._update(known, explained(known.session, event.peer), out)
             case SessionEnded():
                 self._exit(event, out)
@@ -113,6 +115,7 @@ class SessionTracker:
         self._matching.clock_moved(by_us)
         self._departed.clock_moved(by_us)
         self._answered.clock_moved(by_us)
+        self._unsaid.clock_moved(by_us)
         for backend in self._backends.values():
             for execution in backend.pending:
                 execution.moved_us += by_us
@@ -121,7 +124,7 @@ class SessionTracker:
         """What has waited long enough at ``now_us`` (Unix microseconds). ``logs_read_us``: as of
         when the servers' logs have been read; a statement's time to wait for its records
         runs by this clock, so that a log which is read late parts nothing."""
-        out: list[Output] = []
+        out: list[Output] = [*self._unsaid.due(now_us)]
         for backend, first in self._answered.due(now_us):
             if backend.unready and backend.unready[0] is first:
                 self._matching.ended(backend, backend.take_unready(), out)
@@ -133,7 +136,7 @@ class SessionTracker:
     def flush(self) -> list[Output]:
         """Everything, without waiting longer; for the end of the program. How a statement ends that
         has not been answered nobody will see."""
-        out: list[Output] = []
+        out: list[Output] = [say(each) for each in self._backends.values() if not each.said]
         for backend in list(self._backends.values()):
             self._matching.ended(backend, backend.take_unready(), out)
             for execution in backend.take_unanswered():
@@ -171,11 +174,10 @@ class SessionTracker:
 
     def _backend(self, key: BackendKey, at_ns: int, out: list[Output]) -> Backend:
         backend = self._backends.get(slot_of(key))
-        if backend is None or _is_another(backend, key):
+        if backend is None or backend.is_another(key):
             return self._new_backend(Session(key), at_ns, False, out)
         if backend.imprecise and key.started_at_us != backend.session.key.started_at_us:
-            backend.imprecise = False
-            self._update(backend, replace(backend.session, key=key), out)
+            self._rename(backend, replace(backend.session, key=key), at_ns, False, out)
         return backend
 
     def _new_backend(
@@ -187,8 +189,8 @@ class SessionTracker:
             if former.imprecise and former.session.key.started_at_us == 0:
                 self._backends.pop(slot_of(former.session.key), None)
                 self._backends[slot] = former
-                former.imprecise = imprecise
-                self._update(former, replace(former.session, key=session.key), out)
+                renamed = replace(former.session, key=session.key)
+                self._rename(former, renamed, at_ns, imprecise, out)
                 return former
             self._end(former, at_ns // 1000, out)  # the pid belongs to another process by now
         if len(self._backends) >= self._limits.sessions:
@@ -196,18 +198,26 @@ class SessionTracker:
         backend = Backend(session, imprecise)
         self._backends[slot] = self._by_pid[slot[0]] = backend
         backend.session = self._enrich(session)
-        out.append(backend.session)
+        out += self._unsaid.told(backend)
         return backend
 
     def _update(self, backend: Backend, session: Session, out: list[Output]) -> None:
         if session == backend.session:
             return
         backend.session = self._enrich(session)
-        out.append(backend.session)
+        out += self._unsaid.told(backend)
+
+    def _rename(
+        self, backend: Backend, session: Session, at_ns: int, imprecise: bool, out: list[Output]
+    ) -> None:
+        """The log knew its start less well."""
+        out += under_former_key(backend, session, at_ns // 1000)
+        backend.imprecise = imprecise
+        self._update(backend, session, out)
 
     def _seen(self, event: SessionSeen, out: list[Output]) -> None:
         known = self._backends.get(slot_of(event.backend))
-        if known is not None and _is_another(known, event.backend):
+        if known is not None and known.is_another(event.backend):
             known = None
         before = known.session if known is not None else Session(event.backend)
         session = seen(before, event)
@@ -217,9 +227,8 @@ class SessionTracker:
             if backend.session.key != session.key or not backend.session.user:
                 self._update(backend, session, out)
             return
-        known.imprecise = False
         remember_name(known.names, event)
-        self._update(known, session, out)
+        self._rename(known, session, event.at_ns, False, out)
 
     def _exit(self, event: SessionEnded, out: list[Output]) -> None:
         bearer = self._by_pid.get(event.backend.pid)
@@ -236,7 +245,8 @@ class SessionTracker:
         backend.end_all(at_us, "", ended)
         self._adopt(backend, None, out)
         self._matching.ended(backend, ended, out)
-        self._update(backend, replace(backend.session, ended_at_us=at_us), out)
+        backend.session = self._enrich(replace(backend.session, ended_at_us=at_us))
+        out.append(say(backend))
         self._departed.add((slot_of(backend.session.key), backend))
 
     def _forget(self, key: Slot, backend: Backend, at_us: int, out: list[Output]) -> None:
@@ -385,10 +395,3 @@ class SessionTracker:
             return self._new_backend(logged(Session(key), record), record.at_ns, True, out)
         self._update(backend, logged(backend.session, record), out)
         return backend
-
-
-def _is_another(backend: Backend, key: BackendKey) -> bool:
-    """``key``, from the probe, is that of another process with the same pid, which began within the
-    same second."""
-    known = backend.session.key
-    return known is not key and not backend.imprecise and known != key

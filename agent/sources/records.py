@@ -439,6 +439,7 @@ class Decoder:
             starts,
             ended if counted else -1,
             tuple(ended - reading.endings + each for each in reading.numbers) if counted else (),
+            failing == FailedText.LATER,
         )
 
     def _application(self, record: bytes) -> Event:

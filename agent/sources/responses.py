@@ -13,6 +13,7 @@ from struct import Struct
 
 from agent.probes.layout import SEND_BUFFER_BYTES
 from agent.sql.decoding import decoded
+from agent.sql.messages import WITHHELD
 from model.event import Completion, ErrorReport
 
 MESSAGE = Struct(">BI")
@@ -40,6 +41,10 @@ TAG_WINDOW = 80
 ERROR_FIELDS = re.compile(
     rb"V(DEBUG|LOG|INFO|NOTICE|WARNING|ERROR|FATAL|PANIC)\x00C([0-9A-Z]{5})\x00M([^\x00]*)"
 )
+ROUTINE = re.compile(rb"\x00R([^\x00]*)\x00\x00\Z")
+"""The last field; missing where the end of a long one is not kept."""
+APPLICATIONS_WORDS = frozenset(("exec_stmt_raise", "exec_stmt_assert"))
+"""PL/pgSQL may use PostgreSQL's words and SQLSTATE, with any value in a name's place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +166,7 @@ def _read_end(data: bytes, ready: bool, reading: Reading) -> None:
         for found in ERROR_FIELDS.finditer(body):  # noqa: B007 - the last one is meant
             pass
         if found:
-            reading.error = _report(found)
+            reading.error = _report(found, body)
 
 
 def _without_late(body: bytes) -> bytes:
@@ -217,11 +222,15 @@ def completion(tag: bytes) -> Completion:
 
 
 def error_report(fields: bytes) -> ErrorReport | None:
-    """Severity (V, never translated), SQLSTATE and primary message; None for no such thing."""
+    """Severity (V, never translated), SQLSTATE, primary message and routine; None for no such
+    thing."""
     match = ERROR_FIELDS.search(fields)
-    return _report(match) if match else None
+    return _report(match, fields) if match else None
 
 
-def _report(match: re.Match[bytes]) -> ErrorReport:
+def _report(match: re.Match[bytes], fields: bytes) -> ErrorReport:
     severity, sqlstate, message = match.groups()
-    return ErrorReport(severity.decode(), sqlstate.decode(), decoded(message))
+    found = ROUTINE.search(fields, match.end())
+    routine = decoded(found.group(1)) if found else ""
+    words = WITHHELD if routine in APPLICATIONS_WORDS else decoded(message)
+    return ErrorReport(severity.decode(), sqlstate.decode(), words, routine)

@@ -8,9 +8,9 @@ import pytest
 from agent.sessions.limits import Limits
 from agent.sessions.tracker import SessionTracker
 from model.event import SessionEnded, StatementStarted
-from model.session import BackendKey
+from model.session import BackendKey, Session
 from model.statement import Audit, Source, Statement
-from tests.agent.test_sessions import EPOCH, KEY, Dialogue, error, ns, seen
+from tests.agent.test_sessions import EPOCH, KEY, Dialogue, error, ns, seen, us
 
 
 @pytest.mark.parametrize("log_first", [True, False])
@@ -262,11 +262,35 @@ def test_a_record_after_its_statement_has_left_is_counted():
 
 def test_the_log_fills_in_what_the_probe_did_not_know_and_the_probe_the_exact_key():
     talk = Dialogue(window_us=1_500_000).audit(1, 1, "a")
-    (session,) = talk.said()
-    assert (session.user, session.key.started_at_us % 1_000_000) == ("ann", 0)
+    assert talk.said() == []
     (session,) = talk.start(1, "a").said()
     assert (session.user, session.key) == ("ann", KEY)
     assert talk.tracker.sessions() == [session]
+
+
+def test_a_session_of_which_the_log_tells_first_is_one():
+    talk = Dialogue(window_us=1_500_000).audit(1, 1, "a").wait(1).wait(1400)
+    talk.hear(seen()).start(1, "a").answer(2).hear(SessionEnded(ns(3), KEY))
+    sessions = [each for each in talk.wait(9000).wait(19000).said() if isinstance(each, Session)]
+    assert {each.key for each in sessions} == {KEY}
+    assert sessions[-1].ended_at_us
+
+
+@pytest.mark.parametrize("first_key", [KEY, BackendKey(KEY.pid, 0)])
+def test_a_session_that_is_said_under_a_key_that_was_not_exact_ends_under_it(first_key):
+    talk = Dialogue(window_us=1_500_000).audit(1, 1, "a", key=first_key).wait(1).wait(1502)
+    (first,) = (each for each in talk.said() if isinstance(each, Session))
+    assert first.key.started_at_us == first_key.started_at_us // 1_000_000 * 1_000_000
+    former, session = talk.hear(seen(at=1600)).said()
+    assert (former.key, former.ended_at_us) == (first.key, us(1600))
+    assert (session.key, session.ended_at_us) == (KEY, 0)
+    assert talk.tracker.sessions() == [session]
+
+
+def test_a_session_of_which_only_the_log_tells_is_said_before_its_statement():
+    said = Dialogue(window_us=1_500_000).audit(1, 1, "a").wait(1).wait(1502).said()
+    assert [type(each) for each in said] == [Session, Statement]
+    assert said[1].session == said[0]
 
 
 def test_a_log_without_session_ids_matches_by_pid():

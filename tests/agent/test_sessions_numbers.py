@@ -80,7 +80,7 @@ def test_a_call_has_a_number_and_no_completion():
 def test_what_could_not_be_committed_may_have_ended_in_an_earlier_answer():
     talk = Numbered().begin(1, "a", 1).begin(2, "b", 2)
     talk.end(3, (1, 10), (2, 20)).end(4, ended=2, error=error("23505")).end(5, ended=2, ready=True)
-    assert talk.told() == [("a", 10, "00000"), ("b", -1, "23505")]
+    assert talk.told() == [("a", 10, "00000"), ("b", 20, "23505")]
 
 
 def test_a_message_that_is_no_statement_spoils_none():

@@ -1,6 +1,7 @@
 """What clients are given to do: Steps by path, the same for every client that can play them."""
 
 from tests.conformance.expected import Nested, Outcome
+from tests.conformance.messages import WITHHELD
 from tests.conformance.place import Step, step
 
 LONG = "SELECT length('" + "x" * 20_000 + "')"
@@ -64,6 +65,19 @@ MULTI = (
     Step(
         "SELECT 1; SELECT repeat('y', 200) FROM generate_series(1, 2000); SELECT 2",
         (Outcome(1), Outcome(2000), Outcome(1)),
+    ),
+)
+
+MUCH = "SELECT repeat('x', 3000) FROM generate_series(1, 1000)"
+"""Its answer is longer than what is copied of a round trip."""
+LONG_ANSWERS = (
+    Step(
+        f"SELECT 1; {MUCH}; SELECT generate_series(1, 5); {MUCH}; SELECT 2",
+        (Outcome(1), Outcome(1000), Outcome(5), Outcome(1000), Outcome(1)),
+    ),
+    Step(
+        f"SELECT 1; {MUCH}; SELECT generate_series(1, 5); {MUCH}; SELECT 1/0",
+        (Outcome(1), Outcome(1000), Outcome(5), Outcome(1000), Outcome(None, "22012")),
     ),
 )
 
@@ -206,6 +220,8 @@ DO_BLOCK = (
          "END LOOP; END $$", nested=(Nested("SELECT generate_series(1, 30)"),)),
     step("DO $$ BEGIN RAISE NOTICE 'first'; RAISE WARNING 'second'; END $$"),
     step("DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = 'P0099'; END $$", error="P0099"),
+    step("DO $$ BEGIN RAISE 'role \"secret\" does not exist' USING ERRCODE = '42704'; END $$",
+         error="42704", message=WITHHELD),
 )  # fmt: skip
 
 TRIGGERS = (

@@ -48,9 +48,10 @@ COMPARED = (
 NOT_PLAYED = (
     "## What is not played",
     "",
-    "- A message that the server refuses before it has a statement: a text that is not valid in",
-    "  its encoding (22021), a NUL byte (08P01), Bind or Execute of a name that does not exist",
-    "  (26000, 34000). Nothing executes; it is counted (`refused_unread`) and has no row.",
+    "- A text that the server refuses before it is a statement: not valid in its encoding",
+    "  (22021), with a NUL byte (08P01). Nothing executes; it is counted (`refused_unread`) and",
+    "  has no row. Messages with a name that does not exist (26000, 34000) are played, in",
+    "  `errors-behind` and `errors-flushed`: they have no row either.",
     "- Rows, duration and SQLSTATE of nested statements: they are not known (docs/nested.md).",
     "- Named statements and pipelines through pgbouncer, enforce mode, and `aggregate: always`.",
     "- Bytes that a client sends (COPY FROM STDIN): only rows and the text are recorded of it.",

@@ -116,6 +116,7 @@ _ROWS: tuple[tuple[str, tuple[str, ...], str, Callable], ...] = (
     ("sleeps", DIRECT, "node-postgres", _plays(paths.SLEEPS, node.play, mode="unnamed")),
     ("planning", TCP, "psycopg", _plays(paths.PLANNING)),
     ("long-texts", DIRECT, "psycopg", _plays(paths.LENGTHY)),
+    ("long-answers", ALL, "psycopg", _plays(paths.LONG_ANSWERS)),
     ("cancelled", DIRECT, "psycopg", endings.cancelled),
     ("cancelled-sending", TCP, "psycopg", endings.cancelled_while_it_sends),
     ("lock-timeout", TCP, "psycopg", endings.lock_timeout),

@@ -131,7 +131,7 @@ SCENES = [
     Scene(
         "late",
         late,
-        [("INSERT", 2, DONE), *selected(100_000), ("", -1, "23505")],
+        [("INSERT", 2, DONE), *selected(100_000), ("", 2, "23505")],
     ),
 ]
 

@@ -271,3 +271,17 @@ def test_what_ran_while_no_probe_was_attached_is_a_finding_about_ebpf(running):
     assert found["severity"] == "medium"
     (row,) = running.sql(f"SELECT * FROM audit_coverage WHERE pid = {pid} AND only_pgaudit > 0")
     assert any("FROM shop.orders" in text for text in row["only_pgaudit_examples"])
+
+
+def test_each_of_many_short_sessions_is_one_and_ends(running):
+    """Whichever of the two told of it first."""
+    for _ in range(60):
+        with running.cluster.connect(user="bot", application_name="short") as connection:
+            connection.execute("SELECT 1")
+    (told,) = running.wait_sql(
+        "SELECT count(*) AS all_of_them, count(DISTINCT pid) AS pids,"
+        " count(*) FILTER (ended_at IS NULL) AS open FROM sessions"
+        " WHERE application_name = 'short' HAVING pids = 60 AND open = 0",
+        30,
+    )
+    assert told["all_of_them"] == 60

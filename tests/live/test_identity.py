@@ -241,20 +241,26 @@ def test_behind_a_pooler_the_pooler_is_the_origin_and_comments_say_who(running, 
         (backend,) = connection.execute("SELECT pg_backend_pid()").fetchone()
         row = session(running, backend, lambda row: "pooler" in row["origin"])
         assert row["origin"].startswith(f"pooler pgbouncer: pid {process.pid} pgbouncer")
-        for who, trace in (("billing", TRACE), ("my-langchain", OTHER_TRACE)):
-            connection.execute(
-                f"SELECT 'pooled' AS pooled /*application='{who}',traceparent='{trace}'*/"
-            )
-    rows = running.wait(
-        lambda: (
-            found
-            if len(found := running.sql("SELECT * FROM statements WHERE text LIKE '%pooled%'")) > 1
-            else None
-        ),
-        "both statements",
+        parts = [
+            f"SELECT 'x' AS {{0}} /*application='{who}',traceparent='{trace}'*/"
+            for who, trace in (("billing", TRACE), ("my-langchain", OTHER_TRACE))
+        ]
+        for part in parts:
+            connection.execute(part.format("pooled"))
+        connection.execute("; ".join(each.format("together") for each in parts))
+    for name in ("pooled", "together"):
+        told = {
+            row["trace_parent"]: (row["identity_kind"], row["identity_name"])
+            for row in both_statements(running, name)
+        }
+        assert told == {TRACE: ("service", "billing"), OTHER_TRACE: ("ai_agent", "my-langchain")}
+
+
+def both_statements(running, name):
+    query = f"SELECT * FROM statements WHERE text LIKE '%{name}%'"
+    return running.wait(
+        lambda: found if len(found := running.sql(query)) > 1 else None, "both statements"
     )
-    told = {row["trace_parent"]: (row["identity_kind"], row["identity_name"]) for row in rows}
-    assert told == {TRACE: ("service", "billing"), OTHER_TRACE: ("ai_agent", "my-langchain")}
 
 
 def test_without_ebpf_the_log_is_enough_to_find_the_process(cluster):

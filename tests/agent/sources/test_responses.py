@@ -92,14 +92,14 @@ EXPECTED = [Completion("SELECT", 1), Completion("INSERT", 5), Completion("SELECT
 def test_a_whole_response_is_read_in_order():
     reading = read_all([whole(STREAM)])
     assert reading.completions == EXPECTED
-    assert reading.error == ErrorReport("ERROR", "22012", "division by zero")
+    assert reading.error == ErrorReport("ERROR", "22012", "division by zero", "f")
 
 
 @pytest.mark.parametrize("at", range(1, len(STREAM)))
 def test_a_response_cut_anywhere_reads_the_same(at):
     reading = read_all(cut(STREAM, [0, at, len(STREAM)]))
     assert reading.completions == EXPECTED
-    assert reading.error == ErrorReport("ERROR", "22012", "division by zero")
+    assert reading.error == ErrorReport("ERROR", "22012", "division by zero", "f")
 
 
 @given(st.lists(st.integers(1, len(STREAM) - 1), max_size=9, unique=True))
@@ -256,3 +256,9 @@ def test_an_end_that_is_cut_is_none():
 def test_an_error_without_its_fields_is_no_error_report():
     assert error_report(b"SERROR\0") is None
     assert error_report(b"") is None
+
+
+@pytest.mark.parametrize("routine", ["exec_stmt_raise", "exec_stmt_assert"])
+def test_what_application_code_says_in_the_servers_words_is_not_taken_for_them(routine):
+    fields = f'VERROR\0C42704\0Mrole "secret" does not exist\0R{routine}\0\0'.encode()
+    assert error_report(fields) == ErrorReport("ERROR", "42704", "(message withheld)", routine)

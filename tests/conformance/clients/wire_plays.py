@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from tests.conformance.clients.wire import Wire, endings
 from tests.conformance.diary import Diary
-from tests.conformance.expected import Outcome
+from tests.conformance.expected import Nested, Outcome
 from tests.conformance.messages import WITHHELD
+from tests.conformance.paths import MUCH
 from tests.conformance.place import Place, Step, agree, step
 
 PAUSE_SECONDS = 0.05
@@ -73,6 +74,21 @@ def pipeline(place: Place) -> Diary:
     return diary
 
 
+def long_answers(place: Place) -> Diary:
+    """Answers of megabytes under one Sync, among short ones; then an error at the end."""
+    texts = (("SELECT 1", 1), (MUCH, 1000), ("SELECT generate_series(1, 5)", 5), (MUCH, 1000))
+    steps = tuple(step(text, rows) for text, rows in texts)
+    tags = [f"SELECT {rows}" for _, rows in texts]
+    fails = step("SELECT 1/0", error="22012")
+    with Wire(place) as wire:
+        diary = Diary(place, ear=wire)
+        for last, ended in ((step("SELECT 2", 1), "SELECT 1"), (fails, "22012")):
+            for each in (*steps, last):
+                wire.parse(each.sql).bind().execute()
+            _exchange(diary, wire.sync(), (*steps, last), [*tags, ended])
+    return diary
+
+
 def pipeline_of_syncs(place: Place) -> Diary:
     """Several round trips sent before the first answer is read."""
     with Wire(place) as wire:
@@ -98,6 +114,75 @@ def bind_errors(place: Place) -> Diary:
         _exchange(diary, wire, (step(SERIES, error="22P02"),), ["22P02"])
         wire.bind("2", name="series").execute().sync()
         _exchange(diary, wire, (step(SERIES, 2),), ["SELECT 2"])
+    return diary
+
+
+def errors_behind(place: Place) -> Diary:
+    """What the server refuses behind a statement makes no failure of it: messages with a name that
+    nothing has, one that is malformed, and a Describe of what is not there any more."""
+    many = "SELECT repeat('x', 1000), generate_series(1, 100)"
+    works = "DO $$BEGIN INSERT INTO items VALUES (1, 'do'); COMMIT; END$$"
+    nested = (Nested("INSERT INTO items VALUES (1, 'do')"),)
+    with Wire(place) as wire:
+        diary = Diary(place, ear=wire)
+        wire.query("BEGIN")
+        _exchange(diary, wire, (step("BEGIN"),), ["BEGIN"])
+        wire.parse(ADD).bind("1").execute().parse("COMMIT").bind().execute().execute(0, "nope")
+        _exchange(diary, wire.sync(), (step(ADD, 1), step("COMMIT")),
+                  ["INSERT 0 1", "COMMIT", "34000"])  # fmt: skip
+        wire.parse(works).bind().execute().bind(name="nope").sync()
+        _exchange(diary, wire, (step(works, nested=nested),), ["DO", "26000"])
+        for refused, sqlstate in (
+            (lambda: wire.bind(name="nope"), "26000"),
+            (lambda: wire.add(b"D", b"Snope\0"), "26000"),
+            (lambda: wire.add(b"C", b"xnope\0"), "08P01"),
+            (lambda: wire.close_portal("\0more"), "08P01"),
+            (lambda: wire.parse("SELECT 2").bind(name="nope"), "26000"),
+        ):
+            wire.parse(many).bind().execute()
+            refused()
+            _exchange(diary, wire.sync(), (step(many, 100),), ["SELECT 100", sqlstate])
+        wire.query("CREATE TABLE gone AS SELECT 1")
+        _exchange(diary, wire, (step("CREATE TABLE gone AS SELECT 1", 1),), ["SELECT 1"])
+        wire.parse("SELECT * FROM gone", "of_gone").sync().send().until(b"Z")
+        wire.query("DROP TABLE gone")
+        _exchange(diary, wire, (step("DROP TABLE gone"),), ["DROP TABLE"])
+        wire.parse(many).bind().execute().add(b"D", b"Sof_gone\0").sync()
+        _exchange(diary, wire, (step(many, 100),), ["SELECT 100", "42P01"])
+        wire.parse(SERIES).bind("6").execute(4).execute(4).close_portal("").execute().sync()
+        steps = (Step(SERIES, (suspended(4),)), step(SERIES, 2))
+        _exchange(diary, wire, steps, ["suspended", "SELECT 2", "34000"])
+    return diary
+
+
+def errors_flushed(place: Place) -> Diary:
+    """The same behind an answer that the client has read already."""
+    with Wire(place) as wire:
+        diary = Diary(place, ear=wire)
+        wire.parse("SELECT 'flushed'").bind().execute().flush()
+        _exchange(diary, wire, (step("SELECT 'flushed'", 1),), ["SELECT 1"], b"C")
+        wire.execute(0, "nope").sync().send().until(b"Z")
+        wire.query("SELECT 1")
+        _exchange(diary, wire, (step("SELECT 1", 1),), ["SELECT 1"])
+    return diary
+
+
+def uncommitted(place: Place) -> Diary:
+    """What fails when Sync commits it has failed, whatever the failure calls itself; the rows of a
+    query are with its client by then."""
+    fails = "INSERT INTO raised VALUES ($1)"
+    with Wire(place) as wire:
+        diary = Diary(place, ear=wire)
+        for sqlstate in ("34000", "26000", "08P01", "42P01"):
+            failed = step(fails, error=sqlstate, message=WITHHELD)
+            wire.parse(fails).bind(sqlstate).execute().sync()
+            _exchange(diary, wire, (failed,), ["INSERT 0 1", sqlstate])
+            wire.parse(fails).bind(sqlstate).execute().parse("SELECT 1").sync()
+            _exchange(diary, wire, (failed,), ["INSERT 0 1", sqlstate])
+        rows = "WITH a AS (INSERT INTO raised VALUES ('42P01')) SELECT generate_series(1, 3)"
+        wire.parse(rows).bind().execute().sync()
+        failed = Step(rows, (Outcome(3, "42P01", message=WITHHELD),))
+        _exchange(diary, wire, (failed,), ["SELECT 3", "42P01"])
     return diary
 
 
@@ -244,7 +329,11 @@ PLAYS: dict[str, Callable[[Place], Diary]] = {
     "pipeline": pipeline,
     "pipeline-fails": pipeline_fails,
     "pipeline-of-syncs": pipeline_of_syncs,
+    "long-answers": long_answers,
     "errors-bind": bind_errors,
+    "errors-behind": errors_behind,
+    "errors-flushed": errors_flushed,
+    "uncommitted": uncommitted,
     "row-limit": row_limit,
     "row-limit-one-sync": row_limit_one_sync,
     "row-limit-flushed": row_limit_flushed,
