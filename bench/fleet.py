@@ -4,6 +4,10 @@ Agents are played: each sends what it would have spooled in a flush, the next on
 come, and waits for acknowledgements as an uplink does. An event's way ends when it is acknowledged:
 it is durable, sealed and visible to the next query then, which is tried. The clock starts with the
 oldest event of a flush.
+
+Who used the processors while events came is told apart (``*_cores``): the collector, the played
+agents of this process, and whatever else this machine did. Where they are all busy, an event waits
+for them and not for the collector alone.
 """
 
 from __future__ import annotations
@@ -88,6 +92,33 @@ class Played:
         await asyncio.wait_for(self.moved.wait(), DRAIN_SECONDS)
 
 
+@dataclass(frozen=True)
+class Spent:
+    """Processor seconds so far, and when."""
+
+    at: float
+    collector: float
+    clients: float
+    machine: float
+
+    @staticmethod
+    def until_now(collector: int) -> Spent:
+        ticks = [int(each) for each in Path("/proc/stat").read_text().split("\n")[0].split()[1:]]
+        idle = ticks[3] + ticks[4]
+        machine = (sum(ticks[:8]) - idle) / _TICKS
+        return Spent(time.monotonic(), _cpu_seconds(collector), time.process_time(), machine)
+
+    def cores_since(self, before: Spent) -> Figures:
+        seconds = self.at - before.at
+        collector, clients = self.collector - before.collector, self.clients - before.clients
+        others = self.machine - before.machine - collector - clients
+        return {
+            "collector_cores": collector / seconds,
+            "clients_cores": clients / seconds,
+            "others_cores": max(0.0, others) / seconds,
+        }
+
+
 def play(bodies: list[bytes], rows: int, agents: int, seconds: float) -> Figures:
     """``bodies``: of batches of so many ``rows``; each agent sends one in a flush."""
     with tempfile.TemporaryDirectory(prefix="bench-fleet-") as name:
@@ -95,9 +126,16 @@ def play(bodies: list[bytes], rows: int, agents: int, seconds: float) -> Figures
         address = f"127.0.0.1:{_free_port()}"
         collector = _collector(folder, address, agents)
         try:
-            played = asyncio.run(_fleet(folder, address, bodies, agents, seconds))
+            began = time.monotonic()
+            fleet = _fleet(folder, address, bodies, agents, seconds, collector.pid)
+            played, before, after = asyncio.run(fleet)
             visible = _visible(folder / "data")
-            cpu_seconds, rss_mb = _spent(collector.pid)
+            cpu_seconds, rss_mb = _cpu_seconds(collector.pid), _peak_mb(collector.pid)
+        except TimeoutError as error:
+            how = f"it ended with {collector.poll()}" if collector.poll() is not None else "it runs"
+            raise SystemExit(
+                f"the agents were not served in time by the collector: {how}"
+            ) from error
         finally:
             collector.terminate()
             collector.wait(30)
@@ -111,6 +149,8 @@ def play(bodies: list[bytes], rows: int, agents: int, seconds: float) -> Figures
     return {
         "agents": agents,
         "events_per_second": sent / seconds,
+        "connected_after_seconds": before.at - began,
+        **after.cores_since(before),
         "cpu_us_per_event": cpu_seconds / sent * 1e6,
         "end_to_end_p50_seconds": statistics.median(latencies),
         "end_to_end_p99_seconds": statistics.quantiles(latencies, n=100)[-1],
@@ -120,8 +160,9 @@ def play(bodies: list[bytes], rows: int, agents: int, seconds: float) -> Figures
 
 
 async def _fleet(
-    folder: Path, address: str, bodies: list[bytes], agents: int, seconds: float
-) -> list[Played]:
+    folder: Path, address: str, bodies: list[bytes], agents: int, seconds: float, collector: int
+) -> tuple[list[Played], Spent, Spent]:
+    """And what was spent before events came, and when the last was acknowledged."""
     played = [Played(_name(number), bodies) for number in range(agents)]
     channels = []
     for each in played:
@@ -131,6 +172,7 @@ async def _fleet(
         channels.append(grpc.aio.secure_channel(address, credentials, OPTIONS))
     ready = asyncio.gather(*(channel.channel_ready() for channel in channels))
     await asyncio.wait_for(ready, READY_SECONDS)
+    before = Spent.until_now(collector)
     until = time.monotonic() + seconds
     offsets = [FLUSH_SECONDS * number / agents for number in range(agents)]
     await asyncio.gather(
@@ -139,9 +181,10 @@ async def _fleet(
             for each, channel, offset in zip(played, channels, offsets, strict=True)
         )
     )
+    after = Spent.until_now(collector)
     for channel in channels:
         await channel.close()
-    return played
+    return played, before, after
 
 
 def _collector(folder: Path, address: str, agents: int) -> subprocess.Popen[bytes]:
@@ -179,13 +222,18 @@ def _visible(data_dir: Path) -> int:
     return int(found[0])
 
 
-def _spent(pid: int) -> tuple[float, float]:
-    """Processor seconds, and the most memory in MB."""
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def _cpu_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    ticks = int(fields[11]) + int(fields[12])
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def _peak_mb(pid: int) -> float:
     status = Path(f"/proc/{pid}/status").read_text()
     peak_kb = next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))
-    return ticks / os.sysconf("SC_CLK_TCK"), int(peak_kb) / 1024
+    return int(peak_kb) / 1024
 
 
 def _name(number: int) -> str:

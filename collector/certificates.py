@@ -1,5 +1,6 @@
 """The collector's own certificate: read anew for every connection, and never half."""
 
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -27,6 +28,10 @@ class RevocableFiles(CertificateFiles, Protocol):
     def crl(self) -> Path | None: ...
 
 
+SETTLE_SECONDS = 0.1
+"""One that has begun takes microseconds to what it was promised; on a busy machine more."""
+
+
 class CertificateError(Exception):
     """A file cannot serve; the text names it and what to do."""
 
@@ -37,13 +42,16 @@ class OwnCertificate:
 
     def __init__(self, files: CertificateFiles) -> None:
         self._files = files
-        self._last, self._ends = _configuration(files)
+        self._taken = _contents(files)
+        self._first, self._ends = _configuration(files, self._taken)
         self._read_problem = ""
 
     def credentials(self) -> grpc.ServerCredentials:
         """Open connections keep what they have; each new one asks for what is in the files then."""
         return grpc.dynamic_ssl_server_credentials(
-            self._last, self._renewed, require_client_authentication=True
+            self._first,
+            self.renewed,  # type: ignore[arg-type] # its stub forgets that None may be answered
+            require_client_authentication=True,
         )
 
     @property
@@ -52,24 +60,45 @@ class OwnCertificate:
             return f"{self._files.certificate} ended on {_day(self._ends)}: agents refuse it"
         return self._read_problem
 
-    def _renewed(self) -> grpc.ServerCertificateConfiguration:
+    def renewed(self) -> grpc.ServerCertificateConfiguration | None:
+        """For a connection that begins; None: nothing has changed.
+
+        gRPC frees what it had when it is handed another, and may have promised it to a connection
+        that begins at the same time: with one for each connection, many at once crash it. So it
+        gets another only where there is one, and then those that have begun have a moment to take
+        what they were promised; all others wait for this call.
+        """
         try:
-            self._last, self._ends = _configuration(self._files)
-            self._read_problem = ""
+            contents = _contents(self._files)
+            if contents == self._taken:
+                self._read_problem = ""
+                return None
+            configuration, self._ends = _configuration(self._files, contents)
         except CertificateError as error:  # maybe a file is being replaced right now
             if str(error) != self._read_problem:
                 log.warning("certificate.not_read", problem=str(error))
             self._read_problem = str(error)
-        return self._last
+            return None
+        self._taken, self._read_problem = contents, ""
+        time.sleep(SETTLE_SECONDS)
+        return configuration
 
 
-def _configuration(files: CertificateFiles) -> tuple[grpc.ServerCertificateConfiguration, datetime]:
+Contents = tuple[bytes, bytes, bytes]
+"""Key, certificate and authority, in PEM."""
+
+
+def _contents(files: CertificateFiles) -> Contents:
     try:
-        key, certificate, ca = (
-            path.read_bytes() for path in (files.key, files.certificate, files.ca)
-        )
+        return files.key.read_bytes(), files.certificate.read_bytes(), files.ca.read_bytes()
     except OSError as error:
         raise CertificateError(f"cannot read {error.filename}: {error.strerror}") from error
+
+
+def _configuration(
+    files: CertificateFiles, contents: Contents
+) -> tuple[grpc.ServerCertificateConfiguration, datetime]:
+    key, certificate, ca = contents
     found = _first(files.certificate, certificate)
     _first(files.ca, ca)
     if _public(files.key, key) != found.public_key().public_bytes(*_SPKI):

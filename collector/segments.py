@@ -93,6 +93,7 @@ class Segments:
         self._lock = threading.Condition()
         self._waiting: deque[Submission] = deque()
         self._waiting_rows = 0
+        self._waiting_since = 0.0
         self._rows_of: Counter[str] = Counter()
         """Of those, by agent."""
         self._durable = dict(ledger.high_water)
@@ -164,6 +165,8 @@ class Segments:
         return self._waiting_rows > MAX_WAITING_ROWS or self._rows_of[agent] > MAX_ROWS_OF_AGENT
 
     def _queue(self, submission: Submission) -> None:
+        if not self._waiting:
+            self._waiting_since = time.monotonic()
         self._waiting.append(submission)
         self._waiting_rows += submission.rows
         if submission.batch is not None:
@@ -178,7 +181,8 @@ class Segments:
                     self._lock.wait()
                 if not self._waiting:
                     return
-                deadline = time.monotonic() + self._commit_seconds
+                # What came during the last commit has waited already.
+                deadline = self._waiting_since + self._commit_seconds
                 while not self._stopping and self._waiting_rows < self._commit_rows:
                     left = deadline - time.monotonic()
                     if left <= 0 or not self._lock.wait(left):
@@ -212,7 +216,7 @@ class Segments:
                     self._rows_of[batch.agent] -= rows
             self._lock.notify_all()
         self.healthy = True
-        for submission in group:
+        for submission in _last_of_streams(group):
             if submission.settled is not None:
                 submission.settled(True)
         self.counters.commit_seconds += time.monotonic() - began
@@ -294,6 +298,7 @@ class Segments:
                     self.counters.own_rows_dropped += submission.rows
             self._waiting = deque(kept)
             self._waiting_rows = kept_rows
+            self._waiting_since = time.monotonic()
             self._rows_of.clear()  # only our own are kept
             kept_ids = {id(submission) for submission in kept}
             dropped = [s for s in group if id(s) not in kept_ids]
@@ -304,6 +309,13 @@ class Segments:
         for submission in dropped:
             if submission.settled is not None:
                 submission.settled(False)
+
+
+def _last_of_streams(group: Sequence[Submission]) -> list[Submission]:
+    """Of each stream's batches the last, for its acknowledgement covers those before; and all
+    else."""
+    last = {id(each.owner): each for each in group if each.batch is not None}
+    return [each for each in group if each.batch is None or last[id(each.owner)] is each]
 
 
 def _concat(contents: Sequence[Decoded]) -> dict[str, pl.DataFrame]:

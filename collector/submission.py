@@ -41,7 +41,8 @@ class Submission:
     snapshots: tuple[tuple[str, Snapshot], ...] = ()
     """(agent, snapshot), whole, for the drift comparison."""
     settled: Callable[[bool], None] | None = None
-    """Called once: True when durable, False when dropped and to be sent again."""
+    """Called once: True when durable, False when dropped and to be sent again. Of what one stream
+    has in a commit only the last hears that it is durable, and with it all before."""
     notes: tuple[Note, ...] = ()
     """For the ledger itself."""
     message: pb.Batch | None = None

@@ -7,7 +7,8 @@ the records of one top-level statement one number.
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import islice
 from typing import TypeAlias
 
@@ -60,6 +61,18 @@ def nearly(candidates: Iterable[Execution], record: AuditLogged) -> Execution | 
     return near
 
 
+def nearly_by(
+    moved_us: Iterable[int], candidates: Iterable[Execution], record: AuditLogged
+) -> Execution | None:
+    """As ``nearly``, where the clock was set by so much between the readings for the one and for
+    the other."""
+    for by_ns in (by_us * 1000 for by_us in moved_us):
+        for at_ns in (record.at_ns + by_ns, record.at_ns - by_ns):
+            if execution := nearly(candidates, replace(record, at_ns=at_ns)):
+                return execution
+    return None
+
+
 def within(root: Execution, record: AuditLogged) -> Execution:
     """The part of a statement that a record of its group is about."""
     for child in root.children:
@@ -93,13 +106,18 @@ def claimed(loose: deque[AuditGroup], started: Execution) -> Found | None:
     return (group, started, record) if record else None
 
 
-def owner(loose: deque[AuditGroup], before: AuditGroup, execution: Execution) -> Found | None:
+def owner(
+    loose: deque[AuditGroup],
+    before: AuditGroup,
+    execution: Execution,
+    moved_us: Iterable[int] = (),
+) -> Found | None:
     """The waiting records, written before those of ``before``, that are about this statement, or
-    nearly about it.
+    nearly about it; ``moved_us``: by how much the clock was set lately.
     """
     first = bisect_left(loose, execution.started_at_us * 1000, key=_written_before_ns)
     near_by = list(islice(loose, max(first - _LOOSE_LOOK, 0), first + _LOOSE_LOOK))
-    for match in (find, nearly):
+    for match in (find, nearly, partial(nearly_by, moved_us)):
         for group in near_by:
             if group.statement_id == before.statement_id:
                 break

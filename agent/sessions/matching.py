@@ -4,6 +4,7 @@ have waited long enough.
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import TypeAlias
 
 from agent.sessions.audits import (
@@ -13,6 +14,7 @@ from agent.sessions.audits import (
     find,
     hand_down,
     nearly,
+    nearly_by,
     only_audited,
     owner,
     within,
@@ -35,6 +37,7 @@ with one that ran nearly then: the right one may not have come from the probe ye
 """
 _RECORD_CHARS = 500
 """What a record takes beside its text, about."""
+_LATE_US = 5_000_000
 _Waiting: TypeAlias = tuple[Backend, Execution | AuditGroup]
 
 
@@ -65,12 +68,17 @@ class Matching:
         self._settling: WaitingRoom[tuple[Backend, Execution]] = WaitingRoom(_SETTLE_US)
         near_us = min(_NEARING_US, window_us // 2)
         self._nearing: WaitingRoom[tuple[Backend, AuditGroup]] = WaitingRoom(near_us)
+        self._moved_us: WaitingRoom[int] = WaitingRoom(window_us + _LATE_US)
+        """By how much the clock was set lately: the log and the probe, whose clock is read when its
+        records are, do not see that at the same moment."""
 
     def clock_moved(self, by_us: int) -> None:
-        for room in (self._waiting, self._settling, self._nearing):
+        for room in (self._waiting, self._settling, self._nearing, self._moved_us):
             room.clock_moved(by_us)
+        self._moved_us.add(by_us)
 
     def expire(self, now_us: int, logs_read_us: int, out: list[Output]) -> None:
+        self._moved_us.due(logs_read_us)
         for backend, execution in self._settling.due(logs_read_us):
             self.leave(backend, execution, out)
         self._approach(self._nearing.due(now_us), out)
@@ -202,7 +210,7 @@ class Matching:
 
     def _approach(self, groups: list[tuple[Backend, AuditGroup]], out: list[Output]) -> None:
         """The statements may have come by now; where none did, one that ran nearly then will do."""
-        for match in (find, nearly):
+        for match in (find, nearly, partial(nearly_by, self._moved_us)):
             for backend, group in groups:
                 for record in group.records if group.root is None and not group.left else ():
                     if execution := match(backend.unmatched, record):
@@ -227,7 +235,7 @@ class Matching:
                 backend.unmatched.popleft()
             elif first.root is matched.root or not first.ended_at_us:
                 return
-            elif earlier := owner(backend.loose, group, first):
+            elif earlier := owner(backend.loose, group, first, self._moved_us):
                 self._take(backend, earlier, out)
             else:
                 self.leave(backend, first, out)

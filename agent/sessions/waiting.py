@@ -1,6 +1,8 @@
 """Things that leave a fixed time after they came, when time is known only now and then."""
 
 from collections import deque
+from collections.abc import Iterator
+from itertools import chain
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
@@ -18,6 +20,9 @@ class WaitingRoom(Generic[T]):
 
     def __len__(self) -> int:
         return len(self._new) + len(self._timed)
+
+    def __iter__(self) -> Iterator[T]:
+        return chain((item for _, item in self._timed), self._new)
 
     def add(self, item: T) -> None:
         self._new.append(item)

@@ -44,6 +44,31 @@ def test_what_waits_for_its_record_waits_as_long_as_before(by_ms):
     assert (statement.source.value, statement.duration_us) == ("both", 2_000)
 
 
+@moves
+@pytest.mark.parametrize("late", ["log", "probe"])
+def test_a_statement_that_the_two_date_by_different_clocks_is_one(by_ms, late):
+    """The probe's clock is read when its records are, the log's when it is written."""
+    probe_ms, log_ms = (by_ms, 0) if late == "log" else (0, by_ms)
+    talk = Dialogue(window_us=1_000_000)
+    talk.start(1, "select 1").answer(3, ("SELECT", 1)).audit(2, sid=1, text="select 1")
+    talk.start(51 + probe_ms, "select 2").answer(53 + probe_ms, ("SELECT", 1))
+    talk.audit(52 + log_ms, sid=2, text="select 2").hear(moved(60 + by_ms, by_ms))
+    talk.start(101 + by_ms, "select 3").answer(103 + by_ms, ("SELECT", 1))
+    talk.audit(102 + by_ms, sid=3, text="select 3")
+    talk.wait(500 + by_ms).wait(1_000 + by_ms).wait(9_000 + by_ms)
+    found = sorted((each.text.decode(), each.source.value) for each in talk.statements())
+    assert found == [(f"select {number}", "both") for number in (1, 2, 3)]
+
+
+@moves
+def test_the_same_words_long_after_the_clock_was_set_are_two(by_ms):
+    talk = Dialogue(window_us=1_000_000)
+    talk.wait(1).hear(moved(2 + by_ms, by_ms)).wait(3 + by_ms).wait(60_000 + by_ms)
+    talk.start(70_000 + by_ms, "select 1").answer(70_003 + by_ms, ("SELECT", 1))
+    talk.audit(70_002, sid=1, text="select 1").wait(70_500 + by_ms).wait(90_000 + by_ms)
+    assert sorted(each.source.value for each in talk.statements()) == ["ebpf", "pgaudit"]
+
+
 @pytest.mark.parametrize("by_ms", [-HOUR_MS, DAY_MS])
 def test_a_step_is_told_once_and_a_slow_clock_is_none(by_ms):
     at = {"unix": 1_700_000_000 * SECOND_NS, "monotonic": 7 * SECOND_NS}

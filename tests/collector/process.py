@@ -17,7 +17,11 @@ def spawn(folder: Path) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log)
 
 
-if __name__ == "__main__":
-    start_collector(Path(sys.argv[1]))
+def main(folder: Path) -> None:
+    start_collector(folder)
     print("ready", flush=True)
     threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -15,8 +15,7 @@ from agent.spool.spool import Spool
 from tests.collector.road import statements, uplink_to
 
 
-def main() -> None:
-    folder, number = Path(sys.argv[1]), int(sys.argv[2])
+def main(folder: Path, number: int) -> None:
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     lost = threading.Event()
     spool = Spool(folder / "spool.db", lambda *_: lost.set())
@@ -30,4 +29,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]), int(sys.argv[2]))

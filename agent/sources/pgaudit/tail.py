@@ -55,6 +55,10 @@ class LogFile:
     """Reading began inside the file, at a place that may not be a record's first byte."""
     descriptor: int = -1
     size: int = 0
+    path: str = ""
+    """Where it was listed last."""
+    modified_ns: int = 0
+    """When it was closed, read to its end."""
     given_out: int = 0
     """Offset up to which all records were handed on; never beyond ``offset``."""
     missing_since: float = 0.0
@@ -171,16 +175,34 @@ class LogTail:
         if file is None:
             self._meet(path, status)
             return
+        former_path, file.path = file.path, path
         file.size = status.st_size
-        if file.descriptor < 0 and file.origin is None and status.st_size != file.offset:
-            file.descriptor = _open(path, status)
+        as_left = (status.st_size, status.st_mtime_ns) == (file.offset, file.modified_ns)
+        if file.descriptor >= 0 or file.origin is not None or as_left:
+            return
+        file.descriptor = _open(path, status)
+        if file.descriptor >= 0 and not self._same_head(file):
+            self._exchanged(file, status, renamed=path != former_path)
+
+    def _exchanged(self, file: LogFile, status: os.stat_result, *, renamed: bool) -> None:
+        """While it was closed, with all that it gave. By another name it is another file: that one
+        was removed, and this has its inode. It may be of just the same size."""
+        if not renamed:
+            self._truncated(file)
+            self._files[file.device, file.inode].size = status.st_size
+            return
+        _close(file)
+        self._ended.append(file)
+        self._files.pop((file.device, file.inode))
+        self._meet(file.path, status)
 
     def _meet(self, path: str, status: os.stat_result) -> None:
         descriptor = _open(path, status)
         if descriptor < 0:
             return  # renamed in between: the next scan meets both
         key = (status.st_dev, status.st_ino)
-        file = LogFile(*key, 0, descriptor=descriptor, size=os.fstat(descriptor).st_size)
+        size = os.fstat(descriptor).st_size
+        file = LogFile(*key, 0, descriptor=descriptor, size=size, path=path)
         file.head = os.pread(descriptor, HEAD_BYTES, 0)
         if not self._resume(file) and (self._at_end or key in self._barred):
             self._skip_to(file, file.size)
@@ -291,6 +313,7 @@ class LogTail:
         idle = [f for f in self._files.values() if f.descriptor >= 0 and not f.missing_since]
         for file in idle[: max(len(idle) - _MAX_OPEN_FILES, 0)]:
             if file.offset >= file.size or file.origin is not None:
+                file.modified_ns = os.fstat(file.descriptor).st_mtime_ns
                 _close(file)
 
 

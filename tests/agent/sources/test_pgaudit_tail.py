@@ -211,6 +211,22 @@ def test_a_reused_inode_is_another_file(log, follow):
     assert numbers(settle(follow())) == [number + 500, number + 600]
 
 
+def test_a_log_with_the_inode_and_the_size_of_one_that_was_removed_is_read(log, follow):
+    """Of more files than are kept open, so that nothing holds the inode of the oldest."""
+    source = follow()
+    oldest = log.with_name("pg.json.100")
+    for number in range(100, 130):
+        append(log.with_name(f"pg.json.{number}"), record(number))
+    assert len(settle(source, 1.5)) == 30
+    inode = oldest.stat().st_ino
+    oldest.unlink()
+    append(log, record(500))
+    if log.stat().st_ino != inode:
+        pytest.skip("this file system does not reuse inodes at once")
+    assert numbers(settle(source, 1.5)) == [500]
+    assert source.losses() == []
+
+
 def test_compressed_logs_are_left_alone(log, follow):
     source = follow()
     append(log.with_name("pg.json.2.gz"), record(1))
