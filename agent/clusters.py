@@ -31,6 +31,7 @@ from agent.log_follower import LogFollower
 from agent.sources.ebpf import EbpfSource
 from config.schema import AgentConfig
 from model.catalog import CatalogKind, Snapshot
+from model.session import BackendKey
 
 log = structlog.get_logger(__name__)
 
@@ -115,6 +116,10 @@ class Clusters:
             if watched.cluster.name == cluster:
                 return watched.superusers
         return None
+
+    def runs_since(self, backend: BackendKey) -> int:
+        """As ``EbpfSource.runs_since``; 0 without probes."""
+        return self._source.runs_since(backend) if self._source is not None else 0
 
     def audited(self, cluster: str) -> bool:
         """Whether records of pgaudit may come for its statements: yes, until it turns out that none

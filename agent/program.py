@@ -179,6 +179,7 @@ class Agent:
                 enrich,
                 audited=self._clusters.audited,
                 recorded=unanswered_file.load(self._unanswered_path),
+                runs_since=self._clusters.runs_since,
             ),
             parser=self._parser,
             judges=rules.book.judges,

@@ -17,7 +17,7 @@ from model.event import AuditLogged
 from model.session import Session
 from model.statement import Source
 
-_CLOCK_SLACK_NS = 250_000_000
+CLOCK_SLACK_NS = 250_000_000
 """Between the probe's clock and the log's, which are set from one another by estimate."""
 _LOOSE_LOOK = 50
 """Waiting records to either side of its start that a statement is compared with at most, so that
@@ -56,7 +56,7 @@ def nearly(candidates: Iterable[Execution], record: AuditLogged) -> Execution | 
             continue
         if ran_at(execution, record, 0):
             return execution
-        if near is None and ran_at(execution, record, _CLOCK_SLACK_NS):
+        if near is None and ran_at(execution, record, CLOCK_SLACK_NS):
             near = execution
     return near
 
@@ -138,20 +138,20 @@ def _may_be(execution: Execution, record: AuditLogged) -> bool:
 
 
 def ran_at(execution: Execution, record: AuditLogged, slack_ns: int) -> bool:
-    if _before_ns(record) + slack_ns < execution.started_at_us * 1000:
+    if latest_ns(record) + slack_ns < execution.started_at_us * 1000:
         return False
     ended_at_us = execution.ended_at_us
     return not ended_at_us or record.at_ns - slack_ns <= ended_at_us * 1000 + 1000
 
 
-def _before_ns(record: AuditLogged) -> int:
+def latest_ns(record: AuditLogged) -> int:
     """The latest that its time can mean. Not by the look of it: one in a thousand that are cut to
     milliseconds is a whole second, and would do for whatever ran in that."""
     return record.at_ns + record.precision_ns
 
 
 def _written_before_ns(group: AuditGroup) -> int:
-    return _before_ns(group.records[-1])
+    return latest_ns(group.records[-1])
 
 
 def only_audited(

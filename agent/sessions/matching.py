@@ -8,11 +8,13 @@ from functools import partial
 from typing import TypeAlias
 
 from agent.sessions.audits import (
+    CLOCK_SLACK_NS,
     AuditGroup,
     Found,
     claimed,
     find,
     hand_down,
+    latest_ns,
     nearly,
     nearly_by,
     only_audited,
@@ -24,7 +26,7 @@ from agent.sessions.execution import Execution, shortened, without_copy
 from agent.sessions.limits import Limits
 from agent.sessions.waiting import WaitingRoom
 from model.event import AuditLogged
-from model.session import Session
+from model.session import BackendKey, Session
 from model.statement import Source, Statement, StatementRun
 
 Output: TypeAlias = Session | Statement | StatementRun
@@ -52,12 +54,14 @@ class Matching:
         window_us: int,
         limits: Limits,
         audited: Callable[[str], bool],
+        runs_since: Callable[[BackendKey], int],
         next_id: Callable[[], int],
         lost: Counter[str],
     ) -> None:
         self._window_us = window_us
         self._limits = limits
         self._audited = audited
+        self._runs_since = runs_since
         self._next_id = next_id
         self._lost = lost
         self.text_bytes = 0
@@ -83,7 +87,10 @@ class Matching:
             self.leave(backend, execution, out)
         self._approach(self._nearing.due(now_us), out)
         for backend, item in self._waiting.due(logs_read_us):
-            self._give_up(backend, item, out)
+            if isinstance(item, AuditGroup) and self._still_runs(backend, item):
+                self._waiting.add((backend, item))
+            else:
+                self._give_up(backend, item, out)
 
     def flush(self, out: list[Output]) -> None:
         """Nothing more comes."""
@@ -239,6 +246,13 @@ class Matching:
                 self._take(backend, earlier, out)
             else:
                 self.leave(backend, first, out)
+
+    def _still_runs(self, backend: Backend, group: AuditGroup) -> bool:
+        """The statement that wrote these, which the probe tells of at its end."""
+        if group.root is not None or group.left:
+            return False
+        since_us = self._runs_since(backend.session.key)
+        return 0 < since_us * 1000 <= latest_ns(group.records[0]) + CLOCK_SLACK_NS
 
     def _give_up(self, backend: Backend, item: Execution | AuditGroup, out: list[Output]) -> None:
         if isinstance(item, Execution):

@@ -45,6 +45,8 @@ class SessionTracker:
     one source waits for the other; statements of clusters that are not ``audited`` do not wait.
     ``enrich`` fills in identity and superuser; it is called when what is known of a session
     changes. ``recorded``: statements that are on the record already, without their end.
+    ``runs_since``: since when (Unix microseconds) a backend runs a statement of which no event has
+    told yet, 0 if it runs none; its audit records wait for it.
 
     Call ``expire`` several times a second: it is the only clock.
     """
@@ -57,6 +59,7 @@ class SessionTracker:
         limits: Limits = DEFAULT_LIMITS,
         audited: Callable[[str], bool] = lambda cluster: True,
         recorded: Recorded = MappingProxyType({}),
+        runs_since: Callable[[BackendKey], int] = lambda backend: 0,
     ) -> None:
         self._next_id = epoch_seconds << 32
         self._window_us = merge_window_us
@@ -68,7 +71,9 @@ class SessionTracker:
         """By pid and start second: all that the log tells of a backend."""
         self._by_pid: dict[int, Backend] = {}
         self._lost: Counter[str] = Counter()
-        self._matching = Matching(merge_window_us, limits, audited, self._id, self._lost)
+        self._matching = Matching(
+            merge_window_us, limits, audited, runs_since, self._id, self._lost
+        )
         self._departed: WaitingRoom[tuple[Slot, Backend]] = WaitingRoom(_LINGER_US)
         self._unsaid = UnsaidSessions(merge_window_us)
         self._answered: WaitingRoom[tuple[Backend, Execution]] = WaitingRoom(_READY_US)

@@ -51,6 +51,7 @@ from agent.sources.instance import ZERO, Instance, Wanted, Watched, build
 from agent.sources.order import is_statement
 from agent.sources.records import POSTGRES_EPOCH_US, Stranger, held_text
 from agent.sources.running import UnreadableError, met, open_sessions, postmaster_started_us
+from agent.sources.unanswered import untold_since_ns
 from model.event import Event, Lost, StatementStarted
 from model.session import BackendKey
 
@@ -357,6 +358,16 @@ class EbpfSource:
             if state is not None:
                 return bool(HELD_AT.unpack_from(state, HELD_AT_OFFSET)[0] == event.hold_id)
         return False
+
+    def runs_since(self, backend: BackendKey) -> int:
+        """When the statement started that this backend runs, if the kernel has not told of it yet
+        (Unix microseconds); 0: there is none. May be asked from another thread."""
+        key = backend.pid.to_bytes(4, "little")
+        for instance in list(self._instances.values()):
+            state = instance.map("sessions").lookup(key, SESSION_STATE_BYTES)
+            if state is not None and (since_ns := untold_since_ns(state)):
+                return (since_ns + _unix_minus_monotonic_ns()) // 1000
+        return 0
 
     def never_hold(self, pid: int) -> bool:
         """This backend serves us: who judges must not wait for itself. To be called while it is

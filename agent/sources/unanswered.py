@@ -28,6 +28,12 @@ def unanswered(states: Iterable[tuple[int, bytes]]) -> list[bytes]:
     return [record for _, record in sorted(found)]
 
 
+def untold_since_ns(raw: bytes) -> int:
+    """When the statement started (monotonic) that only this ``session_state`` knows; 0: none."""
+    state = dict(zip(_FIELDS, STATE.unpack(raw), strict=True))
+    return state["started_ns"] if state["pending"] else 0
+
+
 def _record(pid: int, state: dict[str, int]) -> bytes:
     known, length = state["text_id"], state["kept_bytes"]
     text = b"" if known else bytes(state["kept"])[:length]

@@ -223,6 +223,21 @@ def test_a_long_text_is_kept_once_while_its_statement_waits():
     assert long * count < held_bytes < 1.5 * long * count
 
 
+@pytest.mark.parametrize(("runs_ms", "sources"), [(1, [Source.BOTH]), (0, [Source.PGAUDIT])])
+def test_a_record_waits_for_the_statement_that_still_runs(runs_ms, sources):
+    """Of which the probe tells when it ends; one that began long after is another."""
+    since_us = {KEY: us(runs_ms) if runs_ms else us(5_000)}
+    tracker = SessionTracker(EPOCH, 1_500_000, runs_since=lambda backend: since_us[backend])
+    talk = Dialogue(tracker=tracker).hear(seen()).audit(2, 1, "select pg_sleep(9)")
+    for at in (3, 1_600, 3_200, 4_800, 6_400, 8_000):
+        talk.wait(at)
+    since_us[KEY] = 0
+    if runs_ms:
+        talk.start(1, "select pg_sleep(9)").answer(9_000)
+    told = talk.wait(9_001).wait(9_200).wait(20_000).statements()
+    assert [s.source for s in told] == sources
+
+
 def test_over_the_limit_records_keep_a_prefix_and_still_find_their_statement():
     limits = Limits(audit_text_chars=2000, short_text_bytes=10)
     talk = Dialogue(tracker=SessionTracker(EPOCH, 1_500_000, limits=limits))

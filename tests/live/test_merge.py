@@ -322,6 +322,32 @@ def test_the_outcome_and_the_audit_of_one_statement_belong_together(told):
         assert parent.audit.command in ("EXECUTE", "CREATE TABLE AS")
 
 
+def test_what_runs_for_longer_than_one_source_waits_for_the_other_is_told_once(
+    cluster, loader, tmp_path
+):
+    said: list[Statement] = []
+    with (
+        log_of(cluster, tmp_path) as log,
+        EbpfSource(loader=loader, grouped=False) as probe,
+        cluster.connect() as connection,
+    ):
+        probe.add(cluster_at(cluster.postmaster_pid))
+        log.poll(0)
+        tracker = SessionTracker(1, 300_000, runs_since=probe.runs_since)
+        worker = threading.Thread(target=connection.execute, args=("select pg_sleep(2), 'slow'",))
+        worker.start()
+        deadline = time.monotonic() + 10
+        while worker.is_alive() or not any("slow" in s.text.decode() for s in said):
+            assert time.monotonic() < deadline, "it was not told"
+            out = [o for e in (*probe.poll(20), *log.poll(0)) for o in tracker.observe(e)]
+            out += tracker.expire(time.time_ns() // 1000)
+            said += [each for each in out if isinstance(each, Statement)]
+        worker.join()
+    slow = [s for s in said if "slow" in s.text.decode()]
+    assert [(s.source, s.audit.command) for s in slow] == [(Source.BOTH, "SELECT")]
+    assert slow[0].duration_us > 1_900_000
+
+
 def test_a_session_that_ran_before_the_probes_came_is_told_without_a_gap_or_a_double(
     cluster, loader, tmp_path
 ):
