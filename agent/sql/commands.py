@@ -168,6 +168,8 @@ def _copy(walker: Walker, fields: Node, scope: Scope) -> None:
     elif name:
         facts.read(name)
         facts.flag("unfiltered")
+        if not fields.get("attlist"):
+            facts.flag("star")
     else:
         walker.statement(fields.get("query"), scope.child())
 

@@ -22,9 +22,21 @@ PLAIN = settings(
 )
 MAX_CHARS = 400
 SEEN_IN_PLANS = frozenset(
-    f"destructive/where-{name}" for name in ("folded", "folded-bound", "not-null-column")
+    f"destructive/where-{name}"
+    for name in (
+        "folded",
+        "folded-bound",
+        "not-null-column",
+        "scalar",
+        "scalar-prepared",
+        "constant-in",
+        "exists-elsewhere",
+        "gated-join",
+    )
 )
-"""The server works out that nothing is left of the WHERE; the text does not show it."""
+"""The server works out that nothing is left of the WHERE, or that it is one question for all rows;
+the text does not show it.
+"""
 PATHS = frozenset(
     ("simple", "extended", "prepared_named", "cte", "unicode", "whitespace", "comment", "pipeline")
 )

@@ -80,8 +80,12 @@ def test_what_the_kernel_and_proc_refuse_is_told_everywhere(up):
 def test_with_rights_capture_is_up_once_a_server_is_watched(cluster):
     with Running(cluster) as up:
         up.wait(lambda: up.metrics(up.agent_port).get(EBPF_UP) == 1, "eBPF is up")
-        said = up.wait(lambda: "✓" in (out := up.pgwarden("agents").stdout) and out, "all is well")
-        assert "capture=both" in said
+
+        def agents() -> str:
+            return up.pgwarden("agents").stdout
+
+        said = up.wait(lambda: "capture=both" in (out := agents()) and out, "both sources are up")
+        assert "✓" in said
 
 
 def test_a_rule_that_fails_is_counted_and_named(cluster, tmp_path):
