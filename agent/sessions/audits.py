@@ -34,6 +34,8 @@ class AuditGroup:
     records: list[AuditLogged] = field(default_factory=list)
     """Those that no statement has taken yet."""
     root: Execution | None = None
+    ran: bool = False
+    """Its statement still ran when somebody last looked."""
     left: bool = False
 
 

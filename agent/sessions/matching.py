@@ -40,6 +40,7 @@ with one that ran nearly then: the right one may not have come from the probe ye
 _RECORD_CHARS = 500
 """What a record takes beside its text, about."""
 _LATE_US = 5_000_000
+"""How much later than the log's window a step of the clock still parts a record and a statement."""
 _Waiting: TypeAlias = tuple[Backend, Execution | AuditGroup]
 
 
@@ -85,9 +86,12 @@ class Matching:
         self._moved_us.due(logs_read_us)
         for backend, execution in self._settling.due(logs_read_us):
             self.leave(backend, execution, out)
-        self._approach(self._nearing.due(now_us), out)
+        near = self._nearing.due(now_us)
+        self._approach(near, out)
+        for backend, group in near:
+            self._still_awaited(backend, group)
         for backend, item in self._waiting.due(logs_read_us):
-            if isinstance(item, AuditGroup) and self._still_runs(backend, item):
+            if isinstance(item, AuditGroup) and self._still_awaited(backend, item):
                 self._waiting.add((backend, item))
             else:
                 self._give_up(backend, item, out)
@@ -247,12 +251,16 @@ class Matching:
             else:
                 self.leave(backend, first, out)
 
-    def _still_runs(self, backend: Backend, group: AuditGroup) -> bool:
-        """The statement that wrote these, which the probe tells of at its end."""
+    def _still_awaited(self, backend: Backend, group: AuditGroup) -> bool:
+        """The statement that wrote these runs, and the probe tells of it at its end; or it ran at
+        the last look, so that what the probe told may be on its way.
+        """
         if group.root is not None or group.left:
             return False
         since_us = self._runs_since(backend.session.key)
-        return 0 < since_us * 1000 <= latest_ns(group.records[0]) + CLOCK_SLACK_NS
+        ran = group.ran
+        group.ran = 0 < since_us * 1000 <= latest_ns(group.records[0]) + CLOCK_SLACK_NS
+        return ran or group.ran
 
     def _give_up(self, backend: Backend, item: Execution | AuditGroup, out: list[Output]) -> None:
         if isinstance(item, Execution):

@@ -238,6 +238,17 @@ def test_a_record_waits_for_the_statement_that_still_runs(runs_ms, sources):
     assert [s.source for s in told] == sources
 
 
+def test_what_the_probe_told_may_be_on_its_way_when_the_statement_no_longer_runs():
+    since_us = {KEY: us(1)}
+    tracker = SessionTracker(EPOCH, 1_500_000, runs_since=lambda backend: since_us[backend])
+    talk = Dialogue(tracker=tracker).hear(seen()).audit(2, 1, "select pg_sleep(1.4)")
+    talk.wait(3).wait(400)
+    since_us[KEY] = 0
+    talk.wait(1_600)
+    told = talk.start(1, "select pg_sleep(1.4)").answer(1_590).wait(1_700).wait(9_000).statements()
+    assert [s.source for s in told] == [Source.BOTH]
+
+
 def test_over_the_limit_records_keep_a_prefix_and_still_find_their_statement():
     limits = Limits(audit_text_chars=2000, short_text_bytes=10)
     talk = Dialogue(tracker=SessionTracker(EPOCH, 1_500_000, limits=limits))
