@@ -18,18 +18,20 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 if __name__ == "__main__":
     # structlog would load it for colours that we do not print: 3 MB beside a database.
     sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # "there is none", says Python
+    gc.disable()  # until ``calm_collector``: what a start makes stays; to look cost a tenth of it
 
 import structlog
 
 from agent.channel import AddressError, check_address
 from agent.identities import identities
 from agent.identity import IdentityError
+from agent.metrics import MetricsPortError
 from agent.parameters import KeyFileError
-from agent.program import Agent, MetricsPortError
+from agent.program import Agent
 from agent.rulebook import RuleService
 from agent.spool.spool import SpoolError
 from config import AgentConfig
-from config.program import start_program
+from config.program import end_with, start_program
 from config.systemd import notify
 from model.verdict import Mode
 from rules import RuleError
@@ -90,6 +92,7 @@ def calm_collector() -> None:
     is a cycle: statements come and go by counting, so to look every 700 objects is too often."""
     gc.collect()
     gc.freeze()
+    gc.enable()
     gc.set_threshold(*COLLECT_AFTER)
 
 
@@ -104,4 +107,4 @@ def keep_heap_small() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(start_program("agent", lambda config, _: run(config.agent)))
+    end_with(start_program("agent", lambda config, _: run(config.agent)))

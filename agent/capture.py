@@ -5,9 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol as Interface
 
 import structlog
@@ -18,10 +16,10 @@ from agent.guard.decision import DecisionKind
 from agent.guard.hold import Guard, Settled
 from agent.guard.priority import prefer
 from agent.guard.watchdog_link import WatchdogLink
-from agent.pipeline import Held
+from agent.inbox import Inbox
+from agent.judging import Held
 from agent.sql.fastpath import shape_of_call
 from model.event import (
-    AuditLogged,
     Event,
     Lost,
     Protocol,
@@ -44,175 +42,25 @@ BEAT_SECONDS = 0.01
 takes a part of the time that a backend waits."""
 HOUSEKEEPING_SECONDS = 0.5
 LAST_LOOK_SECONDS = 0.005
-QUEUE_WEIGHT = 20_000
-WEIGHT_BYTES = 512
-"""What may wait for the recorder: 1 for an execution and 1 for so much text, so about 10 MiB. What
-exceeds it is counted, the server never waits (docs/decisions/0083-memory-under-load.md)."""
-RESERVED = 1.25
-"""Up to here the inbox takes what is urgent, and all that says who is connected."""
 MANY = (StatementsExecuted, StatementsCounted)
 UNWATCHED = "no watchdog can be started, or answers"
 PRESSED, RELIEVED = 0.5, 0.1
 """Fill of the inbox from which on the kernel counts what is repeated, until it is down again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Polled:
-    """What one look at a source brought. ``confirm`` is called once it is durable. ``log_read``:
-    a server whose log has been read, as of when (Unix microseconds; 0: it is not read any more).
-    """
-
-    events: list[Event | Held]
-    confirm: Callable[[], None] | None = None
-    log_read: tuple[str, int] | None = None
-
-
-class Inbox:
-    """From all sources to the recorder, bounded by weight: events, and their text."""
-
-    def __init__(self, limit_weight: int = QUEUE_WEIGHT) -> None:
-        self._limit = limit_weight
-        self._polls: deque[tuple[Polled, int]] = deque()
-        self._weight = 0
-        self._changed = threading.Condition()
-        self._urgent: set[BackendKey] = set()
-        """Backends whose urgent statement has not been answered."""
-        self.overflow: deque[Lost] = deque()
-
-    def offer(self, events: list[Event | Held]) -> None:
-        """Never waits: the caller has backends to let go. What does not fit is counted."""
-        with self._changed:
-            # One poll is taken whole when there is room at all: it may be larger than the limit.
-            if self._weight < self._limit:
-                self._append(Polled(events))
-                self._follow(events)
-                return
-            kept = self._follow(events) if self._weight < self._limit * RESERVED else []
-            if kept:
-                self._append(Polled(kept))
-        for lost, which in (("queue_full", _is_ordinary), ("urgent_queue_full", _is_urgent)):
-            of_class = [sum(map(_statements, filter(which, each))) for each in (events, kept)]
-            if count := of_class[0] - of_class[1]:
-                self.overflow.append(Lost(time.time_ns(), "agent", lost, count))
-
-    def _follow(self, events: list[Event | Held]) -> list[Event | Held]:
-        """What of these is kept when there is little room: what is urgent, with its answers."""
-        kept: list[Event | Held] = []
-        for event in events:
-            if isinstance(event, StatementsExecuted):  # most of all: it comes first
-                if event.urgent:
-                    kept.append(event)
-            elif isinstance(event, ResponseSent):
-                if event.backend in self._urgent:
-                    kept.append(event)
-                    if event.ready:
-                        self._urgent.discard(event.backend)
-            elif isinstance(event, Held | StatementStarted) and _is_urgent(event):
-                kept.append(event)
-                started = event.event if isinstance(event, Held) else event
-                self._urgent.add(started.backend)
-            elif isinstance(event, SessionEnded):
-                kept.append(event)
-                self._urgent.discard(event.backend)
-            elif not _is_everyday(event):
-                kept.append(event)
-        return kept
-
-    @property
-    def fill(self) -> float:
-        """From 0 to 1 (and above: one poll may be larger than the limit)."""
-        return self._weight / self._limit
-
-    def deliver(
-        self,
-        events: list[Event | Held],
-        confirm: Callable[[], None] | None,
-        stop: threading.Event,
-        log_read: tuple[str, int] | None = None,
-    ) -> None:
-        """Waits for room: what this source has not handed over stays in the server's log."""
-        with self._changed:
-            while self._weight >= self._limit:
-                if stop.is_set():
-                    return
-                self._changed.wait(0.5)
-            self._append(Polled(events, confirm, log_read))
-
-    def note(self, log_read: tuple[str, int]) -> None:
-        """Never waits."""
-        with self._changed:
-            self._append(Polled([], None, log_read))
-
-    def take(self, timeout_seconds: float) -> Polled | None:
-        with self._changed:
-            if not self._polls and timeout_seconds:
-                # Nobody wakes us: each wake-up would take the interpreter from the thread that
-                # lets backends go.
-                self._changed.wait(timeout_seconds)
-            if not self._polls:
-                return None
-            polled, weight = self._polls.popleft()
-            self._weight -= weight
-            self._changed.notify_all()
-            return polled
-
-    def _append(self, polled: Polled) -> None:
-        weight = (
-            sum(map(_weight, polled.events)) + sum(map(_text_bytes, polled.events)) // WEIGHT_BYTES
-        )
-        weight = max(weight, 1)  # how far a log has been read waits here as well
-        self._polls.append((polled, weight))
-        self._weight += weight
-
-
-def _weight(event: Event | Held) -> int:
-    return len(event.executions) if isinstance(event, StatementsExecuted) else 1
-
-
-def _is_everyday(event: Event | Held) -> bool:
-    return isinstance(event, StatementStarted | StatementsCounted)
-
-
-def _is_urgent(event: Event | Held) -> bool:
-    if isinstance(event, StatementStarted | StatementsExecuted):
-        return event.urgent
-    return isinstance(event, Held)
-
-
-def _is_ordinary(event: Event | Held) -> bool:
-    return not _is_urgent(event)
-
-
-def _statements(event: Event | Held) -> int:
-    if isinstance(event, StatementsExecuted):
-        return len(event.executions)
-    if isinstance(event, StatementsCounted):
-        return event.count
-    if isinstance(event, ResponseSent):
-        return event.failed_text is not None
-    return isinstance(event, Held | StatementStarted)
-
-
-def _text_bytes(event: Event | Held) -> int:
-    if isinstance(event, StatementsExecuted):
-        return len(event.text) + len(event.parameters)
-    if isinstance(event, Held):
-        event = event.event
-    if isinstance(event, StatementStarted):
-        return len(event.text) + len(event.parameters)
-    if isinstance(event, ResponseSent):
-        return len(event.failed_text or b"") + (len(event.error.message) if event.error else 0)
-    return len(event.text) + len(event.parameters) if isinstance(event, AuditLogged) else 0
-
-
-class ProbeSource(Interface):
-    def poll(self, timeout_ms: int) -> list[Event]: ...
-    def losses(self) -> list[Lost]: ...
-    def finish(self) -> list[Event]: ...
+class Heartbeat(Interface):
     def beat(self) -> None: ...
     def set_hold(self, hold: bool) -> None: ...
     def pause(self, paused: bool) -> None: ...
     def press(self, pressed: bool) -> None: ...
+
+
+class ProbeSource(Interface):
+    @property
+    def holding(self) -> Heartbeat: ...
+    def poll(self, timeout_ms: int) -> list[Event]: ...
+    def losses(self) -> list[Lost]: ...
+    def finish(self) -> list[Event]: ...
     def forget(self, backend: BackendKey) -> None: ...
 
 
@@ -262,9 +110,10 @@ class Capture:
     def start(self) -> None:
         self._thread.start()
 
-    def stop(self) -> None:
+    def stop(self, timeout_seconds: float = 5.0) -> None:
+        """The probes go, one after the other, and what is held is let go."""
         self._stop.set()
-        self._thread.join(5)
+        self._thread.join(timeout_seconds)
 
     @property
     def guarded(self) -> bool:
@@ -289,8 +138,8 @@ class Capture:
         housekeeping_at = 0.0
         if self._guard is not None:
             prefer(threading.get_native_id())
-            self._source.beat()
-            self._source.set_hold(True)
+            self._source.holding.beat()
+            self._source.holding.set_hold(True)
         try:
             while not self._stop.is_set():
                 if self._guard is not None:
@@ -306,7 +155,7 @@ class Capture:
                     self._keep_house()
         finally:
             # From here on nothing new is held; what was held before is let go by a last look.
-            self._source.set_hold(False)
+            self._source.holding.set_hold(False)
             self._take(self._source.finish())
             while self._guard is not None and self._guard.oldest_ns:
                 self._finish()
@@ -314,7 +163,7 @@ class Capture:
 
     def _beat(self) -> None:
         """For the kernel, which holds, and for those who release what we do not."""
-        self._source.beat()
+        self._source.holding.beat()
         if self._watchdog is not None:
             self._watchdog.beat(self._guard.oldest_ns if self._guard is not None else 0)
         self._beat_at = time.monotonic()
@@ -331,7 +180,7 @@ class Capture:
     def _beat_for(self, event: StatementStarted) -> None:
         """Before it is judged: the kernel hears that we live, watchdogs how far we are behind."""
         if time.monotonic() - self._beat_at > BEAT_SECONDS:
-            self._source.beat()
+            self._source.holding.beat()
             self._beat_at = time.monotonic()
         if self._watchdog is not None:
             age_ns = time.time_ns() - event.at_ns
@@ -375,7 +224,7 @@ class Capture:
             self._on_sessions(seen)
         fill = self._inbox.fill
         if fill >= PRESSED or fill <= RELIEVED:
-            self._source.press(fill >= PRESSED)
+            self._source.holding.press(fill >= PRESSED)
 
     def _settled(self, event: StatementStarted, settled: Settled) -> Held:
         if settled.outcome in (None, Outcome.TOO_LATE, Outcome.FAILED):
@@ -420,7 +269,7 @@ class Capture:
         if answers is not bool(self.problem):
             return
         self.problem = "" if answers else f"nothing is held: {UNWATCHED}"
-        self._source.pause(bool(self.problem))
+        self._source.holding.pause(bool(self.problem))
         if self.problem:
             log.error("guard.off", reason=UNWATCHED)
         else:

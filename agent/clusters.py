@@ -14,7 +14,7 @@ import structlog
 from agent.attaching import Attaching, Refusals
 from agent.canaries import Canaries
 from agent.canary import Minded
-from agent.capture import Capture, Inbox
+from agent.capture import Capture
 from agent.catalog.file_news import FileNews
 from agent.catalog.host_files import HostFiles
 from agent.catalog.moments import Moments
@@ -23,10 +23,11 @@ from agent.catalog.touched import SETTINGS, Touched
 from agent.catalog.watched import watched_in
 from agent.catalog.watcher import SnapshotWatcher
 from agent.connecting import connect, watchable
-from agent.discovery import Cluster, backend_here, discover, hidden_servers
+from agent.discovery import Cluster, Process, backend_here, discover, hidden_servers, processes_of
 from agent.guard.server import Server, UnknownServerError
 from agent.guard.stale import release_stale
 from agent.guard.watchdog_link import WatchdogError, WatchdogLink
+from agent.inbox import Inbox
 from agent.log_follower import LogFollower
 from agent.sources.ebpf import EbpfSource
 from config.schema import AgentConfig
@@ -116,6 +117,14 @@ class Clusters:
             if watched.cluster.name == cluster:
                 return watched.superusers
         return None
+
+    def processes(self, name: str) -> dict[int, Process]:
+        """As ``processes_of``; none where this cluster is not known."""
+        return next((processes_of(w.cluster) for w in self.all() if w.cluster.name == name), {})
+
+    def pids(self, name: str) -> set[int]:
+        """Of those processes, on this host."""
+        return {process.pid for process in self.processes(name).values()}
 
     def runs_since(self, backend: BackendKey) -> int:
         """As ``EbpfSource.runs_since``; 0 without probes."""

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 PROC = Path("/proc")
 PROGRAM = "postgres"
 DELETED = " (deleted)"
 """What the kernel appends to the name of a program that an upgrade has replaced."""
 CONTAINER_ID = re.compile(r"[0-9a-f]{64}")
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 START_TICKS_FIELD = 19
 PARENT_FIELD = 1
 STATUS_LINE = 7
@@ -38,30 +41,41 @@ class Cluster:
     socket_directories: tuple[Path, ...]
     version: int
     """Major version."""
+    own_pids: bool = False
+    """It runs in a pid namespace of its own: it and its log call processes by other numbers than
+    this host does."""
+
+
+class Process(NamedTuple):
+    pid: int
+    """On this host."""
+    started_us: int
+    """Unix microseconds, as exact as a tick and today's clock."""
 
 
 def discover(proc: Path = PROC) -> list[Cluster]:
     """Every postmaster that can be read, ordered by name. Processes that end meanwhile are left
     out; so are those that we may not look at."""
-    found = (cluster_at(int(entry.name), proc) for entry in proc.iterdir() if entry.name.isdigit())
+    found = (cluster_at(pid, proc) for pid in _pids(proc))
     return sorted((cluster for cluster in found if cluster), key=lambda cluster: cluster.name)
 
 
 def hidden_servers(proc: Path = PROC) -> int:
     """Processes called postgres, backends among them, that this account may not look at."""
-    return sum(_is_hidden(entry) for entry in proc.iterdir() if entry.name.isdigit())
+    return sum(_is_hidden(proc, pid) for pid in _pids(proc))
 
 
 def cluster_at(pid: int, proc: Path = PROC) -> Cluster | None:
     """The cluster whose postmaster has this pid, or None."""
-    process = proc / str(pid)
     try:
-        if not _runs_postgres(process):
+        if not _runs_postgres(proc, pid):
             return None
+        process = proc / str(pid)
         data = _seen_from_host(process, Path(os.readlink(process / "cwd")))
         lines = (data / "postmaster.pid").read_text().splitlines()
         # A backend shares program and folder with its postmaster: only the latter's pid is there.
-        if int(lines[0]) != _innermost_pid(process):
+        numbers = _numbers(process)
+        if int(lines[0]) != numbers[-1]:
             return None
         if not lines[STATUS_LINE].strip():
             return None  # it is starting, and will write down its sockets in a moment
@@ -78,6 +92,7 @@ def cluster_at(pid: int, proc: Path = PROC) -> Cluster | None:
             port=port,
             socket_directories=_socket_directories(process, lines),
             version=int((data / "PG_VERSION").read_text().split(".")[0]),
+            own_pids=len(numbers) > 1,
         )
     except (OSError, ValueError, IndexError):
         return None
@@ -102,16 +117,36 @@ def start_ticks(pid: int, proc: Path = PROC) -> int:
 
 def backends_of(cluster: Cluster, proc: Path = PROC) -> list[int]:
     """All children of the postmaster: client backends and auxiliary processes."""
-    pids = (int(entry.name) for entry in proc.iterdir() if entry.name.isdigit())
-    return sorted(pid for pid in pids if parent_of(pid, proc) == cluster.postmaster_pid)
+    return sorted(pid for pid in _pids(proc) if parent_of(pid, proc) == cluster.postmaster_pid)
 
 
-def _is_hidden(process: Path) -> bool:
+def processes_of(cluster: Cluster, proc: Path = PROC) -> dict[int, Process]:
+    """The postmaster's children, by the server's own numbers for them."""
+    booted_us = (time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)) // 1000
+    found = {}
+    for here in backends_of(cluster, proc):
+        process = proc / str(here)
+        with suppress(OSError, ValueError, IndexError):
+            ticks = _stat_field(process, START_TICKS_FIELD)
+            started_us = booted_us + ticks * 1_000_000 // TICKS_PER_SECOND
+            found[_innermost_pid(process)] = Process(here, started_us)
+    return found
+
+
+def _pids(proc: Path) -> list[int]:
+    return [int(name) for name in os.listdir(proc) if name.isdigit()]
+
+
+# Of every process of the host, again and again: what is made for it is text, and no Path.
+
+
+def _is_hidden(proc: Path, pid: int) -> bool:
     try:
-        if (process / "comm").read_text().strip() != PROGRAM:
-            return False
+        with open(f"{proc}/{pid}/comm", "rb", buffering=0) as comm:
+            if comm.read().strip() != PROGRAM.encode():
+                return False
         # By its effective rights; access(2) would leave out what a capability allows.
-        (process / "cwd" / "postmaster.pid").stat()
+        os.stat(f"{proc}/{pid}/cwd/postmaster.pid")
     except PermissionError:
         return True
     except OSError:
@@ -119,9 +154,13 @@ def _is_hidden(process: Path) -> bool:
     return False
 
 
-def _runs_postgres(process: Path) -> bool:
-    program = os.readlink(process / "exe").removesuffix(DELETED)
-    return Path(program).name == PROGRAM
+def program_of(pid: int, proc: Path = PROC) -> str:
+    """The name of the program's file. Raises OSError, also for a process that has none."""
+    return os.readlink(f"{proc}/{pid}/exe").removesuffix(DELETED).rpartition("/")[2]
+
+
+def _runs_postgres(proc: Path, pid: int) -> bool:
+    return program_of(pid, proc) == PROGRAM
 
 
 def _seen_from_host(process: Path, path: Path) -> Path:
@@ -134,27 +173,33 @@ def _seen_from_host(process: Path, path: Path) -> Path:
         return seen
 
 
-def _innermost_pid(process: Path) -> int:
-    """The pid in the process's own namespace, as it wrote it to ``postmaster.pid``."""
+def _numbers(process: Path) -> list[int]:
+    """Its pids, from here on to that in its own namespace, which it wrote to ``postmaster.pid``."""
     for line in (process / "status").read_text().splitlines():
         if line.startswith("NSpid:"):
-            return int(line.split()[-1])
-    return int(process.name)
+            return [int(number) for number in line.split()[1:]]
+    return [int(process.name)]
+
+
+def _innermost_pid(process: Path) -> int:
+    return _numbers(process)[-1]
 
 
 def backend_here(cluster: Cluster, pid: int, proc: Path = PROC) -> int:
     """The pid on this host of the backend that its server calls ``pid``: another one where the
-    server runs in a pid namespace of its own."""
-    try:
-        if _innermost_pid(proc / str(cluster.postmaster_pid)) == cluster.postmaster_pid:
-            return pid
-    except OSError:
+    server runs in a pid namespace of its own, and then 0 for one that has ended."""
+    if not cluster.own_pids:
         return pid
-    for here in backends_of(cluster, proc):
-        with suppress(OSError):
-            if _innermost_pid(proc / str(here)) == pid:
-                return here
-    return pid
+    found = processes_of(cluster, proc).get(pid)
+    return found.pid if found else 0
+
+
+def pid_at_server(pid: int, proc: Path = PROC) -> int:
+    """What its server calls the backend that is ``pid`` on this host; -1 where it has ended."""
+    try:
+        return _innermost_pid(proc / str(pid))
+    except FileNotFoundError:
+        return -1
 
 
 def _name(process: Path, port: int) -> str:

@@ -17,7 +17,8 @@ from model.event import SessionExplained, SessionSeen
 from model.session import Session
 
 if TYPE_CHECKING:
-    from agent.capture import Capture, Inbox
+    from agent.capture import Capture
+    from agent.inbox import Inbox
     from agent.pipeline import Pipeline
     from agent.recorder import Recorder
 
@@ -58,8 +59,12 @@ class Explaining:
         self._capture, self._refresh = capture, refresh
         self._explainer.start()
 
-    def stop(self) -> None:
-        self._explainer.stop()
+    def ask_to_stop(self) -> None:
+        """Never waits."""
+        self._explainer.ask_to_stop()
+
+    def stop(self, timeout_seconds: float) -> None:
+        self._explainer.stop(timeout_seconds)
 
     def seen(self, events: list[SessionSeen]) -> None:
         """From the capture thread."""

@@ -12,6 +12,9 @@ from rules import Judge, Judgement, Limit, Match, View
 from rules.usage import UsedUp, holder
 
 CAPACITY = 10_000
+ROW_BYTES = 1024
+"""As much as this counts as a row at least: one value may hold a whole table, and a statement that
+fails on its last row has sent all others, though the server tells no number of rows."""
 
 
 class Limiting:
@@ -30,9 +33,9 @@ class Limiting:
     def count(
         self, judge: Judge, judgement: Judgement, session: Session, rows: int, statements: int
     ) -> None:
-        """``rows`` below 0: nobody knows."""
+        """``rows``: see ``rows_of``."""
         for limit in judgement.limits:
-            judge.usage.count(limit, session, max(rows, 0), statements, self._monotonic_us())
+            judge.usage.count(limit, session, rows, statements, self._monotonic_us())
 
     def matches(self, judge: Judge, judgement: Judgement, view: View) -> Sequence[Match]:
         """A limit that only says so says it once each time that it is used up."""
@@ -60,6 +63,11 @@ class Limiting:
         if limit is None or used is None:
             return False
         return self._told.get((limit.rule.id, holder(session, limit.per))) == used.since_us
+
+
+def rows_of(rows: int, bytes_sent: int) -> int:
+    """What counts as rows of a statement. Below 0: nobody knows."""
+    return max(rows, bytes_sent // ROW_BYTES, 0)
 
 
 def _used_up(match: Match, session: Session, judge: Judge) -> tuple[Limit | None, UsedUp | None]:

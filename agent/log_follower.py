@@ -10,8 +10,8 @@ from pathlib import Path
 
 import psycopg
 
-from agent.capture import Inbox
 from agent.discovery import Cluster
+from agent.inbox import Inbox
 from agent.sources.pgaudit import Location, LogFormat, PgauditSource, locate
 
 POLL_SECONDS = 0.1
@@ -26,6 +26,7 @@ pgaudit's records: it may just be starting."""
 class LogsRead:
     """As of when the logs of all servers have been read, for the thread that joins statements with
     their records: on a busy host the log is read late, and a statement must not have left by then.
+    Moments here are of the monotonic clock, which nobody sets.
     """
 
     def __init__(self) -> None:
@@ -37,10 +38,10 @@ class LogsRead:
         if not at_us:
             del self._read_at_us[cluster]
 
-    def as_of(self, now_us: int) -> int:
+    def as_of(self, now_us: int, monotonic_us: int) -> int:
         """Unix microseconds, at most ``now_us`` and at most 10 s before it."""
-        behind = min(self._read_at_us.values(), default=now_us)
-        return max(now_us - PATIENCE_US, min(now_us, behind))
+        late_us = monotonic_us - min(self._read_at_us.values(), default=monotonic_us)
+        return now_us - max(0, min(late_us, PATIENCE_US))
 
 
 class LogFollower:
@@ -78,7 +79,7 @@ class LogFollower:
         try:
             while not self._stop.is_set():
                 events = source.poll(POLL_SECONDS)
-                log_read = None if source.behind else (name, time.time_ns() // 1000)
+                log_read = None if source.behind else (name, time.monotonic_ns() // 1000)
                 self._inbox.overflow.extend(source.losses())
                 confirm = partial(source.confirm, source.position()) if events else None
                 self._inbox.deliver(list(events), confirm, self._stop, log_read)
@@ -102,6 +103,7 @@ class LogFollower:
                     self._state_file,
                     location.prefix,
                     location.zone,
+                    own_pids=self._cluster.own_pids,
                 )
             self._looks += 1
             self._stop.wait(wait_seconds)

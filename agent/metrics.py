@@ -18,6 +18,7 @@ _HOLD_BUCKETS_SECONDS = (
 _LOSSES = (
     *(("ebpf", reason) for reason in LOSS_REASONS),
     *(("agent", f"{of}queue_full") for of in ("", URGENT)),
+    *(("agent", f"{of}stopped") for of in ("", URGENT)),
     *(("spool", f"{of}spool_full") for of in ("", URGENT, SESSIONS)),
     *(("spool", f"{of}disk_full") for of in ("", URGENT, SESSIONS)),
     *(("spool", f"{of}disk_failed") for of in ("", URGENT, SESSIONS)),
@@ -46,6 +47,10 @@ class RulesInForce(Protocol):
     def broken(self) -> Mapping[str, bool]:
         """By source, files or central: whether the newest of it could not be used."""
         ...
+
+
+class MetricsPortError(Exception):
+    """The configured address is not free."""
 
 
 class AgentMetrics:
@@ -188,8 +193,11 @@ class AgentMetrics:
             self.registry.register(family)
 
     def start(self, host: str, port: int) -> int:
-        """Serves /metrics, /healthz and /readyz; gives the port bound. Raises OSError."""
-        return self._server.start(host, port)
+        """Serves /metrics, /healthz and /readyz; gives the port bound. Raises MetricsPortError."""
+        try:
+            return self._server.start(host, port)
+        except OSError as error:
+            raise MetricsPortError(f"agent.metrics {host}:{port}: {error.strerror}") from error
 
     def close(self) -> None:
         self._server.close()

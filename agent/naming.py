@@ -28,7 +28,7 @@ def exempt(source: EbpfSource, pid: int) -> bool:
     """Whoever reads names for the judge must not wait for it. The kernel meets a session at its
     first answer, which may have reached us a moment earlier."""
     until = time.monotonic() + MEET_SECONDS
-    while not source.never_hold(pid):
+    while not source.holding.never_hold(pid):
         if time.monotonic() >= until:
             return False
         time.sleep(MEET_SECONDS / 20)

@@ -6,25 +6,25 @@ import time
 from collections.abc import Callable, Iterable
 
 from agent.guard.actions import Allowance
+from agent.guard.allowances import Allowances
 from agent.guard.hold import Guard, OnTimeout
-from agent.guard.priority import prefer
 from agent.guard.server import Server
 from agent.guard.watchdog_link import WatchdogError, WatchdogLink
 from agent.judge import ESTIMATES, GuardJudge, takes_long
 from agent.probes.errors import CaptureUnavailable
 from agent.probes.layout import Aggregation
-from agent.probes.loader import open_loader, programs_inside
-from agent.sources.ebpf import HOLD_WINDOW_MS, EbpfSource
+from agent.probes.loader import open_loader
+from agent.rulebook import RuleService
+from agent.sources.ebpf import EbpfSource
+from agent.sources.holding import HOLD_WINDOW_MS
 from agent.sql.cache import ShapeCache
-from agent.sql.client import ParserClient
 from agent.sql.skeleton import only_numbers_vary
 from config import schema
 from model.verdict import Mode
 from rules import Judge
 
-TRIAL_RING_BYTES = 1 << 16
-TRIAL_SESSIONS = 16
 CLOSED_WINDOW_MS = 5000
+NO_CAPTURE = "no eBPF capture, the pgaudit log alone: {}"
 
 
 def open_source(
@@ -34,26 +34,29 @@ def open_source(
         degraded.append("no eBPF capture: agent.capture.ebpf is off")
         return None
     try:
-        loader = open_loader(capture.loader.value)
-        # What the kernel refuses stands in the log at once, not when a server was found.
-        holds = guard.mode is Mode.ENFORCE
-        inside = programs_inside(commands=capture.nested_commands, nested=capture.nested or holds)
-        loader.unload(loader.load(TRIAL_RING_BYTES, TRIAL_SESSIONS, inside=inside))
-        return EbpfSource(
+        source = EbpfSource(
             capture.ring_bytes,
-            loader,
+            open_loader(capture.loader.value),
             aggregate=Aggregation[capture.aggregate.name],
             nested=capture.nested,
             commands=capture.nested_commands,
-            holds=holds,
+            holds=guard.mode is Mode.ENFORCE,
             hold_window_ms=hold_window_ms(guard),
             parameters=capture.parameters is not schema.Parameters.NONE,
             # pgaudit's records are matched in the order of the backend's work.
             grouped=not capture.pgaudit,
         )
     except CaptureUnavailable as error:
-        degraded.append(f"no eBPF capture, the pgaudit log alone: {error}")
+        degraded.append(NO_CAPTURE.format(error))
         return None
+    try:
+        # What the kernel refuses stands in the log at once, not when a server was found.
+        source.load_ahead()
+    except CaptureUnavailable as error:
+        source.close()
+        degraded.append(NO_CAPTURE.format(error))
+        return None
+    return source
 
 
 def hold_window_ms(guard: schema.Guard) -> int:
@@ -62,14 +65,6 @@ def hold_window_ms(guard: schema.Guard) -> int:
     pass at all, the watchdogs cancel what is held while the agent does not answer."""
     window_ms = guard.deadline_ms + HOLD_WINDOW_MS
     return max(window_ms, CLOSED_WINDOW_MS) if guard.on_timeout == "deny" else window_ms
-
-
-def parser_of_guard(guard: schema.Guard, cache: ShapeCache) -> ParserClient | None:
-    """A quarter of the deadline, so that there is time to act on a text that takes too long, and
-    for the sessions that wait behind it."""
-    if guard.mode is not Mode.ENFORCE:
-        return None
-    return ParserClient(cache, guard.deadline_ms / 4000, spare=True, on_started=prefer)
 
 
 def start_watchdog(guard: schema.Guard, degraded: list[str]) -> WatchdogLink | None:
@@ -100,7 +95,7 @@ def make_guard(
         servers,
         at_once=judge.at_once,
         afterwards=judge.keep,
-        is_held=source.is_held,
+        is_held=source.holding.is_held,
         patient=patient,
         unread=judge.unread,
         takes_long=takes_long,
@@ -112,11 +107,13 @@ def make_guard(
     )
 
 
-def patient_parser(guard: schema.Guard, cache: ShapeCache) -> ParserClient | None:
-    """Of the guard as well, for long texts."""
-    if guard.mode is not Mode.ENFORCE:
-        return None
-    return ParserClient(cache, guard.deadline_ms / 4000, spare=True, on_started=prefer)
+def make_allowances(source: EbpfSource, cache: ShapeCache, rules: RuleService) -> Allowances:
+    return Allowances(
+        source.holding,
+        interchangeable(cache, rules.book.judge),
+        exhausted=rules.usage.exhausted,
+        exchanging=rules.book.exchanging,
+    )
 
 
 def interchangeable(cache: ShapeCache, judge: Callable[[], Judge]) -> Callable[[bytes], bool]:

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from agent.catalog.relations import Place, Relation, Relations
+from agent.catalog.relations import FUNCTION, IN_C, Place, Relation, Relations
 from agent.guard.plans import Plan, PlanError, read_plan
 from agent.probes.plan_layouts import PlanLayout
+from agent.sql.native import far_reaching
+from agent.sql.outside import connects
 from model.event import StatementStarted
 from model.session import BackendKey, Session
 from model.statement import MAX_NAMES, Shape
@@ -27,6 +29,7 @@ TEXT_ALONE = "rules see the names in the text alone, not what is behind views an
 
 MISSING_WHERE, TRIVIAL_WHERE = "missing_where", "trivial_where"
 CHANGING = ("update", "delete")
+MERGE = "merge"
 FOLDABLE = "foldable"
 """Among a Shape's changes: the same text may come with a plan that has nothing of its WHERE."""
 
@@ -65,11 +68,17 @@ class Touched:
     nodes: tuple[tuple[str, tuple[str, ...], bool], ...] = ()
     """Each UPDATE and DELETE by itself: command, names as in ``whole``, whether it may have no
     condition."""
+    functions: tuple[str, ...] = ()
+    """In C, of extensions and others that did not come with the server: ``schema.name``, and what
+    it is called in its library where rules know that."""
+    unnamed_functions: bool = False
+    """It calls some that nobody outside the backend's transaction knows."""
 
     @property
     def lasting(self) -> bool:
         """The same relations will have the same names: what is said of them may be kept."""
-        return self.readable and self.complete and not (self.unnamed_reads or self.unnamed_writes)
+        unnamed = self.unnamed_reads or self.unnamed_writes or self.unnamed_functions
+        return self.readable and self.complete and not unnamed
 
 
 UNREADABLE = Touched((), (), (), (), (), -1.0, complete=True, readable=False)
@@ -102,7 +111,7 @@ class Planned:
         if plan.commands == ("utility",):
             return None
         place = Place(session.cluster, session.database)
-        oids = (*plan.reads, *plan.writes)
+        oids = (*plan.reads, *plan.writes, *(FUNCTION + each for each in plan.functions))
         if not wait:
             names = self._relations.known(place, oids)
             if names is None:
@@ -149,7 +158,22 @@ def named(plan: Plan, names: dict[int, Relation]) -> Touched:
         bare=tuple((command, _all_names(oid, names)) for command, oid in plan.bare),
         plain=plan.plain,
         nodes=tuple((verb, _all_names(oid, names), whole) for verb, oid, whole in plan.nodes),
+        functions=tuple(_called(plan.functions, names)),
+        unnamed_functions=any(FUNCTION + oid not in names for oid in plan.functions),
     )
+
+
+def _called(functions: Iterable[int], names: dict[int, Relation]) -> Iterator[str]:
+    """What is in SQL or PL/pgSQL is judged by what it runs."""
+    for oid in functions:
+        function = names.get(FUNCTION + oid)
+        if function is None or function.kind != IN_C:
+            continue
+        yield function.name
+        for symbol in function.ancestors:
+            known = far_reaching(symbol, function.name.rpartition(".")[2])
+            if known:
+                yield known
 
 
 def _all_names(oid: int, names: dict[int, Relation]) -> tuple[str, ...]:
@@ -187,9 +211,13 @@ def overlaid(shape: Shape, touched: Touched) -> Shape:
         flags = _union(flags, [MISSING_WHERE])
     if MISSING_WHERE not in flags and chooses_nothing(shape, touched):
         flags = _union(flags, [TRIVIAL_WHERE])
-    if (reads, writes, verbs, flags) == (shape.reads, shape.writes, shape.verbs, shape.flags):
+    functions = _with_functions(shape.functions, touched.functions)
+    if any(map(connects, touched.functions)):
+        flags = _union(flags, ["connection"])
+    now = (reads, writes, verbs, flags, functions)
+    if now == (shape.reads, shape.writes, shape.verbs, shape.flags, shape.functions):
         return shape
-    return replace(shape, reads=reads, writes=writes, verbs=verbs, flags=flags)
+    return replace(shape, reads=reads, writes=writes, verbs=verbs, flags=flags, functions=functions)
 
 
 def changes_all(shape: Shape, touched: Touched) -> bool:
@@ -227,9 +255,13 @@ def _times_said(shape: Shape, command: str, names: Sequence[str], touched: Touch
 
 def chooses_nothing(shape: Shape, touched: Touched) -> bool:
     """Whether the server has found the WHERE of a DELETE or UPDATE in the text true for every row,
-    whatever the text looks like: nothing of it is left in the plan."""
+    whatever the text looks like: nothing of it is left in the plan. Or the ON of a MERGE whose
+    clauses choose nothing either."""
     return any(
-        command in shape.verbs and names and _is_named(shape, names, touched)
+        command in shape.verbs
+        and names
+        and (command != MERGE or _times_said(shape, command, names, touched))
+        and _is_named(shape, names, touched)
         for command, names in touched.bare
     )
 
@@ -290,6 +322,12 @@ def _overlaid(
     if len(unnamed) <= len(open_names):
         return found
     return _union(found, (f"oid:{each}" for each in unnamed))
+
+
+def _with_functions(text: tuple[str, ...], called: Sequence[str]) -> tuple[str, ...]:
+    """Those that the text does not name, with their schema or without."""
+    said = set(text)
+    return _union(text, (each for each in called if each.rpartition(".")[2] not in said))
 
 
 def _union(first: tuple[str, ...], more: Iterable[str]) -> tuple[str, ...]:

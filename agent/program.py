@@ -14,44 +14,44 @@ import structlog
 from agent import unanswered_file
 from agent.approvals.service import Approving
 from agent.canary import Minded
-from agent.capture import Capture, Inbox
+from agent.capture import Capture
 from agent.catalog.touched import Touches
 from agent.catalog.watched import watched_in
 from agent.clusters import Clusters
-from agent.commands import Commands
+from agent.commands import QUESTIONS, Commands
 from agent.condition import Condition, Parts
-from agent.digests import sealed_with
+from agent.digests import Seal, sealed_with
 from agent.directory import Directory, Enrich
+from agent.ending import Ending
 from agent.explaining import Explaining
 from agent.guard.actions import Actions
-from agent.guard.allowances import Allowances
 from agent.guard.changes import Changes
 from agent.guard.deniable import CallWatch
 from agent.guard.hold import Guard
 from agent.guard.startup import StartupSettings
 from agent.identities import Identities
+from agent.inbox import Inbox
 from agent.judge import GuardJudge
+from agent.judging import no_request
 from agent.metrics import AgentMetrics
 from agent.naming import Naming
 from agent.parameters import installation_key, printer
+from agent.parsers import Parsers
 from agent.parts import (
-    interchangeable,
+    make_allowances,
     make_guard,
     open_source,
-    parser_of_guard,
-    patient_parser,
     start_watchdog,
 )
-from agent.pipeline import Pipeline, enricher, no_request
+from agent.pipeline import Pipeline, enricher
 from agent.readiness import READY_SECONDS
 from agent.recorder import Recorder
 from agent.rulebook import RuleService
+from agent.running import RunningStatements
 from agent.sessions import SessionTracker
-from agent.sessions.living import Living
-from agent.shown import shown_with
+from agent.sessions.living import Living, told_by_probes
+from agent.shown import Shown, shown_with
 from agent.spool.spool import Spool
-from agent.sql.cache import ShapeCache
-from agent.sql.client import ParserClient
 from agent.sql.messages import redact_message
 from agent.started import judge_startup
 from agent.uplink import Greeting, Uplink
@@ -61,7 +61,7 @@ from config import AgentConfig
 from config.boot import boot_id
 from config.systemd import notify, watchdog_seconds
 from model.catalog import CatalogKind, Snapshot
-from model.event import Lost
+from model.event import Lost, SessionEnded
 from model.session import Session
 from model.statement import Shape, Statement, StatementRun
 from model.verdict import Mode, Verdict
@@ -70,31 +70,22 @@ from rules.bundle import Sealed
 
 log = structlog.get_logger(__name__)
 
-DRAIN_SECONDS = 3.0
 LOOP_SECONDS = 0.25
 LIVING_SECONDS = 10.0
 """Between two looks for sessions whose end nobody told."""
-
-
-class MetricsPortError(Exception):
-    """The configured address is not free."""
 
 
 class Agent:
     def __init__(self, config: AgentConfig, rules: RuleService, who: Identities) -> None:
         self._config = config
         self._mode = config.guard.mode
+        self._rules = rules
         self._degraded: list[str] = []
         self._metrics = AgentMetrics(__version__, ready=lambda: self._condition.unready())
-        minded = Minded()
-        self._rules = rules
         # Worker processes first: nothing may be started by fork once gRPC runs.
-        cache = ShapeCache()
-        self._parser = ParserClient(cache)
-        self._guard_parser = guard_parser = parser_of_guard(config.guard, cache)
-        self._patient_parser = patient_parser(config.guard, cache)
+        self._parsers = Parsers(config.guard)
         self._watchdog = start_watchdog(config.guard, self._degraded)
-        source = open_source(config.capture, config.guard, self._degraded)
+        self._source = source = open_source(config.capture, config.guard, self._degraded)
         if source is None and self._mode is Mode.ENFORCE:
             self._degraded.append("nothing is held: a rule can only refuse what eBPF captures")
         self._inbox = Inbox()
@@ -103,24 +94,13 @@ class Agent:
             self._calls = CallWatch(source, rules.book.judge)
             self._calls()
         key = installation_key(config.state_dir / "catalog.key") if config.catalog.enabled else b""
+        minded = Minded()
         self._clusters = Clusters(
             config, self._inbox, self._snapshot, source, self._watchdog, key, minded
         )
         enrich: Enrich = enricher(who.map.session, self._clusters.superusers)
-        judge = rules.book.judge
-        exhausted = rules.usage.exhausted
-        allowances = (
-            Allowances(
-                source,
-                interchangeable(cache, judge),
-                exhausted=exhausted,
-                exchanging=rules.book.exchanging,
-            )
-            if source
-            else None
-        )
-        self._allowances = allowances
-        self._naming = Naming(config, source, self._clusters, allowances, self._degraded)
+        self._allowances = make_allowances(source, self._parsers.cache, rules) if source else None
+        self._naming = Naming(config, source, self._clusters, self._allowances, self._degraded)
         startup = None
         if source is not None and self._mode is not Mode.OFF:
             startup = StartupSettings(self._clusters.servers)
@@ -129,83 +109,18 @@ class Agent:
         )
         self._usage_file = UsageFile(config.state_dir / "usage.json", rules.usage)
         self._usage_file.load()
-        changes = Changes(judge, allowances, directory.tell)
-        self._guard: Guard | None = None
+        changes = Changes(rules.book.judge, self._allowances, directory.tell)
         self._approving: Approving | None = None
-        if source is not None and self._guard_parser is not None and self._watchdog is not None:
-            self._approving = approving = Approving(config, self._clusters, directory.session)
-            guard_judge, patient = (
-                GuardJudge(
-                    directory,
-                    parser,
-                    judge,
-                    who.claims,
-                    self._naming.planned,
-                    approving.binding,
-                    strict=config.guard.on_timeout == "deny",
-                )
-                for parser in (self._guard_parser, self._patient_parser or self._guard_parser)
-            )
-            servers = self._clusters.servers
-            self._guard = make_guard(config.guard, source, guard_judge, servers, patient)
-        self._source = source
-        self._explaining = explaining = Explaining(
+        self._guard = self._make_guard(who)
+        self._explaining = Explaining(
             config, who, self._clusters, self._inbox, directory, self._metrics.origin
         )
-        self._capture = (
-            Capture(
-                source,
-                self._inbox,
-                directory,
-                self._guard,
-                self._watchdog,
-                allowances,
-                guard_parser.known if guard_parser else None,
-                explaining.seen,
-                changes.turn,
-                self._approving.passed if self._approving else lambda backend, text: None,
-                minded.observe,
-            )
-            if source
-            else None
-        )
-        digests_key = installation_key(config.state_dir / "digests.key")
-        window_seconds = config.capture.merge_window_seconds if config.capture.pgaudit else 0.0
+        self._capture = self._make_capture(changes, minded)
         self._unanswered_path = config.state_dir / "unanswered.json"
-        self._pipeline = Pipeline(
-            tracker=SessionTracker(
-                int(time.time()),
-                int(window_seconds * 1e6),
-                enrich,
-                audited=self._clusters.audited,
-                recorded=unanswered_file.load(self._unanswered_path),
-                runs_since=self._clusters.runs_since,
-            ),
-            parser=self._parser,
-            judges=rules.book.judges,
-            mode=self._mode,
-            redact_message=redact_message,
-            on_change=self._naming.changed,
-            on_verdict=self._verdict,
-            on_statement=self._statement,
-            on_run=self._run,
-            on_held=lambda settled: self._metrics.held(settled.held_us / 1e6),
-            on_lost=self._count_lost,
-            claims=who.claims,
-            on_session=explaining.session,
-            show_parameters=printer(config.capture.parameters, config.state_dir / "parameters.key"),
-            # Without capture there is no other thread that looks at the time.
-            on_tick=changes.turn if self._capture is None else lambda: None,
-            request_of=self._approving.request_of if self._approving else no_request,
-            touches=Touches(watched_in(config.catalog)),
-            seal_digest=sealed_with(digests_key),
-            shown=shown_with(digests_key, catalog_key=key, full_text=config.send_full_text),
-        )
-        self._spool = Spool(
-            config.state_dir / "spool.db",
-            lambda where, reason, count: self._lost_soon(where, reason, count),
-            config.spool.max_bytes,
-        )
+        digests_key = installation_key(config.state_dir / "digests.key")
+        shown = shown_with(digests_key, catalog_key=key, full_text=config.send_full_text)
+        self._pipeline = self._make_pipeline(who, enrich, changes, shown, sealed_with(digests_key))
+        self._spool = Spool(config.state_dir / "spool.db", self._lost_soon, config.spool.max_bytes)
         self._witness = open_witness(config.state_dir, config.name, self._degraded)
         self._uplink = Uplink(
             self._spool,
@@ -216,6 +131,7 @@ class Agent:
             config.tls,
             on_rules=lambda sent: rules.offer(Sealed(sent.bundle, sent.signature)),
             witness=self._witness,
+            questions=QUESTIONS,
         )
         self._recorder = Recorder(
             self._inbox,
@@ -223,15 +139,23 @@ class Agent:
             self._spool,
             self._uplink.wake,
             self._count_lost,
-            window_seconds,
+            _merge_window_seconds(config),
         )
-        self._living = Living()
+        self._living = Living(self._clusters.pids)
         self._commands = Commands(
             Actions(self._clusters.servers, per_minute=config.guard.actions_per_minute),
             self._approving,
             self._clusters,
             self._recorder,
             self._pipeline,
+            RunningStatements(
+                source,
+                self._parsers.record,
+                who.claims,
+                shown,
+                lambda: self._pipeline.sessions,
+                self._recorder.run_soon,
+            ),
         )
         self._condition = Condition(
             config,
@@ -240,8 +164,8 @@ class Agent:
                 rules=rules,
                 clusters=self._clusters,
                 naming=self._naming,
-                explaining=explaining,
-                parser=self._parser,
+                explaining=self._explaining,
+                parser=self._parsers.record,
                 spool=self._spool,
                 source=source,
                 capture=self._capture,
@@ -252,14 +176,81 @@ class Agent:
             ),
         )
 
+    def _make_guard(self, who: Identities) -> Guard | None:
+        config, parsers = self._config, self._parsers
+        if self._source is None or parsers.guard is None or self._watchdog is None:
+            return None
+        self._approving = approving = Approving(config, self._clusters, self._directory.session)
+        judge, patient = (
+            GuardJudge(
+                self._directory,
+                parser,
+                self._rules.book.judge,
+                who.claims,
+                self._naming.planned,
+                approving.binding,
+                strict=config.guard.on_timeout == "deny",
+            )
+            for parser in (parsers.guard, parsers.patient or parsers.guard)
+        )
+        return make_guard(config.guard, self._source, judge, self._clusters.servers, patient)
+
+    def _make_capture(self, changes: Changes, minded: Minded) -> Capture | None:
+        if self._source is None:
+            return None
+        return Capture(
+            self._source,
+            self._inbox,
+            self._directory,
+            self._guard,
+            self._watchdog,
+            self._allowances,
+            self._parsers.guard.known if self._parsers.guard else None,
+            self._explaining.seen,
+            changes.turn,
+            self._approving.passed if self._approving else lambda backend, text: None,
+            minded.observe,
+        )
+
+    def _make_pipeline(
+        self, who: Identities, enrich: Enrich, changes: Changes, shown: Shown, seal_digest: Seal
+    ) -> Pipeline:
+        config = self._config
+        return Pipeline(
+            tracker=SessionTracker(
+                int(time.time()),
+                int(_merge_window_seconds(config) * 1e6),
+                enrich,
+                audited=self._clusters.audited,
+                recorded=unanswered_file.load(self._unanswered_path),
+                runs_since=self._clusters.runs_since,
+                processes=self._clusters.processes,
+            ),
+            parser=self._parsers.record,
+            judges=self._rules.book.judges,
+            mode=self._mode,
+            redact_message=redact_message,
+            on_change=self._naming.changed,
+            on_verdict=self._verdict,
+            on_statement=self._statement,
+            on_run=self._run,
+            on_held=lambda settled: self._metrics.held(settled.held_us / 1e6),
+            on_lost=self._count_lost,
+            claims=who.claims,
+            on_session=self._explaining.session,
+            show_parameters=printer(config.capture.parameters, config.state_dir / "parameters.key"),
+            # Without capture there is no other thread that looks at the time.
+            on_tick=changes.turn if self._capture is None else lambda: None,
+            request_of=self._approving.request_of if self._approving else no_request,
+            touches=Touches(watched_in(config.catalog)),
+            seal_digest=seal_digest,
+            shown=shown,
+        )
+
     def start(self) -> None:
         self._watch_metrics()
         listen = self._config.metrics
-        try:
-            port = self._metrics.start(listen.host, listen.port)
-        except OSError as error:
-            place = f"{listen.host}:{listen.port}"
-            raise MetricsPortError(f"agent.metrics {place}: {error.strerror}") from error
+        port = self._metrics.start(listen.host, listen.port)
         log.info("agent.start", version=__version__, mode=self._mode.value, metrics_port=port)
         for sentence in self._degraded:
             log.warning("degraded", reason=sentence)
@@ -313,46 +304,39 @@ class Agent:
         return True
 
     def _end_unseen(self) -> None:
-        if self._capture is None:
-            return
-        capture = self._capture
-        ended = self._living.ended(session.key for session in self._pipeline.sessions)
-        if ended:
-            capture.run_soon(lambda: capture.end(ended))
-            self._lost_soon("sessions", "session_end_unseen", len(ended))
+        ended = self._living.ended(self._pipeline.sessions)
+        capture, pipeline, now_ns = self._capture, self._pipeline, time.time_ns()
+        unseen = [each for each in ended if told_by_probes(each)]
+        if unseen and capture is not None:
+            capture.run_soon(lambda: capture.end(unseen))
+            self._lost_soon("sessions", "session_end_unseen", len(unseen))
+        # Of the others nothing was lost: the log tells no end.
+        over = [SessionEnded(now_ns, each) for each in ended if not told_by_probes(each)]
+        if over:
+            self._recorder.run_soon(lambda: pipeline.take(over, now_ns // 1000))
 
     def stop(self) -> None:
-        """Probes first, so that nothing is held; then what was seen is made durable and sent."""
-        self._clusters.stop_queries()
-        self._naming.stop()
-        self._rules.stop()
-        self._explaining.stop()
-        if self._approving is not None:
-            self._approving.stop()
-        if self._capture is not None and self._capture.alive:
-            self._capture.stop()
-        if self._source is not None:
-            self._source.close()
-        if self._guard is not None:
-            self._guard.close()
-        if self._watchdog is not None:
-            self._watchdog.close()
-        self._clusters.close()
-        if self._recorder.alive:
-            self._recorder.stop()
+        Ending(
+            clusters=self._clusters,
+            naming=self._naming,
+            rules=self._rules,
+            explaining=self._explaining,
+            approving=self._approving,
+            capture=self._capture,
+            source=self._source,
+            guard=self._guard,
+            watchdog=self._watchdog,
+            recorder=self._recorder,
+            uplink=self._uplink,
+            spool=self._spool,
+            parsers=self._parsers,
+            metrics=self._metrics,
+            save=self._save,
+        ).run()
+
+    def _save(self) -> None:
         unanswered_file.save(self._unanswered_path, self._pipeline.unanswered)
         self._usage_file.save()
-        if self._approving is not None:
-            self._approving.close()
-        self._uplink.drain(DRAIN_SECONDS)
-        self._uplink.stop()
-        self._spool.close()
-        self._parser.close()
-        for parser in (self._guard_parser, self._patient_parser):
-            if parser is not None:
-                parser.close()
-        self._metrics.close()
-        log.info("agent.stop")
 
     def _snapshot(self, snapshot: Snapshot) -> None:
         if self._capture is not None and CatalogKind.ROLE in snapshot.kinds:
@@ -373,7 +357,7 @@ class Agent:
 
         def judge() -> None:
             judge, now_us = self._rules.book.judge(), time.time_ns() // 1000
-            told = judge_startup(session, self._parser, judge, self._mode, now_us)
+            told = judge_startup(session, self._parsers.record, judge, self._mode, now_us)
             self._pipeline.add_verdicts(told, session)
 
         self._recorder.run_soon(judge)
@@ -409,3 +393,8 @@ class Agent:
         self._metrics.watch_catalog(self._clusters.taken_at_seconds)
         self._metrics.watch_canaries(self._clusters.canaries.fires)
         self._metrics.watch_rules(self._rules)
+
+
+def _merge_window_seconds(config: AgentConfig) -> float:
+    """How long a statement waits for what the log tells of it."""
+    return config.capture.merge_window_seconds if config.capture.pgaudit else 0.0

@@ -26,6 +26,6 @@ def unheld(
     if source is None or capture is None or not capture.guarded:
         missing = [sentence for sentence in degraded if sentence.startswith("nothing is held")]
         return missing or ["nothing is held"]
-    if not (capture.alive and source.holds):
+    if not (capture.alive and source.holding.holds):
         return ["nothing is held: the judge gives no sign of life"]
     return [*clusters.unheld(), *calls]

@@ -8,11 +8,12 @@ import time
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 
-from agent.capture import Inbox
 from agent.clock_steps import ClockSteps
+from agent.inbox import Inbox, Polled
 from agent.log_follower import LogsRead
 from agent.pipeline import Pipeline
 from agent.spool.spool import Spool
@@ -25,6 +26,10 @@ FLUSH_ROWS = 2_000
 TICK_SECONDS = 0.1
 CONFIRM_MARGIN_SECONDS = 1.0
 TAKE_SECONDS = 0.02
+PART_EVENTS = 100
+URGENT_SECONDS = 0.5
+"""For what is urgent, when there is no time left for the rest."""
+WRITE_SECONDS = 10.0
 LOG_EVERY_SECONDS = 1.0
 """How often the same kind of error may be logged."""
 
@@ -57,15 +62,18 @@ class Recorder:
         self._logged_at: dict[str, float] = {}
         self._unlogged: Counter[str] = Counter()
         self._stop = threading.Event()
+        self._work_until = float("inf")
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
-    def stop(self) -> None:
-        """Work off what is there, make it durable, end."""
+    def stop(self, work_seconds: float = 5.0) -> None:
+        """Work off what is there, make it durable, end. What is left after ``work_seconds`` is
+        given up and counted; for the disk alone we wait longer."""
+        self._work_until = time.monotonic() + work_seconds
         self._stop.set()
-        self._thread.join(10)
+        self._thread.join(work_seconds + WRITE_SECONDS)
 
     @property
     def alive(self) -> bool:
@@ -79,7 +87,6 @@ class Recorder:
         self._pipeline.mix(self._spool.mixed_room)
         while True:
             stopping = self._stop.is_set()
-            self._follow_clock()
             took = self._take(0.0 if stopping else TAKE_SECONDS)
             now = time.monotonic()
             if now >= tick_at:
@@ -88,14 +95,21 @@ class Recorder:
             if now >= flush_at or self._pipeline.rows >= FLUSH_ROWS:
                 flush_at = now + FLUSH_SECONDS
                 self._flush()
-            if stopping and not took:
+            if stopping and took:
+                self._hurry(now)
+            elif stopping:
                 self._tick()  # with what was lost until the last moment
-                self._pipeline.finish(_now_us())
+                self._pipeline.finish(self._clock.now_us)
                 self._flush()
                 if self._inbox.overflow:
                     self._tick()  # with what the last batch lost
                     self._flush()
                 return
+
+    def _hurry(self, now: float) -> None:
+        """Whoever stopped us waits: what is urgent goes before the rest, and the end before all."""
+        if now >= self._work_until:
+            self._inbox.give_up(urgent_too=now >= self._work_until + URGENT_SECONDS)
 
     def _follow_clock(self) -> None:
         by_us = self._clock.moved_us()
@@ -103,41 +117,64 @@ class Recorder:
             return
         log.warning("clock.moved", seconds=by_us / 1e6)
         self._confirms = deque((due_us + by_us, confirm) for due_us, confirm in self._confirms)
-        self._guarded(lambda: self._pipeline.take([ClockMoved(time.time_ns(), by_us)], _now_us()))
+        moved = ClockMoved(time.time_ns(), by_us)
+        self._guarded(lambda: self._pipeline.take([moved], self._clock.now_us))
 
     def _take(self, timeout_seconds: float) -> bool:
         polled = self._inbox.take(timeout_seconds)
+        # After that: what is dated by the new time is heard of after the step.
+        self._follow_clock()
         if polled is None:
             return False
-        self._guarded(lambda: self._pipeline.take(polled.events, _now_us()))
+        if not self._observe(polled):
+            return True
         if polled.log_read is not None:
             self._logs.note(*polled.log_read)
         if polled.confirm is not None:
-            due_us = self._logs.as_of(_now_us()) + self._confirm_after_us
+            due_us = self._logs_read_us() + self._confirm_after_us
             self._confirms.append((due_us, polled.confirm))
+        return True
+
+    def _observe(self, polled: Polled) -> bool:
+        """In parts: who stops us does not wait for megabytes of a log. False where that was given
+        up: the log is not confirmed then, and read once more by the next agent."""
+        patience_seconds = 0.0 if polled.confirm is not None else URGENT_SECONDS
+        for first in range(0, len(polled.events), PART_EVENTS):
+            if time.monotonic() > self._work_until + patience_seconds:
+                self._inbox.count_stopped(polled.events[first:])
+                return False
+            part = polled.events[first : first + PART_EVENTS]
+            self._guarded(partial(self._pipeline.take, part, self._clock.now_us))
         return True
 
     def _tick(self) -> None:
         while self._inbox.overflow:
             lost = self._inbox.overflow.popleft()
             self._on_lost(lost)
-            self._pipeline.take([lost], _now_us())
+            self._pipeline.take([lost], self._clock.now_us)
         while not self._tasks.empty():
             self._guarded(self._tasks.get())
-        now_us = _now_us()
-        self._guarded(lambda: self._pipeline.tick(now_us, self._logs.as_of(now_us)))
+        now_us = self._clock.now_us
+        self._guarded(lambda: self._pipeline.tick(now_us, self._logs_read_us()))
 
     def _flush(self) -> None:
         # Refused earlier: on_lost has heard of them, the record has not.
-        self._pipeline.take(self._spool.owed(), _now_us())
+        self._pipeline.take(self._spool.owed(), self._clock.now_us)
         payloads = self._pipeline.payloads()
         if payloads:
             self._spool.append(*payloads)
             self._wake()
         self._pipeline.mix(self._spool.mixed_room)
-        read_us = self._logs.as_of(_now_us())
+        read_us = self._logs_read_us()
+        due: dict[object, Callable[[], None]] = {}
         while self._confirms and self._confirms[0][0] <= read_us:
-            self._guarded(self._confirms.popleft()[1])
+            confirm = self._confirms.popleft()[1]
+            due[_source_of(confirm)] = confirm  # the newest covers the older: each costs two fsyncs
+        for confirm in due.values():
+            self._guarded(confirm)
+
+    def _logs_read_us(self) -> int:
+        return self._logs.as_of(self._clock.now_us, time.monotonic_ns() // 1000)
 
     def _guarded(self, work: Callable[[], None]) -> None:
         """One poisonous event must not end the record: it is counted, logged without its text."""
@@ -147,7 +184,7 @@ class Recorder:
             self._log(error)
             lost = Lost(time.time_ns(), "agent", f"error_{type(error).__name__}", 1)
             self._on_lost(lost)
-            self._pipeline.take([lost], _now_us())
+            self._pipeline.take([lost], self._clock.now_us)
 
     def _log(self, error: Exception) -> None:
         """At most once a second for each kind of error; what was left out is told with the next."""
@@ -163,5 +200,5 @@ class Recorder:
         )
 
 
-def _now_us() -> int:
-    return time.time_ns() // 1000
+def _source_of(confirm: Callable[[], None]) -> object:
+    return confirm.func if isinstance(confirm, partial) else confirm

@@ -6,9 +6,11 @@ repeated after a reconnect; the collector knows repeats by (agent, epoch, sequen
 
 import queue
 import random
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import structlog
@@ -32,6 +34,8 @@ STATUS_SECONDS = 5.0
 ACK_TIMEOUT_SECONDS = 30.0
 """A stream that acknowledges nothing for so long, with batches under way, is given up."""
 BACKOFF_SECONDS = (0.1, 10.0)
+ASKED_AT_ONCE = 2
+"""Questions that are answered beside everything else; more have to wait."""
 STABLE_SECONDS = 5.0
 """A stream that lived so long resets the backoff."""
 
@@ -46,6 +50,8 @@ class Greeting:
     version: str
     host: str
     boot_id: str
+    instance: str = field(default_factory=lambda: secrets.token_hex(8))
+    """Of this process: one that comes back after another one shows two agents with one name."""
 
 
 @dataclass(slots=True)
@@ -62,11 +68,15 @@ class UplinkCounters:
 class _Stream:
     """One connection's state: what was sent and waits for an acknowledgement."""
 
+    epoch: int
+    """The only one of which it sends."""
     outbox: "queue.SimpleQueue[pb.AgentMessage]" = field(default_factory=queue.SimpleQueue)
     greeted: threading.Event = field(default_factory=threading.Event)
     done: threading.Event = field(default_factory=threading.Event)
     renewed: threading.Event = field(default_factory=threading.Event)
     """Ended by us, for another certificate."""
+    is_over: bool = False
+    """Likewise, for the next epoch of the spool."""
     in_flight: dict[int, int] = field(default_factory=dict)
     """Bytes by sequence."""
     next_sequence: int = 1
@@ -74,7 +84,9 @@ class _Stream:
 
 
 class Uplink:
-    """``on_command`` runs on the uplink's thread and should be quick; its result is sent back.
+    """``on_command`` runs on the uplink's thread and should be quick; its result is sent back. For
+    kinds that are ``questions`` it runs beside that, so that they may take long: orders and
+    acknowledgements do not wait for them.
 
     ``status`` fills the liveness report, all but its time and the spool's figures.
     """
@@ -91,12 +103,15 @@ class Uplink:
         ack_timeout_seconds: float = ACK_TIMEOUT_SECONDS,
         on_rules: Callable[[pb.Rules], None] = lambda rules: None,
         witness: Witness | None = None,
+        questions: frozenset[str] = frozenset(),
     ) -> None:
         open_channel(address, tls).close()  # a wrong address or certificate fails now, not later
         self._spool = spool
         self._address = address
         self._greeting = greeting
         self._on_command = on_command
+        self._questions = questions
+        self._beside = ThreadPoolExecutor(ASKED_AT_ONCE, thread_name_prefix="uplink-question")
         self._on_rules = on_rules
         self._witness = witness
         self._status = status
@@ -107,6 +122,7 @@ class Uplink:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="uplink", daemon=True)
         self._call: Call | None = None
+        self._stream: _Stream | None = None
         self.counters = UplinkCounters()
         self.connected = False
 
@@ -119,32 +135,45 @@ class Uplink:
             self._wake.notify_all()
 
     def stop(self, timeout_seconds: float = 5.0) -> None:
-        """End the stream. What is not acknowledged stays in the spool."""
+        """End the stream. What is not acknowledged stays in the spool.
+
+        gRPC ends a channel only when what it has begun to write is written, and a collector that
+        hangs reads nothing: then our thread is left behind, it ends with the process.
+        """
         self._stopping.set()
         self.wake()
         if self._call is not None:
             self._call.cancel()  # type: ignore[no-untyped-call]
         if self._thread.is_alive():
             self._thread.join(timeout_seconds)
+        self._beside.shutdown(wait=False, cancel_futures=True)
 
-    def drain(self, timeout_seconds: float) -> bool:
-        """Wait until the spool is empty; False when time runs out."""
-        deadline = time.monotonic() + timeout_seconds
-        while self._spool.depth and time.monotonic() < deadline:
+    def drain(self, timeout_seconds: float, patience_seconds: float = float("inf")) -> bool:
+        """Wait until the spool is empty; False when time runs out, or the collector says nothing
+        for ``patience_seconds``."""
+        began = time.monotonic()
+        deadline = began + timeout_seconds
+        while self._spool.depth and (now := time.monotonic()) < deadline:
+            if now - self._heard_at(began) > patience_seconds:
+                break
             self.wake()
             time.sleep(0.02)
         return not self._spool.depth
+
+    def _heard_at(self, otherwise: float) -> float:
+        """When the collector last answered, if it owes us an answer."""
+        stream = self._stream
+        waits = self.connected and stream is not None and bool(stream.in_flight)
+        return stream.progress_at if waits and stream is not None else otherwise
 
     def _run(self) -> None:
         failures = 0
         while not self._stopping.is_set():
             began = time.monotonic()
-            renewed = self._serve_once()
+            if self._serve_once():
+                continue
             if self._stopping.is_set():
                 return
-            if renewed:
-                self.counters.renewals += 1
-                continue
             failures = 0 if time.monotonic() - began > STABLE_SECONDS else failures + 1
             self.counters.reconnects += 1
             low, high = self._backoff_seconds
@@ -152,13 +181,14 @@ class Uplink:
             self._stopping.wait(random.uniform(low, max(low, ceiling)))
 
     def _serve_once(self) -> bool:
-        """One stream from connect to its end. Every failure of it ends in a reconnect; True if it
-        ended for another certificate."""
-        stream = _Stream()
+        """One stream from connect to its end. Every failure of it ends in a reconnect; True if we
+        ended it to go on at once."""
+        self._stream = stream = _Stream(self._spool.epoch)
         renewal = Renewal(self._tls) if self._tls is not None else None
         try:
             # A new channel each time: renewed certificates are read, and no stale subchannel stays.
             with open_channel(self._address, self._tls) as channel:
+                stream.epoch = self._spool.begin()
                 connect = channel.stream_stream(_PATH, _serialize, pb.CollectorMessage.FromString)
                 self._call = call = connect(self._messages(stream), wait_for_ready=False)
                 guard = threading.Thread(
@@ -179,7 +209,8 @@ class Uplink:
             self.connected = False
             stream.done.set()
             self.wake()
-        return stream.renewed.is_set()
+        self.counters.renewals += stream.renewed.is_set()
+        return stream.renewed.is_set() or stream.is_over
 
     def _note(self, problem: str) -> None:
         if problem != self.counters.last_error:  # the same one comes back with every attempt
@@ -208,32 +239,36 @@ class Uplink:
             if answer is not None:
                 stream.outbox.put(pb.AgentMessage(witnessed=answer))
                 self.wake()
+        elif kind == "command" and message.command.kind in self._questions:
+            self._beside.submit(self._answer, stream, message.command)
         elif kind == "command":
-            stream.outbox.put(pb.AgentMessage(result=self._obey(message.command)))
-            self.wake()
+            self._answer(stream, message.command)
 
     def _acknowledged(self, stream: _Stream, ack: pb.Ack) -> None:
+        # The first word of a stream says how far the collector is in its epoch.
+        known = ack.sequence if ack.epoch == stream.epoch else 0
+        if self._spool.acknowledged(stream.epoch, known):
+            raise SpoolError("the spool is older than the collector: new epoch, new stream")
         if not stream.greeted.is_set():
-            # The first word of a stream: how far the collector is in our epoch.
-            if ack.epoch == self._spool.epoch and self._spool.reconcile(ack.sequence):
-                raise SpoolError("the spool is older than the collector: new epoch, new stream")
-            stream.next_sequence = ack.sequence + 1 if ack.epoch == self._spool.epoch else 1
+            stream.next_sequence = known + 1
             self.connected = True
             stream.greeted.set()
-        elif ack.epoch == self._spool.epoch:
-            self._spool.forget(ack.sequence)
         with self._wake:
             for sequence in [number for number in stream.in_flight if number <= ack.sequence]:
                 del stream.in_flight[sequence]
             self._wake.notify_all()
 
     def _rejected(self, stream: _Stream, reject: pb.Reject) -> None:
-        if reject.epoch != self._spool.epoch:
+        if reject.epoch != stream.epoch:
             return
         self._spool.quarantine(reject.sequence, f"rejected: {reject.reason}")
         with self._wake:
             stream.in_flight.pop(reject.sequence, None)
             self._wake.notify_all()
+
+    def _answer(self, stream: _Stream, command: pb.Command) -> None:
+        stream.outbox.put(pb.AgentMessage(result=self._obey(command)))
+        self.wake()
 
     def _obey(self, command: pb.Command) -> pb.CommandResult:
         try:
@@ -250,10 +285,12 @@ class Uplink:
         yield pb.AgentMessage(
             hello=pb.Hello(
                 agent=me.agent,
-                epoch=self._spool.epoch,
+                epoch=stream.epoch,
                 version=me.version,
                 host=me.host,
                 boot_id=me.boot_id,
+                instance=me.instance,
+                acknowledged=self._spool.known_acknowledged(stream.epoch),
                 protocol=PROTOCOL if self._witness is not None else OLDEST,
                 oldest_protocol=OLDEST,
                 witness_size=self._witness.size if self._witness is not None else 0,
@@ -270,16 +307,26 @@ class Uplink:
             for message in self._batches(stream):
                 sent = True
                 yield message
-            if not sent:
-                with self._wake:
-                    self._wake.wait(0.2)
+            if sent:
+                continue
+            if self._is_over(stream):
+                stream.is_over = True
+                return
+            with self._wake:
+                self._wake.wait(0.2)
+
+    def _is_over(self, stream: _Stream) -> bool:
+        """All of its epoch is with the collector, and what waits is of the next one."""
+        if stream.in_flight or not stream.greeted.is_set():
+            return False
+        return self._spool.is_over(stream.epoch)
 
     def _batches(self, stream: _Stream) -> Iterator[bytes]:
         for _ in range(BATCHES_IN_A_ROW):
             if not (stream.greeted.is_set() and self._has_room(stream)):
                 return
             # Read one at a time: each may have megabytes.
-            batch = next(iter(self._spool.read_from(stream.next_sequence, 1)), None)
+            batch = self._spool.next_of(stream.epoch, stream.next_sequence)
             if batch is None:
                 return
             stream.next_sequence = batch.sequence + 1
@@ -287,7 +334,7 @@ class Uplink:
                 if not stream.in_flight:
                     stream.progress_at = time.monotonic()
                 stream.in_flight[batch.sequence] = len(batch.body)
-            yield to_wire(batch.body, self._spool.epoch, batch.sequence)
+            yield to_wire(batch.body, stream.epoch, batch.sequence)
 
     def _has_room(self, stream: _Stream) -> bool:
         with self._wake:
@@ -309,7 +356,7 @@ class Uplink:
                 stream.renewed.set()
                 call.cancel()  # type: ignore[no-untyped-call]
                 return
-            waiting = bool(stream.in_flight) or not stream.greeted.is_set()
+            waiting = stream.is_over or bool(stream.in_flight) or not stream.greeted.is_set()
             if waiting and time.monotonic() - stream.progress_at > self._ack_timeout_seconds:
                 self.counters.last_error = "no acknowledgement: the collector hangs"
                 call.cancel()  # type: ignore[no-untyped-call]

@@ -178,13 +178,14 @@ def _hashes(data: bytes) -> list[bytes]:
 
 
 def _append(file: Path, line: bytes) -> None:
-    """The newest ``KEPT_LINES`` at least; the file is made shorter when it has twice as many."""
-    known = file.read_bytes().split(b"\n")[:-1] if file.exists() else []
+    """The newest ``KEPT_LINES`` at least; the file is made shorter when it has twice as many.
+    What an earlier try left half written ends its line first."""
+    *known, torn = file.read_bytes().split(b"\n") if file.exists() else [b""]
     if len(known) >= 2 * KEPT_LINES:
         replace_file(file, b"\n".join([*known[-KEPT_LINES:], line]) + b"\n")
         return
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(descriptor, "ab") as out:
-        out.write(line + b"\n")
+        out.write((b"\n" if torn else b"") + line + b"\n")
         out.flush()
         os.fsync(out.fileno())

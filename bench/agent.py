@@ -24,9 +24,9 @@ from pathlib import Path
 import orjson
 
 from agent.__main__ import calm_collector
-from agent.capture import Inbox
 from agent.digests import sealed_with
 from agent.identity import Claims
+from agent.inbox import Inbox
 from agent.metrics import AgentMetrics
 from agent.pipeline import Pipeline
 from agent.probes.layout import EXECUTION, SESSION, TAIL_BYTES, RecordKind

@@ -329,13 +329,15 @@ def _cpu_seconds(pid: int) -> float:
 
 
 def _lost(port: int) -> float:
-    """Events that the agent counted as lost, for whatever reason."""
-    text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
-    return sum(
-        float(line.rpartition(" ")[2])
-        for line in text.splitlines()
-        if line.startswith("pgwarden_agent_events_lost_total")
-    )
+    """Events that the agent counted as lost; for what reasons is printed."""
+    lost = 0.0
+    for line in httpx.get(f"http://127.0.0.1:{port}/metrics").text.splitlines():
+        if line.startswith("pgwarden_agent_events_lost_total"):
+            labels, _, count = line.rpartition(" ")
+            lost += float(count)
+            if float(count):
+                print(f"  lost: {labels} {count}")
+    return lost
 
 
 def _family(pid: int) -> list[int]:

@@ -32,7 +32,7 @@ from bench.drift_dependents import Dependents
 from bench.drift_history import History
 from bench.drift_mixed import Mixed, Row, rows_of
 from bench.drift_tally import Tally, Told, compare
-from bench.drift_town import DATABASE, OPERATORS, Change, Key
+from bench.drift_town import DATABASE, OPERATORS, STRINGS, Change, Key
 from cli.demo.cluster import PostgresCluster
 from collector.views import open_views
 
@@ -43,7 +43,7 @@ LINGER_SECONDS = 2.0
 """After all was seen: what comes now was invented."""
 POLL_SECONDS = 0.25
 ACCEPT_SECONDS = 30.0
-TRIES = 5
+TRIES = 30
 """Two GRANTs and ALTERs on one table at once: the server refuses one of them."""
 
 
@@ -152,6 +152,7 @@ class Sessions:
             except psycopg.errors.InternalError_ as error:
                 if "concurrently" not in str(error):
                     raise
+                session.rollback()
         raise SystemExit(f"the server refused {TRIES} times: {change.sql}")
 
     @staticmethod
@@ -165,6 +166,9 @@ class Sessions:
             with session.transaction():
                 session.execute("SELECT 1")
                 session.execute(change.sql)
+        elif change.path in STRINGS:
+            for message in STRINGS[change.path]:
+                session.execute(message.format(change.sql))
         else:
             session.execute(change.sql, prepare=change.path == "prepared")
         if change.sql.startswith("ALTER SYSTEM"):
@@ -204,7 +208,8 @@ class Watch:
     def rows(self, moment: float) -> dict[Key, list[Row]]:
         """The same line by line, with what is over."""
         return rows_of(self._rows(
-            "SELECT kind, database, name, change, desired, observed, actor, resolved_at IS NOT NULL"
+            "SELECT kind, database, name, change, desired, observed, actor,"
+            " resolved_at IS NOT NULL, note"
             f" FROM drift WHERE epoch_us(occurred_at) >= {int(moment * 1e6)} ORDER BY occurred_at"
         ))  # fmt: skip
 

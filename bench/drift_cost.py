@@ -60,8 +60,11 @@ def _of_size(cluster: PostgresCluster, tables: int) -> dict[str, float]:
         connection.execute("VACUUM ANALYZE")
     with cluster.connect(user="pgwarden", dbname=database) as connection:
         take_snapshot(connection, "bench")  # the server's caches are warm from here on
-        whole = [_ms(connection, lambda: take_snapshot(connection, "bench")) for _ in range(ROUNDS)]
-        asked = [_ms(connection, lambda: _ask(connection)) for _ in range(ROUNDS)]
+        whole = [
+            processor_ms(connection, lambda: take_snapshot(connection, "bench"))
+            for _ in range(ROUNDS)
+        ]
+        asked = [processor_ms(connection, lambda: _ask(connection)) for _ in range(ROUNDS)]
     figures = {
         "whole_ms": statistics.median(whole),
         "asked_ms": statistics.median(asked) / ASKED_TIMES,
@@ -76,7 +79,8 @@ def _ask(connection: psycopg.Connection[Any]) -> None:
         probe_cluster(connection, None)
 
 
-def _ms(connection: psycopg.Connection[Any], work: Callable[[], object]) -> float:
+def processor_ms(connection: psycopg.Connection[Any], work: Callable[[], object]) -> float:
+    """What its backend took for ``work``: a busy machine makes it no more."""
     before = _ticks(connection.info.backend_pid)
     work()
     return (_ticks(connection.info.backend_pid) - before) * 1000 / TICKS_PER_SECOND

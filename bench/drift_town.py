@@ -13,11 +13,20 @@ OPERATORS = (
 """Superusers, each with a session of its own."""
 Key = tuple[str, str, str]
 """(kind, database, name), as in view catalog."""
-PATHS = ("direct", "direct", "direct", "do", "function", "transaction", "prepared")
+STRINGS = {
+    "after a set": ("SET lock_timeout = '60s'; {}",),
+    "after a grant": ("GRANT USAGE ON SCHEMA ops TO PUBLIC; {}",),
+    "before a grant": ("{}; GRANT USAGE ON SCHEMA ops TO PUBLIC",),
+    "begin to commit": ("BEGIN; SELECT 1; {}; COMMIT",),
+    "after a begin": ("BEGIN; {}", "COMMIT"),
+}
+"""Several statements in one string, message by message; the grant is there already."""
+PATHS = ("direct", "direct", "direct", "do", "function", "transaction", "prepared", *STRINGS)
 HELPERS = """
 CREATE SCHEMA IF NOT EXISTS ops;
 CREATE OR REPLACE FUNCTION ops.run(command text) RETURNS void LANGUAGE plpgsql
   AS $$ BEGIN EXECUTE command; END $$;
+GRANT USAGE ON SCHEMA ops TO PUBLIC;
 """
 
 

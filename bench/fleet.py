@@ -20,7 +20,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -30,6 +31,8 @@ import yaml
 from agent.channel import OPTIONS, grpc
 from agent.recorder import FLUSH_SECONDS
 from agent.wire.batch import to_wire
+from bench.flood import EPOCH, PATH
+from bench.flood import NAME as FLOOD
 from bench.rounds import Figures
 from cli.pki.authority import Authority
 from collector.pgwarden_verify import check_folder
@@ -38,9 +41,7 @@ from model.certified import Certified, Role
 from protos.pgwarden.v1 import uplink_pb2 as pb
 from protos.versions import OLDEST
 
-PATH = "/pgwarden.v1.Uplink/Connect"
 WINDOW_BATCHES = 64
-EPOCH = 1
 READY_SECONDS = 60.0
 DRAIN_SECONDS = 60.0
 
@@ -51,6 +52,8 @@ class Played:
 
     name: str
     bodies: list[bytes]
+    rows: int
+    """Of each."""
     sent: int = 0
     acknowledged: int = 0
     began: dict[int, float] = field(default_factory=dict)
@@ -119,17 +122,22 @@ class Spent:
         }
 
 
-def play(bodies: list[bytes], rows: int, agents: int, seconds: float) -> Figures:
-    """``bodies``: of batches of so many ``rows``; each agent sends one in a flush."""
+def play(
+    bodies: list[bytes], rows: int, agents: int, seconds: float, flood: bytes = b""
+) -> Figures:
+    """``bodies``: of batches of so many ``rows``; each agent sends one in a flush. ``flood``: of
+    the batches of one more agent (``flood.py``)."""
     with tempfile.TemporaryDirectory(prefix="bench-fleet-") as name:
         folder = Path(name)
         address = f"127.0.0.1:{_free_port()}"
         collector = _collector(folder, address, agents)
         try:
             began = time.monotonic()
-            fleet = _fleet(folder, address, bodies, agents, seconds, collector.pid)
-            played, before, after = asyncio.run(fleet)
-            visible = _visible(folder / "data")
+            played = [Played(_name(number), bodies, rows) for number in range(agents)]
+            with _flooding(folder, address, flood):
+                fleet = _fleet(folder, address, played, seconds, collector.pid)
+                before, after = asyncio.run(fleet)
+            visible, flooded = _visible(folder / "data")
             cpu_seconds, rss_mb = _cpu_seconds(collector.pid), _peak_mb(collector.pid)
         except TimeoutError as error:
             how = f"it ended with {collector.poll()}" if collector.poll() is not None else "it runs"
@@ -139,7 +147,7 @@ def play(bodies: list[bytes], rows: int, agents: int, seconds: float) -> Figures
         finally:
             collector.terminate()
             collector.wait(30)
-        sent = sum(each.sent for each in played) * rows
+        sent = sum(each.sent * each.rows for each in played)
         if visible != sent:
             raise SystemExit(f"{sent} events were acknowledged, {visible} are visible")
         if problems := check_folder(folder / "data").problems:
@@ -155,15 +163,15 @@ def play(bodies: list[bytes], rows: int, agents: int, seconds: float) -> Figures
         "end_to_end_p50_seconds": statistics.median(latencies),
         "end_to_end_p99_seconds": statistics.quantiles(latencies, n=100)[-1],
         "slowest_agent_p99_seconds": max(slowest),
+        "flood_events_per_second": flooded / seconds,
         "rss_mb": rss_mb,
     }
 
 
 async def _fleet(
-    folder: Path, address: str, bodies: list[bytes], agents: int, seconds: float, collector: int
-) -> tuple[list[Played], Spent, Spent]:
-    """And what was spent before events came, and when the last was acknowledged."""
-    played = [Played(_name(number), bodies) for number in range(agents)]
+    folder: Path, address: str, played: list[Played], seconds: float, collector: int
+) -> tuple[Spent, Spent]:
+    """What was spent before events came, and when the last was acknowledged."""
     channels = []
     for each in played:
         home = folder / each.name
@@ -174,7 +182,7 @@ async def _fleet(
     await asyncio.wait_for(ready, READY_SECONDS)
     before = Spent.until_now(collector)
     until = time.monotonic() + seconds
-    offsets = [FLUSH_SECONDS * number / agents for number in range(agents)]
+    offsets = [FLUSH_SECONDS * number / len(played) for number in range(len(played))]
     await asyncio.gather(
         *(
             each.run(channel, offset, until)
@@ -184,7 +192,7 @@ async def _fleet(
     after = Spent.until_now(collector)
     for channel in channels:
         await channel.close()
-    return played, before, after
+    return before, after
 
 
 def _collector(folder: Path, address: str, agents: int) -> subprocess.Popen[bytes]:
@@ -194,9 +202,9 @@ def _collector(folder: Path, address: str, agents: int) -> subprocess.Popen[byte
         hosts = ["localhost", "127.0.0.1"]
         own = authority.issue(Certified(Role.COLLECTOR, "collector"), hosts, week, now)
         home = authority.home(own.who)
-        for number in range(agents):
-            issued = authority.issue(Certified(Role.AGENT, _name(number)), [], week, now)
-            (folder / _name(number)).symlink_to(authority.home(issued.who))
+        for name in (*map(_name, range(agents)), FLOOD):
+            issued = authority.issue(Certified(Role.AGENT, name), [], week, now)
+            (folder / name).symlink_to(authority.home(issued.who))
     tls = {"certificate": home / "cert.pem", "key": home / "key.pem", "ca": home / "ca.pem"}
     settings = {
         "data_dir": str(folder / "data"),
@@ -216,10 +224,28 @@ def _free_port() -> int:
         return int(free.getsockname()[1])
 
 
-def _visible(data_dir: Path) -> int:
+def _visible(data_dir: Path) -> tuple[int, int]:
+    """Events of the played agents, and of the one that floods."""
+    sql = "SELECT count(*) FILTER (agent <> $1), count(*) FILTER (agent = $1) FROM statements"
     with open_views(data_dir) as views:
-        (found,) = views.execute("SELECT count(*) FROM statements").fetchall()
-    return int(found[0])
+        ((played, flooded),) = views.execute(sql, [FLOOD]).fetchall()
+    return int(played), int(flooded)
+
+
+@contextmanager
+def _flooding(folder: Path, address: str, body: bytes) -> Iterator[None]:
+    if not body:
+        yield
+        return
+    command = [sys.executable, "-m", "bench.flood", address, str(folder / FLOOD)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdin is not None
+        process.stdin.write(body)
+        process.stdin.close()
+        try:
+            yield
+        finally:
+            process.terminate()
 
 
 _TICKS = os.sysconf("SC_CLK_TCK")

@@ -3,7 +3,8 @@
 ``intake`` decodes and checks the bytes of the stream, seals Parquet segments, fsyncs and writes the
 ledger; ``wide`` is the same where no text repeats. The peer is handed the decoded frames (Arrow, no
 copy), inserts them into a table of its own and commits: it neither decodes nor hashes anything.
-``--agents N`` (200; 0: none) plays that many agents at a real collector afterwards (``fleet.py``).
+``--agents N`` (200; 0: none) plays that many agents at a real collector afterwards (``fleet.py``);
+``--flood`` plays them once more beside one that sends as fast as it can.
 """
 
 from __future__ import annotations
@@ -22,11 +23,13 @@ from pathlib import Path
 
 import duckdb
 import polars as pl
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent.recorder import FLUSH_SECONDS
 from agent.wire.batch import BatchBuilder, to_wire
 from bench import fleet, rounds
 from collector import schema
+from collector.entry_signature import Signer
 from collector.intake import decode_batches, decode_message
 from collector.ledger import Ledger
 from collector.ledger_reading import verify
@@ -48,6 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument("--agents", type=int, default=200, help="played at once; 0: none")
     arguments.add_argument("--rate", type=int, default=10_000, help="events a second of them all")
     arguments.add_argument("--seconds", type=float, default=30.0, help="for so long")
+    arguments.add_argument("--flood", action="store_true", help="once more beside a hostile one")
     options = arguments.parse_args(argv)
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(cores)})
@@ -68,9 +72,11 @@ def main(argv: list[str] | None = None) -> int:
     )
     os.sched_setaffinity(0, cores)
     played = _fleet(options.agents, options.rate, options.seconds) if options.agents else {}
+    flooded = _fleet(options.agents, options.rate, options.seconds, True) if options.flood else {}
     per_core = {"events_per_second_per_core": middle["intake"]["events_per_second"]}
     workload = {"batch_rows": BATCH_ROWS, "commit_batches": COMMIT_BATCHES, "shapes": SHAPES}
-    report = {"machine": rounds.machine(), "workload": workload, "median": middle, "fleet": played}
+    report = {"machine": rounds.machine(), "workload": workload, "median": middle}
+    report |= {"fleet": played, "flooded": flooded}
     report |= per_core | {name: played[name] for name in HEADLINE if name in played}
     rounds.write(options.json, {**report, "rounds": results})
     return 0
@@ -78,7 +84,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _intake(wire: list[bytes]) -> rounds.Figures:
     with _folder() as folder:
-        ledger = Ledger(folder)
+        ledger = Ledger(folder, sign=Signer(Ed25519PrivateKey.generate()))
         segments = Segments(folder, ledger)
         stop = _stopwatch()
         for start in range(0, len(wire), COMMIT_BATCHES):
@@ -131,11 +137,15 @@ def _decoded(wire: list[bytes]) -> Iterator[pl.DataFrame]:
         yield decode_batches(batches).frames["statements"]
 
 
-def _fleet(agents: int, rate: int, seconds: float) -> rounds.Figures:
+def _fleet(agents: int, rate: int, seconds: float, flooded: bool = False) -> rounds.Figures:
     rows = max(1, round(rate * FLUSH_SECONDS / agents))
     wire = _messages(20, SHAPES, rows)
-    figures = fleet.play([_body(message) for message in wire], rows, agents, seconds)
-    print("  fleet " + ", ".join(f"{name} {value:,.3f}" for name, value in figures.items()))
+    flood = _body(_messages(1, SHAPES)[0]) if flooded else b""
+    figures = fleet.play([_body(message) for message in wire], rows, agents, seconds, flood)
+    print(
+        f"  {'flooded' if flooded else 'fleet'} "
+        + ", ".join(f"{name} {value:,.3f}" for name, value in figures.items())
+    )
     return figures
 
 

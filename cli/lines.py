@@ -50,14 +50,16 @@ def who(row: Row) -> str:
 
 
 def statement(row: Row) -> Text:
-    text = _shortened(str(row.get("text") or row.get("summary") or ""))
+    text = shortened(str(row.get("text") or row.get("summary") or ""))
     failed = row.get("sqlstate") not in (None, "", "00000")
+    cut = row.get("parse_status") == "cut"
     touched = ", ".join([*(row.get("reads") or []), *(f"✎{w}" for w in row.get("writes") or [])])
     result = f"{row['sqlstate']}" if failed else _result(row)
     return Text.assemble(
         (clock(row.get("started_at")) + " ", "dim"),
         (who(row) + "  ", "cyan"),
         (text, "red" if failed else ""),
+        (f"  (only the beginning of {row.get('text_bytes')} bytes)" if cut else "", "yellow"),
         (f"  → {printable(touched)}" if touched else "", "green"),
         (f"  {result}", "red" if failed else "dim"),
         (f"  [{row.get('source')}]", "dim"),
@@ -71,7 +73,7 @@ def verdict(row: Row) -> Text:
         (clock(row.get("occurred_at")) + " ", "dim"),
         (f"{'✖' if stopped else '!'} {outcome} ", "bold red" if stopped else "yellow"),
         (who(row) + "  ", "cyan"),
-        _shortened(str(row.get("text") or f"session of pid {row.get('pid')}")),
+        shortened(str(row.get("text") or f"session of pid {row.get('pid')}")),
         (f"  rule {row.get('rule_id')}: {printable(str(row.get('reason') or ''))}", "yellow"),
     )
 
@@ -104,7 +106,7 @@ def approval(row: Row) -> Text:
         (clock(row.get("occurred_at")) + " ", "dim"),
         (f"? request {row.get('request')} {row.get('step')}{printable(actor)} ", "bold magenta"),
         (who(row) + "  ", "cyan"),
-        _shortened(str(row.get("text") or "")),
+        shortened(str(row.get("text") or "")),
         (f"  {printable(str(row.get('reason') or ''))}", "yellow"),
     )
 
@@ -138,7 +140,7 @@ def _other(row: Row) -> Text:
     return Text(printable(str(dict(row))))
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
     text = printable(" ".join(text.split()))
     return text if len(text) <= TEXT_WIDTH else text[: TEXT_WIDTH - 1] + "…"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import grpc
 
@@ -13,6 +14,9 @@ from config import Config
 from protos.pgwarden.v1 import operator_pb2_grpc
 
 DEADLINE_SECONDS = 10.0
+MOST_BYTES = 256 << 20
+"""Of an answer: some 200,000 open differences or sessions."""
+_OPTIONS = (("grpc.max_receive_message_length", MOST_BYTES),)
 
 
 @contextmanager
@@ -28,12 +32,12 @@ def connection(config: Config) -> Iterator[grpc.Channel]:
     address = config.collector.listen[0]
     tls = config.collector.tls
     if tls is None or address.startswith("unix:"):  # a socket never speaks TLS
-        channel = grpc.insecure_channel(address)
+        channel = grpc.insecure_channel(address, options=_OPTIONS)
     else:
         credentials = grpc.ssl_channel_credentials(
-            tls.ca.read_bytes(), tls.key.read_bytes(), tls.certificate.read_bytes()
+            *(_read(file) for file in (tls.ca, tls.key, tls.certificate))
         )
-        channel = grpc.secure_channel(address, credentials)
+        channel = grpc.secure_channel(address, credentials, options=_OPTIONS)
     token = access_token()
     with channel:
         try:
@@ -44,3 +48,13 @@ def connection(config: Config) -> Iterator[grpc.Channel]:
                 fail(f"no collector answers at {address}; start it with: pgwarden up")
             if code is not grpc.StatusCode.CANCELLED:
                 fail(f"the collector at {address} answered {code.name}: {details}")
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        fail(
+            f"collector.tls: {file}: {error.strerror}; run this as the collector's account, or "
+            "with a configuration of your own whose collector.tls names your certificate"
+        )

@@ -25,9 +25,12 @@ from cli.context import (
     printable,
     read_config,
 )
+from cli.sql_values import shown_type, to_json
 
 if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
+    from duckdb import DuckDBPyConnection, DuckDBPyRelation
+
+    Rows = DuckDBPyConnection | DuckDBPyRelation
 
 SHELL_ROWS = 100
 FETCH_ROWS = 1000
@@ -42,13 +45,16 @@ class QueryError(Exception):
     """The query cannot be answered; the message says why in one or a few lines."""
 
 
+Column = tuple[str, str]
+"""Its name and DuckDB's type."""
+
+
 class Answer:
     """Column names, DuckDB's type names, and rows that are fetched as they are read."""
 
-    def __init__(self, cursor: DuckDBPyConnection, limit: int) -> None:
-        described = cursor.description or []
-        self.names = [str(column[0]) for column in described]
-        self.types = [str(column[1]) for column in described]
+    def __init__(self, cursor: DuckDBPyConnection, columns: list[Column], limit: int) -> None:
+        self.names = [name for name, _ in columns]
+        self.types = [duckdb_type for _, duckdb_type in columns]
         self.more = False
         """After the last row: True when ``limit`` (0: none) left rows out."""
         self._cursor = cursor
@@ -90,15 +96,47 @@ def ask(views: DuckDBPyConnection, query: str, limit: int = 0) -> Answer:
     """Run one query. Raises QueryError for what is not exactly one query, or fails."""
     import duckdb
 
-    _admit(views, query)
+    kind = _admit(views, query)
     try:
-        return Answer(views.execute(query), limit)
+        if kind == duckdb.StatementType.SELECT:
+            columns = _columns(views.query(query))
+            if casts := _casts(columns):
+                shown = f"SELECT {casts} FROM ({_without_end(query)}\n)"
+                return Answer(views.execute(shown), columns, limit)
+        cursor = views.execute(query)
+        return Answer(cursor, _columns(cursor), limit)
     except duckdb.Error as error:
         raise QueryError(_plain(error)) from error
 
 
-def _admit(views: DuckDBPyConnection, query: str) -> None:
-    """Only SELECT, and EXPLAIN of a SELECT: EXPLAIN ANALYZE would run a COPY."""
+def _without_end(query: str) -> str:
+    """Without the semicolon, and what is after it."""
+    import duckdb
+
+    text = query.encode()
+    ends = (
+        offset
+        for offset, kind in duckdb.tokenize(query)
+        if kind == duckdb.token_type.operator and text[offset : offset + 1] == b";"
+    )
+    return text[: next(ends, len(text))].decode()
+
+
+def _columns(asked: Rows) -> list[Column]:
+    return [(str(column[0]), str(column[1])) for column in asked.description or []]
+
+
+def _casts(columns: list[Column]) -> str:
+    """What makes text of values that only DuckDB can hold; empty: there are none."""
+    types = [duckdb_type for _, duckdb_type in columns]
+    shown = [shown_type(each) for each in types]
+    if shown == types:
+        return ""
+    return ", ".join(f"CAST(#{number} AS {each})" for number, each in enumerate(shown, start=1))
+
+
+def _admit(views: DuckDBPyConnection, query: str) -> object:
+    """Only SELECT, and EXPLAIN of a SELECT: EXPLAIN ANALYZE would run a COPY. Returns which."""
     import duckdb
 
     try:
@@ -112,6 +150,7 @@ def _admit(views: DuckDBPyConnection, query: str) -> None:
         _admit(views, _EXPLAIN.sub("", query, count=1))
     elif kind != duckdb.StatementType.SELECT:
         raise QueryError(f"{kind.name} is not a query: the record can only be read")
+    return kind
 
 
 def sql(
@@ -144,7 +183,7 @@ def sql(
 
 def show_json(answer: Answer) -> None:
     for row in answer.rows():
-        record = dict(zip(answer.names, row, strict=True))
+        record = to_json(dict(zip(answer.names, row, strict=True)))
         sys.stdout.write(orjson.dumps(record, default=str).decode() + "\n")
 
 

@@ -7,19 +7,23 @@ streams → intake → segments and ledger (durable, acknowledged)
 
 from __future__ import annotations
 
-import hashlib
+import gc
 import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 # TLS 1.3 only. gRPC has no such setting in Python, and 1.3's own ciphers are not of this list: with
 # none but one that needs a shared secret, which nobody has, no TLS 1.2 handshake can succeed.
 os.environ.setdefault("GRPC_SSL_CIPHER_SUITES", "ECDHE-PSK-AES128-CBC-SHA")
+
+if __name__ == "__main__":
+    # structlog and httpx would load it for what we do not print.
+    sys.modules.setdefault("rich", None)  # type: ignore[arg-type]  # "there is none", says Python
+    gc.disable()  # what is imported stays: a tenth of the start was to look for what does not
 
 import structlog
 
@@ -34,14 +38,19 @@ from collector.approvals.service import ApprovalsService
 from collector.approvals.state import ApprovalStateError
 from collector.commands import Agents
 from collector.cosigning import Cosigning
+from collector.counting import Counting
+from collector.deaths import Deaths
 from collector.drift.state import DriftStateError
 from collector.finding_feedback import FindingFeedback
 from collector.heads import Sealing
+from collector.known_agents import Roster
+from collector.lost_ends import LostEnds
 from collector.maintenance import MaintenanceError
-from collector.metrics import LISTENER_FAILED, OWN_ROWS_DROPPED, POISON, CollectorMetrics
-from collector.operator import OperatorService, Tails
+from collector.metrics import CollectorMetrics
+from collector.missing_batches import MissingBatches
+from collector.operator_service import OperatorService, Tails
 from collector.outside import tellers_from
-from collector.reloading import reloaded
+from collector.reloading import certificates_of, digest, reloaded
 from collector.responding import Responder, RespondError
 from collector.retention_settings import retention_of
 from collector.rows import alert_rows
@@ -50,12 +59,11 @@ from collector.segments import Committed
 from collector.server import AddressError, ListenError, Server, are_private, check_address
 from collector.service import UplinkService
 from collector.sessions import LiveSessions
-from collector.silence import Silences
 from collector.store import Store, StoreError
 from collector.thinking import Thinking
+from collector.twins import TWINS
 from config import CollectorConfig, Config, ConfigError
-from config.program import start_program
-from config.schema import CollectorApprovals
+from config.program import end_with, start_program
 from config.systemd import notify, watchdog_seconds
 from model.version import __version__
 from protos.pgwarden.v1 import uplink_pb2 as pb
@@ -66,6 +74,7 @@ BAD_CONFIGURATION = 78
 CANNOT_START = 1
 LOOP_SECONDS = 0.25
 THINK_ON_SECONDS = 2.0
+TELL_ON_SECONDS = 1.5
 """At the end: all of it is to be over within five seconds."""
 
 
@@ -106,38 +115,17 @@ def run(whole: Config, read: Callable[[], Config]) -> int:
     return 0 if good else CANNOT_START
 
 
-def certificates_of(approvals: CollectorApprovals) -> frozenset[str]:
-    """Names of certificates that may decide about requests."""
-    return frozenset(each.certificate for each in approvals.approvers if each.certificate)
-
-
-def _digest(config: CollectorConfig) -> str:
-    """Of what is in force, however it was written; secrets count as set or not set."""
-    return hashlib.sha256(config.model_dump_json().encode()).hexdigest()
-
-
 class MetricsPortError(Exception):
     """The configured address is not free."""
-
-
-class Totals(NamedTuple):
-    seconds: float = 0.0
-    batches: int = 0
-    duplicates: int = 0
-    dropped: int = 0
-    rejected: int = 0
-    own_rows_dropped: int = 0
-    listener_failures: int = 0
 
 
 class Collector:
     def __init__(self, config: CollectorConfig) -> None:
         self._config = config
         self._metrics = CollectorMetrics(__version__, ready=self.problems)
-        self._agents = Agents(on_order=self._note_order)
-        self._silences = Silences()
+        self._agents = Agents(on_order=self._note_order, on_twins=self._note_twins)
+        self._deaths = Deaths()
         self._tails = Tails()
-        self._totals = Totals()
         self._tellers = tellers_from(config.ledger.tell, config.data_dir)
         sealing = Sealing(
             config.ledger.key,
@@ -154,7 +142,13 @@ class Collector:
             sealing=sealing,
             retention=retention_of(config.retention),
         )
+        self._roster = Roster(
+            config.data_dir / "state" / "agents.json",
+            self._agents,
+            (agent for agent, _ in self._store.ledger.high_water),
+        )
         self._sessions = LiveSessions(self._store.frame("SELECT * FROM sessions"))
+        self._lost_ends = LostEnds(self._agents, self._sessions, self._store.append)
         self._alerts: Alerts = alerts_from(config.alerts, config.data_dir, self._record_alert)
         self._responder = Responder(config.analytics, self._agents.order)
         self._thinking = Thinking(
@@ -177,12 +171,17 @@ class Collector:
             self._store.note_change,
             config.ledger.cosign_seconds,
         )
+        self._missing = MissingBatches(self._store.append, self._store.note)
         self._uplink = UplinkService(
             self._store.segments,
             self._agents,
             config.data_dir / "quarantine",
             self._greeting,
             self._cosigning,
+            self._missing,
+        )
+        self._counting = Counting(
+            self._metrics, self._store, self._tails, self._uplink, self._missing
         )
         self._journal = Journal()
         tokens = Tokens(config.data_dir)
@@ -199,6 +198,7 @@ class Collector:
             self._thinking.drift,
             door,
             FindingFeedback(self._store, self._thinking.gate),
+            self._store.note_change,
         )
         approvals = ApprovalsService(
             self._approvals, config.approvals, door, lambda: are_private(config.listen)
@@ -221,6 +221,10 @@ class Collector:
             outcome=result.outcome,
         )
 
+    def _note_twins(self, facts: dict[str, str | int]) -> None:
+        log.error("agent.twice", **facts)
+        self._store.note(TWINS, **facts)
+
     def _note_bundle(self, version: int, digest: str) -> None:
         self._store.note_change("rules_bundle", version=version, sha256=digest)
 
@@ -230,12 +234,13 @@ class Collector:
         return [*grants, newest] if newest is not None else grants
 
     def start(self) -> None:
+        self._deaths.watch()
         for problem in self._store.contradictions:
             log.error("ledger.contradicted", problem=problem)
         if self._store.checkpoint_problem:
             log.warning("ledger.checkpoint_rebuilt", problem=self._store.checkpoint_problem)
         self._store.start()
-        self._store.note_change("configuration", sha256=_digest(self._config), version=__version__)
+        self._store.note_change("configuration", sha256=digest(self._config), version=__version__)
         self._approvals.catch_up()
         for teller in self._tellers:
             teller.start()
@@ -276,10 +281,8 @@ class Collector:
                 reload.clear()
                 self._reload(read)
             self._approvals.tick()
-            for kind, facts in self._silences.observe(
-                self._agents.states(), time.time_ns() // 1000
-            ):
-                self._store.note(kind, **facts)
+            self._roster.turn(self._store.note)
+            self._lost_ends.turn(time.monotonic())
             self._cosigning.turn(self._agents.tell)
             self._store.append("accesses", self._journal.drain())
             problems = self.problems()
@@ -297,10 +300,10 @@ class Collector:
         except ConfigError as error:
             log.error("configuration.not_reloaded", problem="; ".join(error.problems))
             return
-        self._store.retention = retention_of(self._config.retention)
+        self._store.tidying.retention = retention_of(self._config.retention)
         self._approvals_service.config = self._config.approvals
         self._door.approvers = certificates_of(self._config.approvals)
-        self._store.note_change("configuration", sha256=_digest(self._config), version=__version__)
+        self._store.note_change("configuration", sha256=digest(self._config), version=__version__)
         log.info("configuration.reloaded")
         if waiting:
             log.warning("configuration.needs_restart", sections=", ".join(waiting))
@@ -310,17 +313,27 @@ class Collector:
         self._rules.stop()
         self._agents.end_all()
         self._server.stop()
+        self._roster.save()
         self._store.append("accesses", self._journal.drain(whole=True))
         self._store.segments.flush()
         self._thinking.stop(THINK_ON_SECONDS)
         self._responder.stop()
+        self._alerts.ask_to_stop()
         self._store.close()
-        for teller in self._tellers:
-            teller.stop()
+        self._stop_telling(TELL_ON_SECONDS)
         self._approvals.close()
-        self._alerts.close()
         self._metrics.close()
         log.info("collector.stop")
+
+    def _stop_telling(self, seconds: float) -> None:
+        """After the store: that signs the last head. Who hangs outside keeps nobody: what is under
+        way ends with the process, and its letter is sent by the next one."""
+        until = time.monotonic() + seconds
+        for teller in self._tellers:
+            teller.ask_to_stop()
+        for teller in self._tellers:
+            teller.stop(max(0.0, until - time.monotonic()))
+        self._alerts.close(max(0.0, until - time.monotonic()))
 
     def problems(self) -> list[str]:
         segments = self._store.segments
@@ -329,6 +342,9 @@ class Collector:
             problems.append("the ledger cannot be written: nothing is accepted until a restart")
         elif not segments.healthy:
             problems.append(f"the last commit failed: {segments.counters.last_error}")
+        elif not segments.alive:
+            problems.append("commits are not running: nothing is stored until a restart")
+        problems.extend(self._deaths.problems)
         if not self._thinking.alive:
             problems.append("analytics are not running")
         problems.extend(self._server.problems)
@@ -339,31 +355,9 @@ class Collector:
     def _committed(self, committed: Committed) -> None:
         self._sessions.observe(committed)
         self._tails.publish(committed)
-        self._count(committed)
+        self._counting.committed(committed)
         self._thinking.offer(committed)
         self._approvals.observe(committed)
-
-    def _count(self, committed: Committed) -> None:
-        """What the parts count as totals, as increments of the metrics."""
-        counters = self._store.segments.counters
-        now = Totals(
-            counters.commit_seconds,
-            counters.batches,
-            counters.duplicates,
-            self._tails.dropped,
-            sum(self._uplink.rejected.values()),
-            counters.own_rows_dropped,
-            counters.listener_failures,
-        )
-        before, self._totals = self._totals, now
-        rows = {table: frame.height for table, frame in committed.frames.items()}
-        self._metrics.committed(now.batches - before.batches, rows, now.seconds - before.seconds)
-        self._metrics.duplicate(now.duplicates - before.duplicates)
-        self._metrics.tail_dropped(now.dropped - before.dropped)
-        self._metrics.lost(*OWN_ROWS_DROPPED, now.own_rows_dropped - before.own_rows_dropped)
-        self._metrics.lost(*LISTENER_FAILED, now.listener_failures - before.listener_failures)
-        for _ in range(now.rejected - before.rejected):
-            self._metrics.rejected(POISON)
 
     def _record_alert(self, record: AlertRecord) -> None:
         self._store.append("alerts", alert_rows(record))
@@ -383,7 +377,8 @@ class Collector:
         )
         self._metrics.watch_agents(
             lambda: sum(state.connected for state in self._agents.states()),
-            lambda: {s.hello.agent: s.last_seen_us / 1e6 for s in self._agents.states()},
+            lambda: {s.hello.agent: s.missed_since_us / 1e6 for s in self._agents.states()},
+            lambda: len(self._agents.twins()),
         )
         self._metrics.approvals.watch_pending(self._approvals.pending)
         self._metrics.watch_alerts(self._alerts)
@@ -396,4 +391,6 @@ class Collector:
 
 
 if __name__ == "__main__":
-    sys.exit(start_program("collector", run))
+    gc.freeze()
+    gc.enable()
+    end_with(start_program("collector", run))

@@ -1,4 +1,5 @@
-"""Certificates that TLS has accepted and we do not: revoked, or ended while a stream was open.
+"""Certificates that TLS has accepted and we do not: revoked, or ended while a stream was open; and
+more calls of one of them than leave room for others.
 
 gRPC looks at a certificate once, when a connection is made, and in Python knows no revocation. So
 each call is judged here when it begins, and again every second for as long as it is open.
@@ -20,6 +21,8 @@ from collector.revocation import Revocations
 log = structlog.get_logger(__name__)
 
 SWEEP_SECONDS = 1.0
+MOST_CALLS = 32
+"""Open at once by one owner of certificates: each holds one of the server's threads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,15 @@ class Admission(grpc.ServerInterceptor):  # type: ignore[type-arg] # no generic 
             log.warning("peer.refused", why=why)
             context.abort(grpc.StatusCode.UNAUTHENTICATED, why)
         with self._lock:
+            theirs = sum(each.certificate.subject == found.subject for each in self._open.values())
             self._open[id(call)] = call
+        if theirs >= MOST_CALLS:
+            self._closed(call)
+            who = found.subject.rfc4514_string()
+            log.warning("peer.too_many_calls", who=who)
+            context.abort(
+                grpc.StatusCode.RESOURCE_EXHAUSTED, f"{who!r} has {MOST_CALLS} calls open already"
+            )
         if not context.add_callback(lambda: self._closed(call)):
             self._closed(call)
 

@@ -21,10 +21,11 @@ class AfterLosses:
         self._asked_us: dict[str, int] = {}
 
     def observe(self, frames: Mapping[str, pl.DataFrame]) -> None:
-        """Losses of whatever an agent was to send: in its spool, or while it was recorded."""
+        """Losses of whatever an agent was to send: in its spool, while it was recorded, or with a
+        record that was put back from a copy."""
         if (losses := frames.get("losses")) is not None:
             recorded = (pl.col("source") == "agent") & pl.col("reason").str.starts_with("error_")
-            of_any = losses.filter((pl.col("source") == "spool") | recorded)
+            of_any = losses.filter(pl.col("source").is_in(["spool", "uplink"]) | recorded)
             self._lost |= {*of_any["agent"]}
 
     def due(self, servers: Callable[[], Iterable[tuple[str, str]]], now_us: int) -> list[Source]:

@@ -48,7 +48,8 @@ STORED: dict[str, tuple[str, ...]] = {
 APPROXIMATE = {
     "session.superuser": "as of the last snapshot of the catalog",
     "statement.resolved": "never: names are on record as the text writes them",
-    "identity.confidence": "as last known of the session; 0.4 where a comment named somebody else",
+    "identity.confidence": "where an older agent told: the session's last; 0.4 where a comment"
+    " named somebody else",
 }
 """Fields that the record knows, but not as of the statement."""
 
@@ -81,7 +82,8 @@ _COLUMNS = {
     "kind": "coalesce(s.identity_kind, 'unknown')",
     "name": "coalesce(s.identity_name, '')",
     "superuser": "backtest_roles.name IS NOT NULL",
-    "confidence": "CASE WHEN x.identity_kind = s.identity_kind"
+    "confidence": "CASE WHEN s.identity_confidence IS NOT NULL THEN s.identity_confidence"
+    " WHEN x.identity_kind = s.identity_kind"
     " AND x.identity_name = s.identity_name THEN coalesce(x.identity_confidence, 0.0)"
     " WHEN coalesce(s.identity_kind, 'unknown') = 'unknown' THEN 0.0 ELSE 0.4 END",
 }

@@ -129,6 +129,7 @@ def _fields(checkpoint: Checkpoint) -> dict[str, Any]:
         "files": [asdict(file) for file in state.files.values()],
         "high_water": [[*key, last] for key, last in state.high_water.items()],
         "merged": sorted(state.merged),
+        "damaged": [asdict(file) for file in state.damaged.values()],
         "last_notes": [dict(note) for note in state.last_notes.values()],
         "peaks": [peak.hex() for peak in checkpoint.peaks],
         "offset": checkpoint.offset,
@@ -141,6 +142,7 @@ def _parse(fields: dict[str, Any]) -> Checkpoint:
     if fields["version"] != VERSION:
         raise ValueError("version")
     files = [sealed_file(item) for item in fields["files"]]
+    damaged = [sealed_file(item) for item in fields["damaged"]]
     state = LedgerState(
         int(fields["seq"]),
         str(fields["head"]),
@@ -148,6 +150,7 @@ def _parse(fields: dict[str, Any]) -> Checkpoint:
         {(str(agent), int(epoch)): int(last) for agent, epoch, last in fields["high_water"]},
         set(map(str, fields["merged"])),
         {str(note["kind"]): note for note in fields["last_notes"]},
+        {file.path: file for file in damaged},
     )
     peaks = tuple(map(bytes.fromhex, fields["peaks"]))
     if len(peaks) != state.seq.bit_count():

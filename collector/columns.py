@@ -67,6 +67,8 @@ def statements_of(sent: Sequence[Sent]) -> pl.DataFrame | None:
         "durations": text("durations_s"),
         "trace_parent": text("trace_parent_s"),
         "parameters": text("parameters_s"),
+        "identity_confidence": parts.confidence("confidence"),
+        "identity_evidence": text("evidence_s"),
         **shaped,
     }
     known["digest"] = _digests(parts, shaped["digest"])
@@ -92,7 +94,7 @@ def sessions_of(sent: Sequence[Sent]) -> pl.DataFrame | None:
             "client_port": parts.column("client_port", pl.UInt32),
             "identity_kind": text("identity_kind_s"),
             "identity_name": text("identity_name_s"),
-            "identity_confidence": parts.column("identity_confidence", pl.Float64),
+            "identity_confidence": parts.confidence("identity_confidence"),
             "identity_evidence": text("identity_evidence_s"),
             "ended_at": ended.set(ended.cast(pl.Int64) == 0, None),
             "seen_at": parts.time("seen_at_us"),
@@ -143,6 +145,12 @@ class _Parts:
     def number(self, name: str) -> pl.Series:
         """-1 on the wire is NULL in the store."""
         series = self.column(name, pl.Int64)
+        return series.set(series < 0, None) if (series < 0).any() else series
+
+    def confidence(self, name: str) -> pl.Series:
+        """NULL where an older agent sent none. A float of the wire has seven digits: 0.9 is less
+        than 0.9 in the store unless they are cut there."""
+        series = self.column(name, pl.Float64).round(6)
         return series.set(series < 0, None) if (series < 0).any() else series
 
     def time(self, name: str) -> pl.Series:
@@ -303,5 +311,7 @@ _LATER = {
     "executions": 1,
     "durations_s": 0,
     "digest_d": 0,
+    "confidence": -1,
+    "evidence_s": 0,
 }
 """Columns that batches of older agents do not have, and what that means."""

@@ -36,7 +36,7 @@ def compact(
     on disk for readers. ``now_seconds``: Unix time."""
     now = time.time() if now_seconds is None else now_seconds
     files = sorted(
-        (file for file in ledger.files.values() if file.table == table), key=lambda f: f.path
+        (file for file in ledger.files_now() if file.table == table), key=lambda f: f.path
     )
     for span in SPANS:
         for run in _runs(files, span, int(now * 1e6)):

@@ -21,7 +21,6 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from collector.heads import key_id
-from collector.key_rotation import successions
 from collector.ledger import fsync_folder
 from collector.ledger_reading import NAME as LEDGER
 from collector.pgwarden_verify import (
@@ -33,6 +32,7 @@ from collector.pgwarden_verify import (
     canonical,
     signed_head,
 )
+from collector.successions import successions
 from model.merkle import Tree, leaf_hash
 from protos.pgwarden.v1 import uplink_pb2 as pb
 from protos.versions import COSIGNING
@@ -42,6 +42,8 @@ RECENT_LEAVES = 65_536
 MESSAGE_LEAVES = 50_000
 COSIGN_SECONDS = 300.0
 MAX_REASON = 300
+KEY_SECONDS = 3_600.0
+"""So seldom an agent may come with another key: each is kept for good, and noted."""
 
 _log = logging.getLogger(__name__)
 
@@ -77,6 +79,8 @@ class Cosigning:
         self._hellos: dict[str, pb.Hello] = {}
         self._asked_at = time.monotonic()
         self._lines = self._kept()
+        self._new_keys: dict[str, float] = {}
+        """When each agent last came with one."""
         self.cosigned = 0
         """Entries under the newest head that an agent has signed since the start."""
         self.refusals: dict[str, str] = {}
@@ -130,10 +134,10 @@ class Cosigning:
             _log.error("%s sent a signature of somebody else", agent)
             return
         with self._lock:
-            self.refusals.pop(agent, None)
             self._sizes[agent] = int(head["size"])
-            self.cosigned = max(self.cosigned, int(head["size"]))
-            self._keep(agent, witnessed.line, key)
+            if self._keep(agent, witnessed.line, key):
+                self.refusals.pop(agent, None)
+                self.cosigned = max(self.cosigned, int(head["size"]))
 
     def _messages(self, size: int) -> Iterator[pb.CollectorMessage]:
         line = self._head()
@@ -200,19 +204,34 @@ class Cosigning:
                 continue
         return found
 
-    def _keep(self, agent: str, line: bytes, key: Ed25519PublicKey) -> None:
-        self._lines[agent] = line
+    def _may_change(self, agent: str) -> bool:
+        now = time.monotonic()
+        if now - self._new_keys.get(agent, -KEY_SECONDS) < KEY_SECONDS:
+            reason = "it signs with yet another key, which counts an hour after the last one"
+            if self.refusals.get(agent) != reason:
+                _log.error("%s: %s", agent, reason)
+            self.refusals[agent] = reason
+            return False
+        self._new_keys[agent] = now
+        return True
+
+    def _keep(self, agent: str, line: bytes, key: Ed25519PublicKey) -> bool:
+        """Whether the signature counts."""
         pem = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
         try:
             file = self._data_dir / COSIGNERS
             known = file.read_bytes() if file.exists() else b""
             if pem not in known:
+                if not self._may_change(agent):
+                    return False
                 _replace(file, known + pem)
                 self._note("cosigner", agent=agent, key=key_id(key))
+            self._lines[agent] = line
             whole = b"".join(each + b"\n" for _, each in sorted(self._lines.items()))
             _replace(self._data_dir / COSIGNED, whole)
         except OSError as error:
             _log.error("a signature cannot be kept: %s", error)
+        return True
 
 
 def _size(line: bytes) -> int:

@@ -7,7 +7,7 @@ accepted baseline nothing is in here, it is in the state of drift.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -16,6 +16,7 @@ from collector import schema
 from collector.ledger import Ledger, fsync_folder
 from collector.ledger_entry import EXPIRED, SealedFile
 from collector.ledger_reading import damage_of
+from collector.retention import Hold
 from collector.segment_file import write_segment
 from collector.segments import FOLDER
 
@@ -24,9 +25,12 @@ _FACT = ["agent", "cluster", "database", "kind", "name"]
 _PLACE = ["file", "row"]
 
 
-def expire_history(data_dir: Path, ledger: Ledger, before_us: int) -> list[Path]:
+def expire_history(
+    data_dir: Path, ledger: Ledger, before_us: int, holds: Sequence[Hold] = ()
+) -> list[Path]:
     """Take out of the record what was over before that moment; returns the replaced segments.
 
+    A segment from before the end of a legal hold stays whole.
     They stay on disk for readers that have them open; the caller removes them later. A table of
     which a segment is damaged stays as it is: nothing can be said of what is in there.
     """
@@ -34,7 +38,7 @@ def expire_history(data_dir: Path, ledger: Ledger, before_us: int) -> list[Path]
     for table, ended in _ENDED.items():
         old = [f for f in _in_order(ledger, table) if f.first_us < before_us]
         if old and not any(damage_of(data_dir, file) for file in old):
-            replaced += _rewrite(data_dir, ledger, old, ended, before_us)
+            replaced += _rewrite(data_dir, ledger, old, ended, before_us, holds)
     return replaced
 
 
@@ -44,10 +48,13 @@ def _rewrite(
     files: list[SealedFile],
     ended: Callable[[pl.LazyFrame, int], pl.LazyFrame],
     before_us: int,
+    holds: Sequence[Hold],
 ) -> list[Path]:
     replaced = []
     for number, rows in _rows_that_end(data_dir, files, ended, before_us).items():
         file = files[number]
+        if any(hold.covers_history(file, before_us) for hold in holds):
+            continue
         frame = schema.aligned(file.table, pl.read_parquet(data_dir / file.path, glob=False))
         left = frame.with_row_index("row").filter(~pl.col("row").is_in(rows)).drop("row")
         fresh: tuple[SealedFile, ...] = ()
@@ -55,9 +62,11 @@ def _rewrite(
             # Sorts where the old one did: views rely on the names' order.
             stem = Path(file.path).name.split("-")[0].removesuffix(".parquet")
             target = Path(FOLDER) / file.table / f"{stem}-{ledger.seq + 1:012d}.parquet"
-            fresh = (write_segment(data_dir, target, file.table, left),)
+            fresh = (write_segment(data_dir, target, file.table, left, [file]),)
             fsync_folder((data_dir / target).parent)
-        ledger.append(time.time_ns() // 1000, fresh, removed=(file.path,), reason=EXPIRED)
+        note = {"kind": EXPIRED, "table": file.table, "cause": "age", "before_us": before_us}
+        at_us = time.time_ns() // 1000
+        ledger.append(at_us, fresh, removed=(file.path,), reason=EXPIRED, notes=(note,))
         replaced.append(data_dir / file.path)
     return replaced
 
@@ -109,8 +118,9 @@ def _at(name: str) -> pl.Expr:
 
 
 _ENDED = {"catalog": _messages, "catalog_changes": _changes, "drift": _differences}
+TABLES = tuple(_ENDED)
 
 
 def _in_order(ledger: Ledger, table: str) -> list[SealedFile]:
-    files = [file for file in ledger.files.values() if file.table == table]
+    files = [file for file in ledger.files_now() if file.table == table]
     return sorted(files, key=lambda file: file.path)

@@ -13,6 +13,7 @@ from analytics.gate import Gate, Opinion
 from analytics.gate.calibration import first_threshold
 from analytics.gate.settings import BY_RULE
 from analytics.gate.sorts import detector_of
+from analytics.gate.weights import bits_alone, weight
 from collector.gatekeeper import feedback_of
 from collector.store import Store, frame_of
 from collector.submission import Submission
@@ -112,6 +113,13 @@ class FindingFeedback:
             raise FeedbackError("the collector cannot make it durable now; say it again later")
 
 
+def _score_alone(gate: Gate, sort: str, needed: float) -> float:
+    """At which one candidate is told without any other. Its bits are never much above its score."""
+    bits = bits_alone(needed, weight(sort))
+    claimed = bits - gate.settings.claim_margin
+    return max(gate.calibration.tail(sort).score_at(bits), claimed)
+
+
 def thresholds(gate: Gate) -> dict[str, Any]:
     """For a person: what it takes, by detector or sort of what it says, and what moved it."""
     calibration, history, settings = gate.calibration, gate.history, gate.settings
@@ -127,9 +135,7 @@ def thresholds(gate: Gate) -> dict[str, Any]:
         "detectors": [
             {
                 "detector": name,
-                "score": None
-                if name in parted
-                else round(calibration.tail(name).score_at(needed), 2),
+                "score": None if name in parted else round(_score_alone(gate, name, needed), 2),
                 "history_days": round(history.days_of(name, gate.now_us), 1),
                 "identity_days": round(history.identity_days(name, gate.now_us)),
                 "peaks": len(history.peaks.get(name, {})),

@@ -38,6 +38,8 @@ PUBLIC_NAME = "ledger.pub"
 CONTEXT = b"pgwarden ledger head v1\n"
 """Before what is signed, so that the signature means nothing elsewhere."""
 FIRST = "0" * 64
+ENTRIES_SIGNED = "signed"
+"""A head says so: each entry after it has a signature of its own."""
 RETRY_SECONDS = 5.0
 MAX_UNTOLD = 10_000
 """Heads that wait for the file outside; beyond that the oldest are left out."""
@@ -75,6 +77,7 @@ def head_line(state: TreeState, at_us: int, prev: str, key: Ed25519PrivateKey) -
     size, root = state
     fields: dict[str, Any] = {
         "at_us": at_us,
+        "entries": ENTRIES_SIGNED,
         "key": key_id(key.public_key()),
         "prev": prev,
         "root": root.hex(),
@@ -136,8 +139,14 @@ class Heads:
         self._stopping = False
         self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="heads", daemon=True)
-        if not self._last:
-            self.sign()  # entries without any head are what an attacker would leave, not a crash
+        if not self._last or (not self.problems and not self._is_ours(self._last)):
+            # Entries without a head of this key and release are what an attacker would leave.
+            self.signed = None
+            self.sign()
+
+    def _is_ours(self, head: bytes) -> bool:
+        said = {"entries": ENTRIES_SIGNED, "key": key_id(self._key.public_key())}
+        return all(json.loads(head).get(name) == value for name, value in said.items())
 
     @property
     def newest(self) -> bytes:

@@ -101,14 +101,6 @@ def _reason(error: BaseException) -> str:
     return f"it cannot be decoded: {type(error).__name__}"
 
 
-def rows_in(batch: pb.Batch) -> int:
-    """About how many rows it will be, before it is decoded."""
-    facts = len(batch.verdicts) + len(batch.losses) + len(batch.approvals)
-    facts += len(batch.rules_changes)
-    items = sum(len(snapshot.items) + 1 for snapshot in batch.snapshots)
-    return len(batch.statements.id) + len(batch.sessions.pid) + facts + items
-
-
 def _instant(value: int, what: str) -> int:
     if not 0 <= value <= LATEST_US:
         raise PoisonError(f"{what} is not between 1970 and 2100")

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from collector.checkpoint import NAME as CHECKPOINT
+from collector.entry_signature import Signer
 from collector.heads import (
     KEY_NAME,
     Heads,
@@ -28,11 +29,11 @@ from collector.heads import (
 )
 from collector.ledger import Ledger, fsync_folder
 from collector.ledger_reading import NAME as LEDGER
+from collector.own_entries import examine
 from collector.pgwarden_verify import KEY_CONTEXT, canonical
+from collector.successions import SUCCESSIONS, successions
 
 KIND = "ledger_key"
-SUCCESSIONS = "successions.jsonl"
-"""Copied from the ledger's notes, for agents; each line proves itself."""
 
 
 class RotationError(Exception):
@@ -52,6 +53,9 @@ def rotate(data_dir: Path, sealing: Sealing) -> tuple[str, str]:
         raise RotationError(f"{data_dir / LEDGER} does not hold: pgwarden ledger verify")
     finish(data_dir, file, ledger.last_notes.get(KIND))
     old = open_key(data_dir, sealing.key)
+    if problems := examine(data_dir, old, False).problems:
+        raise RotationError(f"start the collector once, which notes it: {'; '.join(problems)}")
+    ledger.sign = Signer(old)
     heads = Heads(data_dir, sealing, ledger, old)
     if heads.problems:
         raise RotationError("; ".join(heads.problems))
@@ -81,12 +85,6 @@ def finish(data_dir: Path, file: Path, note: Mapping[str, Any] | None) -> bool:
     os.replace(waiting, file)
     fsync_folder(file.parent)
     return True
-
-
-def successions(data_dir: Path) -> list[bytes]:
-    """What older keys said of newer ones, as lines, for who knows only an older one."""
-    file = data_dir / SUCCESSIONS
-    return [line for line in file.read_bytes().split(b"\n") if line] if file.exists() else []
 
 
 def _note(old: Ed25519PrivateKey, new: Ed25519PublicKey, seq: int) -> dict[str, Any]:

@@ -7,7 +7,8 @@ a leaf of a Merkle tree, whose roots are signed (``heads.py``).
 
 import errno
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,9 +18,11 @@ from collector.ledger_entry import (
     EventsRoot,
     Note,
     SealedFile,
+    Signature,
     SourceRange,
     encode,
     entry_hash,
+    signed_digest,
 )
 from collector.ledger_reading import NAME, read_on
 from collector.ledger_state import LedgerState
@@ -27,6 +30,10 @@ from model.merkle import Tree, leaf_hash
 
 CHECKPOINT_ENTRIES = 512
 """So many entries, and those of the last moments, are read by a start or a query."""
+
+
+Sign = Callable[[bytes], Signature]
+"""Of ``signed_digest``."""
 
 
 class LedgerError(Exception):
@@ -40,11 +47,19 @@ class NoRoomError(OSError):
 class Ledger:
     """The writing end; one per data directory, guarded by the collector's lock.
 
-    ``checkpoint`` is believed: who gives it has compared it with the file.
+    ``checkpoint`` is believed: who gives it has compared it with the file. Several threads may
+    append; who needs more than one line to be true together takes the ``turn``.
     """
 
-    def __init__(self, data_dir: Path, checkpoint: Checkpoint | None = None) -> None:
+    def __init__(
+        self, data_dir: Path, checkpoint: Checkpoint | None = None, sign: Sign | None = None
+    ) -> None:
         self._path = data_dir / NAME
+        self.turn = threading.RLock()
+        self.sign = sign
+        """Each entry, so that nobody else can append one; None: entries are not signed."""
+        self._ended = ""
+        """Why nothing may be appended any more."""
         known = checkpoint or Checkpoint()
         self._state = known.state.copy()
         tail = read_on(self._path, known)
@@ -67,7 +82,7 @@ class Ledger:
 
     @property
     def standing(self) -> LedgerState:
-        """Of the thread that appends; it grows."""
+        """For who has the ``turn``; it grows."""
         return self._state
 
     @property
@@ -80,8 +95,13 @@ class Ledger:
 
     @property
     def files(self) -> dict[str, SealedFile]:
-        """Segments that hold, by path, in the order of their commits."""
+        """Segments that hold, by path, in the order of their commits. For who has the ``turn``."""
         return self._state.files
+
+    def files_now(self) -> list[SealedFile]:
+        """The same as they are at this moment, from any thread."""
+        with self.turn:
+            return list(self._state.files.values())
 
     @property
     def high_water(self) -> dict[tuple[str, int], int]:
@@ -93,13 +113,24 @@ class Ledger:
         return self._state.merged
 
     @property
+    def damaged(self) -> dict[str, SealedFile]:
+        """Segments that were taken out as damaged, by path."""
+        return self._state.damaged
+
+    def removed(self, path: str) -> None:
+        """The file of a segment that holds no longer."""
+        with self.turn:
+            self._state.merged.discard(path)
+
+    @property
     def last_notes(self) -> dict[str, Note]:
         return self._state.last_notes
 
     @property
     def tip(self) -> tuple[Tree, int]:
-        """The tree, to grow on, and the file's bytes. Of the thread that appends."""
-        return self._tree.copy(), self._bytes
+        """The tree, to grow on, and the file's bytes."""
+        with self.turn:
+            return self._tree.copy(), self._bytes
 
     def root_at_start(self, size: int) -> bytes | None:
         """The tree's root when it had that size, of what this start has read; None: not read."""
@@ -132,10 +163,17 @@ class Ledger:
         Raises OSError where the disk has no room: then nothing has changed, and it may be tried
         again.
         """
-        draft = Entry(
-            self.seq + 1, at_us, self.head, files, sources, removed, reason, events, notes
-        )
-        entry = replace(draft, hash=entry_hash(draft))
+        with self.turn:
+            draft = Entry(
+                self.seq + 1, at_us, self.head, files, sources, removed, reason, events, notes
+            )
+            if self.sign is not None:
+                draft = replace(draft, signed=self.sign(signed_digest(draft)))
+            return self._append(replace(draft, hash=entry_hash(draft)))
+
+    def _append(self, entry: Entry) -> Entry:
+        if self._ended:
+            raise LedgerError(self._ended)
         line = encode(entry)
         self._write(line)
         self._state.apply(entry)
@@ -159,7 +197,8 @@ class Ledger:
             raise
         except OSError as error:
             # What reached the disk is unknown now: only a new start can read it back.
-            raise LedgerError(f"{self._path}: {error}") from error
+            self._ended = f"{self._path}: {error}"
+            raise LedgerError(self._ended) from error
 
     def _has_room(self, line: bytes) -> bool:
         try:
@@ -179,7 +218,9 @@ class Ledger:
         )
 
     def close(self) -> None:
-        self._file.close()
+        with self.turn:
+            self._ended = self._ended or f"{self._path} is closed"
+            self._file.close()
 
     def _quarantine_tail(self, data_dir: Path) -> None:
         """Cut a half-written last line, keeping its bytes. It was never acknowledged."""

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,10 @@ EXPIRED = "expired"
 
 RETENTION = "retention"
 """Likewise, by ``collector.retention``."""
+DAMAGED = "damaged"
+"""Of one whose ``removed`` segments were missing or not what was sealed."""
+RESTORED = "restored"
+"""Of one whose ``files`` were removed so, and are there again as they were sealed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,16 @@ class EventsRoot:
 
 Note = Mapping[str, Any]
 """What happened to the record or around it: ``kind``, and more as texts and integers."""
+SIGNED = "signed"
+"""Kind of an entry's last note: in it stands the collector's signature over all the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    key: str
+    """Its id."""
+    sig: str
+    """In base64."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +80,25 @@ class Entry:
     reason: str = ""
     events: EventsRoot | None = None
     notes: tuple[Note, ...] = ()
+    """Without the one of the signature."""
+    signed: Signature | None = None
+    """Earlier releases signed heads alone."""
     hash: str = field(default="", compare=False)
 
 
-BAD_LINE = (ValueError, TypeError, KeyError)
+BAD_LINE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 """What ``decode`` raises for a line that is no entry."""
 
 
 def entry_hash(entry: Entry) -> str:
     """SHA-256 over the previous hash and the entry's canonical JSON."""
     return hashlib.sha256((entry.prev + canonical(_fields(entry))).encode()).hexdigest()
+
+
+def signed_digest(entry: Entry) -> bytes:
+    """What is signed of an entry: all but its hash, and the signature itself."""
+    fields = {**_fields(replace(entry, signed=None)), "notes": list(map(dict, entry.notes))}
+    return hashlib.sha256((entry.prev + canonical(fields)).encode()).digest()
 
 
 def encode(entry: Entry) -> bytes:
@@ -86,6 +109,7 @@ def encode(entry: Entry) -> bytes:
 def decode(line: bytes) -> Entry:
     """Raises one of ``BAD_LINE``."""
     fields = json.loads(line)
+    notes, signed = _notes(fields.get("notes", ()))
     return Entry(
         seq=int(fields["seq"]),
         at_us=int(fields["at_us"]),
@@ -95,7 +119,8 @@ def decode(line: bytes) -> Entry:
         removed=tuple(map(str, fields["removed"])),
         reason=str(fields["reason"]),
         events=EventsRoot(**fields["events"]) if "events" in fields else None,
-        notes=tuple(map(dict, fields.get("notes", ()))),
+        notes=notes,
+        signed=signed,
         hash=str(fields["hash"]),
     )
 
@@ -116,7 +141,17 @@ def _fields(entry: Entry) -> dict[str, Any]:
     """Without what older entries did not have and this one does not need: their hashes stay."""
     fields = asdict(entry)
     del fields["hash"]
+    if (signed := fields.pop("signed")) is not None:
+        # Among the notes, where earlier releases and verifiers take it as they take any.
+        fields["notes"] = (*fields["notes"], {"kind": SIGNED, **signed})
     for name in ("events", "notes"):
         if not fields[name]:
             del fields[name]
     return fields
+
+
+def _notes(items: list[dict[str, Any]]) -> tuple[tuple[Note, ...], Signature | None]:
+    notes = tuple(map(dict, items))
+    if not notes or notes[-1].get("kind") != SIGNED:
+        return notes, None
+    return notes[:-1], Signature(str(notes[-1]["key"]), str(notes[-1]["sig"]))

@@ -77,7 +77,7 @@ def lines(data_dir: Path) -> list[bytes]:
 def entries_since(data_dir: Path, seq: int) -> list[Entry]:
     """Entries with this sequence and up, read from the end of the file backwards."""
     found: list[Entry] = []
-    for line in _backwards(data_dir / NAME):
+    for line in backwards(data_dir / NAME):
         try:
             entry = decode(line)
         except BAD_LINE:
@@ -91,7 +91,7 @@ def entries_since(data_dir: Path, seq: int) -> list[Entry]:
 
 def last_line(path: Path) -> bytes:
     """The last whole line, without its end; empty where there is none."""
-    return next(_backwards(path), b"")
+    return next(backwards(path), b"")
 
 
 def whole_bytes(path: Path) -> int:
@@ -157,7 +157,7 @@ def _bytes_from(path: Path, offset: int) -> bytes:
         return file.read()
 
 
-def _backwards(path: Path) -> Iterator[bytes]:
+def backwards(path: Path) -> Iterator[bytes]:
     """Whole lines, the last one first; a half line at the end is none."""
     if not path.exists():
         return

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from collector.ledger_entry import EXPIRED, GENESIS, MERGED, RETENTION, Entry, Note, SealedFile
+from collector.ledger_entry import (
+    DAMAGED,
+    EXPIRED,
+    GENESIS,
+    MERGED,
+    RETENTION,
+    Entry,
+    Note,
+    SealedFile,
+)
 
 _OVER = (MERGED, EXPIRED, RETENTION)
 
@@ -24,14 +33,19 @@ class LedgerState:
     """Segments whose rows live on elsewhere or were kept long enough: files of theirs may go."""
     last_notes: dict[str, Note] = field(default_factory=dict)
     """The last note of each kind."""
+    damaged: dict[str, SealedFile] = field(default_factory=dict)
+    """Segments that were taken out as damaged and may come back, by path."""
 
     def apply(self, entry: Entry) -> None:
         self.seq, self.head = entry.seq, entry.hash
-        for path in entry.removed:
-            self.files.pop(path, None)
+        gone = [self.files.pop(path, None) for path in entry.removed]
+        if entry.reason == DAMAGED:
+            self.damaged.update((file.path, file) for file in gone if file is not None)
         if entry.reason in _OVER:
             self.merged.update(entry.removed)
         self.files.update((file.path, file) for file in entry.files)
+        for file in entry.files:
+            self.damaged.pop(file.path, None)
         for source in entry.sources:
             key = (source.agent, source.epoch)
             self.high_water[key] = max(self.high_water.get(key, 0), source.last)
@@ -45,4 +59,5 @@ class LedgerState:
             dict(self.high_water),
             set(self.merged),
             dict(self.last_notes),
+            dict(self.damaged),
         )

@@ -23,7 +23,7 @@ def merge_small_segments(data_dir: Path, ledger: Ledger, table: str) -> list[Pat
 
     They stay on disk for readers that have them open; the caller removes them later.
     """
-    run = _run([file for file in ledger.files.values() if file.table == table])
+    run = _run([file for file in ledger.files_now() if file.table == table])
     return merge(data_dir, ledger, table, run) if len(run) >= FEWEST else []
 
 
@@ -37,7 +37,7 @@ def merge(data_dir: Path, ledger: Ledger, table: str, run: list[SealedFile]) -> 
     # Sorts after the last file it replaces and before the next: views rely on the names' order.
     last = Path(run[-1].path).name.split("-")[0].removesuffix(".parquet")
     target = Path(FOLDER) / table / f"{last}-{ledger.seq + 1:012d}.parquet"
-    merged = write_segment(data_dir, target, table, frame)
+    merged = write_segment(data_dir, target, table, frame, run)
     fsync_folder((data_dir / target).parent)
     removed = tuple(file.path for file in run)
     ledger.append(time.time_ns() // 1000, (merged,), removed=removed, reason=MERGED)

@@ -22,6 +22,8 @@ OWN_ROWS_DROPPED = ("store", "own_rows_dropped")
 """Findings, alerts and the like that the disk did not take for too long."""
 LISTENER_FAILED = ("analytics", "listener_failed")
 """Commits that are stored, but that sessions, tails and analytics did not see whole."""
+RECORD_OLDER = ("uplink", "record_older")
+"""Batches that were acknowledged, and are not in a record that was put back from a copy."""
 _COMMIT_BUCKETS_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _LAG_BUCKETS_SECONDS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 3600.0)
 
@@ -87,7 +89,7 @@ class CollectorMetrics:
         self._detector = Bounded(100)
         # 0 from the start: increase() does not see the first count of a series born with it.
         self._rejected.labels(POISON)
-        for source_and_reason in (OWN_ROWS_DROPPED, LISTENER_FAILED):
+        for source_and_reason in (OWN_ROWS_DROPPED, LISTENER_FAILED, RECORD_OLDER):
             self._lost.labels(*source_and_reason)
         for outcome in Outcome:
             self._verdicts.labels(RuleAction.DENY.value, outcome.value)
@@ -187,8 +189,11 @@ class CollectorMetrics:
         self,
         connected: Callable[[], int],
         last_seen_seconds: Callable[[], Mapping[str, float]],
+        twice: Callable[[], int] = lambda: 0,
     ) -> None:
-        """``last_seen_seconds``: Unix time of the last message, by agent."""
+        """``last_seen_seconds``: Unix time of the last message, by agent. ``twice``: names that
+        two agents have."""
+        self._watch("agents_twice", "Names that two agents have now", (), lambda: {(): twice()})
         self._watch("agents_connected", "Agents connected now", (), lambda: {(): connected()})
         self._watch(
             "agent_last_seen_timestamp_seconds",

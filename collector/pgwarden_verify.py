@@ -2,17 +2,16 @@
 
     pgwarden_verify.py (DATA_DIR | --proof FILE) [--heads FILE] [--key FILE] [--cosigners FILE]
 
-``--heads``: heads that were kept elsewhere: a file, a syslog, an agent's witness.jsonl. ``--key``,
-``--cosigners``: public keys, from outside too; without them ``ledger.pub`` and ``cosigners.pub``
-are believed. Exit code 0: everything holds; 1: something does not; 2: usage. See docs/ledger.md.
+``--heads``: kept elsewhere: a file, a syslog, an agent's witness.jsonl. ``--key``, ``--cosigners``:
+public keys, from outside too. Exit code 0: everything holds; 1: not; 2: usage. See docs/ledger.md.
 """
 
 import argparse
 import hashlib
 import json
-import sys
-from binascii import a2b_base64
-from collections.abc import Callable, Iterable, Sequence
+import re
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from pathlib import Path
@@ -22,27 +21,14 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 CONTEXT, KEY_CONTEXT = b"pgwarden ledger head v1\n", b"pgwarden ledger key v1\n"
-COSIGN_CONTEXT = b"pgwarden ledger cosignature v1\n"
+COSIGN_CONTEXT, ENTRY_CONTEXT = b"pgwarden ledger cosignature v1\n", b"pgwarden ledger entry v1\n"
 COSIGNED, COSIGNERS, AGENT, ZEROS = "cosignatures.jsonl", "cosigners.pub", "agent:", "0" * 64
-REPLACED = "signed by a key after it was replaced"
+REPLACED, OUTSIDE = "signed by a key after it was replaced", "a head from outside"
 BAD = (ValueError, TypeError, KeyError, AttributeError, RecursionError)  # of hostile JSON
 Fields = dict[str, Any]
-Lines = Sequence[bytes]
 Keys = dict[str, Ed25519PublicKey]  # by id; those of agents, which sign no head, by AGENT and id
 File = Path | None
 Segment = Callable[[str], tuple[str, int] | None]  # a file's SHA-256 and size, if it is there
-
-
-@dataclass
-class Report:
-    problems: list[str] = field(default_factory=list)
-    notices: list[str] = field(default_factory=list)
-    entries: int = 0
-    signed: int = 0  # so many entries are under a signed head
-    cosigned: dict[str, int] = field(default_factory=dict)  # so many, by agent
-    segments: int = 0
-    keys: Keys = field(default_factory=dict)  # that are trusted
-    until: dict[str, int] = field(default_factory=dict)  # so many entries, if it was replaced
 
 
 def canonical(fields: Any) -> bytes:
@@ -53,8 +39,7 @@ def sha(*parts: bytes) -> bytes:
     return hashlib.sha256(b"".join(parts)).digest()
 
 
-def roots_at(lines: Lines, sizes: set[int]) -> dict[int, str]:
-    """The tree's root, hex, when it had each of these sizes."""
+def roots_at(lines: list[bytes], sizes: set[int]) -> dict[int, str]:
     peaks, found = list[bytes](), {0: sha().hex()}
     for size, line in enumerate(lines, 1):
         peaks.append(sha(b"\0", line))
@@ -87,8 +72,7 @@ def public_keys(pems: bytes, whose: str = "") -> Keys:
     for pem in pems.split(b"-----BEGIN")[1:]:
         der = a2b_base64(b"".join(pem.split(b"-----")[1:2]))
         need(der[:12].hex() == "302a300506032b6570032100", "a public key is not Ed25519")
-        key = Ed25519PublicKey.from_public_bytes(der[12:])
-        keys[whose + hashlib.sha256(key.public_bytes_raw()).hexdigest()[:16]] = key
+        keys[whose + sha(der[12:]).hex()[:16]] = Ed25519PublicKey.from_public_bytes(der[12:])
     return keys
 
 
@@ -110,124 +94,141 @@ def signed_head(line: bytes, keys: Keys, context: bytes = CONTEXT, whose: str = 
     return dict(fields)
 
 
-def succeed(said: Fields, keys: Keys, until: dict[str, int]) -> None:
-    key, size = signed_head(canonical(said), keys, KEY_CONTEXT)["key"], said["size"]
-    need(until.setdefault(key, size) == size, "a key names two others")  # it ends with the first
-    keys |= public_keys(said["next"].encode())
+@dataclass
+class Report:
+    problems: list[str] = field(default_factory=list)
+    notices: list[str] = field(default_factory=list)
+    entries: int = 0
+    signed: int = 0  # so many entries are under a signed head
+    each: bool = False  # what follows the newest head is signed too, entry by entry
+    told: int = 0  # heads from outside that can be believed
+    cosigned: dict[str, int] = field(default_factory=dict)  # so many, by agent and key
+    segments: int = 0
+    keys: Keys = field(default_factory=dict)  # that are trusted
+    until: dict[str, int] = field(default_factory=dict)  # so many entries, if it was replaced
+
+    def succeed(self, said: Fields) -> None:
+        key, size = signed_head(canonical(said), self.keys, KEY_CONTEXT)["key"], said["size"]
+        need(self.until.setdefault(key, size) == size, "a key names two others")  # it ends there
+        self.keys |= public_keys(said["next"].encode())
+
+    def entries_of(self, lines: list[bytes]) -> list[Fields]:
+        entries, prev = [], ZEROS
+        for number, line in enumerate(lines, 1):
+            try:
+                entry = json.loads(line)
+                before, prev = prev, entry.pop("hash")
+                need(canonical({**entry, "hash": prev}) == line, "its form")
+                entries.append({**entry, "seq": number, "gone": []})
+                need(prev == sha(str(entry["prev"]).encode(), canonical(entry)).hex(), "its hash")
+                need(entry["prev"] == before and entry["seq"] == number, "its place is another")
+            except BAD as error:
+                self.problems.append(f"entry {number} is not sound: {error}")
+        return entries
+
+    def check_segments(self, entries: list[Fields], segment: Segment) -> None:
+        live: dict[str, Fields] = {}
+        for name, entry in ((f"entry {each['seq']}", each) for each in entries):
+            try:
+                gone = entry["gone"] = [live.pop(path) for path in entry["removed"] if path in live]
+                rows = sum(f["rows"] for f in gone) - sum(f["rows"] for f in entry["files"])
+                for note in entry.get("notes", ()):
+                    if note["kind"] == "ledger_key":
+                        self.succeed(note["said"])
+                    elif note["kind"] == "ledger_contradicted":
+                        self.notices.append(f"{name} notes: {note['problem']}")
+                if gone and entry["reason"] != "merged":
+                    self.notices.append(f"{name}: {rows} rows gone: {entry['reason']}")
+                need(len(gone) == len(entry["removed"]), "removes what was not there")
+                need(entry["reason"] != "merged" or not rows, "merged into another number of rows")
+                for file in entry["files"]:
+                    path, sealed = str(file["path"]), (file["sha256"], file["bytes"])
+                    need(path not in live, f"{path} is there already")
+                    live[path] = {**file, "path": path, "name": name, "sealed": sealed}
+            except BAD as error:
+                self.problems.append(
+                    f"{name}: it is not of the form that a collector writes: {error}"
+                )
+        self.segments = len(live)
+        for path, file in live.items():
+            if (found := segment(path)) != file["sealed"]:
+                how = "is not the file that was sealed" if found else "is missing"
+                self.problems.append(f"{file['name']}: {path} {how}")
+
+    def check_heads(self, lines: list[bytes], named: Sequence[tuple[str, bytes]]) -> None:
+        known, prev = {line for name, line in named if name[0] == "h"}, ZEROS
+        sizes = re.findall(rb'"size":(\d{1,15})', b"".join(line for _, line in named))
+        roots = roots_at(lines, set(map(int, sizes)))
+        for name, line in named:
+            try:
+                if b'"head":{' in line and line not in known:
+                    by = signed_head(line, self.keys, COSIGN_CONTEXT, AGENT)
+                    line, name = canonical(by["head"]), f"{name} that {by.get('agent')} signed"
+                    self.cosigned[f"{by.get('agent')} ({by['key']})"] = by["head"]["size"]
+                head = signed_head(line, self.keys)
+                size, root = head["size"], head["root"]
+                need(size <= self.until.get(head["key"], size), REPLACED)
+                need(size <= len(lines), f"{size} entries signed, {len(lines)} are here")
+                need(roots.get(size) == root, f"the first {size} entries are not the signed")
+                if size >= self.signed:
+                    self.signed, self.each = size, head.get("entries") == "signed"
+                self.told += name.startswith(OUTSIDE)
+                need(line in known, f"it has {size} entries and is not in heads.jsonl")
+                need(name[0] != "h" or head["prev"] == prev, "it does not follow the one before")
+            except ValueError as error:
+                self.problems.append(f"{name}: {error}")
+            prev = sha(line).hex()
+        if not known:
+            why = "no signed head: only the chain of hashes holds"
+            (self.problems if self.keys and lines else self.notices).append(why)
+        elif self.signed < len(lines):
+            self.notices.append(f"{len(lines) - self.signed} entries are not signed yet")
+
+    def check_rest(self, entries: list[Fields], segment: Segment) -> None:
+        for entry in (each for each in entries if each["seq"] > self.signed):
+            changed = [f for f in entry.pop("gone") if segment(f["path"]) != f["sealed"]]
+            try:
+                *notes, own = entry["notes"]
+                said = sha(entry["prev"].encode(), canonical({**entry, "notes": notes}))
+                need(own["kind"] == "signed" and AGENT not in own["key"], "")
+                need(entry["seq"] <= self.until.get(own["key"], entry["seq"]), REPLACED)
+                self.keys[own["key"]].verify(a2b_base64(own["sig"]), ENTRY_CONTEXT + said)
+            except (InvalidSignature, *BAD):
+                if self.each or changed:  # earlier releases signed heads alone
+                    self.problems.append(f"entry {entry['seq']}: nobody signed it")
 
 
-def check(ledger: bytes, heads: bytes, segment: Segment, keys: Keys, told: bytes = b"") -> Report:
-    """``told``: heads that were kept or signed elsewhere; ``keys``: those that are trusted."""
-    (*lines, rest), (*ours, torn) = ledger.split(b"\n"), heads.split(b"\n")
+def check(ledger: bytes, ours: bytes, segment: Segment, keys: Keys, *told: bytes) -> Report:
+    """Heads: ``ours``, and ``told``: elsewhere, by agents here; ``keys``: that are trusted."""
+    (*lines, rest), (*heads, torn) = ledger.split(b"\n"), ours.split(b"\n")
     report = Report(entries=len(lines), keys=dict(keys))
-    if rest or torn:
-        report.notices.append("a last line is half written, as by a crash: it does not count")
-    _check_segments(_entries(lines, report), segment, report)
-    _check_heads(lines, ours, report.keys, told, report)
+    report.notices += ["a last line is half written, as by a crash"] if rest or torn else []
+    entries = report.entries_of(lines)
+    report.check_segments(entries, segment)
+    named = [(f"head {number}", line) for number, line in enumerate(heads, 1)]
+    for place, data in zip((OUTSIDE, "a head here"), told, strict=False):
+        named += [(place, line) for line in _heads_in(data)]
+    report.check_heads(lines, named)
+    report.check_rest(entries, segment)
     return report
 
 
-def _entries(lines: Lines, report: Report) -> list[Fields]:
-    """The chain: each line bound to the one before."""
-    entries, prev = [], ZEROS
-    for number, line in enumerate(lines, 1):
-        try:
-            entry = json.loads(line)
-            claimed = entry.pop("hash")
-            bound = entry["prev"] == prev and entry["seq"] == number
-            content = str(entry["prev"]).encode() + canonical(entry)
-            need(canonical({**entry, "hash": claimed}) == line, "")
-            entries.append(entry)
-        except BAD:
-            report.problems.append(f"entry {number}: not a ledger entry")
-            continue
-        if claimed != hashlib.sha256(content).hexdigest():
-            report.problems.append(f"entry {number}: its hash does not match its content")
-        elif not bound:
-            report.problems.append(f"entry {number}: it does not follow from the one before")
-        prev = claimed
-    return entries
-
-
-def _check_segments(entries: Iterable[Fields], segment: Segment, report: Report) -> None:
-    live: dict[str, Fields] = {}
-    try:
-        for entry in entries:
-            gone = [live.pop(path) for path in entry["removed"] if path in live]
-            rows = sum(file["rows"] for file in gone) - sum(file["rows"] for file in entry["files"])
-            if len(gone) != len(entry["removed"]):
-                report.problems.append(f"entry {entry['seq']}: removes what was not there")
-            if entry["reason"] == "merged" and rows:
-                report.problems.append(f"entry {entry['seq']}: merged into another number of rows")
-            elif entry["reason"] != "merged" and gone:
-                report.notices.append(f"entry {entry['seq']}: {rows} rows gone: {entry['reason']}")
-            for file in entry["files"]:
-                sealed = (file["sha256"], file["bytes"])
-                live[str(file["path"])] = {**file, "seq": entry["seq"], "sealed": sealed}
-            for note in entry.get("notes", ()):
-                if note["kind"] == "ledger_key":
-                    succeed(note["said"], report.keys, report.until)
-                elif note["kind"] == "ledger_contradicted":
-                    report.notices.append(f"entry {entry['seq']} notes: {note['problem']}")
-    except BAD as error:
-        report.problems.append(f"an entry is not of the form that a collector writes: {error}")
-        return
-    report.segments = len(live)
-    for path, file in live.items():
-        found = segment(path) if ".." not in path and not path.startswith("/") else None
-        how = "is missing" if found is None else "is not the file that was sealed"
-        if found != file["sealed"]:
-            report.problems.append(f"entry {file['seq']}: {path} {how}")
-
-
-def _check_heads(lines: Lines, ours: Lines, keys: Keys, outside: bytes, report: Report) -> None:
-    named = [(f"head {number}", line) for number, line in enumerate(ours, 1)]
-    # A torn line is what a full disk leaves outside; syslog puts its own words before a head.
-    told = [line[line.find(b"{") :] for line in outside.split(b"\n") if line.endswith(b"}")]
-    known, prev, believed = set(ours), ZEROS, []
-    for name, line in named + [("a head from outside", line) for line in told]:
-        agent = ""
-        try:
-            if b'"head":{' in line and name.startswith("a "):
-                outer = signed_head(line, keys, COSIGN_CONTEXT, AGENT)
-                agent, line = str(outer.get("agent")), canonical(outer["head"])
-                name = f"a head that {agent} signed"
-            head = signed_head(line, keys)
-            need(head["size"] <= report.until.get(head["key"], head["size"]), REPLACED)
-            believed.append((name, head))
-            if agent:
-                report.cosigned[agent] = max(head["size"], report.cosigned.get(agent, 0))
-            if name.startswith("a ") and line not in known:
-                report.problems.append(f"{name} of {head['size']} entries is not in heads.jsonl")
-            elif not name.startswith("a ") and head["prev"] != prev:
-                report.problems.append(f"{name}: it does not follow from the one before")
-        except ValueError as error:
-            report.problems.append(f"{name}: {error}")
-        prev = hashlib.sha256(line).hexdigest()
-    roots = roots_at(lines, {head["size"] for _, head in believed})
-    for name, size, root in ((name, head["size"], head["root"]) for name, head in believed):
-        if size > len(lines):
-            report.problems.append(f"{name}: {size} entries signed, {len(lines)} are here")
-        elif roots[size] != root:
-            report.problems.append(f"{name}: the first {size} entries are not the signed")
-        report.signed = max(report.signed, size if roots.get(size) == root else 0)
-    if not ours:
-        told_to = report.problems if keys and lines else report.notices
-        told_to.append("no signed head: only the chain of hashes holds")
-    elif report.signed < len(lines):
-        report.notices.append(f"{len(lines) - report.signed} entries are not signed yet")
+def _heads_in(data: bytes) -> list[bytes]:
+    """A torn line is what a full disk leaves; syslog puts words of its own before a head."""
+    lines = [line.strip() for line in data.split(b"\n") if line.strip().endswith(b"}")]
+    return [line[max(line.rfind(b'{"agent":'), line.find(b"{")) :] for line in lines]
 
 
 def check_proof(proof: Fields, keys: Keys, told: bytes | None = None) -> list[str]:
     """What does not hold in a proof of ``pgwarden ledger prove``; empty: it is proven."""
     try:
         line, entry = canonical(proof["head"]), proof["entry"].encode()
-        need(told is None or line in told.split(b"\n"), "its head is not among those given")
-        keys, until = dict(keys), dict[str, int]()  # an older one leads to that of the head
+        need(told is None or line in _heads_in(told), "its head is not among those given")
+        known = Report(keys=dict(keys))  # an older one leads to that of the head
         for said in proof.get("keys", ()):
-            succeed(said, keys, until)
-        head = signed_head(line, keys)
-        need(head["size"] <= until.get(head["key"], head["size"]), REPLACED)
+            known.succeed(said)
+        head = signed_head(line, known.keys)
+        need(head["size"] <= known.until.get(head["key"], head["size"]), REPLACED)
         place = proof["index"], head["size"], proof["path"], head["root"]
         need(included(sha(b"\0", entry), *place), "the entry is not in the signed tree")
         if "event" in proof:
@@ -246,29 +247,21 @@ def check_folder(data: Path, heads: File = None, key: File = None, agents: File 
         return (data / name).read_bytes() if (data / name).exists() else b""
 
     def segment(path: str) -> tuple[str, int] | None:
-        if not (data / path).is_file():
+        if ".." in path or path.startswith("/") or not (data / path).is_file():
             return None
         with (data / path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest(), file.tell()
 
-    # Outside heads, then ours, then the ledger: a living collector adds to them the other way.
-    told = (heads.read_bytes() if heads else b"") + b"\n" + read(COSIGNED)
+    told, here = heads.read_bytes() if heads else b"", read(COSIGNED)  # first: they grow last
     ours, keys = read("heads.jsonl"), public_keys(key.read_bytes() if key else read("ledger.pub"))
     signers = public_keys(agents.read_bytes() if agents else read(COSIGNERS), AGENT)
-    report = check(read("ledger.jsonl"), ours, segment, keys | signers, told)
-    if agents and len(report.cosigned) < len(signers):
-        report.problems.append(f"{len(report.cosigned)} of {len(signers)} agents signed a head")
-    return report
-
-
-def check_proofs(proofs: Path, key: Path, heads: File = None) -> Report:
-    """One proof a line; what is proven is among the notices. Raises OSError and ValueError."""
-    report, keys = Report(), public_keys(key.read_bytes())
-    for proof in map(json.loads, proofs.read_text().splitlines()):
-        problems = check_proof(proof, keys, heads.read_bytes() if heads else None)
-        report.problems += problems
-        report.notices += [] if problems else [f"proven: {proof.get('event') or proof['entry']}"]
-    report.problems += [] if report.problems or report.notices else [f"{proofs} holds no proof"]
+    need(bool(keys or not key) and bool(signers or not agents), "a file of public keys holds none")
+    report = check((data / "ledger.jsonl").read_bytes(), ours, segment, keys | signers, told, here)
+    report.problems += [f"{heads}: no head in it holds"] if heads and not report.told else []
+    signed = {AGENT + who[-17:-1] for who in report.cosigned}
+    for each in sorted(signers.keys() - signed) if agents else ():
+        pem = b2a_base64(signers[each].public_bytes_raw(), newline=False).decode()
+        report.problems.append(f"{agents}: no head of this is signed by the key ...{pem} ({each})")
     return report
 
 
@@ -277,23 +270,30 @@ def main() -> int:
     parser.add_argument("data_dir", type=Path, nargs="?")
     for option in ("--heads", "--key", "--cosigners", "--proof"):
         parser.add_argument(option, type=Path)
-    options = parser.parse_args()
-    if not options.data_dir and not (options.proof and options.key):
+    args = parser.parse_args()
+    if not args.data_dir and not (args.proof and args.key):
         parser.error("a data directory is needed, or --proof and --key")
     try:
-        if options.proof:
-            key = options.key or options.data_dir / "ledger.pub"
-            report = check_proofs(options.proof, key, options.heads)
+        if args.proof:
+            report, told = Report(), args.heads.read_bytes() if args.heads else None
+            keys = public_keys((args.key or args.data_dir / "ledger.pub").read_bytes())
+            for proof in map(json.loads, args.proof.read_text().splitlines()):
+                report.problems += (bad := check_proof(proof, keys, told))
+                report.notices += [] if bad else [f"proven: {proof.get('event') or proof['entry']}"]
+            need(bool(report.problems + report.notices), f"{args.proof} holds no proof")
         else:
-            report = check_folder(options.data_dir, options.heads, options.key, options.cosigners)
-            print(f"{report.entries} entries ({report.signed} signed), {report.segments} segments")
+            report = check_folder(args.data_dir, args.heads, args.key, args.cosigners)
+            covered = f"{report.entries} entries ({report.signed} signed)"
+            print(f"{covered}, {report.segments} segments, {report.told} heads from outside")
             report.notices += [f"{who} signed {n} entries" for who, n in report.cosigned.items()]
     except (OSError, *BAD) as error:
         raise SystemExit(f"✗ {error}") from None
-    told = [f"! {notice}" for notice in report.notices] + [f"✗ {each}" for each in report.problems]
-    print(*told, "✗ it does not hold" if report.problems else "✓ everything holds", sep="\n")
+    out = [f"! {each}" for each in report.notices] + [f"✗ {each}" for each in report.problems]
+    out.append("✗ it does not hold" if report.problems else "✓ everything holds")
+    plain = ["".join(c if c.isprintable() else ascii(c)[1:-1] for c in text) for text in out]
+    print(*plain, sep="\n")  # no word of a hostile ledger moves the cursor
     return 1 if report.problems else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

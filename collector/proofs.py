@@ -71,6 +71,7 @@ class Prover:
         self._lines = ledger_reading.lines(data_dir)
         self._entries = ledger_reading.read(data_dir / ledger_reading.NAME).entries
         self._by_seq = {entry.seq: entry for entry in self._entries}
+        self.unread: list[str] = []
         self._last: dict[str, tuple[str, pl.DataFrame]] = {}
         """The segment of each table that was read last: a merged one serves many entries."""
         self._removals = {path: entry for entry in self._entries for path in entry.removed}
@@ -108,13 +109,17 @@ class Prover:
         return {**proof, "event": events[number - 1].decode(), **place}
 
     def matching(self, wanted: Callable[[Fields], bool]) -> Iterator[tuple[int, int]]:
-        """Entry and number of the events that are ``wanted``, of those whose rows are left."""
+        """Entry and number of the events that are ``wanted``, of those whose rows are left. Why
+        others cannot be read is in ``unread`` afterwards."""
         for entry in self._entries:
             if entry.events is None:
                 continue
             try:
                 events = self.events(entry.seq)
             except GoneError:
+                continue
+            except ProofError as error:
+                self.unread.append(str(error))
                 continue
             for number, event in enumerate(events, 1):
                 if wanted(json.loads(event)):
@@ -155,6 +160,8 @@ class Prover:
                 known = (place.file.path, pl.read_parquet(path, glob=False))
             except OSError as error:
                 raise ProofError(f"{path}: {error.strerror}") from error
+            except pl.exceptions.PolarsError as error:
+                raise ProofError(f"{path}: {str(error).splitlines()[0]}") from error
             self._last[file.table] = known
         return known[1].slice(place.start, place.rows)
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from config import CollectorConfig
+from config.schema import CollectorApprovals
 
 RELOADABLE = ("approvals", "retention")
 """Sections whose parts can be told another one; the rest is wired at the start."""
@@ -17,3 +20,13 @@ def reloaded(old: CollectorConfig, new: CollectorConfig) -> tuple[CollectorConfi
         if name not in RELOADABLE and getattr(old, name) != getattr(new, name)
     ]
     return old.model_copy(update=fresh), waiting
+
+
+def digest(config: CollectorConfig) -> str:
+    """Of what is in force, however it was written; secrets count as set or not set."""
+    return hashlib.sha256(config.model_dump_json().encode()).hexdigest()
+
+
+def certificates_of(approvals: CollectorApprovals) -> frozenset[str]:
+    """Names of certificates that may decide about requests."""
+    return frozenset(each.certificate for each in approvals.approvers if each.certificate)

@@ -38,8 +38,17 @@ class Hold:
     """Empty: all."""
 
     def covers(self, file: SealedFile) -> bool:
-        wanted = not self.tables or file.table in self.tables
-        return wanted and file.first_us < self.ends_us and file.last_us >= self.starts_us
+        begins_before = file.first_us < self.ends_us
+        return self._is_of(file.table) and begins_before and file.last_us >= self.starts_us
+
+    def covers_history(self, file: SealedFile, before_us: int) -> bool:
+        """What was so in that time follows from all that came before its end. Of one that starts
+        after ``before_us`` that is what stays anyway."""
+        starts_before = self.starts_us < before_us
+        return self._is_of(file.table) and starts_before and file.first_us < self.ends_us
+
+    def _is_of(self, table: str) -> bool:
+        return not self.tables or table in self.tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +85,7 @@ def retain(data_dir: Path, ledger: Ledger, retention: Retention, now_us: int) ->
 def _by_age(
     data_dir: Path, ledger: Ledger, retention: Retention, table: str, before_us: int
 ) -> list[Path]:
-    files = [f for f in ledger.files.values() if f.table == table and f.first_us < before_us]
+    files = [f for f in ledger.files_now() if f.table == table and f.first_us < before_us]
     free = [file for file in files if not retention.holds_back(file)]
     note: Note = {"cause": "age", "before_us": before_us}
     gone = _remove(data_dir, ledger, table, [f for f in free if f.last_us < before_us], note)
@@ -89,11 +98,12 @@ def _by_age(
 
 
 def _by_size(data_dir: Path, ledger: Ledger, retention: Retention, limit: int) -> list[Path]:
-    """The oldest first."""
-    over = sum(file.bytes for file in ledger.files.values()) - limit
-    bulk = (f for f in ledger.files.values() if f.table in BULK and not retention.holds_back(f))
+    """The oldest first, by their commits: rows are dated by agents, and one that dates them ahead
+    would be the last to lose any."""
+    over = sum(file.bytes for file in ledger.files_now()) - limit
+    bulk = (f for f in ledger.files_now() if f.table in BULK and not retention.holds_back(f))
     chosen: dict[str, list[SealedFile]] = {}
-    for file in sorted(bulk, key=lambda file: file.last_us):
+    for file in sorted(bulk, key=lambda file: Path(file.path).name):
         if over <= 0:
             break
         chosen.setdefault(file.table, []).append(file)
@@ -134,6 +144,6 @@ def _cut(
         return []
     stem = Path(file.path).name.split("-")[0].removesuffix(".parquet")
     target = Path(FOLDER) / file.table / f"{stem}-{ledger.seq + 1:012d}.parquet"
-    fresh = write_segment(data_dir, target, file.table, left)
+    fresh = write_segment(data_dir, target, file.table, left, [file])
     fsync_folder((data_dir / target).parent)
     return _remove(data_dir, ledger, file.table, [file], note, (fresh,))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
-VERSION = 4
+VERSION = 5
 
 TEXT = pl.String()
 TEXTS = pl.List(pl.String)
@@ -85,14 +85,18 @@ _SHARED = {
     "client_address": "Numeric address of the client; `local` for a unix socket.",
     "identity_kind": "`human`, `service`, `ai_agent` or `unknown`.",
     "identity_name": "Who is behind the login, if an identity rule knew.",
-    "pid": "Process id of the backend.",
+    "identity_confidence": "How sure that is, 0 to 1; NULL if an older agent told it.",
+    "identity_evidence": "Why, a sentence for each clue, separated by `; `.",
+    "pid": "Process id of the backend on its host; from 2147483648 on: not known, its server is in"
+    " a container.",
     "backend_started_at": "When that process started; with pid and agent it names a session.",
     "statement_id": "`id` in view statements; 0 where none was captured.",
     "severity": "`informational`, `low`, `medium`, `high` or `critical`.",
     "title": "One line for a person.",
-    "digest": "Equal for equal texts that one agent captured (of a long one, its first 1,048,575"
-    " bytes): HMAC-SHA256 under a key that stays on the host, hex, so that no text can be guessed"
-    " by it.",
+    "digest": "Equal for equal texts that one agent captured: HMAC-SHA256 under a key that stays on"
+    " the host, hex, so that no text can be guessed by it. Where `parse_status` is `cut` it is only"
+    " of the beginning that was captured and of the text's length: texts that differ behind it"
+    " have the same one.",
     "occurred_at": "When it happened.",
 }
 
@@ -105,7 +109,8 @@ STATEMENTS = _table(
     " identity_kind identity_name source protocol tag sqlstate error_message audit_class"
     " audit_objects rule parse_status digest text operation summary verbs:l objects:l reads:l"
     " writes:l columns_used:l functions:l settings:l roles:l flags:l fingerprint preparation_us:i"
-    " transaction executions:u durations trace_parent parameters",
+    " transaction executions:u durations trace_parent parameters identity_confidence:f"
+    " identity_evidence",
     {
         "id": "Unique within the agent: seconds in the high 32 bits, a counter in the low 32.",
         "parent_id": "The statement that ran this one inside it; 0 for what a client sent.",
@@ -113,16 +118,19 @@ STATEMENTS = _table(
         "duration_us": "Microseconds until the end; NULL if unknown.",
         "rows": "Rows returned or changed; NULL if unknown.",
         "bytes_sent": "Bytes sent to the client; NULL if unknown.",
-        "text_bytes": "Full length of the text as sent, in bytes.",
+        "text_bytes": "Full length of the text as sent, in bytes; about, where only a record of"
+        " pgaudit tells it that is over 1 MiB.",
         "source": "`ebpf`, `pgaudit` or `both`: who saw it.",
         "protocol": "`query`, `fastpath`, `replication`, or `startup` (a refused login).",
         "tag": "PostgreSQL's command tag, `SELECT 5`.",
         "sqlstate": "`00000` when it succeeded; empty if unknown.",
-        "error_message": "The server's message, redacted.",
+        "error_message": "The server's message, `?` for values; `(message withheld)` where its"
+        " words are not known, as in other languages than English.",
         "audit_class": "pgaudit's class: `READ`, `WRITE`, `DDL` ...",
         "audit_objects": "Relations as pgaudit resolved them, comma-separated `type:schema.name`.",
         "rule": "Id of the rule that decided, empty if none matched.",
-        "parse_status": "`parsed`, `invalid`, `too_long`, `cut`, `nul` or `failed`.",
+        "parse_status": "`parsed`, `invalid`, `too_long`, `nul`, `failed`; or `cut`: only the"
+        " beginning of it was captured, 1,048,575 bytes or, with a row in losses, less.",
         "text": "The text, literals redacted.",
         "operation": "First verb in lower case: `select`, `drop`.",
         "summary": "Verb and relations: `SELECT orders customers`.",
@@ -154,9 +162,7 @@ SESSIONS = _table(
     " ended_at:t seen_at:t origin",
     {
         "client_port": "The client's port; 0 for a unix socket.",
-        "identity_confidence": "How sure, 0 to 1.",
-        "identity_evidence": "Why, semicolon-separated.",
-        "ended_at": "When it ended; NULL while it lives.",
+        "ended_at": "When it ended, or when that was noticed; NULL while it lives.",
         "seen_at": "When the agent learned this.",
         "origin": "What connects: `pooler ...`, `container ...`, `process ...`, `address ...`.",
     },
@@ -301,7 +307,8 @@ _DRIFT_MEANINGS = {
     "resolved_by": "Who brought the accepted value back, if a captured statement did.",
     "resolved_statement_id": "That statement, `id` in view statements; 0 where there is none.",
     "renamed": "What the object's number says: `renamed from hr.wages`, `renamed to hr.salary`,"
-    " `column pay renamed to salary`, `dropped and made anew`; empty where it says nothing.",
+    " `column pay renamed to salary`, `dropped and made anew`, `another one, the former one is now"
+    " hr.old`; empty where it says nothing.",
 }
 
 DRIFT = _table(

@@ -9,10 +9,11 @@ here, all of a commit together.
 import logging
 import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -23,16 +24,18 @@ from collector.ledger import Ledger, LedgerError, fsync_folder
 from collector.ledger_entry import SealedFile
 from collector.security_events import sealed_events
 from collector.segment_file import write_segment
+from collector.sharing import Waiting
 from collector.submission import Owner, Refused, Submission, is_own, opened, ranges
 from model.catalog import Snapshot
 
 COMMIT_SECONDS = 0.5
 COMMIT_ROWS = 100_000
-"""A commit starts early when so many rows wait."""
+"""A commit starts early when it would have so many."""
 MAX_WAITING_ROWS = 400_000
-"""Streams stop being read when so many rows wait: the agents' spools take over."""
+"""When so many rows wait, streams of agents that have more than their part of them are not read:
+their spools take over."""
 MAX_ROWS_OF_AGENT = 200_000
-"""So many of them may be one agent's: it must not keep the others waiting."""
+"""So many of them may be one agent's."""
 MAX_OWN_ROWS = 100_000
 """Findings, alerts and drift that may wait while the disk refuses."""
 FOLDER = "segments"
@@ -91,11 +94,10 @@ class Segments:
         self._commit_seconds = commit_seconds
         self._commit_rows = commit_rows
         self._lock = threading.Condition()
-        self._waiting: deque[Submission] = deque()
-        self._waiting_rows = 0
+        self._waiting = Waiting(commit_rows)
         self._waiting_since = 0.0
-        self._rows_of: Counter[str] = Counter()
-        """Of those, by agent."""
+        self._load_of: Counter[str] = Counter()
+        """Rows that wait or are being committed, by agent; those without any are not in it."""
         self._durable = dict(ledger.high_water)
         self._received = dict(ledger.high_water)
         self._stopping = False
@@ -108,6 +110,11 @@ class Segments:
 
     def start(self) -> None:
         self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Something is being committed, or will be."""
+        return self._thread.is_alive()
 
     def stop(self, timeout_seconds: float = 10.0) -> None:
         """Commit what waits, then end."""
@@ -140,6 +147,11 @@ class Segments:
         with self._lock:
             return self._durable.get((agent, epoch), 0)
 
+    def knows(self, agent: str) -> bool:
+        """Something of it is durable here."""
+        with self._lock:
+            return any(name == agent for name, _ in self._durable)
+
     def flush(self, timeout_seconds: float = 10.0) -> bool:
         """Wait until everything queued so far is durable. Never call it from ``on_commit``."""
         done = threading.Event()
@@ -162,17 +174,27 @@ class Segments:
         return self.broken or self._stopping or submission.owner.broken
 
     def _is_full(self, agent: str) -> bool:
-        return self._waiting_rows > MAX_WAITING_ROWS or self._rows_of[agent] > MAX_ROWS_OF_AGENT
+        """Who has little waiting is never held up by those who have much."""
+        load = self._load_of.get(agent, 0)
+        if load > MAX_ROWS_OF_AGENT:
+            return True
+        is_crowded = sum(self._load_of.values()) > MAX_WAITING_ROWS
+        return is_crowded and load > MAX_WAITING_ROWS // len(self._load_of)
 
     def _queue(self, submission: Submission) -> None:
         if not self._waiting:
             self._waiting_since = time.monotonic()
-        self._waiting.append(submission)
-        self._waiting_rows += submission.rows
-        if submission.batch is not None:
-            self._rows_of[submission.batch.agent] += submission.rows
-        if len(self._waiting) == 1 or self._waiting_rows >= self._commit_rows:
+        self._waiting.add(submission)
+        self._load_of[submission.agent] += submission.load
+        if len(self._waiting) == 1 or self._waiting.due >= self._commit_rows:
             self._lock.notify_all()
+
+    def _unload(self, submissions: Sequence[Submission]) -> None:
+        """They do not wait any more."""
+        for submission in submissions:
+            self._load_of[submission.agent] -= submission.load
+        self._load_of = +self._load_of
+        self._lock.notify_all()
 
     def _run(self) -> None:
         while True:
@@ -183,15 +205,25 @@ class Segments:
                     return
                 # What came during the last commit has waited already.
                 deadline = self._waiting_since + self._commit_seconds
-                while not self._stopping and self._waiting_rows < self._commit_rows:
+                while not self._stopping and self._waiting.due < self._commit_rows:
                     left = deadline - time.monotonic()
                     if left <= 0 or not self._lock.wait(left):
                         break
-                group = list(self._waiting)
-                self._waiting.clear()
-            self._commit_group(group)
+                group = self._waiting.take(everything=self._stopping)
+                self._waiting_since = time.monotonic()  # of what is left
+            self._supervised(group)
             if self.broken:
                 return
+
+    def _supervised(self, group: list[Submission]) -> None:
+        """Whatever one group does, the next one is committed."""
+        try:
+            self._commit_group(group)
+        except (Exception, pl.exceptions.PanicException) as error:  # noqa: BLE001 - a supervising loop
+            self.counters.listener_failures += 1
+            _log.exception("a commit failed")
+            self._drop(group, f"{type(error).__name__}: {error}")
+            time.sleep(min(1.0, self._commit_seconds))
 
     def _commit_group(self, group: list[Submission]) -> None:
         began = time.monotonic()
@@ -209,16 +241,13 @@ class Segments:
             time.sleep(min(1.0, self._commit_seconds))
             return
         with self._lock:
-            self._waiting_rows -= sum(submission.rows for submission in group)
-            for batch, rows in ((submission.batch, submission.rows) for submission in group):
+            for batch in (submission.batch for submission in group):
                 if batch is not None:
                     self._durable[batch.agent, batch.epoch] = batch.sequence
-                    self._rows_of[batch.agent] -= rows
-            self._lock.notify_all()
+            self._unload(group)
         self.healthy = True
         for submission in _last_of_streams(group):
-            if submission.settled is not None:
-                submission.settled(True)
+            self._settle(submission, durable=True)
         self.counters.commit_seconds += time.monotonic() - began
         if committed is not None:
             self._tell(committed)
@@ -230,19 +259,27 @@ class Segments:
         good = [submission for submission in group if id(submission) not in bad]
         last = {(each.agent, each.epoch): each.last for each in ranges(good)}
         with self._lock:
-            for submission, _ in poison:
-                self._waiting_rows -= submission.rows
-                if submission.batch is not None:
-                    self._rows_of[submission.batch.agent] -= submission.rows
+            self._unload([submission for submission, _ in poison])
             for each in ranges([submission for submission, _ in poison]):
                 stream = each.agent, each.epoch
                 if self._received.get(stream) == each.last:
                     self._received[stream] = last.get(stream, self._durable.get(stream, 0))
-            self._lock.notify_all()
         for submission, reason in poison:
             if submission.refused is not None:
-                submission.refused(reason)
+                self._say(partial(submission.refused, reason))
         return good
+
+    def _settle(self, submission: Submission, durable: bool) -> None:
+        if submission.settled is not None:
+            self._say(partial(submission.settled, durable))
+
+    def _say(self, tell: Callable[[], None]) -> None:
+        """Who hears of it must not stop the others' commits."""
+        try:
+            tell()
+        except Exception:  # noqa: BLE001 - it is counted and logged, and the thread must live
+            self.counters.listener_failures += 1
+            _log.exception("a stream could not be told of a commit")
 
     def _tell(self, committed: Committed) -> None:
         """What listens must not stop the record: its failure is counted, and the rows are safe."""
@@ -268,12 +305,13 @@ class Segments:
         notes = tuple(note for submission in group for note in submission.notes)
         if not sources and not frames and not notes:
             return None
-        seq = self._ledger.seq + 1
-        files = tuple(self._seal(name, frame, seq) for name, frame in frames.items())
-        for name in frames:
-            fsync_folder(self._data_dir / FOLDER / name)
-        at_us = time.time_ns() // 1000
-        self._ledger.append(at_us, files, sources, events=sealed_events(frames), notes=notes)
+        with self._ledger.turn:  # the segments are named by the line that will tell of them
+            seq = self._ledger.seq + 1
+            files = tuple(self._seal(name, frame, seq) for name, frame in frames.items())
+            for name in frames:
+                fsync_folder(self._data_dir / FOLDER / name)
+            at_us = time.time_ns() // 1000
+            self._ledger.append(at_us, files, sources, events=sealed_events(frames), notes=notes)
         self.counters.batches += sum(submission.batch is not None for submission in group)
         snapshots = tuple(item for content in contents for item in content.snapshots)
         return Committed(seq, frames, snapshots, at_us)
@@ -296,10 +334,9 @@ class Segments:
                     kept_rows += submission.rows
                 else:
                     self.counters.own_rows_dropped += submission.rows
-            self._waiting = deque(kept)
-            self._waiting_rows = kept_rows
+            self._waiting.replace(kept)
             self._waiting_since = time.monotonic()
-            self._rows_of.clear()  # only our own are kept
+            self._load_of = Counter({"": kept_rows})  # only our own are kept
             kept_ids = {id(submission) for submission in kept}
             dropped = [s for s in group if id(s) not in kept_ids]
             for submission in dropped:
@@ -307,8 +344,7 @@ class Segments:
             self._received = dict(self._durable)
             self._lock.notify_all()
         for submission in dropped:
-            if submission.settled is not None:
-                submission.settled(False)
+            self._settle(submission, durable=False)
 
 
 def _last_of_streams(group: Sequence[Submission]) -> list[Submission]:

@@ -1,5 +1,6 @@
 """The Uplink service: what agents speak to."""
 
+import logging
 import threading
 import time
 from collections import Counter
@@ -8,18 +9,25 @@ from pathlib import Path
 
 import grpc
 
+from collector.bounds import cut_hello, cut_status
 from collector.columns import PoisonError
 from collector.commands import Agents, AgentStream
 from collector.cosigning import Cosigning
 from collector.intake import batch_number, decode_message
+from collector.missing_batches import MissingBatches
 from collector.peers import agent_name
 from collector.segments import Accepted, Segments
 from collector.submission import BatchId, Submission
+from collector.weight import weight
 from protos.pgwarden.v1 import uplink_pb2 as pb
 from protos.versions import PROTOCOL, ProtocolError, spoken
 
 MAX_POISON_FILES = 64
 """Rejected batches kept for a person to look at: a hostile agent must not fill the disk."""
+POISON_PAUSE_SECONDS = 0.1
+"""So long nothing more is read of a stream that sent what cannot even be queued."""
+
+_log = logging.getLogger(__name__)
 
 
 class UplinkService:
@@ -33,15 +41,19 @@ class UplinkService:
         quarantine: Path,
         greeting: Callable[[str], Sequence[pb.CollectorMessage]] = lambda agent: (),
         cosigning: Cosigning | None = None,
+        missing: MissingBatches | None = None,
     ) -> None:
         """``greeting``: what an agent of this name hears as soon as it is connected."""
         self._greeting = greeting
         self._cosigning = cosigning
+        self._missing = missing
         self._segments = segments
         self._agents = agents
         self._quarantine = quarantine
         self.rejected: Counter[str] = Counter()
         """Batches by agent."""
+        self.not_kept = 0
+        """Of those, as the disk took none."""
 
     def handler(self) -> "grpc.GenericRpcHandler[bytes, pb.CollectorMessage]":
         connect = grpc.stream_stream_rpc_method_handler(
@@ -61,6 +73,9 @@ class UplinkService:
         context.add_callback(lambda: stream.outbox.put(None))
         durable = self._segments.durable_sequence(hello.agent, hello.epoch)
         self._agents.heard(hello.agent, acked_sequence=durable)
+        # What an agent told another collector is no gap in this one's record.
+        if self._missing is not None and self._segments.knows(hello.agent):
+            self._missing.heard(hello, durable, time.time_ns() // 1000)
         protocol = min(hello.protocol, PROTOCOL)
         ack = pb.Ack(epoch=hello.epoch, sequence=durable, protocol=protocol)
         yield pb.CollectorMessage(ack=ack)
@@ -103,7 +118,7 @@ class UplinkService:
             context.abort(grpc.StatusCode.FAILED_PRECONDITION, str(error))
         if self._segments.broken:
             context.abort(grpc.StatusCode.UNAVAILABLE, "the collector cannot write its ledger")
-        return hello
+        return cut_hello(hello)
 
     def _read(self, requests: Iterator[bytes], stream: AgentStream) -> None:
         """Runs until the agent goes or the stream is ended; then the writer side ends too."""
@@ -123,12 +138,12 @@ class UplinkService:
             message = decode_message(data)
         except PoisonError as error:
             number = batch_number(data)
-            return number is not None and self._reject(stream, data, *number, str(error))
+            return number is not None and self._turn_away(stream, data, *number, str(error))
         kind = message.WhichOneof("message")
         if kind == "batch":
             return self._take_batch(data, message.batch, stream)
         if kind == "status":
-            self._agents.heard(agent, status=message.status)
+            self._agents.heard(agent, status=cut_status(message.status))
         elif kind == "result":
             self._agents.answered(agent, message.result)
         elif kind == "witnessed" and self._cosigning is not None:
@@ -139,6 +154,10 @@ class UplinkService:
         hello = stream.hello
         if batch.epoch != hello.epoch or not batch.sequence:
             return False  # an agent starts a new stream with a new epoch; this one is confused
+        try:
+            rows = weight(batch, len(data))
+        except PoisonError as error:
+            return self._turn_away(stream, data, batch.epoch, batch.sequence, str(error))
 
         def settled(durable: bool) -> None:
             if not durable:
@@ -153,17 +172,36 @@ class UplinkService:
 
         number = BatchId(hello.agent, batch.epoch, batch.sequence)
         submission = Submission(
-            {}, number, stream.owner, settled=settled, message=batch, refused=refused
+            {}, number, stream.owner, settled=settled, message=batch, refused=refused, weight=rows
         )
         return self._segments.submit(submission) is not Accepted.BROKEN
 
-    def _reject(
+    def _turn_away(
         self, stream: AgentStream, data: bytes, epoch: int, sequence: int, reason: str
     ) -> bool:
+        """On the stream's own thread, which may wait."""
+        self._reject(stream, data, epoch, sequence, reason)
+        time.sleep(POISON_PAUSE_SECONDS)
+        return True
+
+    def _reject(
+        self, stream: AgentStream, data: bytes, epoch: int, sequence: int, reason: str
+    ) -> None:
         self.rejected[stream.hello.agent] += 1
-        self._quarantine.mkdir(exist_ok=True)
-        if len(list(self._quarantine.glob("poison-*"))) < MAX_POISON_FILES:
-            (self._quarantine / f"poison-{time.time_ns()}-{sequence}.bin").write_bytes(data)
+        try:
+            self._keep(data, sequence)
+        except OSError as error:  # it is for a person to look at, and nobody's acknowledgement
+            self.not_kept += 1
+            _log.warning("poison of %s could not be kept: %s", stream.hello.agent, error)
         reject = pb.Reject(epoch=epoch, sequence=sequence, reason=reason)
         stream.outbox.put(pb.CollectorMessage(reject=reject))
-        return True
+
+    def _keep(self, data: bytes, sequence: int) -> None:
+        self._quarantine.mkdir(exist_ok=True)
+        if len(list(self._quarantine.glob("poison-*"))) < MAX_POISON_FILES:
+            path = self._quarantine / f"poison-{time.time_ns()}-{sequence}.bin"
+            try:
+                path.write_bytes(data)
+            except OSError:
+                path.unlink(missing_ok=True)  # a part of it
+                raise

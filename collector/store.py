@@ -10,7 +10,6 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TextIO
@@ -22,29 +21,24 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from collector import schema
 from collector.checkpoint import NAME as CHECKPOINT
 from collector.checkpoint import Checkpoint, CheckpointError
-from collector.clock_trust import ClockTrust
-from collector.compaction import compact
-from collector.expiry import DAY_US, expire_history
+from collector.entry_signature import Signer
 from collector.heads import KEY_NAME, Heads, HeadsError, Sealing, key_id, open_key
 from collector.index import build_index, open_index, update_index
 from collector.key_rotation import KIND, finish
 from collector.ledger import Ledger
-from collector.ledger_reading import damage_of, entries_since
-from collector.merge import merge_small_segments
-from collector.retention import Retention, retain
+from collector.ledger_entry import DAMAGED
+from collector.ledger_reading import entries_since
+from collector.own_entries import set_aside_foreign
+from collector.presence import QUARANTINE, AbsentError, damaged_segments, take_back
+from collector.retention import Retention
 from collector.segments import COMMIT_SECONDS, FOLDER, Committed, Segments
 from collector.standing import is_beginning, trusted
 from collector.submission import Submission
+from collector.tidying import Tidying
 from collector.views import open_views, refresh_views
 
 __all__ = ["Store", "StoreError", "lock_folder", "open_views", "refresh_views"]
 
-QUARANTINE = "quarantine"
-MERGE_SECONDS = 10.0
-EXPIRY_SECONDS = 86_400.0
-RETENTION_SECONDS = 3_600.0
-WAITS = "retention_waits"
-"""Kind of the note that the clock was set forward."""
 READ_AT_ONCE_BYTES = 8 << 20
 """A ledger whose part before the checkpoint is longer is compared with it after the start."""
 READ_PAUSE_SECONDS = 0.05
@@ -82,12 +76,17 @@ class Store:
         try:
             data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._lock_file = lock_folder(data_dir)
-            key = open_key(data_dir, sealing.key)
-            checkpoint = self._checkpoint(key.public_key())
-            self.ledger = Ledger(data_dir, checkpoint)
             key_file = sealing.key or data_dir / KEY_NAME
+            is_new_key = not key_file.exists()
+            key = open_key(data_dir, sealing.key)
+            foreign = set_aside_foreign(data_dir, key, is_new_key)
+            checkpoint = self._checkpoint(key.public_key())
+            if foreign:
+                (data_dir / CHECKPOINT).unlink(missing_ok=True)  # the next start reads all of it
+            self.ledger = Ledger(data_dir, checkpoint, Signer(key))
             if finish(data_dir, key_file, self.ledger.last_notes.get(KIND)):
                 key = open_key(data_dir, sealing.key)
+                self.ledger.sign = Signer(key)
             self.heads = Heads(data_dir, sealing, self.ledger, key)
             self.ledger.started()
         except HeadsError as error:
@@ -95,33 +94,44 @@ class Store:
         except OSError as error:
             raise StoreError(f"{data_dir}: {error.strerror}; check owner and disk") from error
         damaged = [f"entry {each.line}: {each.message}" for each in self.ledger.problems]
-        self.contradictions = [*self.heads.problems, *damaged[:MOST_NAMED]]
+        self.contradictions = [*foreign, *self.heads.problems, *damaged[:MOST_NAMED]]
         """Why the ledger cannot be what this collector once wrote and signed."""
-        self.quarantined = _quarantine_strangers(data_dir, self.ledger)
-        self.quarantined += _quarantine_damaged(data_dir, self.ledger)
+        self.taken_back, self.quarantined = self._look_at_segments()
         self.segments = Segments(data_dir, self.ledger, self._committed, commit_seconds)
         self._index = open_index(data_dir, self.ledger)
         if self.ledger.checkpoint is None and not self.contradictions:
             self.ledger.take_checkpoint()
-        self._merged_at = time.monotonic()
-        self._history_days = history_days
-        self._expired_at = -EXPIRY_SECONDS
-        self.retention = retention
-        """May be exchanged: the next look follows it."""
-        self._retained_at = -RETENTION_SECONDS
-        waits = self.ledger.last_notes.get(WAITS, {})
-        self._clock = ClockTrust(
-            *_clocks_us(), self.heads.signed_at_us, int(waits.get("until_us", 0))
+        self.tidying = Tidying(
+            data_dir,
+            self.ledger,
+            self.note,
+            self._follow,
+            retention,
+            history_days,
+            self.heads.signed_at_us,
         )
-        self._discarded: list[tuple[float, Path]] = []
-        self._read_lock = threading.Lock()
+
+    def _look_at_segments(self) -> tuple[list[str], list[str]]:
+        """Those that hold again, and those that were set aside, with why. Raises StoreError."""
+        try:
+            damaged = damaged_segments(self.data_dir, self.ledger)
+            back = take_back(self.data_dir, self.ledger)
+            aside = _quarantine_strangers(self.data_dir, self.ledger)
+            return back, aside + _quarantine_damaged(self.data_dir, self.ledger, damaged)
+        except (AbsentError, OSError) as error:
+            self.ledger.close()
+            self._lock_file.close()
+            raise StoreError(str(error)) from error
 
     def start(self) -> None:
+        for name in self.taken_back:
+            _log.warning("%s was missing and holds again", name)
         if self.contradictions:
             self.note_change("ledger_contradicted", problem="; ".join(self.contradictions))
         if self.checkpoint_problem:
             self.note("checkpoint_rebuilt", problem=self.checkpoint_problem)
         self.segments.start()
+        self.tidying.start()
         self.heads.start()
         if self._unread is not None:
             threading.Thread(target=self._read_beginning, name="ledger", daemon=True).start()
@@ -205,12 +215,13 @@ class Store:
                 timer.cancel()
 
     def commits_from(self, seq: int) -> Iterator[Committed]:
-        """Commits with this ledger sequence and up, read back from disk; merges are no commits.
+        """Commits with this ledger sequence and up, read back from disk; merges are no commits, and
+        what was restored was one before.
 
         A segment that has been merged away since is left out: it was thought about long before.
         """
         for entry in entries_since(self.data_dir, seq):
-            if entry.removed:
+            if entry.removed or entry.reason:
                 continue
             paths = {file.table: self.data_dir / file.path for file in entry.files}
             yield Committed(
@@ -224,10 +235,10 @@ class Store:
             )
 
     def close(self) -> None:
+        self.tidying.stop()
         self.segments.stop()
+        self.tidying.join()
         self._index.close()
-        for _, path in self._discarded:
-            self._unlink(path)
         if not self.contradictions:
             self.ledger.take_checkpoint()
         self.heads.close()
@@ -236,77 +247,17 @@ class Store:
 
     def _committed(self, committed: Committed) -> None:
         self.heads.committed()
-        if time.monotonic() - self._merged_at > MERGE_SECONDS:
-            self._merged_at = time.monotonic()
-            try:
-                self._tidy(self._merged_at)
-            except OSError as error:  # it is tried again; the commit must still be told of
-                _log.warning("segments could not be merged or removed: %s", error)
-        try:
-            update_index(self._index, self.ledger)
-        except duckdb.Error:
-            self._index.close()
-            self._index = build_index(self.data_dir, self.ledger)
+        self.tidying.committed()
+        self._follow()
         self._on_commit(committed)
 
-    def _tidy(self, now: float) -> None:
-        self._unlink_discarded(now)  # first: on a full disk that may be what helps
-        for table in schema.TABLES:
-            replaced = merge_small_segments(self.data_dir, self.ledger, table)
-            replaced = replaced or compact(self.data_dir, self.ledger, table)
-            self._discarded += [(now, path) for path in replaced]
-        if self._clock_is_good():
-            self._expire(now)
-        self._retain(now)
-
-    def _clock_is_good(self) -> bool:
-        """Where it was set forward, nothing goes by age for a day, and the ledger says so."""
-        unix_us, monotonic_us = _clocks_us()
-        ahead_us = self._clock.look(unix_us, monotonic_us)
-        if ahead_us:
-            seconds = ahead_us // 1_000_000
-            _log.warning("the clock is %d s ahead: nothing is removed by age for a day", seconds)
-            self.note(WAITS, ahead_seconds=seconds, until_us=unix_us + DAY_US)
-        return self._clock.is_good(monotonic_us)
-
-    def _retain(self, now: float) -> None:
-        if now - self._retained_at < RETENTION_SECONDS:
-            return
-        self._retained_at = now
-        retention = self.retention
-        if not self._clock.is_good(_clocks_us()[1]):
-            retention = replace(retention, days=None, days_of=None)
-        gone = retain(self.data_dir, self.ledger, retention, time.time_ns() // 1000)
-        self._discarded += [(now, path) for path in gone]
-
-    def _expire(self, now: float) -> None:
-        if self._history_days is None or now - self._expired_at < EXPIRY_SECONDS:
-            return
-        self._expired_at = now
-        before_us = time.time_ns() // 1000 - self._history_days * DAY_US
-        replaced = expire_history(self.data_dir, self.ledger, before_us)
-        self._discarded += [(now, path) for path in replaced]
-
-    def _unlink_discarded(self, now: float) -> None:
-        """Merged segments stay for a while: a reader that began before the merge has them open."""
-        for at, path in self._discarded:
-            if now - at > READER_GRACE_SECONDS:
-                self._unlink(path)
-        self._discarded = [
-            item for item in self._discarded if now - item[0] <= READER_GRACE_SECONDS
-        ]
-
-    def _unlink(self, path: Path) -> None:
-        path.unlink(missing_ok=True)
-        self.ledger.merged.discard(str(path.relative_to(self.data_dir)))
-
-
-READER_GRACE_SECONDS = 600.0
-
-
-def _clocks_us() -> tuple[int, int]:
-    """Unix time, and time since this host started."""
-    return time.time_ns() // 1000, time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1000
+    def _follow(self) -> None:
+        with self.ledger.turn:
+            try:
+                update_index(self._index, self.ledger)
+            except duckdb.Error:
+                self._index.close()
+                self._index = build_index(self.data_dir, self.ledger)
 
 
 def frame_of(table: str, rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
@@ -365,17 +316,13 @@ def _quarantine_strangers(data_dir: Path, ledger: Ledger) -> list[str]:
     return moved
 
 
-def _quarantine_damaged(data_dir: Path, ledger: Ledger) -> list[str]:
+def _quarantine_damaged(data_dir: Path, ledger: Ledger, damaged: dict[str, str]) -> list[str]:
     """Take segments that are missing or of another size out of the record, and say so in it."""
-    damaged = {}
-    for name, file in ledger.files.items():
-        if (damage := damage_of(data_dir, file, deep=False)) is not None:
-            damaged[name] = damage
     for name in damaged:
         if (data_dir / name).exists():
             _set_aside(data_dir, data_dir / name)
     if damaged:
-        ledger.append(time.time_ns() // 1000, (), removed=tuple(damaged), reason="damaged")
+        ledger.append(time.time_ns() // 1000, (), removed=tuple(damaged), reason=DAMAGED)
     return [f"{name}: {damage}" for name, damage in damaged.items()]
 
 

@@ -71,6 +71,8 @@ def _files(folder: Path) -> Iterator[Path]:
 def _say_extra(name: str, state: LedgerState, report: StoreReport) -> None:
     if name in state.merged:
         report.notices.append(f"{name}: merged or expired; the collector removes it")
+    elif name in state.damaged:
+        report.notices.append(f"{name}: was taken out as damaged; a start looks if it is whole")
     elif name.endswith(".tmp"):
         report.notices.append(f"{name}: half written; the collector sets it aside at its start")
     else:

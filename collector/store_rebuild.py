@@ -55,7 +55,8 @@ def rebuild_index(data_dir: Path, progress: Progress = lambda _done, _all: None)
 
 
 def _measured(data_dir: Path, file: SealedFile) -> SealedFile:
-    """As sealed, but with what the segment itself says of its rows and times."""
+    """As sealed, but with what the segment itself says of its rows and times; those that are too
+    far ahead count as when it was sealed."""
     column = schema.TABLES[file.table].time
     times = pl.col(column).cast(pl.Int64)
     ((rows, first, last),) = (
@@ -64,7 +65,8 @@ def _measured(data_dir: Path, file: SealedFile) -> SealedFile:
         .collect()
         .rows()
     )
-    return replace(file, rows=rows, first_us=first or 0, last_us=last or 0)
+    last_us = min(last or 0, file.last_us)
+    return replace(file, rows=rows, first_us=min(first or 0, last_us), last_us=last_us)
 
 
 def _swap(data_dir: Path, part: Path) -> None:

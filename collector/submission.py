@@ -7,8 +7,9 @@ from itertools import groupby
 import polars as pl
 
 from collector.columns import Sent
-from collector.intake import Decoded, rows_in, sift
+from collector.intake import Decoded, sift
 from collector.ledger_entry import Note, SourceRange
+from collector.weight import MESSAGE_ROWS, rows_in
 from model.catalog import Snapshot
 from protos.pgwarden.v1 import uplink_pb2 as pb
 
@@ -49,6 +50,24 @@ class Submission:
     """In the place of frames and snapshots: not decoded yet."""
     refused: Callable[[str], None] | None = None
     """Called instead of ``settled`` where the message is poison: it is never stored."""
+    weight: int = 0
+    """What it costs, in rows; 0: as many as it has."""
+    follows: str = ""
+    """The agent of the batch that it repeats."""
+
+    @property
+    def agent(self) -> str:
+        """Whose place in the queue it has; empty: the collector's own."""
+        return self.batch.agent if self.batch is not None else self.follows
+
+    @property
+    def load(self) -> int:
+        return self.weight or self.rows
+
+    @property
+    def is_mark(self) -> bool:
+        """It only tells that what was ahead of it is durable."""
+        return not (self.agent or self.rows or self.notes)
 
     @property
     def rows(self) -> int:
@@ -64,9 +83,14 @@ class Submission:
     def again(self, undecided: bool) -> "Submission":
         """A copy that adds no rows. It settles with, or after, the first one: that is ahead in the
         queue. ``undecided``: whether that one is poison is not known yet."""
-        message = self.message if undecided else None
         return Submission(
-            {}, None, self.owner, (), self.settled, message=message, refused=self.refused
+            {},
+            owner=self.owner,
+            settled=self.settled,
+            message=self.message if undecided else None,
+            refused=self.refused,
+            weight=self.weight if undecided else MESSAGE_ROWS,
+            follows=self.agent,
         )
 
 

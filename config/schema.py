@@ -587,12 +587,16 @@ RetainedTable = Literal[
 ]  # fmt: skip
 
 
+HeldTable = Literal[RetainedTable, "catalog", "catalog_changes", "drift"]
+"""The history of the catalog has ``drift.history_days``, and holds keep it as well."""
+
+
 class LegalHold(Section):
     because: str
     starts: AwareDatetime
     ends: AwareDatetime
     """What came from then until then stays."""
-    tables: list[RetainedTable] = []
+    tables: list[HeldTable] = []
     """Empty: all."""
 
     @model_validator(mode="after")
@@ -614,7 +618,7 @@ class RetentionSettings(Section):
 
 class CollectorConfig(Section):
     data_dir: Path = Path("/var/lib/pgwarden/collector")
-    listen: list[str] = ["unix:/run/pgwarden/collector.sock"]
+    listen: Annotated[list[str], Field(min_length=1)] = ["unix:/run/pgwarden/collector.sock"]
     tls: CollectorTlsFiles | None = None
     metrics: Listen = Listen(port=9128)
     commit_seconds: float = Field(default=0.5, gt=0, le=10)

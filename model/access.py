@@ -25,6 +25,7 @@ RIGHTS: dict[str, frozenset[AccessRole]] = {
     "Operator.DriftAccept": frozenset({AccessRole.APPROVER, AccessRole.ADMIN}),
     "Approvals.Decide": frozenset({AccessRole.APPROVER, AccessRole.ADMIN}),
     "Operator.Act": _ADMIN,
+    "Operator.RetireAgent": _ADMIN,
     "Access.Issue": _ADMIN,
     "Access.List": _ADMIN,
     "Access.Revoke": _ADMIN,

@@ -23,6 +23,8 @@ class CatalogKind(StrEnum):
     SEQUENCE = "sequence"
     FUNCTION = "function"
     TYPE = "type"
+    CAST = "cast"
+    OPERATOR = "operator"
     POLICY = "policy"
     TRIGGER = "trigger"
     EVENT_TRIGGER = "event_trigger"
@@ -45,7 +47,7 @@ CLUSTER_KINDS = frozenset(
 )  # fmt: skip
 """Kinds with items whose ``database`` is empty; PRIVILEGE has both."""
 DATABASE_KINDS = frozenset(CatalogKind) - CLUSTER_KINDS | {CatalogKind.PRIVILEGE}
-FORMAT = 1
+FORMAT = 2
 """Of what agents of this release tell of each kind: one more with each line or sort of item that
 earlier ones did not tell. What came with which is in collector/drift/formats.py."""
 WATCHED_NAME = "watched"

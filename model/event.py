@@ -31,6 +31,9 @@ class SessionSeen:
     client_port: int
     naming: int = 0
     """How often its application_name had changed by then: facts of an older naming are stale."""
+    server_pid: int = 0
+    """What the server itself calls the process, and its log: another number than ``backend.pid`` in
+    a pid namespace of its own; 0 unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +165,8 @@ class ResponseSent:
     later: bool = False
     """The error came when the client had sent another message (Bind, Execute, Describe) since the
     one that the last statement came with."""
+    failed_bytes: int = 0
+    """Length of all of ``failed_text``, which may be cut."""
 
 
 class Executed(NamedTuple):
@@ -234,8 +239,11 @@ class AuditLogged:
     parameters: str
     precision_ns: int = 1_000_000
     """Log times are cut: it was written within so much after ``at_ns``."""
-    is_prefix: bool = False
-    """``text`` was cut to save memory."""
+    missing_bytes: int = 0
+    """Of ``text``, at its end: cut to save memory, or by the bound of a record. Then they count as
+    the log wrote them, quotes doubled and all."""
+    own_pids: bool = False
+    """``backend.pid`` is the number in the server's own pid namespace, and not this host's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +259,8 @@ class LoginFailed:
     sqlstate: str
     message: str
     """The server's own words, with the names that the client sent."""
+    own_pids: bool = False
+    """As of an AuditLogged."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,8 +56,8 @@ class Shape:
 
     status: ParseStatus
     digest: str
-    """SHA-256 of the captured text (of a long one its first MiB), hex; of the redacted text where a
-    password stands in it."""
+    """SHA-256 of the text, hex; of the redacted text where a password stands in it. Of one that is
+    cut: of what was captured, a NUL and the length of all of it in decimal."""
     redacted_text: str
     operation: str = ""
     summary: str = ""
@@ -75,8 +75,9 @@ class Shape:
     """Roles that CREATE/ALTER/DROP ROLE, GRANT or SET ROLE name."""
     flags: tuple[str, ...] = ()
     """About UPDATE and DELETE: ``missing_where``, ``trivial_where`` (true for every row); also of
-    ON CONFLICT DO UPDATE, unless the rows stand in the statement or a condition chooses them. About
-    reads: ``star`` (``SELECT *``), ``limit``, ``unfiltered`` (a SELECT, TABLE or COPY TO of a whole
+    ON CONFLICT DO UPDATE, unless the rows stand in the statement or a condition chooses them. Of
+    MERGE: ``by_source`` (it changes all rows that its source lacks). About reads: ``star``
+    (``SELECT *``), ``limit``, ``unfiltered`` (a SELECT, TABLE or COPY TO of a whole
     relation: no WHERE, no LIMIT, no aggregate over everything; or one that gathers rows in a value,
     by json_agg, ARRAY(...), query_to_xml and the like, and that no equality picks). About roles:
     the attributes that are given, ``superuser``, ``bypassrls``, ``replication``, ``createrole``,
@@ -85,9 +86,13 @@ class Shape:
     connection string or option), ``credential_file`` (a server's file that usually holds keys or
     passwords is read or written). About DDL: ``cascade``, ``drop_part`` (ALTER ... DROP of a
     column, constraint, partition, a column's expression or identity; NO INHERIT), ``safeguard``
-    (DISABLE TRIGGER, RULE or ROW LEVEL SECURITY, NO FORCE, of an event trigger too; ALTER POLICY),
-    ``owner`` (OWNER TO, REASSIGN OWNED), ``renamed`` (a schema, a database), ``renumbered``
-    (RESTART or INCREMENT of a sequence), ``native_code`` (LOAD, CREATE LANGUAGE, and code of a
+    (DISABLE TRIGGER, RULE or ROW LEVEL SECURITY, NO FORCE, of an event trigger too; ALTER POLICY,
+    NOT ENFORCED), ``unlogged`` (SET UNLOGGED),
+    ``writes_stopped`` (a rule DO INSTEAD that writes nothing, a CHECK that is true of no row),
+    ``locked_out`` (NOLOGIN, ALLOW_CONNECTIONS false, a CONNECTION LIMIT of 0, of a role or database
+    that is there), ``owner`` (OWNER TO, REASSIGN OWNED), ``renamed`` (a schema, a database),
+    ``renumbered`` (RESTART, INCREMENT, MAXVALUE or CYCLE of a sequence), ``native_code``
+    (LOAD, CREATE LANGUAGE, and code of a
     language that may do all that the server's account may, C aside), ``library`` (LOAD or C from a
     path that is not among the server's libraries), ``replica_trigger`` (one is enabled for
     replication, ENABLE REPLICA or ALWAYS), ``overwrite`` (ALTER ... TYPE ... USING other than a
@@ -102,7 +107,8 @@ class Shape:
     changes: tuple[str, ...] = ()
     """``update t`` or ``delete t`` for each UPDATE and DELETE, as often as it stands in the text:
     what a plan has beyond these is not the text's. ``foldable`` behind one whose WHERE may be gone
-    from a plan that was made for certain values. Not for rules."""
+    from a plan that was made for certain values. ``merge t`` where nothing but its ON chooses the
+    rows. Not for rules."""
     fingerprint: str = ""
     """libpg_query's; for grouping only, never for an allow-list."""
     statements: int = 0

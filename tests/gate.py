@@ -62,6 +62,7 @@ SPARE = (
     "tests/agent/test_wire.py",
     "tests/analytics/",
     "tests/bench/",
+    "tests/cli/test_replay.py",
     "tests/collector/drift/",
     "tests/collector/test_analysis.py",
     "tests/collector/test_drift_travel.py",

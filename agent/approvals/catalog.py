@@ -9,11 +9,13 @@ from typing import Any
 
 import psycopg
 
+from agent.approvals.suspects import OpenTransaction
 from model.approval import Grant
 
 FOLDER = Path(__file__).parent
 FINGERPRINT = (FOLDER / "fingerprint.sql").read_text()
 INSPECT = (FOLDER / "inspect.sql").read_text()
+TRANSACTIONS = (FOLDER / "transactions.sql").read_text()
 STATEMENT_MS = 2000
 
 Connection = psycopg.Connection[tuple[object, ...]]
@@ -50,6 +52,11 @@ class ApprovalCatalog:
         )
         return str(found)
 
+    def open_transactions(self, grant: Grant) -> list[OpenTransaction]:
+        """Those of the grant's database. Raises CatalogUnreachableError."""
+        rows = self._ask(grant.bound.cluster, grant.bound.database, TRANSACTIONS, {})
+        return [OpenTransaction(*row) for row in rows]
+
     def inspect(
         self, cluster: str, database: str, relations: Iterable[str]
     ) -> list[dict[str, Any]]:
@@ -65,10 +72,15 @@ class ApprovalCatalog:
         ]
 
     def close(self) -> None:
-        with self._lock:
+        """Never waits: a connection on which a server is being asked ends with our process."""
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
             for connection in self._connections.values():
                 connection.close()
             self._connections.clear()
+        finally:
+            self._lock.release()
 
     def _ask(
         self, cluster: str, database: str, sql: str, values: dict[str, object]

@@ -19,9 +19,11 @@ import structlog
 
 from agent.approvals import clock
 from agent.approvals.changing import may_change
+from agent.approvals.eyes import Eyes
 from agent.approvals.known import Known, Request
 from agent.approvals.requests import names_of
 from agent.approvals.store import ApprovalStore, ApprovalStoreError
+from agent.approvals.suspects import EVERYBODY, Suspect, Suspects
 from model.approval import ApprovalStep, Bound, Grant, Moment, Step
 from model.session import BackendKey, Session
 
@@ -40,17 +42,24 @@ BLIND = (
     " that it captures, and a restart of the agent ends the grant"
 )
 CHANGED = "what it is about has changed since"
-
-Look = Callable[[Grant], str]
-"""The fingerprint of what a grant is about; empty where the catalog cannot be asked at all.
-Raises OSError when it cannot just now."""
+OPEN = (
+    "what it is about may have changed: transactions that wrote when it was granted have not ended"
+)
+SOON = (
+    "it lets nothing pass before the transactions that write in that database just now have ended:"
+    " they may have changed what it is about"
+)
+SETTLE_SECONDS = 0.2
+"""How often is looked whether a statement that may change something has ended."""
+SETTLE_FOR_SECONDS = 5.0
+"""So long: a transaction may stay open for hours, and the server is then asked as ever."""
 
 
 class Desk:
     def __init__(
         self,
         store: ApprovalStore,
-        look: Look,
+        eyes: Eyes,
         session: Callable[[BackendKey], Session],
         hand: Callable[[ApprovalStep], None],
         forget: Callable[[str], None] = lambda request: None,
@@ -59,7 +68,7 @@ class Desk:
         """``hand`` takes a step towards the record; ``forget`` hears that a request is to be told
         anew. Raises ApprovalStoreError."""
         self._store = store
-        self._look = look
+        self._eyes = eyes
         self._session = session
         self._hand = hand
         self._forget = forget
@@ -76,6 +85,10 @@ class Desk:
             if listed and not each.fingerprint and not each.void
         }
         """Why a grant is void, before it stands on the disk."""
+        self._suspects = Suspects()
+        self._settling_since: float | None = None
+        for known in self._known.values():
+            self._suspect_everybody(known.grant.id)
         self._requests: OrderedDict[str, Bound] = OrderedDict()
         self._handed: list[tuple[float, int]] = []
         self._stop = threading.Event()
@@ -89,12 +102,16 @@ class Desk:
     def start(self) -> None:
         self._thread.start()
 
-    def stop(self) -> None:
-        """Before the recorder ends: what can be told is handed over."""
+    def ask_to_stop(self) -> None:
+        """Never waits."""
         self._stop.set()
         self._wake.set()
+
+    def stop(self, timeout_seconds: float = 5.0) -> None:
+        """Before the recorder ends: what can be told is handed over."""
+        self.ask_to_stop()
         if self._thread.is_alive():
-            self._thread.join(5)
+            self._thread.join(timeout_seconds)
 
     def close(self) -> None:
         self._store.close()
@@ -147,14 +164,28 @@ class Desk:
                 continue  # what was granted: its query may be yet to come
             same = (where.cluster, where.database) == (bound.cluster, bound.database)
             if same or not where.database:
-                self._notes[grant.id] = f"{CHANGED}: a statement of {where.user or 'somebody'}"
+                self._suspect(grant.id, backend, where.user or "somebody")
                 self._wake.set()
+
+    def _suspect(self, grant_id: str, backend: BackendKey, user: str) -> None:
+        known = self._known.get(grant_id)
+        if known is None or not known.fingerprint:
+            self._notes[grant_id] = f"{CHANGED}: a statement of {user}"  # nobody could say better
+            return
+        why = f"what it is about may have changed: a statement of {user} has not ended"
+        self._suspects.add(grant_id, Suspect(backend.pid, self._now().wall_us, why))
+
+    def _suspect_everybody(self, grant_id: str) -> None:
+        self._suspects.add(grant_id, Suspect(EVERYBODY, self._now().wall_us, OPEN))
 
     def accept(self, grants: Sequence[tuple[Grant, int]]) -> str:
         """All that live at the collector, with the uses that it knows of. Durable when it returns.
 
         Returns what an approver should know. Raises ApprovalStoreError; then nothing has changed.
         """
+        new = [grant for grant, _ in grants if grant.id not in self._present]
+        for grant in new:
+            self._suspect_everybody(grant.id)
         looked = {grant.id: self._first_look(grant) for grant, _ in grants}
         with self._lock:
             taken = [self._taken(grant, used, looked[grant.id]) for grant, used in grants]
@@ -168,14 +199,19 @@ class Desk:
             self._publish()
         for grant_id in ended:
             self._forget(self._known[grant_id].grant.request)
-        return "" if all(looked.values()) else BLIND
+        for grant in new:
+            # Statements are watched from here on. Which transactions began before, is asked now.
+            self._check_one(self._known[grant.id])
+        if not all(looked.values()):
+            return BLIND
+        return SOON if any(self._suspects.why(grant.id) for grant in new) else ""
 
     def _first_look(self, grant: Grant) -> str:
         known = self._known.get(grant.id)
         if known is not None:
             return known.fingerprint
         try:
-            found = self._look(grant)
+            found = self._eyes.look(grant)
         except OSError as error:
             log.warning("approval.catalog_not_asked", reason=str(error))
             return ""
@@ -192,6 +228,8 @@ class Desk:
     def _refusal(self, known: Known, *, counted: bool) -> str:
         grant_id = known.grant.id
         if why := self._notes.get(grant_id) or known.refusal(self._now(), counted=counted):
+            return why
+        if known.fingerprint and (why := self._suspects.why(grant_id)):
             return why
         age = time.monotonic() - self._checked_at.get(grant_id, -FRESH_SECONDS)
         if known.fingerprint and age >= FRESH_SECONDS:
@@ -267,7 +305,7 @@ class Desk:
                 log.error("approvals.failed", error=type(error).__name__)
             if stopping:
                 return
-            self._wake.wait(CHECK_SECONDS)
+            self._wake.wait(pause_seconds(self._settling_since, time.monotonic()))
 
     def _write_notes(self) -> None:
         for grant_id, reason in list(self._notes.items()):
@@ -281,27 +319,40 @@ class Desk:
                     self._known[grant_id] = void
                     self._publish()
             self._notes.pop(grant_id, None)
+            self._suspects.drop(grant_id)
             self._forget(known.grant.request)
 
     def _check(self) -> None:
-        for grant in self._living:
-            known = self._known[grant.id]
-            if not known.fingerprint or not grant.term.left_us(self._now()):
-                continue
-            if known.is_used_up and not self._may_run(known):
-                continue
-            began = time.monotonic()
-            try:
-                found = self._look(grant)
-            except OSError as error:
-                log.warning("approval.catalog_not_asked", reason=str(error))
-                continue
-            if found == known.fingerprint:
-                self._checked_at[grant.id] = began
-            else:
-                self._notes[grant.id] = CHANGED if found else "the catalog can no longer be asked"
+        checked = [self._known[grant.id] for grant in self._living]
+        checked = [known for known in checked if self._check_one(known)]
+        if not any(self._suspects.why(known.grant.id) for known in checked):
+            self._settling_since = None
+        elif self._settling_since is None:
+            self._settling_since = time.monotonic()
         if self._notes:
             self._write_notes()
+
+    def _check_one(self, known: Known) -> bool:
+        """Whether it is of use to anybody."""
+        grant = known.grant
+        if not known.fingerprint or not grant.term.left_us(self._now()):
+            return False
+        if known.is_used_up and not self._may_run(known):
+            return False
+        began = time.monotonic()
+        try:
+            over = self._eyes.review(grant, self._suspects)
+            found = self._eyes.look(grant)
+        except OSError as error:
+            log.warning("approval.catalog_not_asked", reason=str(error))
+            return True
+        if found == known.fingerprint:
+            self._checked_at[grant.id] = began
+            for each in over:
+                self._suspects.replace(grant.id, each, None)
+        else:
+            self._notes[grant.id] = CHANGED if found else "the catalog can no longer be asked"
+        return True
 
     def _tell(self) -> None:
         """At least once: a step stays here until it is surely in the spool."""
@@ -315,3 +366,13 @@ class Desk:
             self._store.told(done[-1])
             # The last one stays as the mark from which on steps are new.
             self._handed = [each for each in self._handed if each[1] >= done[-1]]
+
+
+def pause_seconds(settling_since: float | None, now: float) -> float:
+    """Until the next look; both on the monotonic clock.
+
+    >>> pause_seconds(None, 10.0), pause_seconds(9.0, 10.0), pause_seconds(1.0, 10.0)
+    (1.0, 0.2, 1.0)
+    """
+    is_young = settling_since is not None and now - settling_since < SETTLE_FOR_SECONDS
+    return SETTLE_SECONDS if is_young else CHECK_SECONDS

@@ -31,7 +31,8 @@ WITH RECURSIVE named AS (
     FROM involved i JOIN pg_catalog.pg_class c ON c.oid = i.oid
     UNION ALL
     SELECT format('column %%s', (a.attrelid, a.attnum, a.attname, a.atttypid, a.atttypmod,
-        a.attnotnull, a.attisdropped, a.attfdwoptions, md5(d.adbin::text)))
+        a.attnotnull, a.attisdropped, a.attidentity, a.attgenerated, a.attcollation, a.attfdwoptions,
+        md5(d.adbin::text)))
     FROM involved i
     JOIN pg_catalog.pg_attribute a ON a.attrelid = i.oid AND a.attnum > 0
     LEFT JOIN pg_catalog.pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
@@ -50,6 +51,13 @@ WITH RECURSIVE named AS (
         k.confupdtype, k.conkey, k.confkey, md5(k.conbin::text)))
     FROM involved i
     JOIN pg_catalog.pg_constraint k ON k.conrelid = i.oid OR k.confrelid = i.oid
+    UNION ALL
+    -- An index that computes something calls functions when rows are written.
+    SELECT format('index %%s', (x.indrelid, x.indisunique, x.indkey::text, md5(x.indexprs::text),
+        md5(x.indpred::text)))
+    FROM involved i
+    JOIN pg_catalog.pg_index x
+        ON x.indrelid = i.oid AND (x.indexprs IS NOT NULL OR x.indpred IS NOT NULL)
     UNION ALL
     SELECT format('policy %%s', (y.oid, y.polrelid, y.polcmd, y.polpermissive, y.polroles,
         md5(y.polqual::text), md5(y.polwithcheck::text)))

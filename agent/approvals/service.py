@@ -10,9 +10,11 @@ from agent.approvals import clock
 from agent.approvals.binding import Approvals
 from agent.approvals.catalog import ApprovalCatalog, CatalogUnreachableError
 from agent.approvals.desk import Desk
+from agent.approvals.eyes import Eyes
 from agent.approvals.requests import Requests
 from agent.approvals.store import ApprovalStore, ApprovalStoreError
 from agent.clusters import Clusters
+from agent.discovery import pid_at_server
 from agent.guard.hold import Settled
 from agent.wire.approvals import grants_from_wire
 from config import AgentConfig
@@ -26,12 +28,14 @@ if TYPE_CHECKING:
     from agent.recorder import Recorder
 
 MOST_ANSWER_BYTES = 256 * 1024
+INSPECT = "inspect"
+"""The command that asks what a statement's relations are."""
 
 
 class Approving:
     """Where the store cannot be opened nothing can be approved, and every refusal stays one."""
 
-    KINDS = frozenset(("grants", "inspect"))
+    KINDS = frozenset(("grants", INSPECT))
 
     def __init__(
         self,
@@ -53,7 +57,14 @@ class Approving:
             return
         try:
             self._store = ApprovalStore(config.state_dir / "approvals.db")
-            self._desk = Desk(self._store, self._look, session, self._hand, self._told_anew)
+            open_transactions = self._catalog.open_transactions
+            self._desk = Desk(
+                self._store,
+                Eyes(self._look, open_transactions, pid_at_server),
+                session,
+                self._hand,
+                self._told_anew,
+            )
         except ApprovalStoreError as error:
             self._problem = f"nothing can be approved: {error}"
             return
@@ -66,9 +77,14 @@ class Approving:
         if self._desk is not None:
             self._desk.start()
 
-    def stop(self) -> None:
+    def ask_to_stop(self) -> None:
+        """Never waits."""
         if self._desk is not None:
-            self._desk.stop()
+            self._desk.ask_to_stop()
+
+    def stop(self, timeout_seconds: float) -> None:
+        if self._desk is not None:
+            self._desk.stop(timeout_seconds)
         self._catalog.close()
 
     def close(self) -> None:
@@ -93,7 +109,7 @@ class Approving:
     def obey(self, command: pb.Command) -> pb.CommandResult:
         if self._desk is None:
             return pb.CommandResult(outcome="refused", message=self._problem or "switched off")
-        if command.kind == "inspect":
+        if command.kind == INSPECT:
             return self._inspect(command)
         try:
             told = self._desk.accept(grants_from_wire(command.grants, self._name, clock.now()))

@@ -109,6 +109,16 @@ def functions(reading: Reading) -> list[CatalogItem]:
     return items.objects(CatalogKind.FUNCTION, reading.database, rows)
 
 
+def schemas(reading: Reading) -> list[CatalogItem]:
+    """With a line for each of the objects in them that are no items of their own."""
+    rows = {row["name"]: row for row in reading.rows("schemas")}
+    # Sorted here: each database of a server may have an order of its own.
+    for each in sorted(reading.rows("in_schemas"), key=lambda row: str(row["line"])):
+        if each["schema"] in rows:  # not in one that an extension tells of
+            rows[each["schema"]]["lines"].append(each["line"])
+    return items.objects(CatalogKind.SCHEMA, reading.database, list(rows.values()))
+
+
 def extensions(reading: Reading) -> list[CatalogItem]:
     """With their members: what somebody put into one is left out elsewhere."""
     rows = {row["name"]: row for row in reading.rows("extensions")}
@@ -188,11 +198,13 @@ CLUSTER_WIDE: tuple[tuple[CatalogKind, Reader], ...] = (
 )
 IN_DATABASE: tuple[tuple[CatalogKind, Reader], ...] = (
     (CatalogKind.PRIVILEGE, privileges),
-    _objects(CatalogKind.SCHEMA, "schemas"),
+    (CatalogKind.SCHEMA, schemas),
     (CatalogKind.TABLE, tables),
     _objects(CatalogKind.SEQUENCE, "sequences"),
     (CatalogKind.FUNCTION, functions),
     _objects(CatalogKind.TYPE, "types"),
+    _objects(CatalogKind.CAST, "casts"),
+    _objects(CatalogKind.OPERATOR, "operators"),
     _objects(CatalogKind.POLICY, "policies"),
     _objects(CatalogKind.TRIGGER, "triggers"),
     _objects(CatalogKind.EVENT_TRIGGER, "event_triggers"),

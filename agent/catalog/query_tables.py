@@ -9,9 +9,25 @@ from typing import Any
 
 import psycopg
 
+from agent.catalog.reading import text
+
 MOST_TABLES = 50
 READS = "reads "
 """So begins the detail of a query's rows."""
+TRIGGERS_OF = "written by triggers of "
+"""So begins the detail of a watched table's rows: their code names it."""
+TRIGGERS = """
+SELECT DISTINCT format('%%I.%%I', n.nspname, c.relname) AS name
+FROM pg_catalog.pg_class AS w
+JOIN pg_catalog.pg_proc AS p
+    ON p.prosrc ~* ('\\m' || regexp_replace(w.relname, '(\\W)', '\\\\\\1', 'g') || '\\M')
+JOIN pg_catalog.pg_trigger AS t ON t.tgfoid = p.oid
+JOIN pg_catalog.pg_class AS c ON c.oid = t.tgrelid
+JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+WHERE w.oid = to_regclass(%(table)s) AND c.oid <> w.oid
+  AND NOT t.tgisinternal AND t.tgenabled <> 'D'
+ORDER BY 1
+"""
 # A query may read another partition tomorrow: what is written to is mostly the whole table.
 NAMES = """
 SELECT DISTINCT format('%%I.%%I', n.nspname, c.relname) AS name
@@ -54,7 +70,7 @@ def tables_in(detail: str) -> list[str]:
     >>> tables_in('reads ml.models, ml."a, b"'), tables_in("")
     (['ml.models', 'ml."a, b"'], [])
     """
-    return _QUALIFIED.findall(detail) if detail.startswith(READS) else []
+    return _QUALIFIED.findall(detail) if detail.startswith((READS, TRIGGERS_OF)) else []
 
 
 def _relations(plan: Any) -> Iterator[tuple[str, str]]:
@@ -71,3 +87,17 @@ def _relations(plan: Any) -> Iterator[tuple[str, str]]:
 def _name(row: Any) -> str:
     (name,) = row
     return name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else str(name)
+
+
+def writers_of(cursor: psycopg.Cursor[Any], table: str) -> str:
+    """``written by triggers of shop.orders``: tables with a trigger whose code names ``table``;
+    empty where there is none, or nobody can tell."""
+    try:
+        with cursor.connection.transaction():
+            rows = cursor.execute(TRIGGERS, {"table": table}).fetchmany(MOST_TABLES)
+    except psycopg.Error:
+        if cursor.connection.broken:
+            raise
+        return ""
+    names = ", ".join(str(text(row["name"])) for row in rows)
+    return f"{TRIGGERS_OF}{names}" if names else ""

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
+from agent.catalog.denied import missing
 from agent.catalog.host_files import HostFiles
 from agent.catalog.queries import query
 from agent.catalog.rights import grants_for
@@ -47,10 +48,13 @@ class Reading:
     notes: list[str] = field(default_factory=list)
     """Sentences about parts of a kind that were not read, its other parts were."""
     costs: list[QueryCost] = field(default_factory=list)
+    asked: str = ""
+    """The text of the last query."""
     _rights: Row | None = None
 
     def rows(self, name: str, **parameters: object) -> list[Row]:
         started = time.perf_counter()
+        self.asked = query(name, self.major).decode()
         found = self.cursor.execute(query(name, self.major), parameters or None).fetchall()
         rows = [{column: text(value) for column, value in row.items()} for row in found]
         self.costs.append(QueryCost(name, time.perf_counter() - started, len(rows)))
@@ -75,6 +79,11 @@ class Reading:
 
     def remedy(self, right: str) -> str:
         return " ".join(grants_for({right}, self.user, self.major))
+
+    def refused(self) -> str:
+        """What the last query lacks, which the server refused; it takes a usable transaction."""
+        lacks = [*missing(self.cursor, [self.asked], self.user)]
+        return " ".join(lacks) or self.remedy("settings")
 
     def require(self, right: str) -> None:
         """Raises LackError."""

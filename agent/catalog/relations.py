@@ -1,4 +1,5 @@
-"""Names of relations by oid, ready before somebody asks: a held statement cannot wait for long.
+"""Names of relations and functions by oid, ready before somebody asks: a held statement cannot wait
+for long.
 
 What is known is what was committed when it was last read. A table of a transaction that is still
 open has no name here; one that such a transaction renames has its old one.
@@ -20,7 +21,12 @@ from agent.catalog.queries import query
 
 TEMPORARY = "pg_temp_"
 MOST = 20_000
-"""Relations that are read ahead in one database; others are asked for when a plan touches them."""
+"""Relations, and functions, that are read ahead in one database; others are asked for when a plan
+touches them."""
+FUNCTION = 1 << 32
+"""Added to the oid of a function, which a relation may have as well."""
+IN_C = "C"
+"""The kind of a function whose code is a library's; others are ``-``."""
 MAX_DATABASES = 100
 MAX_GENERATIONS = 32
 """Parents of parents; PostgreSQL has no cycles there, a torn reading might."""
@@ -51,7 +57,8 @@ class Relation(NamedTuple):
     """``pg_class.relkind``."""
     parents: tuple[int, ...] = ()
     ancestors: tuple[str, ...] = ()
-    """Names of what it is a partition or child of, or the toast table of, the nearest first."""
+    """Names of what it is a partition or child of, or the toast table of, the nearest first. Of a
+    function in C what it is called in its library."""
 
 
 @dataclass(slots=True)
@@ -169,6 +176,8 @@ class _Database:
         self._asked_at = 0.0
         self.problem = ""
         """Why names could not be read the last time."""
+        self._nameless = ""
+        """The same, of functions."""
         name = f"relations-{place.cluster}-{place.database}"
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
@@ -263,7 +272,9 @@ class _Database:
         ended = time.monotonic()
         self._not_before = ended + LOAD_SHARE * (ended - began)
         if found is not None:
-            more = self._relations if len(found) >= MOST else {}
+            functions = sum(oid >= FUNCTION for oid in found)
+            whole = max(functions, len(found) - functions) < MOST
+            more = {} if whole else self._relations
             self._take(more | found, {})
 
     def _take(self, relations: dict[int, Relation], vain: dict[int, float]) -> None:
@@ -289,15 +300,36 @@ class _Database:
                 reason = " ".join(str(error).split())[:200]
                 self.problem = f"{self._place.cluster}/{self._place.database}: {reason}"
                 return None
-            self.problem = ""
+            self.problem = self._nameless
             return dict(_relation(row) for row in rows)
         return None
 
     def _rows(self, wanted: list[int] | None) -> list[dict[str, Any]]:
         if self._connection is None:
             self._connection = self._connect(*self._place)
-        text = query("relations", self._connection.info.server_version // 10_000)
-        values = {"all": wanted is None, "wanted": wanted or [], "most": MOST}
+        functions = [oid - FUNCTION for oid in wanted or () if oid >= FUNCTION]
+        relations = [oid for oid in wanted or () if oid < FUNCTION]
+        rows = []
+        if wanted is None or relations:
+            rows += self._ask("relations", wanted is None, relations)
+        if wanted is None or functions:
+            rows += self._functions(wanted is None, functions)
+        return rows
+
+    def _functions(self, everything: bool, wanted: list[int]) -> list[dict[str, Any]]:
+        """None where somebody took SELECT on ``pg_proc`` from everybody: relations count more."""
+        self._nameless = ""
+        try:
+            return self._ask("plan_functions", everything, wanted)
+        except psycopg.errors.InsufficientPrivilege as error:
+            reason = " ".join(str(error).split())[:200]
+            self._nameless = f"{self._place.cluster}/{self._place.database}: {reason}"
+            return []
+
+    def _ask(self, name: str, everything: bool, wanted: list[int]) -> list[dict[str, Any]]:
+        assert self._connection is not None
+        text = query(name, self._connection.info.server_version // 10_000)
+        values = {"all": everything, "wanted": wanted, "most": MOST, "bit": FUNCTION}
         with self._connection.cursor(row_factory=dict_row) as cursor:
             return cursor.execute(text, values, prepare=False).fetchall()
 
@@ -312,8 +344,12 @@ def _relation(row: dict[str, Any]) -> tuple[int, Relation]:
     schema = _text(row["schema"])
     if schema.startswith(TEMPORARY):
         schema = "pg_temp"
+    symbol = row.get("symbol")
     return row["oid"], Relation(
-        f"{schema}.{_text(row['name'])}", _text(row["kind"]), tuple(row["parents"])
+        f"{schema}.{_text(row['name'])}",
+        _text(row["kind"]),
+        tuple(row["parents"]),
+        (_text(symbol),) if symbol else (),
     )
 
 

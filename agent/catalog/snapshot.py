@@ -218,7 +218,8 @@ class _Round:
             if isinstance(error, MOVED):
                 self._moved(error)
             if isinstance(error, errors.InsufficientPrivilege):
-                raise LackError(_reason(error), reading.remedy("settings")) from error
+                cursor.execute("ROLLBACK TO SAVEPOINT kind")
+                raise LackError(_reason(error), reading.refused()) from error
             raise LackError(_reason(error), NEXT_ROUND) from error
         except TornError as error:
             self._moved(error)

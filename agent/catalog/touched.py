@@ -16,7 +16,7 @@ from model.statement import ParseStatus, Shape
 CHANGING = frozenset(
     ("alter", "create", "drop", "grant", "revoke", "reassign", "import", "truncate", "do", "call")
 )
-"""Operations after which the catalog may be another one."""
+"""Verbs after which the catalog may be another one."""
 SETTING_FUNCTIONS = frozenset(("pg_reload_conf", "pg_catalog.pg_reload_conf", "set_config"))
 SLOT_FUNCTIONS = frozenset(
     (
@@ -25,6 +25,11 @@ SLOT_FUNCTIONS = frozenset(
         "pg_drop_replication_slot", "pg_sync_replication_slots",
     )
 )  # fmt: skip
+ENDS = frozenset(("commit", "end"))
+"""In a string that goes on with another transaction, as ``COMMIT; BEGIN`` does."""
+PREPARE = "prepare transaction"
+COMMIT_PREPARED, ROLLBACK_PREPARED = "commit prepared", "rollback prepared"
+_PREPARED = "prepared transaction:"
 CALLED = SETTING_FUNCTIONS | SLOT_FUNCTIONS
 _SLOT_COMMAND = re.compile(r"(?i)\s*(create|alter|drop)_replication_slot\b")
 """Of the replication protocol, which is no SQL."""
@@ -64,6 +69,8 @@ class Touches:
         self._watching: set[str] = set()
         """Databases with watched tables."""
         self._open: OrderedDict[BackendKey, frozenset[Touched]] = OrderedDict()
+        self._prepared: OrderedDict[tuple[str, str, str], frozenset[Touched]] = OrderedDict()
+        """By cluster, database and the hash of the transaction's name."""
 
     def learn(self, snapshot: Snapshot) -> None:
         """What watched queries read, as the server said it, and which functions are users' own."""
@@ -89,29 +96,57 @@ class Touches:
             self._watched.setdefault(written, set()).add(name)
 
     def of(self, shape: Shape, session: Session, transaction: str) -> frozenset[Touched]:
-        """``transaction``: status before and after (model/statement.py). What an open transaction
-        touched comes once more with its end: only then can others see it."""
+        """``shape`` as it is sent: with the hash of a prepared transaction's name (agent/shown.py).
+        ``transaction``: status before and after (model/statement.py). What an open transaction
+        touched comes once more with its end: only then can others see it. What ran inside another
+        statement, of which no status is known, comes again with that."""
         touched = NOTHING
         if (
-            shape.operation in CHANGING
+            _changes(shape)
             or (shape.functions and self._calls(shape, session))
             or (shape.status is ParseStatus.INVALID and _SLOT_COMMAND.match(shape.redacted_text))
             or (shape.writes and (self._watched or _is_of_catalog(shape)))
         ):
             touched = frozenset(self._touched(shape, session))
-        elif not self._open:
+        elif shape.operation in (COMMIT_PREPARED, ROLLBACK_PREPARED):
+            known = self._ended(shape, session)
+            return known if shape.operation == COMMIT_PREPARED else NOTHING
+        elif not self._open and PREPARE not in shape.verbs:
             return NOTHING
         earlier = self._open.get(session.key, NOTHING) if self._open else NOTHING
-        if transaction.endswith("I"):
-            if earlier:
-                del self._open[session.key]
+        if PREPARE in shape.verbs:
+            self._prepare(shape, session, touched | earlier)
+        if transaction.endswith("I") or not ENDS.isdisjoint(shape.verbs):
+            self._open.pop(session.key, None)
+            if touched and transaction.endswith("T"):
+                self._remember(session.key, touched)
             return touched | earlier
-        if touched and transaction.endswith("T"):
-            self._open[session.key] = touched | earlier
-            self._open.move_to_end(session.key)
-            while len(self._open) > MOST_OPEN:
-                self._open.popitem(last=False)
+        if touched:
+            self._remember(session.key, touched | earlier)
         return touched
+
+    def _prepare(self, shape: Shape, session: Session, touched: frozenset[Touched]) -> None:
+        """Also one that touched nothing: its end is no reason to look."""
+        name = _transaction_of(shape)
+        if not name:
+            return
+        place = (session.cluster, session.database, name)
+        self._prepared[place] = touched | self._prepared.get(place, NOTHING)
+        self._prepared.move_to_end(place)
+        while len(self._prepared) > MOST_OPEN:
+            self._prepared.popitem(last=False)
+
+    def _ended(self, shape: Shape, session: Session) -> frozenset[Touched]:
+        """Any session may end it. One that nobody was seen to prepare may have done anything."""
+        where = session.cluster, session.database
+        known = self._prepared.pop((*where, _transaction_of(shape)), None)
+        return frozenset((Touched(*where),)) if known is None else known
+
+    def _remember(self, session: BackendKey, touched: frozenset[Touched]) -> None:
+        self._open[session] = touched
+        self._open.move_to_end(session)
+        while len(self._open) > MOST_OPEN:
+            self._open.popitem(last=False)
 
     def _calls(self, shape: Shape, session: Session) -> bool:
         return not CALLED.isdisjoint(shape.functions) or self._runs_code(shape, session)
@@ -126,10 +161,12 @@ class Touches:
 
     def _touched(self, shape: Shape, session: Session) -> Iterator[Touched]:
         where = session.cluster, session.database
-        if SETTING_FUNCTIONS.intersection(shape.functions) or shape.summary == "ALTER SYSTEM":
+        if shape.summary == "ALTER SYSTEM":
             yield Touched(*where, SETTINGS)
-        elif shape.operation in CHANGING or _is_of_catalog(shape):
+        elif _changes(shape) or _is_of_catalog(shape):
             yield Touched(*where)
+        elif SETTING_FUNCTIONS.intersection(shape.functions):
+            yield Touched(*where, SETTINGS)
         elif shape.status is ParseStatus.INVALID or SLOT_FUNCTIONS.intersection(shape.functions):
             yield Touched(*where, SLOTS)
         if shape.functions and self._runs_code(shape, session):
@@ -138,6 +175,16 @@ class Touches:
             names = (self._watched.get(_plain(written), ()) for written in shape.writes)
             for name in {name for each in names for name in each}:
                 yield Touched(*where, WATCHED, name)
+
+
+def _transaction_of(shape: Shape) -> str:
+    found = (each for each in shape.objects if each.startswith(_PREPARED))
+    return next(found, "")
+
+
+def _changes(shape: Shape) -> bool:
+    """A string of several statements begins with any of them: ``SET ...; CREATE ROLE ...``."""
+    return shape.operation in CHANGING or not CHANGING.isdisjoint(shape.verbs)
 
 
 def _is_of_catalog(shape: Shape) -> bool:

@@ -13,7 +13,7 @@ from psycopg.rows import tuple_row
 
 from agent.catalog.items.objects import plain_key, text_hash
 from agent.catalog.items.secrets import SECRET_VALUE, SECRET_WORD, SWITCH, digest
-from agent.catalog.query_tables import detail_of
+from agent.catalog.query_tables import detail_of, writers_of
 from agent.catalog.reading import LackError, Reading, Row, text
 from agent.catalog.rights import quoted
 from config.schema import Catalog, WatchedRows
@@ -114,6 +114,8 @@ def read_watched(reading: Reading, watched: Sequence[Watched]) -> list[CatalogIt
 
 def _read_one(reading: Reading, watched: Watched) -> list[CatalogItem]:
     columns, rows, detail = _rows(reading, watched)
+    if watched.table:
+        detail = writers_of(reading.cursor, watched.table)
     if len(rows) > watched.limit:
         raise LackError(
             f"more than {watched.limit} rows", "raise its limit, or watch a query for fewer rows"

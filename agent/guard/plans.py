@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from agent.guard.plan_functions import find_functions
 from agent.guard.plan_memory import NIL, List, PlanMemory
 from agent.guard.whole import CHANGING, find_changed
 from agent.probes.plan_layouts import PlanLayout
@@ -78,6 +79,9 @@ class Plan:
     nodes: tuple[tuple[str, int, bool], ...] = ()
     """For each UPDATE and DELETE in it, by itself: the command, what it was told to change (the
     parent of partitions; 0: nobody can say), and whether it may have no condition."""
+    functions: tuple[int, ...] = ()
+    """Oids of those that did not come with the server, also within functions in SQL that the
+    server has put into the plan."""
 
     @property
     def utility(self) -> bool:
@@ -127,6 +131,7 @@ class _Lists:
     results: List
     relations: List
     subplans: List
+    items: List
 
 
 def _read(memory: PlanMemory, address: int, *, is_list: bool) -> Plan:
@@ -144,6 +149,7 @@ def _read(memory: PlanMemory, address: int, *, is_list: bool) -> Plan:
     reads: dict[int, None] = {}
     writes: dict[int, None] = {}
     changes: list[_Changes] = []
+    functions: dict[int, None] = {}
     rows, cost = [-1.0], [-1.0]
     for raw, command in zip(statements, commands, strict=True):
         if command != UTILITY:
@@ -154,6 +160,10 @@ def _read(memory: PlanMemory, address: int, *, is_list: bool) -> Plan:
             below = _pointer.unpack_from(tree, TREE_LEFT)[0] if command != "select" else 0
             known, numbered, entries = _relations(memory, lists, below, rows, reads, writes)
             complete &= known
+            if lists.items.count:
+                most = MAX_CHAIN if layout.linked else MAX_RELATIONS
+                complete &= lists.items.count <= most
+                functions.update(dict.fromkeys(find_functions(memory, lists.items, most)))
             if lists.results.count:
                 changes.append(_changes(memory, raw, lists, numbered, entries))
     commands += [command for each in changes for command in each.commands]
@@ -170,6 +180,7 @@ def _read(memory: PlanMemory, address: int, *, is_list: bool) -> Plan:
         tuple(dict.fromkeys(pair for each in changes for pair in each.bare)),
         all(each.plain for each in changes),
         tuple(node for each in changes for node in each.nodes),
+        tuple(functions),
     )
 
 
@@ -220,7 +231,7 @@ def _parts(memory: PlanMemory, statement: bytes) -> tuple[bytes, _Lists]:
     """The plan's top node, and the lists of the statement."""
     layout = memory.layout
     places = [layout.range_table, layout.permissions, layout.results]
-    places += [layout.relations, layout.subplans]
+    places += [layout.relations, layout.subplans, layout.items]
     heads = [_pointer.unpack_from(statement, place)[0] if place else 0 for place in places]
     spans = [(_pointer.unpack_from(statement, layout.plan_tree)[0], TREE_BYTES)]
     spans += [(head, memory.list_bytes) for head in heads if head]

@@ -20,7 +20,7 @@ from agent.guard.server import Server
 START_SECONDS = 10.0
 WATCH_SECONDS = 5.0
 """For an answer of one that has started."""
-LEAVE_SECONDS = 5.0
+LEAVE_SECONDS = 1.0
 GRACE_MS = 15
 """How much later than the guard's own deadline the first watchdog acts. With the time until it
 notices that the agent gives no sign of life (40 ms), two pauses between looks (20 ms) and the work
@@ -149,7 +149,10 @@ class WatchdogLink:
     def close(self) -> None:
         """End the watchdogs; detach the probes first, for nobody releases a hold after this."""
         for each in self._watchdogs:
-            each.close()
+            each.ask_to_leave()
+        until = time.monotonic() + LEAVE_SECONDS
+        for each in self._watchdogs:
+            each.close(until)
         self._pulse.close()
         os.close(self._shared)
 
@@ -213,11 +216,14 @@ class _Watchdog:
         released, self._released = self._released, []
         return released
 
-    def close(self) -> None:
+    def ask_to_leave(self) -> None:
         self._tell("leave")
         self._close_pipes()
+
+    def close(self, until: float) -> None:
+        """It leaves, or is ended then (monotonic)."""
         try:
-            self._process.wait(LEAVE_SECONDS)
+            self._process.wait(max(0.0, until - time.monotonic()))
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

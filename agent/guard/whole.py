@@ -9,7 +9,7 @@ one does not.
 from __future__ import annotations
 
 import struct
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agent.guard.plan_memory import PlanMemory
@@ -31,7 +31,8 @@ CONSTANT_CONDITION = 104
 JOIN_CONDITION, PARAMETERS = 112, 120
 """``Join.joinqual``, ``NestLoop.nestParams``."""
 CHANGING = {2: "update", 4: "delete"}
-OTHER = {3: "insert", 5: "merge"}
+MERGE = 5
+OTHER = {3: "insert", MERGE: "merge"}
 
 _pointer = struct.Struct("<Q")
 _number = struct.Struct("<i")
@@ -54,6 +55,11 @@ class Changed:
     have no condition: each node by itself."""
     plain: bool = True
     """All that was looked at is one scan: what the kernel takes into ``touched``."""
+
+    def note_bare(self, command: str, places: Mapping[int, bool]) -> None:
+        """``places``: whether each is read from end to end."""
+        found = [place for place, sequential in places.items() if sequential]
+        self.bare.update(dict.fromkeys((command, place) for place in found))
 
 
 def find_changed(memory: PlanMemory, roots: Sequence[int], targets: Collection[int]) -> Changed:
@@ -79,6 +85,11 @@ def _changed(memory: PlanMemory, roots: list[int], targets: Collection[int]) -> 
         operation = _int_at(raw, OPERATION)
         command = CHANGING.get(operation)
         changed.commands[command or OTHER.get(operation, "update")] = None
+        if operation == MERGE:
+            # Whether its clauses choose rows stands in the text; here, whether its ON does.
+            changed.plain = False
+            found, gated = _scanned(memory, _inputs(memory, root, raw), targets)
+            changed.note_bare("merge", (found or {}) | gated)
         if command is None:
             continue
         inputs = _inputs(memory, root, raw)
@@ -89,8 +100,7 @@ def _changed(memory: PlanMemory, roots: list[int], targets: Collection[int]) -> 
             changed.unclear[command] = None
         else:
             changed.whole.update(dict.fromkeys((command, place) for place in found))
-            bare = [place for place, sequential in (found | gated).items() if sequential]
-            changed.bare.update(dict.fromkeys((command, place) for place in bare))
+            changed.note_bare(command, found | gated)
     return changed
 
 

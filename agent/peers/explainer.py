@@ -32,7 +32,8 @@ TLS_ATTEMPTS = 3
 """A session is seen a moment before the server shows it in its views."""
 ROUND_SECONDS = 0.3
 REST_SHARE = 4
-"""After a round it rests so many times as long: it takes a fifth of a core at most."""
+"""After a round it rests so many times as long as it computed or servers were at work for it: it
+takes a fifth of a core at most, here and there. Waiting for a core is no reason to rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class Explainer:
         self._unanswered: deque[tuple[float, int, Question]] = deque()
         """When to ask the server again, how often it was asked, of whom."""
         self._known: OrderedDict[BackendKey, None] = OrderedDict()
+        self._at_servers = 0.0
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="explainer", daemon=True)
@@ -83,25 +85,30 @@ class Explainer:
     def start(self) -> None:
         self._thread.start()
 
-    def stop(self) -> None:
+    def ask_to_stop(self) -> None:
+        """Never waits."""
         self._stop.set()
         self._wake.set()
+
+    def stop(self, timeout_seconds: float = 5.0) -> None:
+        self.ask_to_stop()
         if self._thread.is_alive():
-            self._thread.join(5)
+            self._thread.join(timeout_seconds)
 
     def _run(self) -> None:
         while not self._stop.is_set():
             if not self._waiting:
                 self._wake.wait(RETRY_SECONDS if self._unanswered else WAIT_SECONDS)
             self._wake.clear()
-            began = time.monotonic()
+            began, self._at_servers = time.thread_time(), 0.0
             try:
                 self.work()
             except Exception as error:  # noqa: BLE001 - the supervising loop
                 self._count("process", f"error_{type(error).__name__}")
                 where = "".join(traceback.format_tb(error.__traceback__)[-3:])
                 log.error("explainer.failed", error=type(error).__name__, where=where)
-            self._stop.wait((time.monotonic() - began) * REST_SHARE)
+            worked = time.thread_time() - began + self._at_servers
+            self._stop.wait(worked * REST_SHARE)
         if self._certificates is not None:
             self._certificates.close()
 
@@ -146,8 +153,10 @@ class Explainer:
         for attempts, question in questions:
             if self._certificates is not None and question.client_address != LOCAL:
                 by_cluster.setdefault(question.cluster, []).append((attempts, question))
+        began = time.monotonic()
         for cluster, asked in by_cluster.items():
             self._ask_server(cluster, asked)
+        self._at_servers += time.monotonic() - began
 
     def _ask_server(self, cluster: str, asked: list[tuple[int, Question]]) -> None:
         assert self._certificates is not None

@@ -1,6 +1,6 @@
 """Loads the same C source with bcc, which compiles it on the host.
 
-Slower (half a second) and larger (LLVM in the process), but it needs no object built for us. Debian
+Slower (seconds) and larger (LLVM in the process), but it needs no object built for us. Debian
 packages bcc for the system Python alone; only that one package is taken from there.
 """
 
@@ -31,8 +31,11 @@ MAP_CALLS = {
     "RESERVE": "ringbuf_reserve",
     "SUBMIT": "ringbuf_submit",
     "DISCARD": "ringbuf_discard",
+    "QUERY": "ringbuf_output",
 }
 """What ``compat.bpf.h`` does by macro for libbpf, where bcc wants a method of the map."""
+BEFORE_ARGUMENTS = {"QUERY": "nothing, 0, "}
+"""Of a call that stands for another one: see ``compat.bpf.h``."""
 OWN_INCLUDE = re.compile(r'^#include "(?!compat)(\w+\.bpf\.h)"$', re.MULTILINE)
 MAP_CALL = re.compile(rf"\b({'|'.join(MAP_CALLS)})\((\w+), ")
 
@@ -40,8 +43,9 @@ MAP_CALL = re.compile(rf"\b({'|'.join(MAP_CALLS)})\((\w+), ")
 class BccLoader:
     name = "bcc"
 
-    def __init__(self, source: Path) -> None:
+    def __init__(self, source: Path, defines: tuple[str, ...] = ()) -> None:
         self._source = source
+        self._defines = defines
         self._bcc = import_bcc()
         try:
             provide()
@@ -56,6 +60,7 @@ class BccLoader:
             f"-I{self._source.parent}",
             "-Wno-macro-redefined",
         ]
+        flags += [f"-D{each}" for each in self._defines]
         wanted = (*PROGRAMS, *inside)
         if inside:
             flags.append("-DPGWARDEN_NESTED")
@@ -102,7 +107,11 @@ def one_text(source: Path) -> str:
 
 def for_bcc(source: str) -> str:
     """``LOOKUP(sessions, &pid)`` -> ``sessions.lookup(&pid)``."""
-    return MAP_CALL.sub(lambda call: f"{call[2]}.{MAP_CALLS[call[1]]}(", source)
+
+    def method(call: re.Match[str]) -> str:
+        return f"{call[2]}.{MAP_CALLS[call[1]]}({BEFORE_ARGUMENTS.get(call[1], '')}"
+
+    return MAP_CALL.sub(method, source)
 
 
 def import_bcc() -> Any:

@@ -17,13 +17,19 @@ class BuildError(Exception):
     """The probes cannot be compiled; the text says why and what to install."""
 
 
-def build(source: Path = SOURCE, output: Path = OBJECT, clang: str = "clang") -> Path:
+def build(
+    source: Path = SOURCE,
+    output: Path = OBJECT,
+    clang: str = "clang",
+    defines: tuple[str, ...] = (),
+) -> Path:
     """Write ``output`` and return it. Raises BuildError."""
     if shutil.which(clang) is None:
         raise BuildError("clang is missing: apt-get install clang llvm libbpf-dev")
     command = [clang, "-target", "bpf", "-O2", "-g", "-Wall", "-Werror", "-D__TARGET_ARCH_x86"]
     if MULTIARCH_INCLUDES.is_dir():
         command += ["-idirafter", str(MULTIARCH_INCLUDES)]
+    command += [f"-D{each}" for each in defines]
     # A half-written object must never be taken for a good one.
     unfinished = output.with_suffix(".tmp")
     done = subprocess.run(

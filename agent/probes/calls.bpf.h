@@ -81,9 +81,9 @@ INLINE __u32 copy_argument(void *place, __u64 text, __u32 bytes)
 INLINE void send_call(struct session_state *session, __u64 value, __u32 value_bytes)
 {
 	struct occasion *what = &session->occasion;
-	struct statement_record *record = reserve(1, sizeof(*record) + 2 * CALL_BYTES);
+	struct statement_record *record = reserve(session, 1, sizeof(*record) + 2 * CALL_BYTES);
 	if (!record) {
-		count_loss(LOSS_URGENT_STATEMENT);
+		count_lost(session, 1, LOSS_URGENT_STATEMENT);
 		return;
 	}
 	char *place = (char *)(record + 1);

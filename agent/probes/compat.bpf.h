@@ -6,6 +6,15 @@
 
 #include <uapi/linux/ptrace.h>
 
+/* Helpers by names that are not bcc's: for each call of one that it knows, it asks whether the
+ * kernel has it, and makes a table of all the kernel's symbols anew (two thirds of the time that it
+ * takes to compile). A kernel with ring buffers (5.8) has them (5.5). */
+static int (*read_user)(void *to, int bytes, const void *from) = (void *)BPF_FUNC_probe_read_user;
+static int (*read_user_str)(void *to, int bytes, const void *from) =
+	(void *)BPF_FUNC_probe_read_user_str;
+#define bpf_probe_read_user read_user
+#define bpf_probe_read_user_str read_user_str
+
 #define PROBE(section)
 #define DECLARE_RING(name, bytes) BPF_RINGBUF_OUTPUT(name, (bytes) / 4096)
 #define DECLARE_ARRAY(name, value) BPF_ARRAY(name, value, 1)
@@ -26,9 +35,15 @@
 #define LENGTH_PARTS 4 /* lengths are counted up to 33 MB */
 #define MESSAGES_AT_ONCE 512 /* of 8 bytes on average; shorter ones are not followed */
 #define ROWS_AT_ONCE 0
+#define TAIL_AT_ONCE 0 /* what depends on it would be walked twice */
 
-/* LOOKUP, INSERT, DELETE, RESERVE, SUBMIT and DISCARD are not defined here: bcc rewrites calls
- * like records.ringbuf_reserve(size), but not inside a macro. bcc_loader.py puts them in as text. */
+/* LOOKUP, INSERT, DELETE, RESERVE, SUBMIT, DISCARD and QUERY are not defined here: bcc rewrites calls
+ * like records.ringbuf_reserve(size), but not inside a macro. bcc_loader.py puts them in as text.
+ * bcc 0.26 knows no way to ask how full a ring is, but one of its calls has the ring and the number
+ * that the question takes: this stands for what it makes of it. */
+static __u64 (*query_ring)(void *ring, __u64 what) = (void *)BPF_FUNC_ringbuf_query;
+static char *const nothing = 0; /* bcc looks at its type */
+#define bpf_ringbuf_output(ring, nothing, bytes, what) query_ring(ring, what)
 
 #else
 
@@ -47,6 +62,7 @@
 #define PLANS_SEEN 8	   /* rules of the rewriter make several of one statement */
 #define MESSAGES_AT_ONCE WINDOW_MESSAGES /* all that a window may hold */
 #define ROWS_AT_ONCE WINDOW_MESSAGES
+#define TAIL_AT_ONCE 1
 #define LENGTH_PARTS 128   /* lengths are counted up to 1 GiB, the longest there are */
 #define DECLARE_RING(name, bytes)                                                                  \
 	struct {                                                                                   \
@@ -80,6 +96,7 @@
 #define RESERVE(map, bytes) bpf_ringbuf_reserve(&map, bytes, 0)
 #define SUBMIT(map, record, flags) bpf_ringbuf_submit(record, flags)
 #define DISCARD(map, record, flags) bpf_ringbuf_discard(record, flags)
+#define QUERY(map, what) bpf_ringbuf_query(&map, what)
 
 #endif
 #endif

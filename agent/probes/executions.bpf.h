@@ -33,13 +33,6 @@ SEPARATE int ends_with_tag(struct session_state *session, __u64 bytes)
 	return 0;
 }
 
-/* The answer's last bytes; what lies before a shorter answer is not its own. */
-INLINE void read_tail(__u8 *tail, struct writing *write)
-{
-	if (bpf_probe_read_user(tail, TAIL_BYTES, (void *)(write->start + write->bytes - TAIL_BYTES)))
-		tail[TAG_END] = 1;
-}
-
 /* An error is always flushed on purpose, so where nothing was, the last message before
  * ReadyForQuery says how the statement ended, and lies within the tail. */
 INLINE int is_simple(struct session_state *session, struct writing *write)
@@ -47,7 +40,8 @@ INLINE int is_simple(struct session_state *session, struct writing *write)
 	if (!session->pending || session->protocol != PROTOCOL_QUERY || !write->ready || session->flushed ||
 	    (session->writes && write->bytes < TAIL_BYTES))
 		return 0;
-	read_tail(session->tail, write);
+	if (TAIL_AT_ONCE ? !write->tail_read : !read_tail(session, write))
+		return 0;
 	return ends_with_tag(session, write->bytes);
 }
 
@@ -59,12 +53,7 @@ INLINE int reader_behind(struct config *config, struct judge *judge)
 		return 0;
 	if (judge && judge->pressed)
 		return 1;
-#ifdef PGWARDEN_BCC
-	return 0; /* bcc 0.26 cannot ask how full the ring is */
-#else
-	return bpf_ringbuf_query(&records, BPF_RB_AVAIL_DATA) >
-	       bpf_ringbuf_query(&records, BPF_RB_RING_SIZE) / 2;
-#endif
+	return QUERY(records, BPF_RB_AVAIL_DATA) > QUERY(records, BPF_RB_RING_SIZE) / 2;
 }
 
 /* The number at the end of `SELECT 42`; 0 for a tag without. */
@@ -150,7 +139,7 @@ INLINE void fill_execution(struct execution_record *record, struct session_state
 /* `bytes` must be a constant. */
 INLINE int send_execution(struct session_state *session, struct writing *write, __u32 bytes)
 {
-	struct execution_record *record = reserve(session->urgent, sizeof(*record) + bytes);
+	struct execution_record *record = reserve(session, session->urgent, sizeof(*record) + bytes);
 	if (!record)
 		return 0;
 	fill_execution(record, session, write);
@@ -182,7 +171,7 @@ INLINE void tell_execution(struct config *config, struct session_state *session,
 	if (session->text_id && !session->urgent && config->aggregate != AGGREGATE_NEVER &&
 	    count_execution(judge, session))
 		return;
-	count_loss(session->urgent ? LOSS_URGENT_STATEMENT : LOSS_EXECUTION);
+	count_lost(session, session->urgent, LOSS_EXECUTION);
 }
 
 #endif

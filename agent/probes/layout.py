@@ -137,9 +137,13 @@ LOSS_REASONS = (
     "urgent_response",
     "parameters",
     "unheld",
+    "no_lock",
+    "urgent_no_lock",
 )
 """Names for the indices of ``enum loss``."""
-LOST_STATEMENTS = frozenset(("statement", "execution", "urgent_statement", "table_full"))
+LOST_STATEMENTS = frozenset(
+    ("statement", "execution", "urgent_statement", "table_full", "no_lock", "urgent_no_lock")
+)
 """Each of these is a statement of which nothing is told: those told and these are all that ran. The
 other reasons count what is missing of statements that are told."""
 
@@ -153,7 +157,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "head",
             "naming",
             "cluster",
-            "padding",
+            "server_pid",
             "family",
             "port_be",
             "address",
@@ -235,7 +239,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "stranger_record": (HEAD + "q", ("head", "started_us")),
     "config": (
-        "20Q20I256s8192s",
+        "21Q20I256s8192s",
         (
             "entry_portal_run",
             "entry_secure_write",
@@ -248,6 +252,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "my_proc_port",
             "statement_start",
             "my_start_timestamp",
+            "my_proc_pid",
             "pg_start_time",
             "application_name",
             "debug_query_string",
@@ -335,7 +340,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "cluster": ("II", ("number", "watched")),
     "function": ("II", ("number", "text")),
     "writing": (
-        "QQQqBBBB4s",
+        "QQQqBBBBB3s",
         (
             "start",
             "bytes",
@@ -345,6 +350,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "aligned",
             "flushed",
             "failed",
+            "tail_read",
             "padding",
         ),
     ),
@@ -369,7 +375,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "session_state": (
-        "qqQQQQQQQ16sIIIIIIIHHBBBBBBBBBBBBBB2s152s320s48s256s2048s40s4160s",
+        "qqQQQQQQQ16sIIIIIIIHHBBBBBBBBBBBBBBBB152s320s48s256s2048s40s4160s",
         (
             "session_us",
             "requested_us",
@@ -404,6 +410,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "exempt",
             "calling",
             "asked",
+            "no_lock",
             "padding",
             "occasion",
             "levels",

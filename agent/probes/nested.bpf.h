@@ -178,7 +178,7 @@ SEPARATE int is_silent(struct config *config, struct session_state *session, __u
 /* `bytes` must be a constant. */
 INLINE int send_kept(struct session_state *session, struct occasion *what, __u32 bytes)
 {
-	struct statement_record *record = reserve(what->urgent, sizeof(*record) + bytes);
+	struct statement_record *record = reserve(session, what->urgent, sizeof(*record) + bytes);
 	if (!record)
 		return 0;
 	record->text_bytes = record->full_bytes = session->kept_bytes;
@@ -210,7 +210,7 @@ INLINE void tell_nested(struct session_state *session, struct occasion *what)
 	else
 		sent = send_kept(session, what, TEXT_KEPT);
 	if (!sent)
-		count_loss(what->urgent ? LOSS_URGENT_STATEMENT : LOSS_STATEMENT);
+		count_lost(session, what->urgent, LOSS_STATEMENT);
 }
 
 INLINE void push_level(struct session_state *session, __u64 text, __u64 frame, __u64 stack)

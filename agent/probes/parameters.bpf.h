@@ -71,7 +71,8 @@ INLINE int send_some(struct config *config, struct session_state *session, __u64
 		     __u32 room)
 {
 	struct parameters_record *record =
-		reserve(session->occasion.urgent, sizeof(*record) + room * sizeof(struct parameter));
+		reserve(session, session->occasion.urgent,
+			sizeof(*record) + room * sizeof(struct parameter));
 	if (!record) {
 		count_loss(LOSS_PARAMETERS);
 		return 0;

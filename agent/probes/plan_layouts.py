@@ -48,6 +48,8 @@ class PlanLayout:
     """Of a MergeJoin and a HashJoin."""
     append_parts: int = 112
     """``Append.appendplans`` and ``MergeAppend.mergeplans``."""
+    function_cache: int = 45
+    """PROCOID of SysCacheIdentifier."""
     changed_parts: int = 0
     """``ModifyTable.plans``; 0 where there is one plan, to the left, since PostgreSQL 14."""
 
@@ -56,21 +58,29 @@ class PlanLayout:
         """``PlannedStmt.subplans``."""
         return self.relations - 24
 
+    @property
+    def items(self) -> int:
+        """``PlannedStmt.invalItems``."""
+        return self.relations + 8
+
 
 PLAN_LAYOUTS = {
     12: PlanLayout(
+        function_cache=43,
         permissions=0, results=48, relations=88, linked=True, merge=False,
         entry_bytes=200, entry_permission=164, entry_updated=192,
         node_result=10, node_scan=19, node_join=36, changed_parts=144,
         node_matches=(37, 38), append_parts=104,
     ),
     13: PlanLayout(
+        function_cache=43,
         permissions=0, results=48, merge=False,
         entry_bytes=224, entry_permission=188, entry_updated=216,
         node_result=10, node_scan=19, node_join=36, changed_parts=144,
         node_matches=(37, 38),
     ),
     14: PlanLayout(
+        function_cache=43,
         permissions=0, results=48, relations=88, merge=False,
         entry_bytes=232, entry_permission=196, entry_updated=224,
         node_result=10, node_scan=19, node_join=37,
@@ -89,6 +99,7 @@ PLAN_LAYOUTS = {
         node_matches=(354, 355),
     ),
     18: PlanLayout(
+        function_cache=47,
         statement_bytes=152, plan_tree=40, range_table=56, permissions=72, results=80,
         relations=120, entry_bytes=44, entry_kind=24, entry_relation=28, entry_relation_kind=33,
         entry_permission=40, node_result=331, node_scan=339, node_join=356,

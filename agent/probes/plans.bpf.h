@@ -10,6 +10,7 @@
 #define COMMAND_DELETE 4
 #define PLAN_CONDITION 56 /* Plan.qual */
 #define PLAN_LEFT 64	  /* Plan.lefttree */
+#define ITEM_HASH 8	  /* PlanInvalItem.hashValue */
 
 /* Memory that cannot be read now (paged out) is a plan that nobody has seen. Here as below: without
  * a branch, or the verifier would walk twice as far with each step of a loop. */
@@ -82,6 +83,50 @@ SEPARATE int mix_list(struct config *config, struct session_state *session, __u6
 	return 1;
 }
 
+/* As mix_some, of PlanInvalItems: what stands for a function or domain is a hash of its oid. */
+SEPARATE int mix_some_items(struct config *config, struct session_state *session)
+{
+	if (!config || !session)
+		return 0;
+	struct occasion *what = &session->occasion;
+	struct sip s = what->mix;
+	__u64 cell = what->cell;
+	__u64 left = what->cells;
+#pragma clang loop unroll(disable)
+	for (__u32 i = 0; i < RELATIONS_AT_ONCE; i++) {
+		__u64 there = -(((__u64)0 - left) >> 63);
+		__u64 hash = 0;
+		if (STOP_EARLY(!left))
+			break;
+		__u64 item = read_u64(cell);
+		what->unreadable |= bpf_probe_read_user(&hash, 4, (void *)(item + ITEM_HASH)) & there;
+		sip_word(&s, hash & there);
+		cell = next_cell(config, cell);
+		left += there;
+	}
+	what->mix = s;
+	what->cell = cell;
+	what->cells = left;
+	return left != 0;
+}
+
+/* Functions and domains that did not come with the server, those within functions in SQL that have
+ * become a part of the plan as well: what is behind the same text may be another function by now. */
+SEPARATE int mix_items(struct config *config, struct session_state *session, __u64 list)
+{
+	if (!config || !session)
+		return 0;
+	struct occasion *what = &session->occasion;
+	begin_list(config, what, list);
+#pragma clang loop unroll(disable)
+	for (__u32 i = 0; i < RELATION_LOTS; i++)
+		if (!mix_some_items(config, session))
+			break;
+	if (what->cells)
+		what->unseen = 1;
+	return 1;
+}
+
 /* How an UPDATE or DELETE finds its rows: the node below the one that changes them, and whether it
  * has a condition. agent/guard/whole.py knows when that says all. */
 SEPARATE int mix_condition(struct config *config, struct session_state *session, __u64 tree)
@@ -107,7 +152,7 @@ SEPARATE int mix_condition(struct config *config, struct session_state *session,
 	return 1;
 }
 
-/* commandType, relationOids and resultRelations of one PlannedStmt. */
+/* commandType, relationOids, resultRelations and invalItems of one PlannedStmt. */
 SEPARATE int mix_planned(struct config *config, struct session_state *session, __u64 planned)
 {
 	if (!config || !session)
@@ -119,6 +164,9 @@ SEPARATE int mix_planned(struct config *config, struct session_state *session, _
 	what->mix = s;
 	mix_list(config, session, read_plan(what, planned + config->planned_relations, 8));
 	mix_list(config, session, read_plan(what, planned + config->planned_results, 8));
+	__u64 items = read_plan(what, planned + config->planned_relations + 8, 8);
+	if (items)
+		mix_items(config, session, items);
 	if (command == COMMAND_UPDATE || command == COMMAND_DELETE)
 		mix_condition(config, session,
 			      read_plan(what, planned + config->planned_tree, 8));

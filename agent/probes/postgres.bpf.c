@@ -85,7 +85,7 @@ int on_report_appname(struct pt_regs *ctx)
 	session->naming += 1; /* what was allowed to the former name is judged anew */
 	if (!session->announced)
 		return 0; /* the session record will bring it */
-	struct application_record *record = RESERVE(records, sizeof(*record));
+	struct application_record *record = reserve(session, 0, sizeof(*record));
 	if (!record) {
 		count_loss(LOSS_APPLICATION);
 		session->announced = 0; /* the next hit tries again, with a session record */
@@ -245,7 +245,7 @@ int on_exit(void *ctx)
 		return 0;
 	tell_pending(session);
 	if (session->known) {
-		struct record_head *record = RESERVE(records, sizeof(*record));
+		struct record_head *record = reserve(session, 0, sizeof(*record));
 		if (record) {
 			fill_head(record, RECORD_EXIT, session->session_us);
 			SUBMIT(records, record, wakeup());

@@ -99,7 +99,9 @@ enum loss {
 	LOSS_URGENT_RESPONSE = 12,
 	LOSS_PARAMETERS = 13,
 	LOSS_UNHELD = 14, /* a statement that had to be judged, while the judge gave no sign of life */
-	LOSSES = 15,
+	LOSS_NO_LOCK = 15, /* a statement for whose record there was room, but not the ring's lock */
+	LOSS_URGENT_NO_LOCK = 16,
+	LOSSES = 17,
 };
 
 /* Times named *_us count microseconds since 2000-01-01 as PostgreSQL does; at_ns is the kernel's
@@ -115,7 +117,7 @@ struct session_record {
 	struct record_head head;
 	__u32 naming;
 	__u32 cluster;
-	__u32 padding;
+	__u32 server_pid; /* MyProcPid: another than head.pid in a pid namespace of its own */
 	__u16 family;
 	__u16 port_be;
 	__u8 address[16];
@@ -269,6 +271,7 @@ struct config {
 	__u64 my_proc_port;
 	__u64 statement_start; /* stmtStartTimestamp */
 	__u64 my_start_timestamp;
+	__u64 my_proc_pid;
 	__u64 pg_start_time;
 	__u64 application_name;
 	__u64 debug_query_string;
@@ -455,7 +458,8 @@ struct writing {
 	__u8 aligned;
 	__u8 flushed; /* on purpose, not because the buffer was full */
 	__u8 failed; /* enum failed_text */
-	__u8 padding[4];
+	__u8 tail_read; /* session_state.tail is its end */
+	__u8 padding[3];
 };
 
 /* The messages of a round trip's answer, see messages.bpf.h. */
@@ -518,7 +522,8 @@ struct session_state {
 	__u8 exempt; /* never held: it serves those who judge */
 	__u8 calling; /* enum calling */
 	__u8 asked; /* enum asking */
-	__u8 padding[2];
+	__u8 no_lock; /* what the last record was not to be had for, not for want of room */
+	__u8 padding;
 	struct occasion occasion;
 	struct level levels[LEVELS];
 	__u8 tail[TAIL_BYTES];

@@ -54,7 +54,7 @@ INLINE void fill_carry(struct response_record *record, struct session_state *ses
 INLINE int send_small(struct session_state *session, struct writing *write)
 {
 	struct response_record *record =
-		reserve(session->urgent, sizeof(*record) + RESPONSE_SMALL);
+		reserve(session, session->urgent, sizeof(*record) + RESPONSE_SMALL);
 	if (!record)
 		return 0;
 	__u64 bytes = write->bytes;
@@ -71,7 +71,7 @@ INLINE int send_small(struct session_state *session, struct writing *write)
 INLINE int send_medium(struct session_state *session, struct writing *write)
 {
 	struct response_record *record =
-		reserve(session->urgent, sizeof(*record) + CARRY_BYTES + RESPONSE_MEDIUM);
+		reserve(session, session->urgent, sizeof(*record) + CARRY_BYTES + RESPONSE_MEDIUM);
 	if (!record)
 		return 0;
 	char *data = (char *)(record + 1) + CARRY_BYTES;
@@ -98,7 +98,7 @@ INLINE int send_medium(struct session_state *session, struct writing *write)
 INLINE int send_large(struct session_state *session, struct writing *write)
 {
 	struct response_record *record =
-		reserve(session->urgent, sizeof(*record) + CARRY_BYTES + RESPONSE_LARGE);
+		reserve(session, session->urgent, sizeof(*record) + CARRY_BYTES + RESPONSE_LARGE);
 	if (!record)
 		return 0;
 	char *data = (char *)(record + 1) + CARRY_BYTES;
@@ -132,7 +132,7 @@ INLINE void count_lost_answer(struct session_state *session, struct writing *wri
 	int unbegun = session->stream.counted && session->stream.endings == session->starts;
 	if (write->failed == FAILED_TEXT_TOLD || write->failed == FAILED_TEXT_LOST ||
 	    (write->failed == FAILED_TEXT_SAME && unbegun))
-		count_loss(session->urgent ? LOSS_URGENT_STATEMENT : LOSS_STATEMENT);
+		count_lost(session, session->urgent, LOSS_STATEMENT);
 }
 
 /* The end of a write that is not copied, for a message that goes on in the next one. */
@@ -146,6 +146,16 @@ INLINE void keep_carry(struct session_state *session, struct writing *write)
 		session->carry_bytes = CARRY_BYTES;
 }
 
+/* Where a statement waits for its answer: the last bytes of it, in one reading all that is needed of
+ * a simple one. What lies before a shorter answer is not its own. */
+INLINE int read_tail(struct session_state *session, struct writing *write)
+{
+	write->tail_read = session->pending && write->bytes >= READY_BYTES &&
+			   !bpf_probe_read_user(session->tail, TAIL_BYTES,
+						(void *)(write->start + write->bytes - TAIL_BYTES));
+	return write->tail_read;
+}
+
 /* The transaction status of a ReadyForQuery at the end of the write, 0 where there is none. The
  * buffer's end may have cut off its beginning. The last six bytes go into one number, the last one
  * lowest. */
@@ -153,7 +163,10 @@ INLINE __u8 ends_ready(struct session_state *session, struct writing *write)
 {
 	__u8 tail[READY_BYTES] = {};
 	__u64 last = 0;
-	if (write->bytes >= READY_BYTES)
+	if (TAIL_AT_ONCE && read_tail(session, write))
+		for (int i = 0; i < READY_BYTES; i++)
+			tail[i] = session->tail[TAIL_BYTES - READY_BYTES + i];
+	else if (write->bytes >= READY_BYTES)
 		bpf_probe_read_user(tail, READY_BYTES,
 				    (void *)(write->start + write->bytes - READY_BYTES));
 	else if (session->carry_bytes)

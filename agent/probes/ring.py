@@ -3,6 +3,10 @@
 The same code serves both loaders, and a record costs one slice instead of a ctypes callback
 (about 1 us). Positions and lengths are written by other CPUs; x86-64 keeps loads and stores in
 order, which is why this module is for x86-64 only.
+
+Each of them is read and written in one piece: that is what native formats are for. Where we are is
+never written with ``pack_into``, which fills the place with zeros first. A ring whose reader seems
+to be at zero is full to the kernel, and what a backend tells at that moment is lost.
 """
 
 from __future__ import annotations
@@ -11,8 +15,8 @@ import mmap
 from struct import Struct
 
 PAGE = mmap.PAGESIZE
-HEADER = Struct("<I")
-POSITION = Struct("<Q")
+HEADER = Struct("I")
+POSITION = Struct("Q")
 HEADER_BYTES = 8
 BUSY = 1 << 31
 DISCARDED = 1 << 30
@@ -33,6 +37,7 @@ class Ring:
     def __init__(self, fd: int, size_bytes: int) -> None:
         self._size = size_bytes
         self._consumer = mmap.mmap(fd, PAGE, mmap.MAP_SHARED, mmap.PROT_READ | mmap.PROT_WRITE)
+        self._place = memoryview(self._consumer).cast("Q")
         # The kernel has the data twice in a row, so that a record never wraps. Mapped twice, all of
         # it would count as ours twice: to join one record in thousands is cheaper.
         self._data = mmap.mmap(fd, PAGE + size_bytes, mmap.MAP_SHARED, mmap.PROT_READ, offset=PAGE)
@@ -51,7 +56,7 @@ class Ring:
     def drain(self, limit: int = 65536) -> list[bytes]:
         """All finished records, oldest first, at most ``limit``."""
         data, mask, end = self._data, self._size - 1, PAGE + self._size
-        position: int = POSITION.unpack_from(self._consumer, 0)[0]
+        position: int = self._place[0]
         produced: int = POSITION.unpack_from(data, 0)[0]
         read = HEADER.unpack_from
         records: list[bytes] = []
@@ -69,10 +74,11 @@ class Ring:
                 records.append(record + data[PAGE : PAGE + over] if over > 0 else record)
             position += (size + HEADER_BYTES + 7) & ~7
         # The kernel may reuse the room from here on: everything above was copied.
-        POSITION.pack_into(self._consumer, 0, position)
+        self._place[0] = position
         self.at, self.unread = position, position < produced
         return records
 
     def close(self) -> None:
+        self._place.release()
         self._consumer.close()
         self._data.close()

@@ -20,6 +20,8 @@
 #define AGGREGATES 16384
 #define FUNCTIONS 256
 #define RESERVE_TRIES 12
+#define BORROWED_BYTES 16384 /* at once; longer texts are cut instead */
+#define BORROWED_PARTS 8
 
 DECLARE_RING(records, RING_BYTES);
 DECLARE_RING(urgents, URGENT_BYTES); /* DDL, roles, what is held: a flood of others has no part in it */
@@ -57,18 +59,76 @@ INLINE struct judge *find_judge(void)
 	return LOOKUP(judges, &zero);
 }
 
-/* `bytes` must be a constant. Since 6.15 the ring's lock may be given up under contention, where the
- * ring has room: asked again. In a virtual machine some kernels take a wait of one millisecond for a
- * deadlock (mended by "rqspinlock: Fix TAS fallback lock entry creation"), and a processor that is
- * taken away from the lock's holder may be gone for several; a full ring answers at once. What is urgent has its own room, and may go where there is any. */
-INLINE void *reserve(__u32 urgent, __u64 bytes)
+/* For tests: so many of eight tries fail as if the bulk ring's lock could not be had. */
+#ifdef LOCK_GIVES_UP
+#define GIVEN_UP (bpf_get_prandom_u32() % 8 < LOCK_GIVES_UP)
+#else
+#define GIVEN_UP 0
+#endif
+
+/* Whether of the urgent ring less is taken than one of so many parts. */
+INLINE int reserved_room(__u32 parts)
 {
+	return QUERY(urgents, BPF_RB_AVAIL_DATA) < QUERY(urgents, BPF_RB_RING_SIZE) / parts;
+}
+
+/* As the kernel reckons: a head of eight bytes, all in steps of eight, and one byte stays free. */
+INLINE int has_room(__u64 bytes)
+{
+	return QUERY(records, BPF_RB_AVAIL_DATA) + ((bytes + 15) & ~7ULL) <
+	       QUERY(records, BPF_RB_RING_SIZE);
+}
+
+INLINE int has_urgent_room(__u64 bytes)
+{
+	return QUERY(urgents, BPF_RB_AVAIL_DATA) + ((bytes + 15) & ~7ULL) <
+	       QUERY(urgents, BPF_RB_RING_SIZE);
+}
+
+/* `bytes` must be a constant. Since 6.15 the ring's lock may be given up under contention, where the
+ * ring has room. In a virtual machine some kernels take a wait of one millisecond for a deadlock
+ * (mended by "rqspinlock: Fix TAS fallback lock entry creation"), and a processor that is taken away
+ * from the lock's holder may be gone for many. So the other ring is asked, which has a lock of its
+ * own. What is urgent may go where there is any room; the rest may borrow a little of the room for
+ * what is urgent, and only where its own ring is not full: that is lost and counted. `session` may
+ * be NULL; it is told whether there was room all the time. */
+INLINE void *reserve(struct session_state *session, __u32 urgent, __u64 bytes)
+{
+	if (session)
+		session->no_lock = 0;
+#pragma clang loop unroll(disable)
 	for (int i = 0; i < RESERVE_TRIES; i++) {
-		void *record = urgent ? RESERVE(urgents, bytes) : RESERVE(records, bytes);
+		void *record = 0;
+		if (urgent)
+			record = RESERVE(urgents, bytes);
+		else if (!GIVEN_UP)
+			record = RESERVE(records, bytes);
 		if (record)
 			return record;
+		if (urgent)
+			record = RESERVE(records, bytes);
+		else if (!has_room(bytes))
+			return 0;
+		else if (bytes <= BORROWED_BYTES && reserved_room(BORROWED_PARTS))
+			record = RESERVE(urgents, bytes);
+		if (record)
+			return record;
+		if (urgent && !has_urgent_room(bytes) && !has_room(bytes))
+			return 0;
 	}
-	return urgent ? RESERVE(records, bytes) : 0;
+	if (session)
+		session->no_lock = 1;
+	return 0;
+}
+
+/* A statement of which nothing is told: `reason` where there was no room for its record, which is
+ * what the session was asked to reserve last. */
+INLINE void count_lost(struct session_state *session, __u32 urgent, __u32 reason)
+{
+	if (session->no_lock)
+		count_loss(urgent ? LOSS_URGENT_NO_LOCK : LOSS_NO_LOCK);
+	else
+		count_loss(urgent ? LOSS_URGENT_STATEMENT : reason);
 }
 
 INLINE struct session_state *find_session(void)
@@ -103,13 +163,8 @@ INLINE int is_named(__u64 portal)
  * backend more than the record. */
 INLINE __u64 wakeup(void)
 {
-#ifdef PGWARDEN_BCC
-	return BPF_RB_NO_WAKEUP; /* bcc 0.26 cannot ask how full the ring is */
-#else
-	__u64 limit = bpf_ringbuf_query(&records, BPF_RB_RING_SIZE) / 4;
-	return bpf_ringbuf_query(&records, BPF_RB_AVAIL_DATA) > limit ? BPF_RB_FORCE_WAKEUP
-								      : BPF_RB_NO_WAKEUP;
-#endif
+	__u64 limit = QUERY(records, BPF_RB_RING_SIZE) / 4;
+	return QUERY(records, BPF_RB_AVAIL_DATA) > limit ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }
 
 INLINE void fill_head(struct record_head *head, __u32 kind, __s64 session_us)
@@ -132,7 +187,7 @@ INLINE void report_stranger(__s64 started_us)
 	struct cluster unknown = {};
 	if (INSERT(clusters, &started_us, &unknown))
 		return;
-	struct stranger_record *record = RESERVE(records, sizeof(*record));
+	struct stranger_record *record = reserve(0, 0, sizeof(*record));
 	if (!record) {
 		DELETE(clusters, &started_us);
 		count_loss(LOSS_STRANGER);
@@ -182,7 +237,7 @@ SEPARATE int announce(struct config *config, __u64 base, struct session_state *s
 {
 	if (!config || !session)
 		return 0;
-	struct session_record *record = reserve(urgent, sizeof(*record));
+	struct session_record *record = reserve(session, urgent, sizeof(*record));
 	if (!record)
 		return 0; /* the next hit tries again; lost if it ends before */
 	__u64 port = read_u64(base + config->my_proc_port);
@@ -190,7 +245,8 @@ SEPARATE int announce(struct config *config, __u64 base, struct session_state *s
 	fill_head(&record->head, RECORD_SESSION, session->session_us);
 	record->naming = session->naming;
 	record->cluster = session->cluster;
-	record->padding = 0;
+	record->server_pid = 0;
+	bpf_probe_read_user(&record->server_pid, 4, (void *)(base + config->my_proc_pid));
 	record->family = 0;
 	bpf_probe_read_user(&record->family, 2, (void *)raddr);
 	bpf_probe_read_user(&record->port_be, 2, (void *)(raddr + 2));

@@ -10,6 +10,7 @@
 
 #define STOP_SIGNAL 19	  /* SIGSTOP on x86-64 */
 #define LENGTH_CHUNKS 64 /* of TEXT_LARGE: 8 MB at a time */
+#define LONG_PARTS 4 /* a few long texts may not take the room of many short ones */
 
 /* Of a text that is too long to be told: it is only counted. */
 struct passage {
@@ -158,27 +159,16 @@ INLINE void finish_text(struct session_state *session, struct occasion *what,
 	finish_statement(session, what, record);
 }
 
-/* A few long texts may not take the room of many short ones. */
-INLINE int much_reserved_room(void)
-{
-#ifdef PGWARDEN_BCC
-	return 1; /* bcc 0.26 cannot ask how full the ring is */
-#else
-	return bpf_ringbuf_query(&urgents, BPF_RB_AVAIL_DATA) <
-	       bpf_ringbuf_query(&urgents, BPF_RB_RING_SIZE) / 4;
-#endif
-}
-
 /* The text again, in a record of the next size class; NULL when the statement has been sent. Where
  * the ring has no room for it, *got is as before: less than `bytes`, which must be a constant. */
 INLINE struct statement_record *grow(struct session_state *session, struct occasion *what,
 				     struct statement_record *record, __u32 bytes, long *got)
 {
 	/* The reserved room is for many, not for a few that are long, unless somebody must judge them. */
-	__u32 urgent = bytes <= TEXT_MEDIUM && what->urgent && much_reserved_room();
-	struct statement_record *larger = reserve(urgent, sizeof(*larger) + bytes);
-	if (!larger && what->hold && bytes == TEXT_LARGE && much_reserved_room())
-		larger = reserve(1, sizeof(*larger) + bytes);
+	__u32 urgent = bytes <= TEXT_MEDIUM && what->urgent && reserved_room(LONG_PARTS);
+	struct statement_record *larger = reserve(session, urgent, sizeof(*larger) + bytes);
+	if (!larger && what->hold && bytes == TEXT_LARGE && reserved_room(LONG_PARTS))
+		larger = reserve(session, 1, sizeof(*larger) + bytes);
 	if (!larger) {
 		count_loss(LOSS_TEXT_CUT);
 		return record;
@@ -194,11 +184,12 @@ INLINE struct statement_record *grow(struct session_state *session, struct occas
 
 INLINE int send_text(struct session_state *session, struct occasion *what)
 {
-	struct statement_record *record = reserve(what->urgent, sizeof(*record) + TEXT_SMALL);
+	struct statement_record *record = reserve(session, what->urgent, sizeof(*record) + TEXT_SMALL);
 	if (!record) {
-		count_loss(what->kind == RECORD_FAILED ? LOSS_FAILED
-			   : what->urgent		 ? LOSS_URGENT_STATEMENT
-							 : LOSS_STATEMENT);
+		if (what->kind == RECORD_FAILED)
+			count_loss(LOSS_FAILED);
+		else
+			count_lost(session, what->urgent, LOSS_STATEMENT);
 		return 0;
 	}
 	if (what->text_state == TEXT_SAME || !what->text) {
@@ -224,7 +215,7 @@ INLINE int send_text(struct session_state *session, struct occasion *what)
 INLINE int send_pending(struct session_state *session, __u32 bytes)
 {
 	__u32 urgent = session->urgent;
-	struct statement_record *record = reserve(urgent, sizeof(*record) + bytes);
+	struct statement_record *record = reserve(session, urgent, sizeof(*record) + bytes);
 	if (!record)
 		return 0;
 	fill_head(&record->head, RECORD_STATEMENT, session->session_us);
@@ -266,7 +257,7 @@ SEPARATE int tell_pending(struct session_state *session)
 	else
 		sent = send_pending(session, TEXT_KEPT);
 	if (!sent)
-		count_loss(session->urgent ? LOSS_URGENT_STATEMENT : LOSS_STATEMENT);
+		count_lost(session, session->urgent, LOSS_STATEMENT);
 	return sent;
 }
 

@@ -45,6 +45,7 @@ ALL_PROBES = TELLING_PROBES | HELD_PROBES
 GLOBALS = (
     "MyProcPort",
     "MyStartTimestamp",
+    "MyProcPid",
     "PgStartTime",
     "application_name",
     "debug_query_string",

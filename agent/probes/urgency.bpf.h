@@ -60,10 +60,19 @@ INLINE int is_everyday_long(__u64 word)
 	       six == ((__u64)WORD('d', 'e', 'a', 'l') | (__u64)'l' << 32 | (__u64)'o' << 40);
 }
 
+/* Of a Portal, from `stmts` on: the same since PostgreSQL 12. */
+struct portal_part {
+	__u64 statements;
+	__u64 others[3];
+	__u32 strategy;
+	__u32 options;
+};
+#define ONE_SELECT 0 /* PORTAL_ONE_SELECT: one plan, of a SELECT, and no utility command */
+
 /* The first statement of a portal, as the planner left it. */
-INLINE __u64 first_planned(struct config *config, __u64 portal)
+INLINE __u64 first_planned(struct config *config, struct portal_part *part)
 {
-	__u64 list = read_u64(portal + config->portal_statements);
+	__u64 list = part->statements;
 	return list ? read_u64(read_u64(list + config->list_cells)) : 0;
 }
 
@@ -112,7 +121,11 @@ INLINE int is_lasting(struct config *config, __u64 planned, __u64 text)
 INLINE __u32 is_urgent(struct config *config, __u64 portal, __u64 text)
 {
 	__u32 command = 0, place[2] = {};
-	__u64 planned = first_planned(config, portal);
+	struct portal_part part = {.strategy = ~0U};
+	bpf_probe_read_user(&part, sizeof(part), (void *)(portal + config->portal_statements));
+	if (part.strategy == ONE_SELECT && part.statements)
+		return 0; /* most of all, and told without looking at its plan */
+	__u64 planned = first_planned(config, &part);
 	bpf_probe_read_user(&command, sizeof(command), (void *)(planned + 4)); /* commandType */
 	if (command != config->command_utility)
 		return 0;

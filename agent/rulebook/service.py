@@ -103,11 +103,15 @@ class RuleService:
         self._tell(_in_force(self.book.edition, ChangeSource.START, "", _now_us()))
         self._thread.start()
 
-    def stop(self) -> None:
+    def ask_to_stop(self) -> None:
+        """Never waits."""
         self._stop.set()
         self._hints.put(ChangeSource.FILES)
+
+    def stop(self, timeout_seconds: float = 5.0) -> None:
+        self.ask_to_stop()
         if self._thread.is_alive():
-            self._thread.join(5)
+            self._thread.join(timeout_seconds)
 
     def reload(self) -> None:
         """Look now. Safe in a signal handler."""

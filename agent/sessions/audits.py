@@ -166,7 +166,7 @@ def only_audited(
         id=id,
         session=session,
         text=text,
-        text_bytes=len(text),
+        text_bytes=len(text) + told.missing_bytes,
         started_at_us=records[0].at_ns // 1000,
         source=Source.PGAUDIT,
         tag=told.command,

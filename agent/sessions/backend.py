@@ -179,7 +179,7 @@ class Backend:
         The bytes go to the last statement that the answer completes, or to the one that was
         running. ReadyForQuery in a write of its own is of the one before it.
         """
-        at_us = event.at_ns // 1000
+        at_us = self._complete_by(event)
         ended = self.leave_round(event.round, at_us)
         strangers = 0
         running = self._running(event)
@@ -207,6 +207,7 @@ class Backend:
         if event.error is not None:
             self._fail(event, event.error, running, next_id, ended)
         if event.ready:
+            at_us = event.at_ns // 1000
             self._pass(event.ended + 1, at_us, ended)
             if event.ended < 0 and not self.walsender:
                 self.unseen += sum(each.protocol is Protocol.QUERY for each in self.pending)
@@ -303,7 +304,8 @@ class Backend:
         at_us = event.at_ns // 1000
         text = event.failed_text
         # Before the client's next message was looked at, all that had begun was over.
-        self._pass((event.starts if event.later else event.ended) + 1, at_us, ended)
+        all_begun = event.starts if event.later else event.ended
+        self._pass(all_begun + 1, self._complete_by(event), ended)
         begun = not (text or event.later) and 0 <= event.ended < event.starts
         if self.pending and (not text or _same(self.pending[-1], text)):
             failed = self.pending.pop()
@@ -317,7 +319,7 @@ class Backend:
                 id=next_id(),
                 session=self.session,
                 text=text,
-                text_bytes=len(text),
+                text_bytes=max(len(text), event.failed_bytes),
                 started_at_us=requested if 0 < requested <= at_us else at_us,
                 bytes_sent=event.bytes_sent,
                 failed_early=True,
@@ -334,6 +336,15 @@ class Backend:
             last.end(at_us, error.sqlstate, error.message)
         elif error.severity == "ERROR":
             self.unread += 1
+
+    def _complete_by(self, event: ResponseSent) -> int:
+        """When all had ended that this answer completes. A message that fails before it begins may
+        be planned for long, and its error be logged, before what was complete is sent with it: that
+        was over when the message came, unless it is part of the same one."""
+        at_us, requested = event.at_ns // 1000, event.requested_at_us
+        if event.error is None or not event.failed_text or requested == self.last_requested_at_us:
+            return at_us
+        return requested if 0 < requested <= at_us else at_us
 
     def _over_by(self, at_us: int) -> int:
         """When the one that was just taken had ended: one answer may tell of several, which ran one

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass, field, replace
 
+from agent.clock_steps import Step
 from model.event import AuditLogged, Executed, Protocol, StatementsCounted, StatementsExecuted
 from model.session import Session
-from model.statement import Audit, Source, Statement
+from model.statement import Audit, Source, Statement, StatementRun
 
 _MAX_OBJECTS = 1000
 
@@ -55,6 +56,14 @@ class Execution:
     @property
     def _ran_us(self) -> int:
         return max(self.ended_at_us - self.started_at_us - self.moved_us, 0)
+
+    def asked_before(self, step: Step, begun_us: int) -> None:
+        """Where the clock was set between the client's message and this execution's start."""
+        if not step.is_after(self.started_at_us) or step.is_after(begun_us):
+            return
+        self.moved_us += step.by_us
+        if self.preparation_us >= 0:
+            self.preparation_us = max(self.preparation_us - step.by_us, 0)
 
     def end(self, at_us: int, sqlstate: str = "", message: str = "") -> None:
         self.ended_at_us = at_us
@@ -112,6 +121,19 @@ def executed(id: int, session: Session, event: StatementsExecuted, one: Executed
     return execution
 
 
+def as_run(first_id: int, session: Session, event: StatementsExecuted) -> StatementRun:
+    """All of them at once."""
+    return StatementRun(
+        first_id,
+        session,
+        event.text,
+        event.tag,
+        event.transaction,
+        event.executions,
+        parameters=event.parameters,
+    )
+
+
 def counted(id: int, session: Session, event: StatementsCounted) -> Execution:
     """Executions that the kernel counted, as one."""
     execution = Execution(
@@ -163,7 +185,13 @@ def without_copy(record: AuditLogged, text: bytes) -> AuditLogged:
 
 
 def shortened(record: AuditLogged, chars: int) -> AuditLogged:
-    return replace(record, text=record.text[:chars], is_prefix=True)
+    kept = record.text[:chars]
+    missing_bytes = record.missing_bytes + _bytes_of(record.text) - _bytes_of(kept)
+    return replace(record, text=kept, missing_bytes=missing_bytes)
+
+
+def _bytes_of(text: str) -> int:
+    return len(text.encode("utf-8", "surrogateescape"))
 
 
 def _is_own(record: AuditLogged, text: bytes) -> bool:
@@ -185,4 +213,4 @@ def has_this_text(record: AuditLogged, captured: bytes, captured_in_full: bool =
         return True
     if text.endswith(_REDACTED) and captured.startswith(text.removesuffix(_REDACTED)):
         return True
-    return (record.is_prefix or len(text) >= _CUT_BYTES) and captured.startswith(text)
+    return (record.missing_bytes > 0 or len(text) >= _CUT_BYTES) and captured.startswith(text)

@@ -5,13 +5,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from types import MappingProxyType
 
+from agent.clock_steps import Step
 from agent.sessions.backend import Backend, Slot, slot_of
-from agent.sessions.execution import Execution, counted, executed
+from agent.sessions.execution import Execution, as_run, counted, executed
 from agent.sessions.known import explained, logged, named, remember_name, seen
 from agent.sessions.limits import DEFAULT_LIMITS, Limits
 from agent.sessions.logins import refused_login
 from agent.sessions.matching import Matching, Output
-from agent.sessions.unanswered import Recorded, recorded_id
+from agent.sessions.own_pids import OwnPids, Processes
+from agent.sessions.unanswered import Recorded, recorded_id, unanswered_of
 from agent.sessions.unsaid import UnsaidSessions, say, under_former_key
 from agent.sessions.waiting import WaitingRoom
 from model.event import (
@@ -30,7 +32,6 @@ from model.event import (
     StatementStarted,
 )
 from model.session import BackendKey, Session
-from model.statement import StatementRun
 
 _SECOND_US = 1_000_000
 _LINGER_US = 30 * _SECOND_US
@@ -46,7 +47,7 @@ class SessionTracker:
     ``enrich`` fills in identity and superuser; it is called when what is known of a session
     changes. ``recorded``: statements that are on the record already, without their end.
     ``runs_since``: since when (Unix microseconds) a backend runs a statement of which no event has
-    told yet, 0 if it runs none; its audit records wait for it.
+    told yet, 0 if it runs none; its audit records wait for it. ``processes``: see OwnPids.
 
     Call ``expire`` several times a second: it is the only clock.
     """
@@ -60,6 +61,7 @@ class SessionTracker:
         audited: Callable[[str], bool] = lambda cluster: True,
         recorded: Recorded = MappingProxyType({}),
         runs_since: Callable[[BackendKey], int] = lambda backend: 0,
+        processes: Processes = lambda cluster: {},
     ) -> None:
         self._next_id = epoch_seconds << 32
         self._window_us = merge_window_us
@@ -74,8 +76,10 @@ class SessionTracker:
         self._matching = Matching(
             merge_window_us, limits, audited, runs_since, self._id, self._lost
         )
+        self._own_pids = OwnPids(merge_window_us, limits, processes, self._lost)
         self._departed: WaitingRoom[tuple[Slot, Backend]] = WaitingRoom(_LINGER_US)
         self._unsaid = UnsaidSessions(merge_window_us)
+        self._step = Step()
         self._answered: WaitingRoom[tuple[Backend, Execution]] = WaitingRoom(_READY_US)
 
     def observe(self, event: Event) -> list[Output]:
@@ -88,11 +92,13 @@ class SessionTracker:
             case StatementStarted():
                 self._start(event, out)
             case AuditLogged():
-                self._audit(event, out)
+                self._audit(self._own_pids.translated(event) if event.own_pids else [event], out)
             case LoginFailed():
-                out.append(refused_login(self._id(), event))
+                login = self._own_pids.login(event) if event.own_pids else event
+                out.append(refused_login(self._id(), login))
             case SessionSeen():
                 self._seen(event, out)
+                self._audit(self._own_pids.learn(event), out)
             case ApplicationNamed():
                 backend = self._backend(event.backend, event.at_ns, out)
                 remember_name(backend.names, event)
@@ -111,25 +117,25 @@ class SessionTracker:
                 session = then if then == backend.session else self._enrich(then)
                 out.append(counted(self._id(), session, event).statement(session))
             case ClockMoved():
-                self._clock_moved(event.by_us)
+                self._clock_moved(Step(event.at_ns // 1000, event.by_us))
             case Lost():
                 pass  # counted by its source
         return out
 
-    def _clock_moved(self, by_us: int) -> None:
-        self._matching.clock_moved(by_us)
-        self._departed.clock_moved(by_us)
-        self._answered.clock_moved(by_us)
-        self._unsaid.clock_moved(by_us)
-        for backend in self._backends.values():
-            for execution in backend.pending:
-                execution.moved_us += by_us
+    def _clock_moved(self, step: Step) -> None:
+        self._step = step
+        rooms = (self._matching, self._departed, self._answered, self._unsaid, self._own_pids)
+        for each in rooms:
+            each.clock_moved(step.by_us)
+        for execution in (one for each in self._backends.values() for one in each.pending):
+            execution.moved_us += step.by_us
 
     def expire(self, now_us: int, logs_read_us: int | None = None) -> list[Output]:
         """What has waited long enough at ``now_us`` (Unix microseconds). ``logs_read_us``: as of
         when the servers' logs have been read; a statement's time to wait for its records
         runs by this clock, so that a log which is read late parts nothing."""
         out: list[Output] = [*self._unsaid.due(now_us)]
+        self._audit(self._own_pids.due(now_us), out)
         for backend, first in self._answered.due(now_us):
             if backend.unready and backend.unready[0] is first:
                 self._matching.ended(backend, backend.take_unready(), out)
@@ -141,7 +147,9 @@ class SessionTracker:
     def flush(self) -> list[Output]:
         """Everything, without waiting longer; for the end of the program. How a statement ends that
         has not been answered nobody will see."""
-        out: list[Output] = [say(each) for each in self._backends.values() if not each.said]
+        out: list[Output] = []
+        self._audit(self._own_pids.flush(), out)
+        out += [say(each) for each in self._backends.values() if not each.said]
         for backend in list(self._backends.values()):
             self._matching.ended(backend, backend.take_unready(), out)
             for execution in backend.take_unanswered():
@@ -152,11 +160,7 @@ class SessionTracker:
 
     def unanswered(self) -> Recorded:
         """The last of each backend that ``flush`` would put on the record without its end."""
-        return {
-            (backend.session.key, backend.last_requested_at_us): backend.pending[-1].id
-            for backend in self._backends.values()
-            if backend.alive and backend.pending
-        }
+        return unanswered_of(self._backends.values())
 
     def sessions(self) -> list[Session]:
         """Sessions that live, as far as is known."""
@@ -304,6 +308,7 @@ class SessionTracker:
             return
         known = recorded_id(self._recorded, event)
         execution = backend.start(event, known or self._id(), text)
+        execution.asked_before(self._step, event.at_ns // 1000)
         if known:
             self._matching.skip(execution)
         self._adopt(backend, execution, out)
@@ -349,17 +354,7 @@ class SessionTracker:
             if backend.early:
                 first = executed(first_id, backend.session, event, event.executions[0])
                 self._adopt(backend, first, out)
-            out.append(
-                StatementRun(
-                    first_id,
-                    backend.session,
-                    event.text,
-                    event.tag,
-                    event.transaction,
-                    event.executions,
-                    parameters=event.parameters,
-                )
-            )
+            out.append(as_run(first_id, backend.session, event))
             return
         for one in event.executions:
             self._matching.text_bytes += len(event.text)
@@ -388,8 +383,9 @@ class SessionTracker:
 
     # -- audit records
 
-    def _audit(self, record: AuditLogged, out: list[Output]) -> None:
-        self._matching.record(self._audited_backend(record, out), record, out)
+    def _audit(self, records: list[AuditLogged], out: list[Output]) -> None:
+        for record in records:
+            self._matching.record(self._audited_backend(record, out), record, out)
 
     def _audited_backend(self, record: AuditLogged, out: list[Output]) -> Backend:
         key = record.backend

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import queue
 import select
 import threading
 import time
@@ -21,14 +20,8 @@ from agent.probes.kernel import (
     possible_cpus,
 )
 from agent.probes.layout import (
-    ALLOWANCE,
-    HELD_AT,
-    HELD_AT_OFFSET,
-    JUDGE,
-    SESSION_CLASS,
     Aggregation,
     Nested,
-    layout_of,
     offset_of,
     pack,
 )
@@ -47,37 +40,41 @@ from agent.probes.symbols import (
     TELLING_PROBES,
 )
 from agent.sources.aggregates import collect
-from agent.sources.instance import ZERO, Instance, Wanted, Watched, build
+from agent.sources.holding import HOLD_WINDOW_MS, SESSION_STATE_BYTES, Holding
+from agent.sources.instance import Instance, Wanted, Watched
+from agent.sources.instances import Instances
 from agent.sources.order import is_statement
-from agent.sources.records import POSTGRES_EPOCH_US, Stranger, held_text
-from agent.sources.running import UnreadableError, met, open_sessions, postmaster_started_us
+from agent.sources.records import Stranger, held_text
+from agent.sources.running import (
+    OpenSession,
+    UnreadableError,
+    met,
+    open_sessions,
+    postmaster_started_us,
+)
 from agent.sources.unanswered import untold_since_ns
-from model.event import Event, Lost, StatementStarted
+from model.event import Event, Lost
 from model.session import BackendKey
 
 RING_BYTES = 8 << 20
 SESSIONS = 8192
 """Concurrent client backends per binary; more are counted as lost (``table_full``)."""
-HOLD_WINDOW_MS = 250
-"""Without a beat for so long the kernel holds nothing more."""
 DRAIN_SECONDS = 0.01
 """How long records may lie in the ring. Waking the reader for each would cost the backend."""
 STALLED_SECONDS = 0.00005
 CHUNK_RECORDS = 4096
 """Decoded between two looks for held backends."""
 COLLECT_SECONDS = 1.0
-ALLOWANCES = 32768
-"""Of the kernel program, which takes no more."""
 INITIAL_PID_NAMESPACE = 0xEFFFFFFC
 """The kernel's fixed inode number of the first pid namespace."""
-SESSION_STATE_BYTES = layout_of("session_state").size
-EXEMPT_OFFSET = offset_of("session_state", "exempt")
+TRANSACTION_OFFSET = offset_of("session_state", "transaction")
 
 Adopt = Callable[[int], Cluster | None]
 
 
 class EbpfSource:
-    """Not for use by several threads at once; ``beat`` and ``wake`` may come from another one."""
+    """Not for use by several threads at once, but for ``wake``. ``holding`` is told who is to be
+    held."""
 
     def __init__(
         self,
@@ -106,8 +103,7 @@ class EbpfSource:
         Raises CaptureUnavailable when the host cannot run probes at all.
         """
         _require_initial_pid_namespace()
-        self._loader = loader or open_loader("auto")
-        self._window_ns = hold_window_ms * 1_000_000
+        loader = loader or open_loader("auto")
         self._adopt = adopt
         within = programs_inside(commands=commands, nested=nested or holds)
         self._wanted = Wanted(
@@ -125,20 +121,9 @@ class EbpfSource:
             parameters=parameters,
             singly=not grouped,
         )
-        self._hold = self._paused = False
-        self._beat_ns = 0
-        self._pressed = False
-        self._epoch = 0
         self._collect_at = time.monotonic() + COLLECT_SECONDS
-        self._instances: dict[tuple[int, int], Instance] = {}
-        self._built: dict[tuple[int, int], Instance] = {}
-        """Prepared, and not in use yet."""
-        self._building = threading.Lock()
-        self._closed = False
-        self._leaving: list[threading.Thread] = []
-        self._detached: queue.SimpleQueue[Instance] = queue.SimpleQueue()
-        self._names: dict[int, str] = {}
-        self._calls: frozenset[str] = frozenset()
+        self._instances = Instances(loader, self._wanted, lambda: self.holding.pulse())
+        self.holding = Holding(self._instances, hold_window_ms)
         self._waiting: list[Event] = []
         self._epoll = select.epoll()
         self._woken = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
@@ -151,7 +136,7 @@ class EbpfSource:
 
     @property
     def loader(self) -> str:
-        return self._loader.name
+        return self._instances.loader
 
     @property
     def probes(self) -> int:
@@ -161,7 +146,7 @@ class EbpfSource:
     def telling(self) -> list[str]:
         """The probed functions of each server that tell of whatever comes to them at this moment.
         What runs inside statements is not told of unless it is asked for, or held."""
-        nested, holds = self._wanted.nested, self.holds
+        nested, holds = self._wanted.nested, self.holding.holds
         tell = {
             "on_executor_start": nested is Nested.ALL or holds,
             COMMAND_PROGRAM: nested is not Nested.NONE or holds,
@@ -171,24 +156,25 @@ class EbpfSource:
 
     @property
     def clusters(self) -> list[Cluster]:
-        return [watched.cluster for one in self._instances.values() for watched in one.watched]
+        return [watched.cluster for one in self._instances for watched in one.watched]
 
     def build_of(self, cluster: Cluster) -> str:
         """The build-id of its program, which names the build for whoever has to ask its packager;
         empty where it has none, or no probes. From any thread."""
-        for one in list(self._instances.values()):
+        for one in self._instances:
             if any(watched.cluster == cluster for watched in list(one.watched)):
                 return one.binary.build_id
         return ""
 
+    def load_ahead(self) -> None:
+        """Loads what the first server needs before there is one: what the kernel refuses is known
+        at once. Raises CaptureUnavailable."""
+        self._instances.load_ahead()
+
     def prepare(self, cluster: Cluster) -> None:
         """Loads and attaches what ``add`` needs, which takes seconds: for another thread, so that
         the one that reads goes on meanwhile. Raises CaptureUnavailable."""
-        key = _key(cluster)
-        with self._building:
-            if self._closed or key in self._instances or key in self._built:
-                return
-            self._built[key] = self._build(cluster)
+        self._instances.prepare(cluster)
 
     def add(self, cluster: Cluster) -> None:
         """Watch a cluster; its open sessions are among the next events.
@@ -198,10 +184,8 @@ class EbpfSource:
         if cluster in self.clusters:
             return
         predecessors = self._predecessors(cluster)
-        instance = self._instances.get(_key(cluster)) or self._adopt_built(cluster)
-        number = len(self._names) + 1
-        self._names[number] = cluster.name
-        watched = Watched(cluster, number)
+        instance = self._instances.of(cluster) or self._adopt_instance(cluster)
+        watched = Watched(cluster, self._instances.number(cluster.name))
         instance.watched.append(watched)
         # Not before: the last cluster of a binary would take the probes with it.
         for old in predecessors:
@@ -214,14 +198,14 @@ class EbpfSource:
 
     def remove(self, cluster: Cluster) -> None:
         """Stop watching it; the last cluster of a binary takes the probes away."""
-        for key, instance in list(self._instances.items()):
+        for instance in self._instances:
             for watched in [one for one in instance.watched if one.cluster == cluster]:
                 instance.watched.remove(watched)
                 if watched.started_us is not None:
                     instance.set_watched(watched.started_us, watched.number, watch=False)
             if not instance.watched:
-                del self._instances[key]
-                self._let_go(instance)
+                self._waiting += self._drain(instance)
+                self._instances.let_go(instance, self.wake)
 
     def rescan(self, clusters: Iterable[Cluster]) -> dict[Cluster, CaptureUnavailable]:
         """Watch exactly these; returns why some of them cannot be."""
@@ -235,7 +219,7 @@ class EbpfSource:
         # Not before: what is new may have the binary of the last one that is gone.
         for gone in [cluster for cluster in self.clusters if cluster not in wanted]:
             self.remove(gone)
-        self._discard_built({_key(cluster) for cluster in wanted})
+        self._instances.discard(wanted)
         return refusals
 
     def poll(self, timeout_ms: int) -> list[Event]:
@@ -246,16 +230,16 @@ class EbpfSource:
         deadline = time.monotonic() + timeout_ms / 1000
         while True:
             now = time.monotonic()
-            behind = any(one.order.ready for one in self._instances.values())
+            behind = any(one.order.ready for one in self._instances)
             pause = 0 if self._waiting or behind else DRAIN_SECONDS
             self._wait(min(deadline, self._drained_at + pause) - now)
             events, self._waiting = self._waiting, []
             stalled = False
-            for instance in list(self._instances.values()):
+            for instance in self._instances:
                 events += self._drain(instance)
                 stalled |= instance.ring.stalled or instance.urgent.stalled or instance.order.early
-            while not self._detached.empty():
-                events += self._end(self._detached.get())
+            for instance in self._instances.left():
+                events += self._end(instance)
             self._drained_at = time.monotonic()
             if (
                 self._wanted.aggregate is not Aggregation.NEVER
@@ -286,116 +270,53 @@ class EbpfSource:
 
     def losses(self) -> list[Lost]:
         """What was lost since the last call, by reason."""
-        return [lost for one in self._instances.values() for lost in one.losses(self._cpus)]
-
-    @property
-    def holds(self) -> bool:
-        """Whether statements are held at this moment."""
-        age_ns = time.monotonic_ns() - self._beat_ns
-        return self._hold and not self._paused and age_ns <= self._window_ns
+        return [lost for one in self._instances for lost in one.losses(self._cpus)]
 
     def knows(self, cluster: Cluster) -> bool:
         """Whether the kernel can tell this cluster's backends from those of others."""
         return any(
             watched.cluster == cluster and watched.started_us is not None
-            for one in list(self._instances.values())
+            for one in self._instances
             for watched in list(one.watched)
         )
-
-    def set_hold(self, hold: bool) -> None:
-        """Whether client backends are stopped at the start of a statement while the judge beats."""
-        self._hold = hold
-        self.beat()
-
-    def pause(self, paused: bool) -> None:
-        """While paused nothing is held, and what had to be is counted (``unheld``)."""
-        self._paused = paused
-        self.beat()
-
-    def beat(self) -> None:
-        """The judge is alive. Without it for ``hold_window_ms`` nothing is held any more."""
-        pulse = self._pulse()
-        for instance in list(self._instances.values()):
-            instance.map("judges").update(ZERO, pulse)
-        self._beat_ns = time.monotonic_ns()
-
-    def press(self, pressed: bool) -> None:
-        """The reader cannot keep up, or can again: what is known is counted meanwhile."""
-        if pressed is not self._pressed:
-            self._pressed = pressed
-            self.beat()
-
-    def classify(self, backend: BackendKey, number: int, naming: int) -> None:
-        """What rules can see of this session goes by ``number`` (not 0), as of ``naming``."""
-        session_us = backend.started_at_us - POSTGRES_EPOCH_US
-        value = SESSION_CLASS.pack(session_us, number, naming)
-        for instance in list(self._instances.values()):
-            with contextlib.suppress(OSError):  # full: its statements are held, no more than that
-                instance.map("classes").update(backend.pid.to_bytes(4, "little"), value)
-
-    def allow(self, text_key: bytes, touched: int, number: int, *, skeleton: bool) -> None:
-        """Statements with this text (or skeleton) that touch the same relations, in sessions of
-        this class, are not held again."""
-        key = ALLOWANCE.pack(text_key, touched, number, skeleton)
-        for instance in list(self._instances.values()):
-            with contextlib.suppress(OSError):  # full: it is held and judged again
-                instance.map("allowances").update(key, ZERO)
-
-    def forget_allowed(self) -> None:
-        """Rules have changed, or the table is full: everything is judged anew."""
-        for instance in list(self._instances.values()):
-            allowances = instance.map("allowances")
-            entries = allowances.entries(ALLOWANCE.size, len(ZERO), ALLOWANCES)
-            allowances.delete_all([key for key, _ in entries])
-
-    def is_held(self, event: StatementStarted) -> bool:
-        """Whether the last hold of that backend is still this one: False once it went on, by
-        whatever hand, and was held again. May be asked from another thread.
-        """
-        key = event.backend.pid.to_bytes(4, "little")
-        for instance in list(self._instances.values()):
-            state = instance.map("sessions").lookup(key, SESSION_STATE_BYTES)
-            if state is not None:
-                return bool(HELD_AT.unpack_from(state, HELD_AT_OFFSET)[0] == event.hold_id)
-        return False
 
     def runs_since(self, backend: BackendKey) -> int:
         """When the statement started that this backend runs, if the kernel has not told of it yet
         (Unix microseconds); 0: there is none. May be asked from another thread."""
         key = backend.pid.to_bytes(4, "little")
-        for instance in list(self._instances.values()):
+        for instance in self._instances:
             state = instance.map("sessions").lookup(key, SESSION_STATE_BYTES)
             if state is not None and (since_ns := untold_since_ns(state)):
                 return (since_ns + _unix_minus_monotonic_ns()) // 1000
         return 0
 
-    def never_hold(self, pid: int) -> bool:
-        """This backend serves us: who judges must not wait for itself. To be called while it is
-        idle, from any thread; False if the probes have not met it."""
-        key = pid.to_bytes(4, "little")
-        for instance in list(self._instances.values()):
+    def running(self) -> list[tuple[Cluster, OpenSession, str]]:
+        """What sessions run at this moment, with the status of the transaction that they were in
+        before (as in ReadyForQuery; empty if unknown). May be asked from another thread. Raises
+        UnreadableError where the memory of a server is closed to us."""
+        found = []
+        for instance in self._instances:
             states = instance.map("sessions")
-            state = states.lookup(key, SESSION_STATE_BYTES)
-            if state is not None:
-                exempt = bytearray(state)
-                exempt[EXEMPT_OFFSET] = 1
-                states.update(key, bytes(exempt))
-                return True
-        return False
+            for cluster in [watched.cluster for watched in list(instance.watched)]:
+                postmaster_started_us(cluster, instance.binary)
+                for one in open_sessions(cluster, instance.binary, preparing=True):
+                    if one.running is not None:
+                        state = states.lookup(one.pid.to_bytes(4, "little"), SESSION_STATE_BYTES)
+                        status = state[TRANSACTION_OFFSET] if state is not None else 0
+                        found.append((cluster, one, chr(status) if status else ""))
+        return found
 
     def watch_calls(self, names: frozenset[str]) -> None:
         """Calls of these functions are held wherever they come from, and of no others any more.
         Only for a source that holds; ``uncalled`` says what could not be done."""
-        self._calls = names
-        for instance in list(self._instances.values()):
-            instance.probe_calls(names)
+        self._instances.probe_calls(names)
 
     def uncalled(self) -> list[str]:
         """Why calls are not held that should be, one sentence for each server."""
         found = []
-        for instance in list(self._instances.values()):
+        for instance in self._instances:
             binary = instance.binary
-            names = sorted({call.name for call in binary.missing} & self._calls)
+            names = sorted({call.name for call in binary.missing} & self._instances.calls)
             if names:
                 found.append(f"calls of {', '.join(names)} are not held: {binary.path} has none")
             if instance.uncalled:
@@ -405,7 +326,7 @@ class EbpfSource:
     def tell_singly(self, wanted: Callable[[str], bool]) -> None:
         """Whether every statement of a cluster is told by itself and in order, because pgaudit's
         records are matched with them: nothing is grouped or counted by the kernel then."""
-        for instance in self._instances.values():
+        for instance in self._instances:
             singly = any(wanted(watched.cluster.name) for watched in instance.watched)
             if singly is not instance.singly:
                 instance.singly = singly
@@ -414,7 +335,7 @@ class EbpfSource:
 
     def forget(self, backend: BackendKey) -> None:
         """It has ended, and the record of that was lost."""
-        for instance in self._instances.values():
+        for instance in self._instances:
             instance.decoder.forget(backend)
 
     def hand_back(self, events: list[Event]) -> None:
@@ -424,21 +345,16 @@ class EbpfSource:
     def finish(self) -> list[Event]:
         """Takes all probes away; everything that they told, counted or lost until then."""
         events, self._waiting = self._waiting, []
-        for instance in self._instances.values():
+        for instance in self._instances:
             instance.detach()
             events += self._last_of(instance)
         return events + self._last_of_leaving()
 
     def close(self) -> None:
         """Take all probes away. Nothing stays held by us: the judge ends with us."""
-        self._hold = False
+        self.holding.set_hold(False)
         self._last_of_leaving()
-        with self._building:
-            self._closed = True
-            for instance in (*self._instances.values(), *self._built.values()):
-                instance.close()
-            self._instances.clear()
-            self._built.clear()
+        self._instances.close()
         self._epoll.close()
         with self._waking:
             os.close(self._woken)
@@ -450,53 +366,13 @@ class EbpfSource:
     def __exit__(self, *_exception: object) -> None:
         self.close()
 
-    def _build(self, cluster: Cluster) -> Instance:
-        return build(
-            cluster,
-            self._loader,
-            self._wanted,
-            self._calls,
-            self._pulse(),
-            lambda number: self._names.get(number, ""),
-        )
-
-    def _adopt_built(self, cluster: Cluster) -> Instance:
-        """The one that was prepared, or one that is made now. Does not wait for one that another
-        thread is building."""
-        key = _key(cluster)
-        instance = self._built.get(key) or self._build(cluster)
-        self._instances[key] = instance  # before it leaves the others: nobody builds another one
-        self._built.pop(key, None)
-        if instance.calls != self._calls:
-            instance.probe_calls(self._calls)
-        self.beat()
+    def _adopt_instance(self, cluster: Cluster) -> Instance:
+        instance = self._instances.adopt(cluster)
+        self.holding.beat()
         # Edge-triggered: records that nobody is to be woken for must not end a wait.
         for ring in ("records", "urgents"):
             self._epoll.register(instance.loaded.maps[ring], select.EPOLLIN | select.EPOLLET)
         return instance
-
-    def _discard_built(self, kept: set[tuple[int, int]]) -> None:
-        """A server that ended while its probes were made ready leaves none behind."""
-        for key in [key for key in list(self._built) if key not in kept]:
-            instance = self._built.pop(key, None)
-            if instance is not None:
-                self._beside(instance.close)
-
-    def _let_go(self, instance: Instance) -> None:
-        """Its probes go one after the other, which takes a while: not on this thread."""
-        self._waiting += self._drain(instance)
-
-        def detach() -> None:
-            instance.detach()
-            self._detached.put(instance)
-            self.wake()
-
-        self._beside(detach)
-
-    def _beside(self, detach: Callable[[], None]) -> None:
-        thread = threading.Thread(target=detach, name="detach", daemon=True)
-        self._leaving = [one for one in self._leaving if one.is_alive()] + [thread]
-        thread.start()
 
     def _end(self, instance: Instance) -> list[Event]:
         """What it had still to tell, now that its probes are gone."""
@@ -507,12 +383,7 @@ class EbpfSource:
         return events
 
     def _last_of_leaving(self) -> list[Event]:
-        for thread in self._leaving:
-            thread.join()
-        events: list[Event] = []
-        while not self._detached.empty():
-            events += self._end(self._detached.get())
-        return events
+        return [event for one in self._instances.left(wait=True) for event in self._end(one)]
 
     def _watch(self, instance: Instance, watched: Watched, started_us: int) -> None:
         watched.started_us = started_us
@@ -580,16 +451,16 @@ class EbpfSource:
         """What the kernel counted until the call before this one, so that no backend is at it."""
         self._collect_at = time.monotonic() + COLLECT_SECONDS
         events: list[Event] = []
-        for instance in self._instances.values():
+        for instance in self._instances:
             events += self._collect_from(instance, all_epochs=all_epochs)
-        self._epoch = (self._epoch + 1) & 0xFFFFFFFF
-        self.beat()
+        self.holding.epoch = (self.holding.epoch + 1) & 0xFFFFFFFF
+        self.holding.beat()
         return events
 
     def _collect_from(self, instance: Instance, *, all_epochs: bool) -> list[Event]:
         aggregates, offset_ns = instance.map("aggregates"), _unix_minus_monotonic_ns()
         text = instance.decoder.text
-        return [*collect(aggregates, self._epoch, text, offset_ns, all_epochs=all_epochs)]
+        return [*collect(aggregates, self.holding.epoch, text, offset_ns, all_epochs=all_epochs)]
 
     def _last_of(self, instance: Instance) -> list[Event]:
         """Everything that an instance without probes still has."""
@@ -599,10 +470,6 @@ class EbpfSource:
         events += self._decode(instance, instance.unanswered())
         events += self._collect_from(instance, all_epochs=True)
         return events + instance.losses(self._cpus)
-
-    def _pulse(self) -> bytes:
-        beat_ns = 0 if self._paused else time.monotonic_ns()
-        return JUDGE.pack(beat_ns, self._window_ns, self._hold, self._pressed, self._epoch, 0)
 
     def _meet(self, instance: Instance, stranger: Stranger) -> None:
         """A backend of a cluster that the kernel does not know: one that we asked for under another
@@ -621,10 +488,6 @@ class EbpfSource:
         cluster = cluster_at(postmaster_pid)
         known = {one.data_directory for one in self.clusters}
         return cluster if cluster and cluster.data_directory in known else None
-
-
-def _key(cluster: Cluster) -> tuple[int, int]:
-    return cluster.device, cluster.inode
 
 
 def _require_initial_pid_namespace() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+from agent.clock_steps import STEP_NS, Step
 from agent.probes.calls import call
 from agent.probes.layout import (
     APPLICATION,
@@ -84,6 +85,7 @@ class _Backend:
     """Of the statement with this text."""
     failed: bytes = LOST_TEXT
     """Text of a statement that failed before it began; the response is about to say how."""
+    failed_bytes: int = 0
     round: int = 0
     endings: int = 0
     """Of executions in this round trip, where the kernel has not followed them."""
@@ -136,6 +138,8 @@ class Decoder:
         """By pid: the groups of this batch that may still grow."""
         self._texts = KnownTexts()
         self._offset_ns = self._now_ns = 0
+        self._step = Step()
+        """The last one of the clock by which servers say when they were asked."""
         self._readers: dict[int, Callable[[bytes], Event | Stranger | None]] = {
             RecordKind.SESSION: self._session,
             RecordKind.STATEMENT: self._statement,
@@ -151,6 +155,8 @@ class Decoder:
 
     def decode(self, records: list[bytes], offset_ns: int, now_ns: int) -> list[Event | Stranger]:
         """``offset_ns``: Unix time minus the kernel's monotonic clock, which is at ``now_ns``."""
+        if self._now_ns and abs(moved_ns := offset_ns - self._offset_ns) >= STEP_NS:
+            self._step = Step((now_ns + offset_ns) // 1000, moved_ns // 1000)
         self._offset_ns, self._now_ns = offset_ns, now_ns
         self._open.clear()
         readers, execution, executed = self._readers, self._execution, int(RecordKind.EXECUTION)
@@ -181,12 +187,13 @@ class Decoder:
         offset_ns = self._offset_ns
         ended_us = (at_ns + offset_ns) // 1000
         started_us = run_us = (started_ns + offset_ns) // 1000
-        preparation_us = -1
+        preparation_us, meanwhile_us = -1, 0
         if requested_us:
             if requested_us + POSTGRES_EPOCH_US < run_us:
                 started_us = requested_us + POSTGRES_EPOCH_US
-            preparation_us = run_us - started_us
-        duration_us = ended_us - started_us if ended_us > started_us else 0
+                meanwhile_us = self._step.by_us if self._step.is_after(started_us) else 0
+            preparation_us = max(run_us - started_us - meanwhile_us, 0)
+        duration_us = max(ended_us - started_us - meanwhile_us, 0)
         one = Executed(started_us, duration_us, preparation_us, rows, sent)
         backend = self._backends.get(pid)
         if backend is None or backend.session_us != session_us:
@@ -252,9 +259,9 @@ class Decoder:
         return backend
 
     def _session(self, record: bytes) -> Event:
-        (_, pid, at_ns, session_us, naming, cluster, _, family, port_be, address, *names) = (
-            SESSION.unpack_from(record)
-        )
+        (
+            _, pid, at_ns, session_us, naming, cluster, server_pid, family, port_be, address, *names
+        ) = SESSION.unpack_from(record)  # fmt: skip
         user, database, application = (name.split(b"\0", 1)[0] for name in names)
         shown, port = client(family, port_be, address)
         return SessionSeen(
@@ -267,6 +274,7 @@ class Decoder:
             client_address=shown,
             client_port=port,
             naming=naming,
+            server_pid=server_pid,
         )
 
     def _statement(self, record: bytes) -> Event:
@@ -363,8 +371,10 @@ class Decoder:
 
     def _failed(self, record: bytes) -> None:
         """The text belongs to the error in the response that follows."""
-        _, pid, _, session_us, _, _, _, _, _, copied, *_rest = STATEMENT.unpack_from(record)
-        self._backend(pid, session_us).failed = record[STATEMENT.size : STATEMENT.size + copied]
+        _, pid, _, session_us, _, _, _, _, _, copied, full, *_rest = STATEMENT.unpack_from(record)
+        backend = self._backend(pid, session_us)
+        backend.failed = record[STATEMENT.size : STATEMENT.size + copied]
+        backend.failed_bytes = full
 
     def _response(self, record: bytes) -> Event | None:
         (
@@ -409,7 +419,8 @@ class Decoder:
         counted = ended != UNKNOWN
         # Of a text that came without its response the kernel counts the statement as lost.
         failed = backend.failed if failing in (FailedText.TOLD, FailedText.LOST) else None
-        backend.failed = LOST_TEXT
+        failed_bytes = backend.failed_bytes
+        backend.failed, backend.failed_bytes = LOST_TEXT, 0
         backend.bytes_sent += sent
         if reading.error is None:
             failed = None
@@ -417,7 +428,9 @@ class Decoder:
             0 < starts <= (ended if counted else backend.endings)
         ):
             # A later statement of the same string, which failed before its own execution began.
-            failed = backend.text if requested_us == backend.requested_us else LOST_TEXT
+            failed, failed_bytes = LOST_TEXT, 0
+            if requested_us == backend.requested_us:
+                failed, failed_bytes = backend.text, backend.full_bytes
         if not (counted or ready or walsender):
             # We came in the middle of its round trip: whose they are will not be known.
             reading.completions.clear()
@@ -440,6 +453,7 @@ class Decoder:
             ended if counted else -1,
             tuple(ended - reading.endings + each for each in reading.numbers) if counted else (),
             failing == FailedText.LATER,
+            failed_bytes if failed else 0,
         )
 
     def _application(self, record: bytes) -> Event:

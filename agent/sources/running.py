@@ -44,6 +44,8 @@ class RunningStatement:
     text_bytes: int
     requested_us: int
     """When its message arrived: microseconds since 2000-01-01."""
+    executing: bool = True
+    """False while it is parsed or planned, or waits for a lock or for its judge before it runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,8 @@ class OpenSession:
     base: int = 0
     """Where its program lies in memory."""
     running: RunningStatement | None = None
+    server_pid: int = 0
+    """``MyProcPid``, as of a SessionSeen."""
 
     @property
     def asked(self) -> tuple[bytes, int, int]:
@@ -73,13 +77,16 @@ def postmaster_started_us(cluster: Cluster, binary: ServerBinary) -> int:
 
     Raises UnreadableError.
     """
-    with _Memory(cluster.postmaster_pid, cluster.inode) as memory:
+    with Memory(cluster.postmaster_pid, cluster.inode) as memory:
         return memory.timestamp(memory.base + binary.address("PgStartTime"))
 
 
-def open_sessions(cluster: Cluster, binary: ServerBinary) -> list[OpenSession]:
-    """Client backends past their authentication. Those that end meanwhile are left out."""
-    found = (_session(pid, cluster, binary) for pid in backends_of(cluster))
+def open_sessions(
+    cluster: Cluster, binary: ServerBinary, *, preparing: bool = False
+) -> list[OpenSession]:
+    """Client backends past their authentication. Those that end meanwhile are left out.
+    ``preparing``: what a session is asked for counts as running before it executes as well."""
+    found = (_session(pid, cluster, binary, preparing) for pid in backends_of(cluster))
     return [session for session in found if session]
 
 
@@ -95,6 +102,7 @@ def met(found: OpenSession, key: BackendKey, cluster: str, at_ns: int) -> list[E
             application_name=found.application_name,
             client_address=found.client_address,
             client_port=found.client_port,
+            server_pid=found.server_pid,
         )
     ]
     if found.running is not None:
@@ -106,10 +114,12 @@ def met(found: OpenSession, key: BackendKey, cluster: str, at_ns: int) -> list[E
     return events
 
 
-def _session(pid: int, cluster: Cluster, binary: ServerBinary) -> OpenSession | None:
+def _session(
+    pid: int, cluster: Cluster, binary: ServerBinary, preparing: bool
+) -> OpenSession | None:
     layout = layout_for(cluster.version)
     try:
-        with _Memory(pid, cluster.inode) as memory:
+        with Memory(pid, cluster.inode) as memory:
             base = memory.base
             port = memory.pointer(base + binary.address("MyProcPort"))
             if not port or memory.read(base + binary.address("ClientAuthInProgress"), 1) != b"\0":
@@ -129,39 +139,51 @@ def _session(pid: int, cluster: Cluster, binary: ServerBinary) -> OpenSession | 
                 client_port=number,
                 walsender=walsender,
                 base=base,
-                running=None if walsender else _running(memory, binary, layout),
+                running=None if walsender else _running(memory, binary, layout, preparing),
+                server_pid=int.from_bytes(
+                    memory.read(base + binary.address("MyProcPid"), 4), "little"
+                ),
             )
     except UnreadableError:
         return None
 
 
-def _running(memory: _Memory, binary: ServerBinary, layout: Layout) -> RunningStatement | None:
+def _running(
+    memory: Memory, binary: ServerBinary, layout: Layout, preparing: bool
+) -> RunningStatement | None:
     """None as well where it ended, or another one began, while it was read."""
     try:
-        before = _asked(memory, binary, layout)
-        if not before:
+        before = _asked(memory, binary)
+        executing = _executes(memory, binary, layout)
+        if not before or not (executing or preparing):
             return None
         requested_us, place = before
         text, length = memory.text(place)
-        after = _asked(memory, binary, layout)
+        after = _asked(memory, binary)
+        if not preparing and not _executes(memory, binary, layout):
+            return None
     except UnreadableError:
         return None
-    return RunningStatement(text, length, requested_us) if after == before else None
+    return RunningStatement(text, length, requested_us, executing) if after == before else None
 
 
-def _asked(memory: _Memory, binary: ServerBinary, layout: Layout) -> tuple[int, int] | None:
-    """When the client's message arrived and where its text lies, while a portal runs for it."""
-    base = memory.base
-    portal = memory.pointer(base + binary.address("ActivePortal"))
-    place = memory.pointer(base + binary.address("debug_query_string"))
-    if not portal or not place:
+def _asked(memory: Memory, binary: ServerBinary) -> tuple[int, int] | None:
+    """When the client's message arrived and where its text lies, until it has been dealt with."""
+    place = memory.pointer(memory.base + binary.address("debug_query_string"))
+    if not place:
         return None
-    if int.from_bytes(memory.read(portal + layout.portal_status, 4), "little") != PORTAL_ACTIVE:
-        return None
-    return memory.timestamp(base + binary.statement_start), place
+    return memory.timestamp(memory.base + binary.statement_start), place
 
 
-class _Memory:
+def _executes(memory: Memory, binary: ServerBinary, layout: Layout) -> bool:
+    portal = memory.pointer(memory.base + binary.address("ActivePortal"))
+    if not portal:
+        return False
+    status = int.from_bytes(memory.read(portal + layout.portal_status, 4), "little")
+    return status == PORTAL_ACTIVE
+
+
+class Memory:
     """Reads one process; every failure is an UnreadableError."""
 
     def __init__(self, pid: int, inode: int) -> None:
@@ -171,7 +193,7 @@ class _Memory:
         except (OSError, ValueError) as failure:
             raise UnreadableError(f"process {pid}: {failure}") from failure
 
-    def __enter__(self) -> _Memory:
+    def __enter__(self) -> Memory:
         return self
 
     def __exit__(self, *_exception: object) -> None:

@@ -26,6 +26,17 @@ CREATE TABLE quarantine (
 ) STRICT;
 PRAGMA user_version = 1;
 """
+VERSION = 1
+"""Of what is in the file. What an older release cannot go on with is another one."""
+DONE = "done"
+"""In ``meta``: the collector said that it has everything up to this sequence."""
+SET = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
+
+
+class LaterReleaseError(sqlite3.OperationalError):
+    """Not ours to change."""
+
+    sqlite_errorcode = sqlite3.SQLITE_READONLY
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +72,8 @@ def _prepare(db: sqlite3.Connection) -> None:
     db.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
     db.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
     ((version,),) = db.execute("PRAGMA user_version").fetchall()
+    if version > VERSION:
+        raise LaterReleaseError("it is of a later release: start that one, and drain it first")
     if version == 0:
         db.executescript(
             f"BEGIN IMMEDIATE; {SCHEMA}"

@@ -2,19 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from agent.sql.same import Row, constant_kind, number_of, same, text_of
-from agent.sql.tree import Node, dotted, strings, unwrap
+from agent.sql.same import (
+    Row,
+    constant_kind,
+    matches_all,
+    number_of,
+    same,
+    text_of,
+    with_itself,
+)
+from agent.sql.tree import Node, dotted, each, fields_of, strings, unwrap
 
+_SYSTEM_COLUMNS = frozenset({"tableoid", "ctid", "xmin", "cmin", "xmax", "cmax"})
+_NEVER_NULL = frozenset(
+    {"concat", "quote_nullable", "num_nulls", "num_nonnulls", "row_to_json", "json_build_array",
+     "json_build_object", "jsonb_build_array", "jsonb_build_object", "random", "clock_timestamp",
+     "timeofday", "gen_random_uuid"}
+)  # fmt: skip
+_BEFORE_ALL_ROWS = re.compile(r"\s*\(\s*0+\s*,\s*(0+|0*1)\s*\)\s*")
+"""A row's place: the first one is (0,1)."""
+_BEHIND_ALL_ROWS = re.compile(r"\s*\(\s*0*4294967295\s*,\s*\d+\s*\)\s*")
+"""No table has that many blocks."""
+_ALL_OF_A_RANGE = frozenset({"(,)", "[,)", "(,]", "[,]"})
 _PLACE_OF_TEXT = frozenset({"strpos", "position"})
 
 
 def is_true_call(call: Node, row: Row) -> bool:
     name, arguments = dotted(call.get("funcname")), call.get("args", [])
     if name == "starts_with" and len(arguments) == 2:
-        return is_empty_text(arguments[1])
+        return is_empty_text(arguments[1]) or same(arguments[0], arguments[1], row)
     if name == "overlaps" and len(arguments) == 4:
         return all(same(arguments[i], arguments[i + 2], row) for i in (0, 1))
     return False
@@ -37,8 +57,11 @@ def is_empty_array(value: Any) -> bool:
 
 
 def stripped(value: Any) -> Any:
-    """``name`` of ``name || ''``, ``'' || name`` and ``concat(name, '')``."""
+    """``name`` of ``name || ''``, ``'' || name``, ``concat(name, '')`` and ``(SELECT name)``."""
     kind, fields = unwrap(value)
+    if kind == "SubLink" and fields.get("subLinkType") == "EXPR_SUBLINK":
+        rows = list(answers(fields_of(fields.get("subselect"), "SelectStmt")))
+        return stripped(rows[0][0]) if len(rows) == 1 and len(rows[0]) == 1 else value
     if kind not in ("A_Expr", "FuncCall"):
         return value
     if kind == "A_Expr" and dotted(fields.get("name")) == "||" and "lexpr" in fields:
@@ -64,7 +87,13 @@ def fixed_number(value: Any, sign: str, row: Row) -> float | None:
     match dotted(fields.get("name")):
         case "-" if same(left, right, row):
             return 0.0
-        case "*" if sign == "=":
+        case "#" if same(left, right, row):
+            return 0.0
+        case "/" if same(left, right, row):
+            return 1.0
+        case "%" if sign == "=" and constant_kind(right) == "number" and number_of(right) == 1:
+            return 0.0
+        case "*" | "&" if sign == "=":
             numbers = [side for side in (left, right) if constant_kind(side) == "number"]
             return 0.0 if len(numbers) == 1 and number_of(numbers[0]) == 0 else None
     return None
@@ -82,12 +111,137 @@ def is_bound(value: Any, end: Any, sign: str, row: Row) -> bool:
 def is_own_number(left: Any, right: Any, row: Row) -> bool:
     """``tableoid = 'orders'::regclass``: what ONLY would choose, which is no condition either."""
     kind, cast = unwrap(right)
-    if kind != "TypeCast" or not row.relation:
+    column, named = unwrap(left)
+    if column == "TypeCast" and strings(named.get("typeName"))[-1:] == ["regclass"]:
+        column, named = unwrap(named.get("arg"))
+    if kind != "TypeCast" or column != "ColumnRef" or not row.relation:
         return False
-    if strings(unwrap(left)[1].get("fields"))[-1:] != ["tableoid"]:
+    if strings(named.get("fields"))[-1:] != ["tableoid"]:
         return False
     if strings(cast.get("typeName"))[-1:] != ["regclass"]:
         return False
     said = (text_of(cast.get("arg")) or "").replace('"', "")
     own = {row.relation, row.relation.rpartition(".")[2]}
     return said in own or said.rpartition(".")[2] == row.relation
+
+
+def is_real_place(column: Any, sign: str, end: Any) -> bool:
+    """``ctid >= '(0,0)'``, ``tableoid > 0``: true of each row that there is."""
+    name = strings(unwrap(column)[1].get("fields"))[-1:]
+    if name == ["ctid"] and sign in ("<", "<="):
+        return _BEHIND_ALL_ROWS.fullmatch(text_of(end) or "") is not None
+    if name == ["ctid"] and sign in (">", ">=", "<>"):
+        place = _BEFORE_ALL_ROWS.fullmatch(text_of(end) or "")
+        return place is not None and (sign == ">=" or not int(place[1]))
+    if name == ["tableoid"] and sign in (">", ">=", "<>"):
+        return number_of(end) == 0
+    return sign == ">=" and constant_kind(end) == "text" and is_empty_text(end)
+
+
+def is_never_null(kind: str, fields: Node) -> bool:
+    if kind == "ColumnRef":
+        return not _SYSTEM_COLUMNS.isdisjoint(strings(fields.get("fields"))[-1:])
+    return kind == "A_ArrayExpr" or (
+        kind == "FuncCall" and dotted(fields.get("funcname")) in _NEVER_NULL
+    )
+
+
+def is_like_itself(value: Any, pattern: Any, row: Row) -> bool:
+    """``LIKE '%'``, ``note LIKE note``, ``note LIKE '%' || note``."""
+    parts = list(_parts(pattern))
+    own = [part for part in parts if same(part, value, row)]
+    others = [part for part in parts if not same(part, value, row)]
+    if len(own) > 1 or not all(is_empty_text(part) or matches_all(part) for part in others):
+        return False
+    return bool(own) or any(matches_all(part) for part in others)
+
+
+def _parts(value: Any) -> Iterator[Any]:
+    """What is joined to one text."""
+    kind, fields = unwrap(value)
+    if kind == "A_Expr" and dotted(fields.get("name")) == "||" and "lexpr" in fields:
+        yield from _parts(fields["lexpr"])
+        yield from _parts(fields.get("rexpr"))
+    elif kind == "FuncCall" and dotted(fields.get("funcname")) == "concat":
+        for argument in fields.get("args", []):
+            yield from _parts(argument)
+    else:
+        yield value
+
+
+def contains_all(whole: Any, part: Any) -> bool:
+    """``ARRAY[id] @> '{}'``, ``'(,)'::int4range @> id``. In JSON '{}' is in objects alone, so one
+    side has to be an array beyond doubt."""
+    if "A_ArrayExpr" in (_uncast(whole)[0], _uncast(part)[0]):
+        return is_empty_array(part)
+    return unwrap(whole)[0] == "TypeCast" and text_of(whole) in _ALL_OF_A_RANGE
+
+
+def _uncast(value: Any) -> tuple[str, Node]:
+    kind, fields = unwrap(value)
+    return _uncast(fields.get("arg")) if kind == "TypeCast" else (kind, fields)
+
+
+def answers(select: Node) -> Iterator[list[Any]]:
+    """The rows of VALUES, or the one of a SELECT without FROM."""
+    if set(select) - {"valuesLists", "targetList", "limitOption", "op"}:
+        return
+    for _, values in each(select.get("valuesLists")):
+        yield values.get("items", [])
+    if "targetList" in select:
+        yield [target.get("val") for _, target in each(select["targetList"])]
+
+
+def answers_itself(fields: Node, select: Node, row: Row) -> bool:
+    """``id IN (VALUES (t.id))``, ``id IN (SELECT t.id)``: a query without FROM."""
+    if dotted(fields.get("operName")) not in ("", "="):
+        return False
+    tested = fields.get("testexpr")
+    return any(len(values) == 1 and same(tested, values[0], row) for values in answers(select))
+
+
+def is_outermost(link: Node, value: Any, sign: str, row: Row) -> bool:
+    """``id >= (SELECT min(id) FROM the same)``."""
+    select = fields_of(link.get("subselect"), "SelectStmt")
+    wanted = {">=": "min", "<=": "max"}.get(sign)
+    if wanted is None or set(select) - {"targetList", "fromClause", "limitOption", "op"}:
+        return False
+    inner = with_itself(select, row)
+    targets = [target.get("val") for _, target in each(select.get("targetList"))]
+    kind, call = unwrap(targets[0]) if len(targets) == 1 else ("", {})
+    if inner is None or kind != "FuncCall" or dotted(call.get("funcname")) != wanted:
+        return False
+    return set(call) <= {"funcname", "args", "funcformat", "location"} and same(
+        call["args"][0], value, inner
+    )
+
+
+def is_every_boolean(value: Any, sign: str, end: Any) -> bool:
+    """``(id < 10) >= false``: whatever is compared is one of the two."""
+    constant = unwrap(end)[1]
+    if sign not in (">=", "<=") or "boolval" not in constant:
+        return False
+    return bool(constant["boolval"].get("boolval")) is (sign == "<=")
+
+
+def is_comparison(value: Any) -> bool:
+    """``id = 1``: null only where the column is, and who asks for that writes ``id IS NULL``."""
+    kind, fields = unwrap(value)
+    sides = fields.get("lexpr"), fields.get("rexpr")
+    return (
+        kind == "A_Expr"
+        and fields.get("kind") == "AEXPR_OP"
+        and dotted(fields.get("name")) in ("=", "<>", "<", ">", "<=", ">=")
+        and any(map(constant_kind, sides))
+    )
+
+
+def is_by_chance(call: Node, sign: str, end: Any) -> bool:
+    """``random() < 2``: it is below 1, and never negative."""
+    if dotted(call.get("funcname")) != "random" or call.get("args"):
+        return False
+    number = number_of(end) if sign in ("<", "<=", ">", ">=", "<>") else None
+    if number is None:
+        return False
+    above, below = number >= 1, number < 0 or (number == 0 and sign == ">=")
+    return {"<": above, "<=": above, ">": below, ">=": below, "<>": above or number < 0}[sign]

@@ -25,11 +25,14 @@ _CARRIERS = frozenset(_CARRYING.split())
 _SERIES = frozenset({"generate_series", "generate_subscripts"})
 _DONE_TO_EACH = "lo_unlink"
 """``SELECT count(lo_unlink(oid)) FROM ...`` hands out one row, and every large object is gone."""
+_PERCENTILES = frozenset({"percentile_disc", "percentile_cont"})
 COLLECTORS = ("JsonArrayAgg", "JsonObjectAgg", "JsonArrayQueryConstructor")
 
 
 def is_limited(select: Node) -> bool:
-    return "limitCount" in select and not is_null(select["limitCount"])
+    """By a number that the client names or binds: a query may answer with any."""
+    limit = select.get("limitCount")
+    return limit is not None and not is_null(limit) and not any(nodes(limit, "SubLink"))
 
 
 def subqueries(value: Any) -> Iterator[Any]:
@@ -40,9 +43,15 @@ def subqueries(value: Any) -> Iterator[Any]:
 
 
 def is_collector(kind: str, fields: Node) -> bool:
-    """``json_agg``, ``xmlagg``, ``jsonb_object_agg_unique_strict``, ``hstore_agg`` ..."""
+    """``json_agg``, ``xmlagg``, ``jsonb_object_agg_unique_strict``, ``percentile_disc`` of an array
+    of fractions ..."""
     name = dotted(fields.get("funcname")) if kind == "FuncCall" else ""
-    return kind in COLLECTORS or name.endswith("agg") or "_agg_" in name
+    if kind in COLLECTORS or name.endswith("agg") or "_agg_" in name:
+        return True
+    if name not in _PERCENTILES:
+        return False
+    fraction, constant = unwrap(next(iter(fields.get("args", ())), None))
+    return fraction != "ParamRef" and not (fraction == "A_Const" and "sval" not in constant)
 
 
 def collects(target: Any) -> bool:

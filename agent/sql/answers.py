@@ -21,10 +21,15 @@ and a letter has four bytes at most. Decoding what is no UTF-8 takes its time.""
 _TEXTS = ("redacted_text", "operation", "summary", "fingerprint")
 
 
-def without_tree(text: bytes, status: ParseStatus, *, harmless: bool | None = None) -> Shape:
-    """``harmless``: whether it is, where that has been found out."""
+def without_tree(
+    text: bytes, status: ParseStatus, *, harmless: bool | None = None, full_length: int = 0
+) -> Shape:
+    """``harmless``: whether it is, where that has been found out. ``full_length``: of a text that
+    is cut; its digest is that of no whole text, for none has a NUL in it, and of none of another
+    length."""
     redacted = redact_unscanned(decoded(text[:SHOWN_BYTES]))
-    return _named(Shape(status, hashlib.sha256(text).hexdigest(), redacted), text, harmless)
+    known = text + b"\0%d" % full_length if full_length else text
+    return _named(Shape(status, hashlib.sha256(known).hexdigest(), redacted), text, harmless)
 
 
 def _named(shape: Shape, text: bytes, harmless: bool | None = None) -> Shape:

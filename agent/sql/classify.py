@@ -26,7 +26,7 @@ from agent.sql.commands import command
 from agent.sql.facts import Facts, Scope
 from agent.sql.folding import may_fold
 from agent.sql.gathering import brings_many, gathers
-from agent.sql.merging import merges_all
+from agent.sql.merging import note_merge
 from agent.sql.outside import note_call
 from agent.sql.same import ANY_ROW, Row, alias_of, row_of
 from agent.sql.secret_values import note_arguments
@@ -210,9 +210,9 @@ class Walker:
             if action in ("insert", "update", "delete"):
                 self.facts.verbs.add(action)
             self._assigned(clause.get("targetList"))
-        if merges_all(fields, row_of(fields, [fields.get("sourceRelation")], scope.withs)):
-            self.facts.flag("trivial_where")
-        self.aliases([fields.get("sourceRelation")], scope)
+        sources = [fields.get("sourceRelation")]
+        note_merge(self.facts, fields, row_of(fields, sources, scope.withs))
+        self.aliases(sources, scope)
         self.children(fields, scope, skip=("withClause", "relation"))
 
     def _condition(self, where: Any, row: Row = ANY_ROW) -> bool:

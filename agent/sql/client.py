@@ -217,7 +217,7 @@ class ParserClient:
         is put among the ``unseen``.
         """
         if full_length > len(text):
-            return self._unparsed(text, ParseStatus.CUT)
+            return self._unparsed(text, ParseStatus.CUT, full_length=full_length)
         if len(text) > MAX_PARSED_BYTES:
             return self._unparsed(text, ParseStatus.TOO_LONG)
         if len(text) > LONG_BYTES and is_plain_data(text):
@@ -274,9 +274,16 @@ class ParserClient:
                     shapes[text] = shape
         return shapes | self._parse(rest)
 
-    def _unparsed(self, text: bytes, status: ParseStatus, *, harmless: bool | None = None) -> Shape:
+    def _unparsed(
+        self,
+        text: bytes,
+        status: ParseStatus,
+        *,
+        harmless: bool | None = None,
+        full_length: int = 0,
+    ) -> Shape:
         self.counters.by_status[status] += 1
-        return without_tree(text, status, harmless=harmless)
+        return without_tree(text, status, harmless=harmless, full_length=full_length)
 
     def _parse(self, unseen: dict[bytes, Skeleton | None]) -> dict[bytes, Shape]:
         """After a worker's end the rest of its batch is asked one by one, to find who did it."""

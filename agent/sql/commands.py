@@ -15,7 +15,7 @@ from agent.sql.code import enter_body, routine_bodies
 from agent.sql.command_table import CREDENTIALS, OUTSIDE, TABLE
 from agent.sql.facts import Facts, Scope
 from agent.sql.native import note_language, note_library
-from agent.sql.objects import named, names_in, object_kind, said
+from agent.sql.objects import cast_name, named, names_in, object_kind, said
 from agent.sql.outside import note_change_outside, note_outside
 from agent.sql.power import POWER, note_role_setting, note_roles
 from agent.sql.scans import cluster, index, note_change, reindex, statistics, vacuum
@@ -92,7 +92,15 @@ def _drop(walker: Walker, fields: Node, scope: Scope) -> None:
             # The tree puts the relation before the name.
             walker.facts.objects.add("table:" + ".".join(parts[:-1]))
             name = parts[-1]
+        if kind == "cast":
+            name = cast_name(*unwrap(item)[1]["items"])
         walker.facts.object(kind, name)
+
+
+def _create_cast(walker: Walker, fields: Node, scope: Scope) -> None:
+    walker.facts.verb("create", said="CREATE CAST")
+    walker.facts.object("cast", cast_name(fields.get("sourcetype"), fields.get("targettype")))
+    walker.facts.object("function", dotted(fields.get("func")))
 
 
 def _truncate(walker: Walker, fields: Node, scope: Scope) -> None:
@@ -232,7 +240,8 @@ def _routine(walker: Walker, fields: Node, scope: Scope) -> None:
     if language not in ("sql", "plpgsql"):
         facts.object("language", language)
     bodies = list(routine_bodies(fields))
-    note_language(facts, language, [body for _, body in bodies])
+    name = dotted(fields.get("funcname")).rpartition(".")[2]
+    note_language(facts, language, [body for _, body in bodies], name)
     for each_language, body in bodies:
         enter_body(walker, each_language, body)
 
@@ -277,6 +286,7 @@ def _load(walker: Walker, fields: Node, scope: Scope) -> None:
 SPECIAL: dict[str, Callable[[Walker, Node, Scope], None]] = {
     **POWER,
     "DropStmt": _drop,
+    "CreateCastStmt": _create_cast,
     "TruncateStmt": _truncate,
     "AlterTableStmt": _alter_table,
     "RenameStmt": _rename,

@@ -21,6 +21,15 @@ _COLUMNS = re.compile(r"[^\W\d]\w*(?:, [^\W\d]\w*)*\Z")
 _NEAR = re.compile(r"(at or near|invalid regular expression:|syntax error in \w+:).*", re.DOTALL)
 _NUMBER = re.compile(r"(?<![\w\"])[-+]?\.?\d[\w.:+-]*")
 _PARENTHESES = re.compile(r"\(.*\)", re.DOTALL)
+_NOTHING_HAS_IT = re.compile(
+    r"does not exist|specified more than once|^unrecognized configuration parameter"
+    r"|^permission denied to set parameter|^(?:missing|invalid reference to) FROM-clause entry"
+)
+_ASKED_FOR = re.compile(
+    rf'\b({_NOUNS}|type|domain|aggregate|routine) ("[^"]*"|[^\W\d][\w$.-]*)(?=[\s(]|\Z)',
+    re.IGNORECASE,
+)
+_WORD = re.compile(r"[\w$]+")
 _USER_WRITTEN = "P0001"
 """raise_exception: the words are the application's own and may be anything."""
 _OUR_REFUSAL = re.compile(
@@ -31,13 +40,16 @@ _OUR_REFUSAL = re.compile(
 WITHHELD = "(message withheld)"
 
 
-def redact_message(text: str, sqlstate: str = "") -> str:
+def redact_message(text: str, sqlstate: str, shown: str) -> str:
     """A server error message without values; names stay where the wording makes them sure.
+    ``shown``: what is on record beside it, the redacted text among it.
 
     A name after ``relation``, ``constraint`` and the like is kept. ``column "x" does not exist`` is
     not: that is what a string in double quotes looks like to PostgreSQL. Anything else quoted, in
-    parentheses, or numeric becomes ``?``. A message that PostgreSQL does not word so itself is
-    withheld: a function may raise any words under any ``sqlstate``.
+    parentheses, or numeric becomes ``?``. A name that the server does not know stays only if it is
+    shown anyway: ``'x'::regclass`` and a bound value make a name of any string. A message that
+    PostgreSQL does not word so itself is withheld: a function may raise any words under any
+    ``sqlstate``.
     """
     text = text[:MAX_MESSAGE_CHARS]
     if sqlstate == _USER_WRITTEN:
@@ -52,7 +64,19 @@ def redact_message(text: str, sqlstate: str = "") -> str:
     text = _NEAR.sub(r'\1 "?"', text)
     text = _redact_quotes(text)
     text = _redact_parentheses(text)
+    if _NOTHING_HAS_IT.search(text):
+        text = _redact_strangers(text, shown)
     return _NUMBER.sub("?", text)
+
+
+def _redact_strangers(text: str, shown: str) -> str:
+    words = set(_WORD.findall(shown.lower()))
+
+    def known(match: re.Match[str]) -> str:
+        noun, name = match.groups()
+        return match[0] if words.issuperset(_WORD.findall(name.lower())) else f'{noun} "?"'
+
+    return _ASKED_FOR.sub(known, text)
 
 
 def _redact_key(match: re.Match[str]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from agent.sql.tree import Node, dotted, relation_name, unwrap
+from agent.sql.tree import Node, dotted, fields_of, relation_name, unwrap
 
 
 def said(verb: str, object_kind: str) -> str:
@@ -31,7 +31,8 @@ def named(fields: Node, spec: str) -> Iterator[tuple[str, str]]:
         value: Any = fields
         for step in path.split("."):
             value = value.get(step) if isinstance(value, dict) else None
-        for name in names_in(value):
+        two = unwrap(value)[1].get("items", []) if kind == "cast" else []
+        for name in [cast_name(*two)] if len(two) == 2 else names_in(value):
             yield kind.replace("_", " "), name
 
 
@@ -48,3 +49,12 @@ def names_in(value: Any) -> Iterator[str]:
             yield from names_in(item)
     elif value:
         yield dotted(value)
+
+
+def cast_name(source: Any, target: Any) -> str:
+    """``int4 AS hr.money``, as the catalog names types."""
+    return f"{_type_name(source)} AS {_type_name(target)}"
+
+
+def _type_name(value: Any) -> str:
+    return dotted(value) + ("[]" if fields_of(value, "TypeName").get("arrayBounds") else "")

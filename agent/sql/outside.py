@@ -33,8 +33,12 @@ def note_outside(facts: Facts, kind: str, fields: Node) -> None:
 
 
 def note_call(facts: Facts, name: str) -> None:
-    if name.rpartition(".")[2] in _CONNECTING:
+    if connects(name):
         facts.flag("connection")
+
+
+def connects(function: str) -> bool:
+    return function.rpartition(".")[2] in _CONNECTING
 
 
 def note_change_outside(facts: Facts, change: Node) -> None:

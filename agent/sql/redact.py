@@ -48,6 +48,8 @@ _ASSIGNS = frozenset({"TO", "ASCII_61"})
 
 _NAME = re.compile(r"[^\W\d][\w $.-]{0,62}\Z")
 """What a quoted identifier must look like to be shown."""
+_ESCAPED = re.compile(r"\\(?:([0-9a-fA-F]{4})|\+([0-9a-fA-F]{6}))")
+"""In U&"..."; what says another character with UESCAPE is hidden as it stands."""
 _CREDENTIALS = re.compile(
     r"(^|;|\bas\s)\s*(set|reset)\b"
     r"|\b(create|alter)\s+(role|user|group|system|database|server|subscription|foreign|publication)\b"
@@ -86,6 +88,14 @@ def redact_tokens(text: str, tokens: Sequence[Token], *, parsed: bool) -> str:
     return _TokenRedaction(text, tokens, parsed).run()
 
 
+def redact_parsed(text: str, tokens: Sequence[Token]) -> tuple[str, frozenset[str]]:
+    """Of a text that the grammar accepted; and the names, as PostgreSQL folds them, that it hides
+    wherever they stand."""
+    redaction = _TokenRedaction(text, tokens, True)
+    redacted = redaction.run()
+    return redacted, frozenset(map(_folded, redaction.hidden - redaction.shown))
+
+
 class _TokenRedaction:
     """One pass over the tokens; the state says what an identifier may mean here."""
 
@@ -95,6 +105,9 @@ class _TokenRedaction:
         self._tokens = [token for token in tokens if token.name not in _COMMENTS]
         self._all = tokens
         self._aliases: dict[str, str] = {}
+        self.hidden: set[str] = set()
+        self.shown: set[str] = set()
+        """Names as they stand in the text."""
         self._start_statement()
         self._seen_string = False
         self._bare = not parsed and may_name_credentials(_without_comments(text, tokens))
@@ -171,6 +184,11 @@ class _TokenRedaction:
 
     def _identifier(self, index: int, token: Token, previous: Token | None) -> str:
         raw = self._raw(token)
+        piece = self._name(index, raw, token, previous)
+        (self.hidden if "?" in piece else self.shown).add(raw)
+        return piece
+
+    def _name(self, index: int, raw: str, token: Token, previous: Token | None) -> str:
         glued = (
             previous is not None and previous.name in _STRINGS and token.start == previous.end + 1
         )
@@ -204,6 +222,17 @@ class _TokenRedaction:
         for index, token in enumerate(self._tokens):
             if token.name in _IDENTS and self._is_alias(index):
                 self._aliases.setdefault(self._raw(token), f"a{len(self._aliases) + 1}")
+
+
+def _folded(raw: str) -> str:
+    r"""
+    >>> _folded('Id'), _folded('"A ""b"'), _folded(r'U&"d\0061t"')
+    ('id', 'A "b', 'dat')
+    """
+    if not raw.endswith('"'):
+        return raw.lower()
+    name = raw[raw.index('"') + 1 : -1].replace('""', '"')
+    return name if raw.startswith('"') else _ESCAPED.sub(lambda m: chr(int(m[1] or m[2], 16)), name)
 
 
 def _covers(text: str, tokens: Sequence[Token]) -> bool:

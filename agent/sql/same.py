@@ -18,7 +18,14 @@ _STABLE = frozenset(
     {"now", "transaction_timestamp", "statement_timestamp", "current_setting", "version",
      "current_database", "current_schema", "pg_backend_pid", "length", "lower", "upper", "abs",
      "count", "sum", "min", "max", "bool_or", "bool_and", "date_part", "extract", "to_date",
-     "to_timestamp", "make_date", "age", "pg_is_in_recovery", "has_table_privilege"}
+     "clock_timestamp", "timeofday", "txid_current", "pg_current_xact_id",
+     "to_timestamp", "make_date", "age", "pg_is_in_recovery", "has_table_privilege",
+     "strpos", "position", "substr", "substring", "left", "right", "repeat", "replace", "reverse",
+     "concat", "concat_ws", "md5", "chr", "ascii", "btrim", "ltrim", "rtrim", "lpad", "rpad",
+     "initcap", "split_part", "translate", "starts_with", "format", "quote_literal", "to_char",
+     "to_number", "char_length", "octet_length", "mod", "power", "sqrt", "floor", "ceil", "ceiling",
+     "round", "trunc", "sign", "div", "date_trunc", "array_length", "cardinality", "num_nulls",
+     "num_nonnulls", "pg_typeof", "int4eq", "texteq"}
 )  # fmt: skip
 """They answer alike for all rows of a statement where their arguments do. Others may not."""
 
@@ -85,6 +92,15 @@ def _is_plain_copy(select: Node, row: Row) -> bool:
     return plain and len(sources) == 1 and is_itself(sources[0], row)
 
 
+def with_itself(select: Node, row: Row) -> Row | None:
+    """``row`` as it is seen within a query over nothing but the same relation: a name without a
+    relation is one of its columns either way."""
+    sources = list(each(select.get("fromClause")))
+    if len(sources) != 1 or not is_itself(sources[0], row):
+        return None
+    return Row(row.relation, row.names | {alias_of(sources[0][1])}, row.ctes)
+
+
 def alias_of(source: Node) -> str:
     return str(source.get("alias", {}).get("aliasname") or source.get("relname", ""))
 
@@ -111,6 +127,8 @@ def is_alike(value: Any, row: Row) -> bool:
             continue
         if kind == "CurrentOfExpr":
             return False
+        if kind == "FuncCall" and dotted(fields.get("funcname")) == "pg_typeof":
+            continue  # of a column the same for each row
         if kind == "FuncCall" and dotted(fields.get("funcname")) not in _STABLE:
             return False
         if kind == "SubLink":

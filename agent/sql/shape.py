@@ -18,7 +18,7 @@ from agent.sql.blind import classify_blind
 from agent.sql.classify import classify
 from agent.sql.facts import Facts
 from agent.sql.junk import without_junk
-from agent.sql.redact import Token, redact_tokens, redact_unscanned
+from agent.sql.redact import Token, redact_parsed, redact_tokens, redact_unscanned
 from agent.sql.tree import Node
 from model.statement import ParseStatus
 
@@ -121,13 +121,12 @@ def _parsed(
     decisive: tuple[int, ...] | None,
 ) -> Answer:
     secret = facts.credentials or "password" in facts.flags
-    return _answer_of(
-        facts,
-        tree,
-        redact_tokens(text, tokens, parsed=True),
-        "" if secret else _fingerprint(text, tokens, facts),
-        decisive,
-    )
+    redacted, hidden = redact_parsed(text, tokens)
+    fingerprint = "" if secret else _fingerprint(text, tokens, facts)
+    found = _answer_of(facts, tree, redacted, fingerprint, decisive)
+    # What MySQL quotes as a value PostgreSQL reads as a column.
+    columns = tuple(each for each in found.columns if each not in hidden)
+    return found if columns == found.columns else replace(found, columns=columns)
 
 
 def _answer_of(

@@ -11,6 +11,7 @@ import threading
 
 from agent.sql.process import START_SECONDS, WorkerError, WorkerProcess
 
+CLOSE_SECONDS = 0.5
 LOOK_SECONDS = 0.5
 """So often we look whether the spare one is still alive."""
 
@@ -50,7 +51,8 @@ class SpareWorker:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
-        self._thread.join()
+        # One that is just being started ends with the thread that starts it.
+        self._thread.join(CLOSE_SECONDS)
 
     def _run(self) -> None:
         while not self._closed:

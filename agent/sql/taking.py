@@ -1,12 +1,22 @@
 """What a command takes from others without a DROP or a DELETE: parts of a table, safeguards,
-owners, numbers that were given out, and the name by which a whole schema or database is known."""
+owners, numbers that were given out, the name by which a whole schema or database is known, and
+whether anybody may write or log in any more."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from agent.sql.facts import Facts
-from agent.sql.tree import Node, nodes, options
+from agent.sql.tree import (
+    Node,
+    each,
+    is_null,
+    nodes,
+    options,
+    switched_on,
+    unwrap,
+)
+from agent.sql.truth import Truth, judge
 
 _CHANGES = {
     "drop_part": (
@@ -20,6 +30,7 @@ _CHANGES = {
     # Such a trigger runs in a subscription's apply worker, where nothing is held.
     "replica_trigger": ("AT_EnableReplicaTrig", "AT_EnableAlwaysTrig"),
     "owner": ("AT_ChangeOwner",),
+    "unlogged": ("AT_SetUnLogged",),
 }  # fmt: skip
 _FLAG_OF = {subtype: flag for flag, subtypes in _CHANGES.items() for subtype in subtypes}
 _OF_COMMAND = {
@@ -27,36 +38,84 @@ _OF_COMMAND = {
     "ReassignOwnedStmt": "owner",
     "AlterPolicyStmt": "safeguard",
 }
-_NUMBERING = frozenset({"restart", "increment"})
-"""Options of a sequence after which it may hand out what it has handed out before."""
-_DROPS_CONSTRAINT = "X"
+_NUMBERING = frozenset({"restart", "increment", "maxvalue", "cycle"})
+"""Options of a sequence after which it may hand out what it has handed out before, or nothing."""
+_DROPS_CONSTRAINT, _ADDS_CONSTRAINT = "X", "C"
 """``AlterDomainStmt.subtype``."""
 _NOT_FOR_CLIENTS = frozenset({"D", "R"})
 """``AlterEventTrigStmt.tgenabled``: disabled, or for replication alone."""
+_WRITING = ("InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt")
+_LETS_IN = frozenset({"canlogin", "allow_connections", "connectionlimit", "connection_limit"})
+"""Options of a role or database; where they are off or 0 nobody comes in."""
 
 
 def note_table_change(facts: Facts, change: Node) -> None:
     """Of one ALTER TABLE command."""
-    flag = _FLAG_OF.get(str(change.get("subtype")))
+    subtype = str(change.get("subtype"))
+    flag = _FLAG_OF.get(subtype)
     if flag is not None:
         facts.flag(flag)
-    if change.get("subtype") == "AT_SetIdentity" and _renumbers(change.get("def")):
+    if subtype == "AT_SetIdentity" and _renumbers(change.get("def")):
         facts.flag("renumbered")
+    elif subtype == "AT_AlterConstraint" and _is_let_go(unwrap(change.get("def"))[1]):
+        facts.flag("safeguard")
+    elif subtype in ("AT_AddConstraint", "AT_AddColumn") and _forbids_all(change.get("def")):
+        facts.flag("writes_stopped")
 
 
 def note_taking(facts: Facts, kind: str, fields: Node) -> None:
     """Of a statement that is no query."""
     if flag := _OF_COMMAND.get(kind):
         facts.flag(flag)
-    elif kind == "AlterDomainStmt" and fields.get("subtype") == _DROPS_CONSTRAINT:
-        facts.flag("drop_part")
+    elif kind == "AlterDomainStmt":
+        if fields.get("subtype") == _DROPS_CONSTRAINT:
+            facts.flag("drop_part")
+        elif fields.get("subtype") == _ADDS_CONSTRAINT and _forbids_all(fields.get("def")):
+            facts.flag("writes_stopped")
+    elif kind == "RuleStmt" and _swallows(fields):
+        facts.flag("writes_stopped")
+    elif kind in ("AlterRoleStmt", "AlterDatabaseStmt") and _locks_out(fields):
+        facts.flag("locked_out")
     elif kind == "AlterEventTrigStmt" and fields.get("tgenabled") in _NOT_FOR_CLIENTS:
         facts.flag("safeguard")
-    elif kind == "AlterSeqStmt" and _NUMBERING & {name for name, _ in options(fields)}:
+    elif kind == "AlterSeqStmt" and _renumbers(fields.get("options")):
         facts.flag("renumbered")
     elif kind == "RenameStmt" and fields.get("renameType") in ("OBJECT_SCHEMA", "OBJECT_DATABASE"):
         facts.flag("renamed")
 
 
 def _renumbers(given: Any) -> bool:
-    return any(option.get("defname") in _NUMBERING for _, option in nodes(given, "DefElem"))
+    """NO MAXVALUE has no argument, and NO CYCLE a false one."""
+    for _, option in nodes(given, "DefElem"):
+        name, argument = option.get("defname"), option.get("arg")
+        if name in ("maxvalue", "cycle") and (argument is None or not switched_on(argument)):
+            continue
+        if name in _NUMBERING:
+            return True
+    return False
+
+
+def _is_let_go(constraint: Node) -> bool:
+    """``ALTER CONSTRAINT ... NOT ENFORCED``."""
+    return bool(constraint.get("alterEnforceability")) and not constraint.get("is_enforced")
+
+
+def _forbids_all(definition: Any) -> bool:
+    """Whether a CHECK in it is true of no row, so that none comes in any more. NULL lets pass."""
+    return any(
+        check.get("contype") == "CONSTR_CHECK"
+        and not is_null(check.get("raw_expr"))
+        and judge(check.get("raw_expr")) is Truth.FALSE
+        for _, check in nodes({"Node": definition}, "Constraint")
+    )
+
+
+def _swallows(rule: Node) -> bool:
+    """``DO INSTEAD NOTHING``, or something that writes nothing, where a write was asked for."""
+    if not rule.get("instead") or rule.get("event") == "CMD_SELECT":
+        return False
+    return not any(kind in _WRITING for kind, _ in each(rule.get("actions")))
+
+
+def _locks_out(fields: Node) -> bool:
+    return any(name in _LETS_IN and not switched_on(given) for name, given in options(fields))

@@ -12,29 +12,38 @@ from enum import Enum
 from typing import Any
 
 from agent.sql.always import (
+    answers_itself,
+    contains_all,
     fixed_number,
     is_bound,
+    is_by_chance,
+    is_comparison,
     is_empty_array,
     is_empty_text,
+    is_every_boolean,
+    is_like_itself,
+    is_never_null,
+    is_outermost,
     is_own_number,
+    is_real_place,
     is_true_call,
     stripped,
 )
+from agent.sql.arms import TURNED, covers
+from agent.sql.neutral import is_unchanged
 from agent.sql.same import (
     ANY_ROW,
     Negative,
     Row,
-    alias_of,
-    column_key,
     constant_kind,
     is_alike,
-    is_itself,
-    matches_all,
     number_of,
     same,
     text_of,
+    with_itself,
 )
-from agent.sql.tree import Node, dotted, each, fields_of, unwrap
+from agent.sql.spelled import as_operator, without_escape
+from agent.sql.tree import Node, dotted, each, fields_of, is_null, nodes, unwrap
 
 
 class Truth(Enum):
@@ -57,17 +66,7 @@ _COMPARE: dict[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
     ">=": operator.ge,
 }
-_TURNED = {"=": "=", "<>": "<>", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
 _CONTAINS = ("@>", "<@")
-_TEST_OF = {"NullTest": "nulltesttype", "BooleanTest": "booltesttype"}
-_OTHER_TEST = {
-    "IS_NULL": "IS_NOT_NULL",
-    "IS_TRUE": "IS_NOT_TRUE",
-    "IS_FALSE": "IS_NOT_FALSE",
-    "IS_UNKNOWN": "IS_NOT_UNKNOWN",
-}
-FEW, MANY = 8, 500
-"""Arms of an OR that are compared with each other."""
 _NOT_NEGATIVE = frozenset(
     {
         "abs",
@@ -79,6 +78,9 @@ _NOT_NEGATIVE = frozenset(
         "cardinality",
         "strpos",
         "position",
+        "num_nulls",
+        "num_nonnulls",
+        "pg_column_size",
     }
 )
 _EVERYTHING = frozenset({"", ".*", "^", "$", "^.*", ".*$", "^.*$", ".*?"})
@@ -113,6 +115,9 @@ def _judge(value: Any, row: Row) -> Truth:
         case "NullTest":
             return _null_test(fields, row)
         case "FuncCall":
+            spelled = as_operator(fields)
+            if spelled is not None:
+                return _comparison(spelled, row)
             return TRUE if is_true_call(fields, row) else BY_ROW
         case "SubLink":
             return _sublink(fields, row)
@@ -146,7 +151,7 @@ def _combined(junction: str, arguments: Sequence[Any], row: Row) -> Truth:
     if decisive in parts:
         return decisive
     if BY_ROW in parts:
-        return TRUE if decisive is TRUE and _covers(arguments, row) else BY_ROW
+        return TRUE if decisive is TRUE and covers(arguments, row) else BY_ROW
     return ALIKE if ALIKE in parts else FALSE if decisive is TRUE else TRUE
 
 
@@ -158,26 +163,33 @@ def _comparison(fields: Node, row: Row) -> Truth:
         case "AEXPR_IN":
             return _in(left, unwrap(right)[1].get("items", []), sign, row)
         case "AEXPR_LIKE" | "AEXPR_ILIKE":
-            return TRUE if sign in ("~~", "~~*") and matches_all(right) else BY_ROW
+            pattern = without_escape(right)
+            return TRUE if sign in ("~~", "~~*") and is_like_itself(left, pattern, row) else BY_ROW
         case "AEXPR_SIMILAR" if sign == "~":
             pattern = unwrap(right)[1].get("args", [None])[0]
-            return TRUE if matches_all(pattern) else BY_ROW
+            return TRUE if is_like_itself(left, pattern, row) else BY_ROW
         case "AEXPR_OP_ALL":
             return TRUE if is_empty_array(right) else BY_ROW
         case "AEXPR_OP_ANY" if sign == "=":
             return TRUE if _has_itself(left, right, row) else BY_ROW
         case "AEXPR_BETWEEN":
+            low, high = unwrap(right)[1].get("items", [])
+            both = _compared(left, low, ">=", row), _compared(left, high, "<=", row)
+            return both[0] if both[0] is both[1] else BY_ROW
+        case "AEXPR_BETWEEN_SYM":
             ends = unwrap(right)[1].get("items", [])
-            return TRUE if ends and all(same(left, end, row) for end in ends) else BY_ROW
+            return TRUE if any(same(left, end, row) for end in ends) else BY_ROW
         case "AEXPR_NOT_DISTINCT":
             return _compared(left, right, "", row)
         case "AEXPR_OP" if left is not None:
             if sign in ("~", "~*"):
-                return TRUE if text_of(right) in _EVERYTHING else BY_ROW
+                all_match = text_of(right) in _EVERYTHING or same(left, right, row)
+                return TRUE if all_match else BY_ROW
             if sign == "^@":
-                return TRUE if is_empty_text(right) else BY_ROW
+                return TRUE if is_empty_text(right) or same(left, right, row) else BY_ROW
             if sign in _CONTAINS:
-                return TRUE if same(left, right, row) else BY_ROW
+                whole, part = (left, right) if sign == "@>" else (right, left)
+                return TRUE if same(left, right, row) or contains_all(whole, part) else BY_ROW
             return _compared(stripped(left), stripped(right), sign, row)
     return BY_ROW
 
@@ -193,16 +205,24 @@ def _compared(left: Any, right: Any, sign: str, row: Row) -> Truth:
         return BY_ROW if a is None or b is None else Truth(_COMPARE[sign](a, b))
     if kinds == ("text", "text"):
         return {"=": FALSE, "<>": TRUE}.get(sign, BY_ROW)
+    if is_every_boolean(left, sign, right) or is_every_boolean(right, TURNED.get(sign, ""), left):
+        return TRUE
     return _shifted(left, right, sign, row)
 
 
 def _shifted(left: Any, right: Any, sign: str, row: Row) -> Truth:
     """``id < id + 1``, ``id + 0 = id``, ``abs(id) >= 0``."""
-    for one, other, compare in ((left, right, sign), (right, left, _TURNED.get(sign, sign))):
+    for one, other, compare in ((left, right, sign), (right, left, TURNED.get(sign, sign))):
         kind, call = unwrap(one)
         if kind == "MinMaxExpr" and is_bound(one, other, compare, row):
             return TRUE
-        if kind == "ColumnRef" and compare in ("=", "") and is_own_number(one, other, row):
+        if compare in ("=", "") and is_own_number(one, other, row):
+            return TRUE
+        if kind == "ColumnRef" and is_real_place(one, compare, other):
+            return TRUE
+        if kind == "SubLink" and is_outermost(call, other, TURNED.get(compare, ""), row):
+            return TRUE
+        if compare in ("", "=", "<=", ">=") and is_unchanged(one, other, row):
             return TRUE
         if kind in ("FuncCall", "A_Expr"):
             fixed = fixed_number(one, compare, row)
@@ -213,6 +233,8 @@ def _shifted(left: Any, right: Any, sign: str, row: Row) -> Truth:
         if base is not None and same(one, base, row):
             distance = number_of(step)
             return BY_ROW if distance is None else Truth(_COMPARE[compare](0.0, distance))
+        if kind == "FuncCall" and is_by_chance(call, compare, other):
+            return TRUE
         if kind == "FuncCall" and dotted(call.get("funcname")) in _NOT_NEGATIVE:
             least = number_of(other) if compare in (">", ">=", "<>") else None
             if least is not None and (least < 0 or (least == 0 and compare == ">=")):
@@ -233,21 +255,32 @@ def _with_step(value: Any) -> tuple[Any, Any]:
 
 
 def _in(left: Any, items: Sequence[Any], sign: str, row: Row) -> Truth:
-    found = any(same(item, left, row) for item in items)
+    found = any(same(item, left, row) for item in items) or _has_both(items)
     if sign == "=":
         return TRUE if found else BY_ROW
     return FALSE if found else BY_ROW
+
+
+def _has_both(items: Sequence[Any]) -> bool:
+    """``(id > 5) IN (true, false)``."""
+    constants = [fields for kind, fields in each(items) if kind == "A_Const"]
+    values = {_constant(fields) for fields in constants if "boolval" in fields}
+    return {TRUE, FALSE} <= values
 
 
 def _has_itself(left: Any, array: Any, row: Row) -> bool:
     kind, fields = unwrap(array)
     if kind == "TypeCast":
         return _has_itself(left, fields.get("arg"), row)
+    if kind == "SubLink" and fields.get("subLinkType") == "ARRAY_SUBLINK":
+        return _sublink({**fields, "subLinkType": "ANY_SUBLINK", "testexpr": left}, row) is TRUE
     return kind == "A_ArrayExpr" and any(same(each, left, row) for each in fields["elements"])
 
 
 def _boolean_test(fields: Node, row: Row) -> Truth:
     inner, test = judge(fields.get("arg"), row), str(fields.get("booltesttype"))
+    if test == "IS_NOT_UNKNOWN" and is_comparison(fields.get("arg")):
+        return TRUE
     if inner not in (TRUE, FALSE):
         return BY_ROW
     positive = test == ("IS_TRUE" if inner is TRUE else "IS_FALSE")
@@ -265,7 +298,9 @@ def _null_test(fields: Node, row: Row) -> Truth:
     if tested.get("kind") == "AEXPR_NULLIF":
         never = same(tested.get("lexpr"), tested.get("rexpr"), row)
         return Truth(not negative) if never else BY_ROW
-    if kind in ("NullTest", "BooleanTest"):
+    if kind in ("NullTest", "BooleanTest") or is_comparison(fields.get("arg")):
+        return Truth(negative)
+    if is_never_null(kind, tested):
         return Truth(negative)
     return Truth(bool(tested.get("isnull")) != negative) if kind == "A_Const" else BY_ROW
 
@@ -282,7 +317,13 @@ def _coalesce(fields: Node, row: Row) -> Truth:
 
 def _case(fields: Node, row: Row) -> Truth:
     results = []
-    if "arg" not in fields:
+    first = next(each(fields.get("args")), ("", {}))[1]
+    if "arg" in fields and same(fields["arg"], first.get("expr"), row):
+        return judge(first.get("result"), row)
+    if "arg" in fields:
+        results = [judge(when.get("result"), row) for _, when in each(fields.get("args"))]
+        results.append(judge(fields["defresult"], row) if "defresult" in fields else FALSE)
+    else:
         for _, when in each(fields.get("args")):
             condition = judge(when.get("expr"), row)
             if condition is FALSE:
@@ -295,61 +336,6 @@ def _case(fields: Node, row: Row) -> Truth:
     return results[0] if results and len(set(results)) == 1 else BY_ROW
 
 
-# Conditions that together leave nothing out
-
-
-def _covers(arguments: Sequence[Any], row: Row) -> bool:
-    """``x IS NULL OR x IS NOT NULL``, ``id = 1 OR id <> 1``, ``id > 0 OR id < 5``. Once through
-    them: a list of values may be thousands of arms long."""
-    tests: dict[str, set[str]] = {}
-    ranges: dict[str, list[tuple[str, Any]]] = {}
-    negated: list[Any] = []
-    for kind, fields in each(arguments):
-        if kind in _TEST_OF:
-            key = column_key(fields.get("arg"), row)
-            tests.setdefault(key, set()).add(str(fields.get(_TEST_OF[kind])))
-        elif kind == "A_Expr":
-            column, sign, end = _range(fields)
-            ranges.setdefault(column_key(column, row), []).append((sign, end))
-        elif kind == "BoolExpr" and fields.get("boolop") == "NOT_EXPR":
-            negated += fields["args"]
-    tests.pop("", None)
-    ranges.pop("", None)
-    return (
-        any(_OTHER_TEST.get(test) in found for found in tests.values() for test in found)
-        or any(_leave_nothing_out(found, row) for found in ranges.values())
-        or any(same(one, other, row) for one in negated[:FEW] for other in arguments[:MANY])
-    )
-
-
-def _range(fields: Node) -> tuple[Any, str, Any]:
-    """What is compared, how, and with what; a constant last."""
-    sign = dotted(fields.get("name")) if fields.get("kind") == "AEXPR_OP" else ""
-    left, right = fields.get("lexpr"), fields.get("rexpr")
-    if sign not in _TURNED:
-        return None, "", None
-    return (right, _TURNED[sign], left) if constant_kind(left) else (left, sign, right)
-
-
-def _leave_nothing_out(ranges: Sequence[tuple[str, Any]], row: Row) -> bool:
-    """Of one column."""
-    ends: dict[str, list[Any]] = {}
-    for sign, end in ranges:
-        ends.setdefault(sign, []).append(end)
-    others = ends.get("<>", [])
-    if others and any(not same(others[0], end, row) for end in others[1:]):
-        return True
-    pairs = (("=", "<>"), ("<", ">="), ("<=", ">"), ("<=", ">="))
-    for one, other in pairs:
-        for end in ends.get(one, ())[:MANY]:
-            if any(same(end, each_end, row) for each_end in ends.get(other, ())[:FEW]):
-                return True
-    lows = [number_of(end) for end in (*ends.get(">", ()), *ends.get(">=", ()))]
-    highs = [number_of(end) for end in (*ends.get("<", ()), *ends.get("<=", ()))] if lows else []
-    known = [[n for n in numbers if n is not None] for numbers in (lows, highs)]
-    return all(known) and min(known[0]) < max(known[1])
-
-
 # Subqueries
 
 
@@ -357,12 +343,27 @@ def _sublink(fields: Node, row: Row) -> Truth:
     """``EXISTS (SELECT 1)``, ``id IN (SELECT id FROM the same)``."""
     select = fields_of(fields.get("subselect"), "SelectStmt")
     link = fields.get("subLinkType")
+    if link == "EXISTS_SUBLINK" and has_no_rows(select, row):
+        return FALSE
+    if link in ("ANY_SUBLINK", "ALL_SUBLINK"):
+        if has_no_rows(select, row):
+            return Truth(link == "ALL_SUBLINK")
+        if link == "ANY_SUBLINK" and answers_itself(fields, select, row):
+            return TRUE
+    if link == "ANY_SUBLINK" and select.get("op") == "SETOP_UNION":
+        arms = [{**fields, "subselect": select[side]} for side in ("larg", "rarg")]
+        return TRUE if any(_sublink(arm, row) is TRUE for arm in arms) else BY_ROW
     if any(key in select for key in _CHOOSING) or any(select.get("distinctClause", ())):
+        return BY_ROW
+    if (
+        not is_null(select.get("limitCount", _NULL))
+        or number_of(select.get("limitOffset", _ZERO)) != 0
+    ):
         return BY_ROW
     if link == "EXISTS_SUBLINK" and "fromClause" not in select:
         where = select.get("whereClause")
         return TRUE if where is None else judge(where, row)
-    inner = _with_itself(select, row)
+    inner = with_itself(select, row)
     if inner is None or judge(select.get("whereClause", _YES), inner) is not TRUE:
         return BY_ROW
     if link == "EXISTS_SUBLINK":
@@ -375,14 +376,17 @@ def _sublink(fields: Node, row: Row) -> Truth:
     return TRUE if targets and all(same(*pair, inner) for pair in pairs) else BY_ROW
 
 
-_CHOOSING = ("larg", "limitCount", "limitOffset", "havingClause", "withClause", "valuesLists")
+def has_no_rows(select: Node, row: Row = ANY_ROW) -> bool:
+    """``SELECT ... WHERE false``, ``LIMIT 0``; a count has a row all the same."""
+    if "limitCount" in select and number_of(select["limitCount"]) == 0:
+        return True
+    if "whereClause" not in select or judge(select["whereClause"], row) is not FALSE:
+        return False
+    counts = any(nodes(select.get("targetList"), "FuncCall"))
+    return "groupClause" in select or not counts
+
+
+_CHOOSING = ("larg", "havingClause", "withClause", "valuesLists")
 _YES = {"A_Const": {"boolval": {"boolval": True}}}
-
-
-def _with_itself(select: Node, row: Row) -> Row | None:
-    """``row`` as it is seen within a query over nothing but the same relation: a name without a
-    relation is one of its columns either way."""
-    sources = list(each(select.get("fromClause")))
-    if len(sources) != 1 or not is_itself(sources[0], row):
-        return None
-    return Row(row.relation, row.names | {alias_of(sources[0][1])}, row.ctes)
+_NULL = {"A_Const": {"isnull": True}}
+_ZERO: Node = {"A_Const": {"ival": {}}}

@@ -121,7 +121,8 @@ class BatchBuilder:
     ) -> None:
         """``error_message`` must be redacted already; ``rule``: id of the rule that decided;
         ``parameters``: what of them is shown; ``urgent``: it has reserved room."""
-        names = self._names.of(statement_names(statement, error_message, rule, parameters))
+        texts = statement_names(statement, error_message, rule, parameters)
+        names = self._names.of(texts, statement.session)
         rows = self._rows_for(ROW_BYTES, names, shape, urgent)
         rows.add_statement(statement, shape, names)
         rows.count(1, statement.executions, urgent)
@@ -140,7 +141,7 @@ class BatchBuilder:
             first += count
 
     def add_session(self, session: Session, seen_at_us: int) -> None:
-        names = self._names.of(session_names(session))
+        names = self._names.of(session_names(session), session)
         rows = self._rows_for(SESSION_ROW_BYTES, names, None, urgent=False)
         rows.add_session(session, seen_at_us, names)
 

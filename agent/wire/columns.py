@@ -13,8 +13,8 @@ from model.session import Session
 from model.statement import Facts, Shape, Source, Statement, StatementRun
 from protos.pgwarden.v1 import uplink_pb2 as pb
 
-ROW_BYTES = 250
-"""The most that the numbers of one row of StatementColumns take: 32 varints, and a digest."""
+ROW_BYTES = 260
+"""The most that the numbers of one row of StatementColumns take: 33 varints, a float, a digest."""
 SESSION_ROW_BYTES = 95
 
 _STATEMENT_NAMES = (
@@ -37,6 +37,7 @@ _STATEMENT_NAMES = (
     "durations_s",
     "trace_parent_s",
     "parameters_s",
+    "evidence_s",
 )
 _STATEMENT_NUMBERS = (
     "id",
@@ -82,36 +83,40 @@ _SESSION_NUMBERS = (
 
 
 class Names:
-    """The texts of one row, by column. No two in one ``KnownNames`` have the same, so that a row
-    finds its own by identity, which is quicker to look up than twenty texts."""
+    """The texts of one row, by column, and how sure the identity among them is. No two in one
+    ``KnownNames`` have the same, so that a row finds its own by identity, which is quicker to look
+    up than twenty texts."""
 
-    __slots__ = ("texts",)
+    __slots__ = ("confidence", "texts")
 
-    def __init__(self, texts: tuple[str, ...]) -> None:
+    def __init__(self, texts: tuple[str, ...], confidence: float) -> None:
         self.texts = texts
+        self.confidence = confidence
 
 
 class KnownNames:
     """Of the rows collected since the last batch."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, ...], Names] = {}
+        self._known: dict[tuple[tuple[str, ...], float], Names] = {}
         self._of_runs: dict[tuple[int, str, str], tuple[Session, Names]] = {}
         """With the session, whose number stays its own for as long as it is kept."""
 
-    def of(self, texts: tuple[str, ...]) -> Names:
-        names = self._known.get(texts)
+    def of(self, texts: tuple[str, ...], session: Session) -> Names:
+        key = texts, session.identity.confidence
+        names = self._known.get(key)
         if names is None:
-            names = self._known[texts] = Names(texts)
+            names = self._known[key] = Names(*key)
         return names
 
     def of_run(self, run: StatementRun, parameters: str) -> Names:
         if parameters or run.trace_parent:
-            return self.of(statement_names(run, parameters=parameters))
+            return self.of(statement_names(run, parameters=parameters), run.session)
         key = id(run.session), run.tag, run.transaction
         known = self._of_runs.get(key)
         if known is None:
-            known = self._of_runs[key] = run.session, self.of(statement_names(run))
+            names = self.of(statement_names(run), run.session)
+            known = self._of_runs[key] = run.session, names
         return known[1]
 
 
@@ -126,6 +131,8 @@ class BulkRows:
         self._strings: dict[str, int] = {"": 0}
         self._names: dict[Names, int] = {}
         self._name_indices: list[tuple[int, ...]] = []
+        self._confidences: list[float] = []
+        """Of the names with this number."""
         self._shapes: dict[Facts, int] = {}
         self._shape_messages: list[pb.Shape] = []
         self._next_shape: tuple[Facts, pb.Shape] | None = None
@@ -236,7 +243,7 @@ class BulkRows:
             session.key.pid,
             session.key.started_at_us,
             max(session.client_port, 0),  # PostgreSQL says -1 for a unix socket
-            session.identity.confidence,
+            names.confidence,
             session.ended_at_us,
             seen_at_us,
         )
@@ -266,11 +273,13 @@ class BulkRows:
         if index is None:
             index = self._names[names] = len(self._names)
             self._name_indices.append(tuple(map(self._intern, names.texts)))
+            self._confidences.append(names.confidence)
         return index
 
     def _fill_statements(self, wire: pb.StatementColumns, values: Sequence[Sequence[int]]) -> None:
         *numbers, named = values
         _fill(wire, _STATEMENT_NUMBERS, numbers)
+        wire.confidence.extend(map(self._confidences.__getitem__, named))
         used = sorted(set(named))
         columns = zip(*(self._name_indices[index] for index in used), strict=True)
         for name, column in zip(_STATEMENT_NAMES, columns, strict=False):
@@ -368,6 +377,7 @@ def statement_names(
         durations,
         statement.trace_parent,
         parameters,
+        _evidence(session),
     )
 
 
@@ -380,6 +390,10 @@ def session_names(session: Session) -> tuple[str, ...]:
         session.client_address,
         session.identity.kind,
         session.identity.name,
-        "; ".join(session.identity.evidence),
+        _evidence(session),
         str(session.origin),
     )
+
+
+def _evidence(session: Session) -> str:
+    return "; ".join(session.identity.evidence)

@@ -11,6 +11,7 @@ from analytics.gate.history import HOUR_US, History, Who, fleet_peaks
 from analytics.gate.settings import PERFORMANCE, GateSettings, kin
 from analytics.gate.sorts import ARRIVAL
 from analytics.gate.tail import Tail, fit
+from analytics.gate.weights import ORDINARY_BITS, weight
 
 EVERY_HOUR_US = 2 * DAY_US
 """A young history changes fast: it is fitted each hour, an older one each six."""
@@ -87,15 +88,15 @@ def first_threshold(settings: GateSettings) -> float:
 
 
 def evidence(bits: Mapping[str, float], settings: GateSettings) -> float:
-    """Of a case: its best candidate, and what other detectors have beyond the ordinary. Those of a
+    """Of a case: what is ordinary, and what its candidates have beyond it, by weight. Those of a
     family repeat each other, so that only a share of what the lesser ones say counts. After an
     arrival so does all that is new because of it."""
     best = max(bits.values(), default=0.0)
-    ordinary = min(best, settings.ordinary_bits)
-    arrived = bits.get(ARRIVAL, 0.0) >= settings.ordinary_bits
+    ordinary = min(best, ORDINARY_BITS)
+    arrived = bits.get(ARRIVAL, 0.0) >= ORDINARY_BITS
     families: dict[str, list[float]] = {}
     for sort, value in bits.items():
-        beyond = max(0.0, value - settings.ordinary_bits)
+        beyond = max(0.0, value - ORDINARY_BITS) * weight(sort)
         families.setdefault(kin(sort, arrived=arrived), []).append(beyond)
     return ordinary + sum(
         (1 - settings.repeat_share) * max(each) + settings.repeat_share * sum(each)

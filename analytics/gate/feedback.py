@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from analytics.gate.history import Who
+from analytics.gate.weights import bits_alone, heaviest
 
 MARGIN_BITS = 0.5
 LEAST_DISMISSED_BITS, MOST_DISMISSED_BITS = 1.0, 3.0
@@ -73,7 +74,7 @@ def shift(records: Iterable[Feedback], detector: str, who: Who, cause: str) -> f
         if each.object != cause:
             beside += BESIDE_DISMISSED_BITS if dismissed else BESIDE_CONFIRMED_BITS
         elif dismissed:
-            over = each.bits - each.threshold + MARGIN_BITS
+            over = each.bits - bits_alone(each.threshold, heaviest(detector)) + MARGIN_BITS
             same = max(same, min(over, MOST_DISMISSED_BITS), LEAST_DISMISSED_BITS)
         else:
             same += CONFIRMED_BITS

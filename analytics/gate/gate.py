@@ -28,6 +28,7 @@ from analytics.gate.settings import (
 )
 from analytics.gate.sorts import ARRIVAL, detector_of, sort_of
 from analytics.gate.tail import MAX_BITS, MAX_SCORE
+from analytics.gate.weights import ORDINARY_BITS
 from model.finding import Finding, FindingKind
 from model.verdict import Severity
 
@@ -288,9 +289,7 @@ class _Step:
         moved: float,
     ) -> Raised:
         settings = self._settings
-        agree = {
-            detector_of(sort) for sort, more in others.items() if more > settings.ordinary_bits
-        }
+        agree = {detector_of(sort) for sort, more in others.items() if more > ORDINARY_BITS}
         agrees = tuple(sorted(agree))
         days = self._history.days_of(sort_of(finding), self._now_us)
         details = [

@@ -72,10 +72,9 @@ class GateSettings:
     new_extreme_bits: float = 1.5
     half_life_seconds: float = 6 * 3600
     """After so long an earlier candidate of a case weighs half."""
-    ordinary_bits: float = 1.0
-    """A further detector adds to a case what it has above this."""
     repeat_share: float = 0.1
-    """And of that so much where a detector of the same family said more: they see the same."""
+    """Of what a further detector adds to a case, so much where one of the same family said more:
+    they see the same."""
     claim_margin: float = 1.0
     """History may show that a detector claims too much. That it claims too little by more than this
     shows only that it seldom speaks."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 
 import psycopg
@@ -31,6 +32,9 @@ TOLD_AS = {
 }
 """By right; the others are called as their kind."""
 KINDS = frozenset(CatalogKind) - {CatalogKind.WATCHED}
+GRANT = re.compile(r"GRANT [^;]+;")
+DOCTOR = "pgwarden doctor"
+"""Asked again: somebody changed or locked the catalog."""
 WATCHED_ALONE = frozenset([CatalogKind.WATCHED])
 
 Connect = Callable[[str], Connection]
@@ -62,7 +66,10 @@ def check_grants(
         )
     others = [kind for kind in kinds if kind.value not in lacks and f"{kind}s" not in lacks]
     if others:
-        yield bad("grants", one_line("; ".join(snapshot.problems)), "pgwarden doctor")
+        problems = "; ".join(snapshot.problems)
+        needed = list(dict.fromkeys(GRANT.findall(problems)))
+        again = "\n".join([as_superuser(cluster, database), *needed]) if needed else DOCTOR
+        yield bad("grants", one_line(problems), again)
     yield from _watched(config, cluster, connection, connect)
     yield from _closed_databases(config, connection, role)
 

@@ -71,18 +71,23 @@ def check_settings(cluster: Cluster, connection: Connection) -> list[Check]:
 
 
 def _destination(cluster: Cluster, settings: dict[str, str]) -> list[Check]:
-    """What a client writes can imitate a record in the plain text log only."""
+    """What a client writes can imitate a record in the plain text log only: names of users and
+    databases stand in its prefix as they came, before anybody has logged in."""
     given = [part.strip() for part in settings.get("log_destination", "").split(",") if part]
-    if settings.get("logging_collector") != "on" or {"jsonlog", "csvlog"} & set(given):
+    collects = settings.get("logging_collector") == "on"
+    if collects and {"jsonlog", "csvlog"} & set(given):
         return []
     better = "jsonlog" if cluster.version >= JSONLOG_SINCE else "csvlog"
     value = f"'{','.join([*given, better])}'"
     return [
         warn(
             "settings",
-            f"log_destination is {', '.join(given) or 'empty'}: in plain text a client can imitate "
-            f"parts of a record, in {better} it cannot",
-            f"ALTER SYSTEM SET log_destination = {value}; {RELOAD}",
+            f"log_destination is {', '.join(given) or 'empty'}: in plain text who can open a "
+            f"connection, without any login, can imitate records of others, in {better} not",
+            f"ALTER SYSTEM SET log_destination = {value}; {RELOAD}"
+            if collects
+            else f"ALTER SYSTEM SET logging_collector = on; "
+            f"ALTER SYSTEM SET log_destination = {value}; -- and restart PostgreSQL",
         )
     ]
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import orjson
 import typer
 
-from cli.context import ConfigOption, Exit, JsonOption, fail, out, read_config
+from cli.context import ConfigOption, Exit, JsonOption, err, fail, out, read_config
 from cli.drift.record import kinds_of
 from cli.operator import DEADLINE_SECONDS, operator
 from protos.pgwarden.v1 import operator_pb2
@@ -33,13 +33,26 @@ def accept(
     )
     with operator(read_config(config)) as stub:
         reply = stub.DriftAccept(request, timeout=DEADLINE_SECONDS)
+        status = stub.DriftStatus(operator_pb2.DriftStatusRequest(), timeout=DEADLINE_SECONDS)
+    left = len(status.rows_json)
     if json:
-        typer.echo(orjson.dumps({"items": reply.items, "accepted_by": who}).decode())
+        told = {"items": reply.items, "accepted_by": who, "open": left}
+        typer.echo(orjson.dumps(told).decode())
         return
     if kind or name or finding:
         if not reply.items:
-            fail("no open difference is like that; see: pgwarden drift diff")
+            fail(
+                "no open difference is like that, or a file declares what it should be; "
+                "see: pgwarden drift diff"
+            )
         what = "difference is" if reply.items == 1 else "differences are"
         out.print(f"✓ {reply.items} {what} accepted", style="green")
         return
     out.print(f"✓ {reply.items} items are the baseline from now on", style="green")
+    if left:
+        what = "difference stays" if left == 1 else "differences stay"
+        err.print(
+            f"! {left} {what} open: a file declares otherwise; change the file (collector.drift."
+            "declared), see: pgwarden drift diff",
+            style="yellow", markup=False, soft_wrap=True,
+        )  # fmt: skip

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from cli.context import ConfigOption, Exit, JsonOption, err, out, printable, read_config
 from cli.drift.desired import ServerOption
-from cli.drift.record import at_place, choose, facts
+from cli.drift.record import Place, at_place, choose, facts
 from cli.drift.shown import listed
 from cli.lines import SEVERITY_STYLE
 
@@ -38,7 +38,7 @@ def check(
     results = checked(read.checks, at_place(known, place))
     for result in results:
         if json:
-            typer.echo(orjson.dumps(_as_json(read, result)).decode())
+            typer.echo(orjson.dumps(_as_json(place, read, result)).decode())
         elif every or result.outcome != "pass":
             _show(result)
     counts = Counter(str(result.outcome) for result in results)
@@ -84,9 +84,11 @@ def _show(result: Result) -> None:
         out.print(f"    {printable(result.reason)}", markup=False, soft_wrap=True, style="dim")
 
 
-def _as_json(profile: Profile, result: Result) -> dict[str, object]:
+def _as_json(place: Place, profile: Profile, result: Result) -> dict[str, object]:
     check = result.check
     return {
+        "agent": place.agent,
+        "cluster": place.cluster,
         "profile": profile.name,
         "id": check.id,
         "title": check.title,

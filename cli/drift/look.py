@@ -8,13 +8,14 @@ import orjson
 import typer
 from rich.text import Text
 
-from cli.context import ConfigOption, Exit, JsonOption, fail, out, printable, read_config
+from cli.context import ConfigOption, Exit, JsonOption, err, fail, out, printable, read_config
 from cli.drift.record import kinds_of, record
 from cli.drift.shown import (
     NOBODY,
     clock_of,
     diff_lines,
     difference_of,
+    finding_of,
     made_by,
     place_of,
     severity_mark,
@@ -25,6 +26,7 @@ from model.catalog import CatalogKind, DriftChange
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+MOST_LEVELS = 9
 OPEN = "SELECT * FROM drift WHERE resolved_at IS NULL ORDER BY occurred_at, kind, database, name"
 
 
@@ -43,9 +45,10 @@ def diff(
         if json:
             typer.echo(orjson.dumps(row, default=str).decode())
             continue
-        said = f"by {made_by(row)}, {clock_of(row['occurred_at'])}"
+        said = f"by {made_by(row)}, {clock_of(row['occurred_at'])}{finding_of(row)}"
         said = f"{renamed}, {said}" if (renamed := row.get("renamed")) else said
-        for line in diff_lines(of_kind, difference, where=place_of(row), after=said):
+        head, *lines = diff_lines(of_kind, difference, where=place_of(row), after=said)
+        for line in (Text.assemble(severity_mark(str(row["severity"])), head), *lines):
             out.print(line, soft_wrap=True)
     if rows:
         raise typer.Exit(Exit.FOUND)
@@ -64,7 +67,10 @@ def history(
     """What changed and who did it, oldest first."""
     wanted = kinds_of(kind)
     with record(read_config(config)) as views:
-        rows = [row for row in _history(views, hours) if _asked_for(row, wanted, name)][-limit:]
+        every = [row for row in _history(views, hours) if _asked_for(row, wanted, name)]
+    rows = every[-limit:]
+    if len(rows) < len(every):
+        err.print(f"! the last {len(rows)} of {len(every)} changes: --limit shows more")
     for row in rows:
         if json:
             typer.echo(orjson.dumps(row, default=str).decode())
@@ -74,9 +80,10 @@ def history(
         out.print(
             Text.assemble(
                 (f"{row['occurred_at']:%Y-%m-%d} {clock_of(row['occurred_at'])} ", "dim"),
+                severity_mark(str(row["severity"] or "")),
                 printable(clause),
                 (f"  by {printable(made_by(row))}", "red" if made_by(row) == NOBODY else "cyan"),
-                (f"  in {printable(place_of(row))}", "dim"),
+                (f"  in {printable(place_of(row))}{finding_of(row)}", "dim"),
                 (_end(row), "green"),
             ),
             soft_wrap=True,
@@ -93,10 +100,11 @@ def explain(
     """One finding of drift: what changed, who did it with which statement, and how bad it is."""
     with record(read_config(config)) as views:
         row = _finding(views, finding)
-        cause = _cause(views, row)
+        cause = _statement(views, row["agent"], row["statement_id"])
+        outer = _outermost(views, cause)
         changes = _changes(views, row)
     if json:
-        told = {**row, "statement": cause, "changes": changes}
+        told = {**row, "statement": cause, "inside": outer, "changes": changes}
         typer.echo(orjson.dumps(told, default=str).decode())
         return
     out.print(Text(printable(row["title"] or ""), style="bold"), soft_wrap=True)
@@ -113,6 +121,7 @@ def explain(
             _say(name, str(value).replace("\n", "; "))
     if cause:
         _say("statement", cause.get("text") or cause.get("summary") or "")
+        _say("inside", outer.get("text") or outer.get("summary") or "")
         _say("by", _login(cause))
     for name in ("approval", "note"):
         said = str(details.get(name, "")).splitlines()
@@ -147,11 +156,23 @@ def _finding(views: DuckDBPyConnection, start: str) -> dict[str, Any]:
     return rows[0]
 
 
-def _cause(views: DuckDBPyConnection, row: dict[str, Any]) -> dict[str, Any]:
-    if not row["statement_id"]:
+def _statement(views: DuckDBPyConnection, agent: str, number: int) -> dict[str, Any]:
+    if not number:
         return {}
     query = "SELECT * FROM statements WHERE agent = ? AND id = ? LIMIT 1"
-    return next(iter(_rows(views, query, row["agent"], row["statement_id"])), {})
+    return next(iter(_rows(views, query, agent, number)), {})
+
+
+def _outermost(views: DuckDBPyConnection, inner: dict[str, Any]) -> dict[str, Any]:
+    """What the client sent, of a statement inside a function; empty where it is that itself."""
+    found: dict[str, Any] = {}
+    for _ in range(MOST_LEVELS):
+        around = found or inner
+        above = _statement(views, around.get("agent", ""), around.get("parent_id") or 0)
+        if not above:
+            break
+        found = above
+    return found
 
 
 def _changes(views: DuckDBPyConnection, row: dict[str, Any]) -> list[dict[str, Any]]:

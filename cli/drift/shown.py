@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -12,11 +13,14 @@ from cli.context import printable
 from cli.lines import SEVERITY_STYLE, clock
 from collector.drift.baseline import Difference
 from collector.drift.clauses import describe, word_of
-from collector.drift.lines import parts
+from collector.drift.lines import Part, parts
+from collector.drift.members import MEMBER
 from collector.drift.state import ALREADY
 from model.catalog import Attribution, CatalogKind, DriftChange
 
-VALUE_WIDTH = 60
+WHAT_WIDTH = 200
+SHOWN_OF_ID = 12
+_DIGEST = re.compile(r"(?<=sha256:)([0-9a-f]{12})[0-9a-f]+")
 NOBODY = "nobody on the wire"
 SO_ALREADY = f"nobody seen: {ALREADY}"
 MARKS = {DriftChange.ADDED: "+", DriftChange.REMOVED: "-", DriftChange.CHANGED: "~"}
@@ -34,6 +38,34 @@ def difference_of(row: dict[str, object]) -> Difference:
     )
 
 
+def told_lines(row: dict[str, Any]) -> Iterator[Text]:
+    """A row of view ``drift`` for an operator: how bad, when and what; then by whom, where, and the
+    finding to explain or accept."""
+    who, renamed = made_by(row), row.get("renamed")
+    what = describe(CatalogKind(row["kind"]), difference_of(row))
+    what = f"{what} ({renamed})" if renamed else what
+    yield Text.assemble(
+        severity_mark(str(row.get("severity") or "")),
+        (f"{clock_of(row.get('occurred_at'))}  ", "dim"),
+        cut(_short_digests(printable(what)), WHAT_WIDTH),
+    )
+    yield Text.assemble(
+        (f"{'':13}by {printable(who)}", "red" if who == NOBODY else "cyan"),
+        (f"  in {printable(place_of(row))}", "dim"),
+        (finding_of(row), "dim"),
+    )
+
+
+def finding_of(row: dict[str, Any]) -> str:
+    """Enough of its id for ``explain`` and ``accept --finding``."""
+    number = str(row.get("finding_id") or "")[:SHOWN_OF_ID]
+    return f"  finding {printable(number)}" if number else ""
+
+
+def cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
 def diff_lines(
     kind: CatalogKind, difference: Difference, *, where: str = "", after: str = ""
 ) -> Iterator[Text]:
@@ -46,19 +78,34 @@ def diff_lines(
         (f"  {printable(after)}" if after else "", "dim"),
     )
     found = list(parts(kind, difference))
+    members = [part for part in found if _is_of_whole_extension(kind, difference, part)]
     for part in found:
+        if part in members:
+            continue
         if part.before is not None:
             yield Text(f"  - {_line(part.key, part.before)}", style="red")
         if part.after is not None:
             yield Text(f"  + {_line(part.key, part.after)}", style="green")
+    if members:
+        yield Text(f"  {MARKS[difference.change]} {len(members)} members", style=colour)
     if not found and difference.change is DriftChange.CHANGED:
         yield Text(f"  {printable(describe(kind, difference))}", style="yellow")
+
+
+def _is_of_whole_extension(kind: CatalogKind, difference: Difference, part: Part) -> bool:
+    """What came or went with it says nothing that its name does not; a member that differs does."""
+    whole = kind is CatalogKind.EXTENSION and difference.change is not DriftChange.CHANGED
+    return whole and part.key.startswith(MEMBER)
 
 
 def _line(key: str, text: str) -> str:
     if not key:
         return printable(text) or "(empty)"
-    return printable(f"{key}: {text}" if text else key)
+    return _short_digests(printable(f"{key}: {text}" if text else key))
+
+
+def _short_digests(text: str) -> str:
+    return _DIGEST.sub(r"\1…", text)
 
 
 def as_json(
@@ -74,12 +121,6 @@ def as_json(
         "clause": describe(kind, difference),
         **more,
     }
-
-
-def shortened(value: object, width: int = VALUE_WIDTH) -> str:
-    text = printable(str(value if value is not None else ""))
-    text = text if len(text) <= width else text[: width - 1] + "…"
-    return text.replace("[", "\\[")
 
 
 def severity_mark(severity: str) -> Text:

@@ -159,10 +159,17 @@ def obtain(url: str, token: tokens.Token, to: Path) -> x509.Certificate:
     proven.minimum_version = ssl.TLSVersion.TLSv1_3
     key = new_key()
     private_folder(to)
-    place(to / "key.pem", key_pem(key), PRIVATE)  # first: a token must not be used up for nothing
-    given = _asked(where, proven, "POST", "/enrol", _request(key), token.secret)
-    certificate = x509.load_pem_x509_certificate(given)
-    place(to / "ca.pem", ca, PUBLIC)
+    # First: a token must not be used up for nothing. Beside what is there, which stays good where
+    # nothing is given: who provisions a host twice shows a token that was used.
+    fresh = to / "key.pem.new"
+    place(fresh, key_pem(key), PRIVATE)
+    try:
+        given = _asked(where, proven, "POST", "/enrol", _request(key), token.secret)
+        certificate = x509.load_pem_x509_certificate(given)
+        place(to / "ca.pem", ca, PUBLIC)
+        fresh.replace(to / "key.pem")
+    finally:
+        fresh.unlink(missing_ok=True)
     place(to / "cert.pem", given, PUBLIC)
     return certificate
 

@@ -17,7 +17,7 @@ from dataclasses import asdict
 from functools import partial
 from importlib.metadata import distributions
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx
 import orjson
@@ -61,9 +61,21 @@ def parts(
 
 def write(target: Path, settings: Config, made: Iterator[Part]) -> list[str]:
     """The names in it. Raises OSError."""
+    # Beside, then renamed: a file or a link that is there has its own mode and its own readers.
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            names = _archive(file, settings, made)
+        os.replace(part, target)
+    finally:
+        part.unlink(missing_ok=True)
+    return names
+
+
+def _archive(file: IO[bytes], settings: Config, made: Iterator[Part]) -> list[str]:
     secrets, names = secrets_of(settings), []
-    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as file, tarfile.open(fileobj=file, mode="w:gz") as archive:
+    with tarfile.open(fileobj=file, mode="w:gz") as archive:
         for name, make in made:
             try:
                 data = make()
@@ -159,13 +171,19 @@ def _journal(unit: str) -> bytes:
         return b"no journalctl here\n"
     command = ["journalctl", "-u", unit, "-n", str(LOG_LINES), "-o", "short-iso", "--no-pager"]
     done = subprocess.run(command, capture_output=True, timeout=TIMEOUT_SECONDS)
-    return _scrubbed(done.stdout[-LOG_BYTES:])
+    return _scrubbed(_whole_lines(done.stdout[-LOG_BYTES:], len(done.stdout)))
 
 
 def _tail(log: Path) -> bytes:
     with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - LOG_BYTES))
-        return _scrubbed(file.read())
+        size = os.fstat(file.fileno()).st_size
+        file.seek(max(0, size - LOG_BYTES))
+        return _scrubbed(_whole_lines(file.read(), size))
+
+
+def _whole_lines(data: bytes, size: int) -> bytes:
+    """Of what was cut: half a secret at its beginning would be none that is looked for."""
+    return data if size <= LOG_BYTES else data.partition(b"\n")[2]
 
 
 def _doctor(config: Path | None) -> bytes:

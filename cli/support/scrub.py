@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
+from base64 import b64encode
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, quote_plus, unquote
 
 from pydantic import BaseModel, SecretStr
 
@@ -19,6 +22,15 @@ SHORTEST = 6
 _URL = re.compile(r"([a-z][a-z0-9+.-]*://)(?:[^\s/@\"']*@)?([^\s/\"'?#]*)[^\s\"']*", re.IGNORECASE)
 _PRIVATE = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?-----END [A-Z ]*-----", re.DOTALL)
 _CONNECTION = re.compile(r"\bpassword\s*=\s*('(?:[^'\\]|\\.)*'|\S+)", re.IGNORECASE)
+_TOKENS = re.compile(
+    rb"pgw_[A-Za-z0-9_-]{8,}"
+    rb"|(?<=\bbearer )\s*[^\s\"'\\]+|(?<=\bbasic )\s*[A-Za-z0-9+/=_-]{6,}"
+    rb"|(?<=TOKEN=)[^\s]+|(?<=PASSWORD=)[^\s]+|(?<=SECRET=)[^\s]+",
+    re.IGNORECASE,
+)
+"""By their form or place: access tokens, headers, variables as ``PGWARDEN_TOKEN``."""
+LINE_BYTES = 40
+"""A line of a key file that is as long is a part of the key, and secret by itself."""
 
 
 def configuration(settings: Config) -> Any:
@@ -44,7 +56,7 @@ def text(value: str) -> str:
 def secrets_of(settings: Config) -> list[bytes]:
     """Values that the configuration holds, and what stands in key files that it names, the longest
     first: none of them may be in the bundle, however it came there."""
-    found = {each.encode() for each in _secrets(settings)}
+    found = {form.encode() for each in _secrets(settings) for form in _forms(each)}
     for folder in (settings.agent.state_dir, settings.collector.data_dir):
         found |= set(_keys(folder.glob("*.key")))
     return sorted((each for each in found if len(each) >= SHORTEST), key=len, reverse=True)
@@ -54,9 +66,14 @@ def _secrets(value: Any) -> Iterable[str]:
     if isinstance(value, SecretStr):
         secret = value.get_secret_value()
         yield secret
-        # Of a DSN also the password alone.
-        yield from (m.group(1).strip("'") for m in _CONNECTION.finditer(secret))
-        yield from re.findall(r"://[^/@:\s]*:([^/@\s]+)@", secret)
+        # Of a DSN also the password alone, as it stands there and as it is.
+        for found in (m.group(1) for m in _CONNECTION.finditer(secret)):
+            bare = found.strip("'")
+            yield from (bare, re.sub(r"\\(.)", r"\1", bare))
+        for found in re.findall(r"://[^/@:\s]*:([^/\s]+)@", secret):
+            yield from (found, unquote(found))
+        for found in re.findall(r"[?&](?:ssl)?password=([^&\s]+)", secret):
+            yield from (found, unquote(found))
     elif isinstance(value, BaseModel):
         for name in type(value).model_fields:
             yield from _secrets(getattr(value, name))
@@ -68,19 +85,29 @@ def _secrets(value: Any) -> Iterable[str]:
             yield from _secrets(each)
 
 
+def _forms(secret: str) -> Iterable[str]:
+    """As it is written elsewhere: in JSON, in JSON within JSON, in a URL, by ``repr``."""
+    yield secret
+    for plain in (False, True):
+        once = json.dumps(secret, ensure_ascii=plain)[1:-1]
+        yield from (once, json.dumps(once, ensure_ascii=plain)[1:-1])
+    yield from (quote(secret), quote(secret, safe=""), quote_plus(secret), repr(secret)[1:-1])
+    yield b64encode(secret.encode()).decode()
+
+
 def _keys(files: Iterable[Path]) -> Iterable[bytes]:
     for file in files:
         try:
             data = file.read_bytes().strip()
         except OSError:
             continue
-        yield data
-        yield data.hex().encode()
+        yield from (data, data.hex().encode(), b64encode(data))
+        yield from (line for line in data.split(b"\n") if len(line) >= LINE_BYTES)
 
 
 def cleaned(data: bytes, secrets: Iterable[bytes]) -> bytes:
     """The last look at each file."""
-    data = _PRIVATE.sub(HIDDEN.encode(), data)
+    data = _TOKENS.sub(HIDDEN.encode(), _PRIVATE.sub(HIDDEN.encode(), data))
     for secret in secrets:
         data = data.replace(secret, HIDDEN.encode())
     return data

@@ -79,19 +79,27 @@ class Alerts:
             self._storage_errors += 1
             log.error("damaged alert outbox set aside", path=str(self._outbox.quarantined))
         self._grouper = Grouper(policy or Policy(), self._outbox.groups())
-        self._own_transport = None if transport else HttpTransport()
-        used = transport or self._own_transport
-        assert used is not None
-        self._couriers = {
-            receiver.name: Courier(
-                receiver, self._outbox, used, retry or Retry(), clock_us, self._report
-            )
-            for receiver in receivers
-        }
+        self._own_transport: HttpTransport | None = None
+        self._couriers = self._couriers_to(receivers, transport, retry or Retry())
         for letter in self._outbox.remove_unknown(tuple(self._receivers)):
             self._give_up(letter, "unconfigured")
         for courier in self._couriers.values():
             courier.start()
+
+    def _couriers_to(
+        self, receivers: Sequence[Receiver], transport: Transport | None, retry: Retry
+    ) -> dict[str, Courier]:
+        if not receivers:
+            return {}
+        if transport is None:
+            # Only now: it reads the certificates of all authorities that the host trusts.
+            transport = self._own_transport = HttpTransport()
+        return {
+            receiver.name: Courier(
+                receiver, self._outbox, transport, retry, self._clock_us, self._report
+            )
+            for receiver in receivers
+        }
 
     def on_findings(self, findings: Iterable[Finding], now_us: int) -> list[Alert]:
         """Durable when it returns; gives what will be sent."""
@@ -118,10 +126,14 @@ class Alerts:
         self._note_raised(alerts, now_us)
         return alert
 
-    def close(self, timeout_seconds: float = 15.0) -> None:
-        """Stops the senders; what waits stays on disk."""
+    def ask_to_stop(self) -> None:
+        """Never waits."""
         for courier in self._couriers.values():
             courier.stop()
+
+    def close(self, timeout_seconds: float = 15.0) -> None:
+        """Stops the senders; what waits stays on disk."""
+        self.ask_to_stop()
         deadline = time.monotonic() + timeout_seconds
         ended = [c.join(max(0.0, deadline - time.monotonic())) for c in self._couriers.values()]
         if self._own_transport:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from collector.drift import divided, rebuilding, upgrade
+from collector.drift import divided, newcomers, rebuilding, upgrade
 from collector.drift.baseline import HBA_ORDER, ORDER_SEPARATOR, Facts, Known, Scope
 from collector.drift.patterns import matches
 from collector.drift.state import Key, OpenDrift, State
@@ -127,7 +127,11 @@ def by_scope(keys: Iterable[Key]) -> dict[Scope, list[str]]:
 
 def ended(findings: dict[str, Finding], now_us: int, by: str, reason: str) -> list[Finding]:
     """What lasts until somebody accepts all that there is; it is taken out of ``findings``."""
-    over = [each for each in findings.values() if each.detector in UNTIL_ACCEPTED]
+    over = [
+        each
+        for each in findings.values()
+        if each.detector in UNTIL_ACCEPTED or newcomers.took_a_name(each)
+    ]
     for finding in over:
         del findings[finding.id]
     why = f"since then accepted by {by}: {reason}"

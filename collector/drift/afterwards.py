@@ -7,19 +7,22 @@ that made the object is of that statement, as it would be had a look lain betwee
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from collector.drift import numbers, wording
 from collector.drift.baseline import Difference, Fact
-from collector.drift.changes import Change
+from collector.drift.changes import Change, moment_of
 from collector.drift.divided import only, text_of_kind, with_lines
 from collector.drift.lines import Part, parts, read_value
-from collector.drift.matching.target import CAUSED, Target
-from collector.drift.precedence import Match, moment_of
+from collector.drift.matching.reserved import sets
+from collector.drift.matching.target import CAUSED, Target, renames_part
+from collector.drift.precedence import Match
 from model.catalog import OBJECT_KINDS, CatalogKind, DriftChange
 
 MOST_STATEMENTS = 20
 MOST_LINES = 200
-_KINDS = OBJECT_KINDS | {CatalogKind.ROLE}
+_KINDS = OBJECT_KINDS | {CatalogKind.ROLE, CatalogKind.DATABASE, CatalogKind.TABLESPACE}
+_REPLACING = "create or replace"
 _SAY_NOTHING = frozenset(
     (
         "alter", "table", "column", "constraint", "index", "type", "to", "on", "off", "set", "add",
@@ -27,6 +30,8 @@ _SAY_NOTHING = frozenset(
     )
 )  # fmt: skip
 """Words of many statements and of many lines."""
+_USUAL = {"enabled": "origin", "volatility": "volatile", "allow connections": "yes"}
+"""Lines that an object has where nobody said anything of it."""
 _UNSET = {"inherit": "true"}
 """Attributes of a role that CREATE ROLE sets unless it says otherwise; others it does not."""
 
@@ -37,7 +42,9 @@ def afterwards(
     """By line of a new object the statement that did it, where that is not ``made``. ``found``: all
     that may have changed it, the likeliest first."""
     kind, step = target.scope.kind, target.step
-    later = [each for each in found if moment_of(each) > moment_of(made)][:MOST_STATEMENTS]
+    later = [each for each in found if moment_of(each) > moment_of(made)]
+    # Who gives a column another name did not make it.
+    later = [each for each in later if not renames_part(each)][:MOST_STATEMENTS]
     if not later or not can_be_parted(kind, step):
         return {}
     lines = [*parts(kind, step)][:MOST_LINES]
@@ -46,11 +53,13 @@ def afterwards(
         if line.after == _as_made(kind, line.key, ""):
             continue
         one = _only_this(target, line.key)
-        likely = [each for each in later if _says_better(each, made, line, target)]
-        likely = [each for each in likely if match(each, one) > CAUSED]
+        likely = [
+            each for each in later if match(each, one) > CAUSED and _did(each, made, line, target)
+        ]
         if likely:
             did[line.key] = max(likely, key=moment_of)
-    return did if len(did) < len(lines) else {}
+    left = len(did) < len(lines) or any(_as_made(kind, key, made.user) for key in did)
+    return did if left else {}
 
 
 def can_be_parted(kind: CatalogKind, step: Difference) -> bool:
@@ -88,7 +97,7 @@ def _as_made(kind: CatalogKind, key: str, owner: str) -> str:
     """What the line is where nobody said anything of it; empty: there is none."""
     if kind is CatalogKind.ROLE:
         return _UNSET.get(key, "false" if key not in ("connection_limit", "valid_until") else "")
-    return owner if key == "owner" else ""
+    return owner if key == "owner" else _USUAL.get(key, "")
 
 
 def _only_this(target: Target, key: str) -> Target:
@@ -99,7 +108,15 @@ def _only_this(target: Target, key: str) -> Target:
     if kind is CatalogKind.ROLE:
         before = with_lines(kind, step.observed, f"{key}={_as_made(kind, key, '')}", {key})
     change = DriftChange.CHANGED
-    return Target(target.scope, step._replace(change=change, desired=before), target.ways)
+    return replace(target, step=step._replace(change=change, desired=before))
+
+
+def _did(change: Change, made: Change, line: Part, target: Target) -> bool:
+    """Whether the line is of this statement, which came after the object was ``made``."""
+    if change.heading == _REPLACING:  # where both are such, which of them made it is not known
+        return made.heading != _REPLACING and line.key != "owner"
+    about_it = sets(change, target.scope.kind, line.key)
+    return _says_better(change, made, line, target) if about_it is None else about_it
 
 
 def _says_better(change: Change, made: Change, line: Part, target: Target) -> bool:

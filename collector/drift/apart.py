@@ -25,39 +25,54 @@ Group = Callable[[Change], str]
 class Share(NamedTuple):
     drift: OpenDrift
     step: Difference
+    cause: Cause | None
+    """None: nobody is known to have done it."""
+
+
+class _Whole(NamedTuple):
+    drift: OpenDrift
+    step: Difference
     cause: Cause
 
 
 def apart(drift: OpenDrift, step: Difference, cause: Cause, group_of: Group) -> list[Share]:
     """``cause`` of ``step``, how ``drift`` differs from what was seen before. One share with all of
     it where one did it, or where the lines cannot stand alone."""
-    whole = Share(drift, step, cause)
+    whole, alone = _Whole(drift, step, cause), [Share(drift, step, cause)]
     kind, difference = drift.scope.kind, drift.difference
-    if not cause.by_line or cause.weak or not is_divisible(kind, difference, [drift]):
-        return [whole]
+    one_did_it = not cause.by_line and not cause.nobodys
+    if one_did_it or cause.weak or not is_divisible(kind, difference, [drift]):
+        return alone
     if numbers.said_of_parts(difference) != drift.renamed:
-        return [whole]
+        return alone
     did = _by_group(whole, group_of)
     if len(did) < 2:
-        return [whole]
+        return alone
     if can_be_parted(kind, step):
         return _since_made(whole, did)
     return [_share(whole, number, keys, did[keys]) for number, keys in enumerate(did)]
 
 
-def _by_group(whole: Share, group_of: Group) -> Mapping[tuple[str, ...], Sequence[Change]]:
-    """Keys of lines with the statements that did them: first those of the cause. What came back to
-    the accepted value is no line of the difference."""
+def _by_group(whole: _Whole, group_of: Group) -> Mapping[tuple[str, ...], Sequence[Change]]:
+    """Keys of lines with the statements that did them: first those of the cause, last what nobody
+    did. What came back to the accepted value is no line of the difference."""
     drift, _, cause = whole
     keys = [part.key for part in parts(drift.scope.kind, drift.difference)]
-    did = {key: cause.by_line.get(key, cause.change) for key in keys}
+    did = {key: cause.by_line.get(key, cause.change) for key in keys if key not in cause.nobodys}
+    for former, now in _retyped(drift.difference).items():
+        if now in did:
+            did[former] = did[now]
     groups: dict[tuple[str, str], list[str]] = {}
-    for key in sorted(keys, key=lambda key: did[key] is not cause.change):
+    for key in sorted(did, key=lambda key: did[key] is not cause.change):
         groups.setdefault((did[key].actor, group_of(did[key])), []).append(key)
-    return {tuple(mine): [*dict.fromkeys(did[key] for key in mine)] for mine in groups.values()}
+    found: dict[tuple[str, ...], Sequence[Change]] = {
+        tuple(mine): [*dict.fromkeys(did[key] for key in mine)] for mine in groups.values()
+    }
+    nobodys = tuple(key for key in keys if key not in did)
+    return found | ({nobodys: []} if nobodys else {})
 
 
-def _since_made(whole: Share, did: Mapping[tuple[str, ...], Sequence[Change]]) -> list[Share]:
+def _since_made(whole: _Whole, did: Mapping[tuple[str, ...], Sequence[Change]]) -> list[Share]:
     """First what was made, then what was done to it."""
     kind, total = whole.drift.scope.kind, whole.drift.difference
     later = [*did][1:]
@@ -70,7 +85,7 @@ def _since_made(whole: Share, did: Mapping[tuple[str, ...], Sequence[Change]]) -
     ]
 
 
-def _share(whole: Share, number: int, keys: Sequence[str], did: Sequence[Change]) -> Share:
+def _share(whole: _Whole, number: int, keys: Sequence[str], did: Sequence[Change]) -> Share:
     drift, step, _ = whole
     kind = drift.scope.kind
     difference = only(kind, drift.difference, keys)
@@ -78,7 +93,7 @@ def _share(whole: Share, number: int, keys: Sequence[str], did: Sequence[Change]
 
 
 def _of(
-    whole: Share,
+    whole: _Whole,
     number: int,
     difference: Difference,
     step: Difference,
@@ -86,7 +101,6 @@ def _of(
     did: Sequence[Change],
 ) -> Share:
     drift, _, cause = whole
-    change, *further = did
     at_us = drift.detected_at_us + number
     mine = replace(
         drift,
@@ -95,6 +109,22 @@ def _of(
         part=at_us if number else drift.part,
         renamed=numbers.said_of_parts(difference),
     )
-    own = {key: each for key in keys if (each := cause.by_line.get(key)) in further}
+    if not did:
+        return Share(mine, step, None)
+    change, *further = did
+    retyped = _retyped(difference)
+    own = {
+        key: each
+        for key in keys
+        if (each := cause.by_line.get(key)) is not None and (each in further or key in retyped)
+    }
     others = cause.others if change is cause.change else ()
-    return Share(mine, step, replace(cause, change=change, others=others, by_line=own))
+    also = {key: each for key, each in cause.also.items() if key in keys}
+    now = replace(cause, change=change, others=others, by_line=own, also=also)
+    return Share(mine, step, now)
+
+
+def _retyped(difference: Difference) -> Mapping[str, str]:
+    """Lines of which only the name could be somebody else's: they stay one."""
+    parts = numbers.retyped_in(difference)
+    return {f"{part.word} {part.old}": f"{part.word} {part.new}" for part in parts}

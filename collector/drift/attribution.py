@@ -3,50 +3,52 @@
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from itertools import islice
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 
 import polars as pl
 
 from collector.drift import precedence
 from collector.drift.afterwards import afterwards, can_be_parted
 from collector.drift.baseline import Difference, Scope, reverse
+from collector.drift.by_name import SLACK_US, ByName, in_time
+from collector.drift.candidates import Found, by_statements, candidates
+from collector.drift.cause import Cause
 from collector.drift.changes import (
     CHANGING,
     Change,
     changes_of,
 )
 from collector.drift.matching import MATCHES, Target, catalogs, moved, rows, target_of
-from collector.drift.matching.cluster import could_be_sql
+from collector.drift.matching.impossible import sets_otherwise
+from collector.drift.matching.owners import with_owners
 from collector.drift.matching.rows import tables_of
-from collector.drift.matching.target import POSSIBLE, Way, keys_of
+from collector.drift.matching.target import POSSIBLE, Way
+from collector.drift.meaning import Meaning
+from collector.drift.numbers import new_parts
 from collector.drift.places import Place, Renaming, as_if_here, places
 from collector.drift.reloads import PENDING, Reloads, of_server
 from collector.drift.scripts import Scripts
-from collector.drift.shares import of_the_worst, shares
+from collector.drift.shares import (
+    as_likely,
+    droppers,
+    of_the_worst,
+    renamers,
+    says_all,
+    shares,
+    unexplained,
+    weighed,
+)
 from collector.drift.transactions import Transactions
 from model.catalog import CatalogKind, DriftChange
 
-# A statement's start and a snapshot's moment come from the same host, but not the same clock call.
-SLACK_US = 1_000_000
-# What was committed before the last snapshot was visible to it; logs have milliseconds.
-SEEN_US = 250_000
-# A statement so shortly before the difference is its cause; an older one may have been without
-# effect while the real cause is still on its way to us, so it is taken only when nothing came.
-FRESH_US = 30_000_000
-# A transaction whose end was not seen may have been open for a while when it granted something.
-TRANSACTION_US = 600_000_000
 RECENT_CHANGES = 30_000
 """Of statements that change the catalog, and again of those that write rows of watched tables."""
 MOST_WRITES = 3_000
 """A row of a watched table is held against the latest of its statements."""
 MOST_RENAMES = 1_000
 _OF_THE_CATALOG = CHANGING - {"truncate"}
-_INSIDE = 2
-"""Of two statements that fit equally the one inside the other is meant."""
-_CONTAINED = 5
 WEAK = POSSIBLE + 7
 """So strong a match says nothing of the object itself: any other one is better."""
 _AS_LIKELY = 9
@@ -54,33 +56,6 @@ _AS_LIKELY = 9
 
 Lookup = Callable[[str, str, int, int], pl.DataFrame]
 """(agent, cluster, from_us, to_us) -> rows of view ``statements`` with a changing verb."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cause:
-    change: Change
-    others: tuple[Change, ...] = ()
-    """Statements of other sessions that could have done it as well."""
-    undecided: bool = False
-    """It is one of them, and nothing tells which."""
-    by_line: Mapping[str, Change] = field(default_factory=dict)
-    """Other statements that did a part of it, by the lines that they did."""
-    weak: bool = False
-    """It is of a sort that may have done it, and says nothing of this object."""
-
-    @property
-    def shares(self) -> tuple[Change, ...]:
-        return tuple(dict.fromkeys(self.by_line.values()))
-
-
-class _Found(NamedTuple):
-    strength: int
-    known_to_be_committed: bool
-    moment_us: int
-    id: int
-    change: Change
-    fit: int
-    """The strength, whether or not it ran inside another one."""
 
 
 class Changes:
@@ -95,9 +70,10 @@ class Changes:
         """What was found for rows since the last statement came."""
         self._renames: deque[Change] = deque(maxlen=MOST_RENAMES)
         """Of databases."""
-        self._by_key: dict[str, OrderedDict[int, Change]] = {}
-        self._by_id: dict[tuple[str, int], Change] = {}
+        self._by_name = ByName()
+        self._by_id: dict[tuple[str, int, int], Change] = {}
         self._transactions = Transactions()
+        self._meaning = Meaning()
         self._scripts = Scripts()
         self._used: OrderedDict[tuple[Scope, str, int], None] = OrderedDict()
         self._used_last: dict[tuple[Scope, str], int] = {}
@@ -110,7 +86,8 @@ class Changes:
         self._scripts.observe(statements)
         self._reloads.observe(statements)
         self._of_rows.clear()
-        for change in self._transactions.observe(statements, watched):
+        changes = self._transactions.observe(statements, watched)
+        for change in self._meaning.meant(statements, changes):
             self._add(change)
 
     def sessions(self, sessions: pl.DataFrame) -> None:
@@ -118,7 +95,7 @@ class Changes:
         self._transactions.ended(sessions)
 
     def find(self, agent: str, statement_id: int) -> Change | None:
-        return self._by_id.get((agent, statement_id))
+        return self._by_id.get((agent, statement_id, 0))
 
     def cause(
         self,
@@ -130,22 +107,30 @@ class Changes:
         settled: bool,
         renaming: Renaming | None = None,
         other_way: Mapping[str, str] | None = None,
+        former: str = "",
+        said: str = "",
     ) -> Cause | None:
         """The statement that made ``step``, seen first in a snapshot of ``at_us``.
 
         ``since_us``: the snapshot before, without it. ``settled``: nothing more will come, so
         older statements are considered too. ``renaming``: the database got its name in between.
-        ``other_way``: see ``moved.beside_renames``; None where that is not known.
+        ``other_way``: see ``moved.beside_renames``; None where that is not known. ``former``: what
+        it was called before, where its new name is no part of ``step``. ``said``: what numbers say
+        of its name.
         """
         target = target_of(scope, step)
         if (ways := self.ways.get(scope)) is not None:
             tables = tables_of(step.name, step.details[1] or step.details[0])
             mine = tuple(way for table in tables for way in ways.get(table, ()))
             target = replace(target, ways=mine)
-        came_or_went = step.change is not DriftChange.CHANGED
-        if other_way is not None and came_or_went and scope.kind in moved.KINDS:
-            renames = self._renames_near(target, at_us, since_us)
-            target = moved.beside_renames(target, renames, other_way)
+        if moved.may_be_called_otherwise(target, said, other_way, former):
+            renames = self._renames_near(target, at_us, since_us, *moved.names_in(said, former))
+            target = moved.with_other_names(target, renames, said, other_way, former)
+            if target.replaced and target.renamer is None:
+                return self._made_anew(target, renames, at_us, since_us, settled=settled)
+        if step.change is DriftChange.CHANGED and (new := new_parts(step)):
+            fits = partial(in_time, scope, at_us, since_us)
+            target = moved.with_new_parts(target, new, filter(fits, self._near(target)))
         if scope.kind is not CatalogKind.WATCHED or renaming is not None:
             return self._cause(target, at_us, since_us, settled=settled, renaming=renaming)
         # A script that wrote a thousand rows is held against them once, not a thousand times.
@@ -154,6 +139,25 @@ class Changes:
         if key not in self._of_rows:
             self._of_rows[key] = self._cause(target, at_us, since_us, settled=settled)
         return self._of_rows[key]
+
+    def _made_anew(
+        self,
+        target: Target,
+        renames: Sequence[Change],
+        at_us: int,
+        since_us: int,
+        *,
+        settled: bool,
+    ) -> Cause | None:
+        """Who made what has the name now; beside them who gave it the name, and who dropped what
+        had it."""
+        new, old, placed = moved.halves(target, renames)
+        made = self._cause(new, at_us, since_us, settled=settled)
+        if made is None or made.weak or made.undecided:
+            return self._cause(target, at_us, since_us, settled=settled)
+        gone = None if target.is_elsewhere else self._cause(old, at_us, since_us, settled=True)
+        also = (gone.change,) if gone and not (gone.weak or gone.undecided) else ()
+        return replace(made, also={"": (*also, *placed)})
 
     def _cause(
         self,
@@ -165,6 +169,7 @@ class Changes:
         renaming: Renaming | None = None,
     ) -> Cause | None:
         found: Iterable[Change] = self._near(target)
+        target = with_owners(target, found, at_us + SLACK_US, since_us - SLACK_US)
         if renaming is not None:
             found = as_if_here(found, self._places(target.scope, renaming))
         fresh = self.not_spent(found, target.scope, target.step, since_us)
@@ -174,24 +179,14 @@ class Changes:
         """What may be about it, by the names that it says."""
         most = MOST_WRITES if target.scope.kind is CatalogKind.WATCHED else 2 * self._limit
         keys = {key for each in moved.under_other_names(target) for key in each.keys}
-        near = {
-            number: change
-            for key in (*target.keys, *catalogs.tables_of(target), *(keys - target.keys))
-            if (known := self._by_key.get(key)) is not None
-            for number, change in islice(reversed(known.items()), most)
-        }
-        return [*near.values()]
+        return self._by_name.near((*target.keys, *catalogs.tables_of(target), *keys), most)
 
-    def _renames_near(self, target: Target, at_us: int, since_us: int) -> Iterator[Change]:
-        """Of what it may have been called; what leads there may be about another name again."""
-        scope = target.scope
-        for change in self._near(target):
-            moment_us = change.effect.committed_us or change.at_us
-            here = (change.agent, change.cluster) == (scope.agent, scope.cluster)
-            here = here and ("role" in change.types or change.database == scope.database)
-            in_time = since_us - SLACK_US <= moment_us <= at_us + SLACK_US
-            if change.renames and here and in_time and not change.effect.undone:
-                yield change
+    def _renames_near(self, target: Target, at_us: int, since_us: int, *names: str) -> list[Change]:
+        """Of what it may have been called, in their order. ``names``: its other ones."""
+        every = (target, *(target_of(target.scope, target.step._replace(name=n)) for n in names))
+        words = {word for each in every for word in each.words}
+        fits = partial(in_time, target.scope, at_us, since_us)
+        return self._by_name.renames(sorted(words), 2 * self._limit, fits)
 
     def _places(self, scope: Scope, renaming: Renaming) -> tuple[Place, ...]:
         server = (scope.agent, scope.cluster)
@@ -202,6 +197,8 @@ class Changes:
         self, changes: Iterable[Change], scope: Scope, step: Difference, since_us: int
     ) -> list[Change]:
         """Those whose effect was not there at ``since_us`` already, as far as that is known."""
+        if (scope, step.name) not in self._used_last and not of_server(scope, step):
+            return [*changes]
         return [change for change in changes if not self._spent(scope, step, change, since_us)]
 
     def saw(self, scope: Scope, step: Difference, since_us: int, at_us: int) -> None:
@@ -231,36 +228,31 @@ class Changes:
         return self._reloads.over(scope, step, change, since_us)
 
     def _add(self, change: Change) -> None:
-        if (change.agent, change.id) in self._by_id:
+        if (change.agent, change.id, change.part) in self._by_id:
             return
         of_catalog = change.verbs & _OF_THE_CATALOG or not change.writes
         recent = self._recent if of_catalog else self._recent_writes
         recent.append(change)
-        self._by_id[change.agent, change.id] = change
+        self._by_id[change.agent, change.id, change.part] = change
         self._scripts.note(change)
         if change.renames and "database" in change.types:
             self._renames.append(change)
-        for key in keys_of(change):
-            self._by_key.setdefault(key, OrderedDict())[id(change)] = change
+        self._by_name.add(change)
         if len(recent) > self._limit:
             self._forget(recent.popleft())
 
     def _forget(self, change: Change) -> None:
-        del self._by_id[change.agent, change.id]
+        del self._by_id[change.agent, change.id, change.part]
         self._scripts.forget(change)
-        for key in keys_of(change):
-            entries = self._by_key[key]
-            del entries[id(change)]
-            if not entries:
-                del self._by_key[key]
+        self._by_name.forget(change)
 
 
 def cause(
     changes: Iterable[Change], target: Target, at_us: int, since_us: int, *, settled: bool
 ) -> Cause | None:
     """The best match; of equal ones the one that made it. None where none explains it."""
-    changes = [*changes]
-    found = sorted(_candidates(changes, target, at_us, since_us, settled=settled), reverse=True)
+    changes, undoing = [*changes], list[Change]()
+    found = sorted(candidates(changes, target, at_us, since_us, settled=settled), reverse=True)
     if not found:
         return None
     weak = found[0].strength <= WEAK
@@ -272,7 +264,8 @@ def cause(
         equal = [entry for entry in found if entry.strength >= least]
     else:
         equal = _equal(found)
-        undoing = _undoing(changes, target, at_us, since_us) if len(equal) > 1 else ()
+        undoing = _undoing(changes, target, at_us, since_us) if len(found) > 1 else []
+        equal = _standing(equal, undoing, target)
         best = _made_by(equal, undoing, target)
     if not settled and (weak or not best.known_to_be_committed):
         return None
@@ -287,27 +280,47 @@ def cause(
     undecided = (of_rows or weak) and bool(others)
     if undecided and not settled:
         return None
+    fits = weighed(match)
     later = [entry.change for entry in found if entry.moment_us > since_us]
-    claimed = of_the_worst(best.change, later, target, match)
+    acting = precedence.with_undoing(later, undoing)
+    claimed = of_the_worst(best.change, acting, target, fits)
     granted = len(later) > 1 and target.scope.kind is CatalogKind.PRIVILEGE
     opposite = _undoing(changes, target, at_us, since_us) if granted else ()
     if can_be_parted(target.scope.kind, target.step):
         changing = _changing_it(changes, target, at_us, since_us)
-        shared = afterwards(claimed, changing, target, match)
+        shared = afterwards(claimed, changing, target, fits)
     else:
-        shared = shares(claimed, later, target, match, opposite)
+        shared = {
+            **shares(claimed, acting, target, fits, opposite),
+            **renamers(claimed, later, target),
+        }
+    if not settled and not says_all(claimed, shared, target, fits):
+        return None
+    nobodys = unexplained(target, [entry.change for entry in found], shared, match)
     named = _actors((claimed, *shared.values()))
-    alike = tuple(change for actor, change in others.items() if actor not in named)
-    return Cause(claimed, alike, undecided, shared, weak)
+    alike = tuple(
+        change
+        for actor, change in others.items()
+        if actor not in named and as_likely(change, claimed, shared, acting, target, match)
+    )
+    also = droppers(claimed, shared, later, target)
+    return Cause(claimed, alike, undecided, shared, nobodys, also, weak)
 
 
-def _equal(found: Sequence[_Found]) -> list[_Found]:
+def _equal(found: Sequence[Found]) -> list[Found]:
     """Those that fit best, whether or not they ran inside others."""
     best = max(entry.fit for entry in found)
     return [entry for entry in found if entry.fit == best]
 
 
-def _made_by(equal: Sequence[_Found], undoing: Sequence[Change], target: Target) -> _Found:
+def _standing(equal: Sequence[Found], undoing: Sequence[Change], target: Target) -> list[Found]:
+    """Without those whose value somebody else set otherwise afterwards."""
+    mine, match = [entry.change for entry in equal], MATCHES[target.scope.kind]
+    left = {id(each) for each in precedence.standing(mine, undoing, target, match)}
+    return [entry for entry in equal if id(entry.change) in left]
+
+
+def _made_by(equal: Sequence[Found], undoing: Sequence[Change], target: Target) -> Found:
     committed = [entry for entry in equal if entry.known_to_be_committed] or equal
     match = MATCHES[target.scope.kind]
     made = precedence.maker([entry.change for entry in committed], undoing, target, match)
@@ -319,10 +332,11 @@ def _around(change: Change) -> tuple[int, int]:
     return change.parent_id, change.effect.root
 
 
-def _undoing(changes: Iterable[Change], target: Target, at_us: int, since_us: int) -> list[Change]:
-    """Those that did the opposite and say so."""
+def _undoing(changes: Sequence[Change], target: Target, at_us: int, since_us: int) -> list[Change]:
+    """Those that did the opposite, or set another value, and say so."""
     back = replace(target, step=reverse(target.step))
-    found = _candidates(changes, back, at_us, since_us, settled=True)
+    found = [*candidates(changes, back, at_us, since_us, settled=True)]
+    found += candidates(changes, target, at_us, since_us, settled=True, match=sets_otherwise)
     return [entry.change for entry in found if entry.strength > WEAK]
 
 
@@ -331,45 +345,12 @@ def _changing_it(
 ) -> list[Change]:
     """Those that may have changed what is new, had it been there."""
     there = replace(target, step=target.step._replace(change=DriftChange.CHANGED))
-    found = sorted(_candidates(changes, there, at_us, since_us, settled=True), reverse=True)
+    found = sorted(candidates(changes, there, at_us, since_us, settled=True), reverse=True)
     return [entry.change for entry in found if entry.moment_us > since_us]
 
 
 def _actors(changes: Iterable[Change]) -> set[str]:
     return {change.actor for change in changes}
-
-
-def by_statements(target: Target) -> bool:
-    """Whether a statement can have done it at all."""
-    return target.scope.kind in MATCHES and could_be_sql(target)
-
-
-def _candidates(
-    changes: Iterable[Change], target: Target, at_us: int, since_us: int, *, settled: bool
-) -> Iterable[_Found]:
-    scope = target.scope
-    if not by_statements(target):
-        return
-    match = MATCHES[scope.kind]
-    # ALTER SYSTEM takes effect at a later reload or restart: it may be as old as it likes.
-    may_be_old = of_server(scope, target.step)
-    for change in changes:
-        if (change.agent, change.cluster) != (scope.agent, scope.cluster) or change.effect.undone:
-            continue
-        committed_us = change.effect.committed_us
-        if change.at_us > at_us + SLACK_US or committed_us > at_us + SLACK_US:
-            continue
-        if not settled and change.at_us < at_us - FRESH_US:
-            continue
-        oldest = since_us - (SEEN_US if committed_us else TRANSACTION_US)
-        if not may_be_old and (committed_us or change.at_us) < oldest:
-            continue
-        strength = match(change, target)
-        if strength > 0:
-            fit = strength - _CONTAINED * change.contained
-            strength = fit + _INSIDE * bool(change.parent_id)
-            moment = committed_us or change.at_us
-            yield _Found(strength, committed_us > 0, moment, change.id, change, fit)
 
 
 __all__ = ["Cause", "Change", "Changes", "Lookup", "by_statements", "cause", "changes_of"]

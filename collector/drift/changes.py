@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import polars as pl
 
-from collector.drift import wording
+from collector.drift import granting, wording
 from collector.drift.wording import Rename
 
 CHANGING = frozenset(
@@ -29,8 +30,22 @@ CATALOG_TABLE = r"^(pg_catalog\.)?pg_\w+$"
 """Of the system: who may write there needs no command."""
 SUCCEEDED = ("", "00000")
 SAID_CHARACTERS = 160
+SHORT_CHARACTERS = 400
 _TIMES = ("started_at", "backend_started_at")
+GRANTING = frozenset(("grant", "revoke"))
+UNREAD = frozenset(("cut", "too_long", "nul"))
+"""Readings of a text that end before it does."""
+_ELEMENTS = frozenset(("table", "view", "index", "sequence", "trigger"))
+"""Of a CREATE SCHEMA."""
+_TEMPORARY = re.compile(r"\b(pg_)?temp(orary)?\b", re.IGNORECASE)
+_SELF = frozenset(("current_user", "session_user", "current_role"))
+_OF_TABLE = frozenset(("policy", "trigger", "rule"))
+"""Their renames are told by the name of the table."""
 _ROUTINES = frozenset(("function", "procedure"))
+
+
+Moment = tuple[int, int, int]
+"""For sorting: by commit, and within a transaction as they were sent."""
 
 
 class Backend(NamedTuple):
@@ -88,11 +103,24 @@ class Change:
     """IF EXISTS or IF NOT EXISTS: where there was nothing to do it did nothing, and succeeded."""
     contained: bool = False
     """Known only from the body of a DO block: it may not have run."""
+    drops_owned: bool = False
+    """DROP OWNED, wherever it stands in the text."""
+    several: tuple[Change, ...] = ()
+    """Of a text of several statements that grants or revokes: each GRANT and REVOKE as if it had
+    come alone, and one for what else the text did. Empty of others."""
+    text: str = ""
+    """All of it, redacted; empty where that is not known, and of a long CREATE."""
+    part: int = 0
+    """Of a string that several transactions share: which of them, counted from 0."""
     effect: Effect = field(default_factory=Effect, compare=False)
 
     @property
     def types(self) -> frozenset[str]:
         return frozenset(kind for kind, _ in self.objects)
+
+
+def moment_of(change: Change) -> Moment:
+    return change.effect.committed_us or change.at_us, change.at_us, change.id
 
 
 def changes_of(statements: pl.DataFrame, watched: frozenset[str] = frozenset()) -> list[Change]:
@@ -163,11 +191,12 @@ def change_of(row: Mapping[str, Any]) -> Change | None:
         verbs, objects = frozenset((words[0],)), frozenset((("slot", words[1]),))
     if "create" in verbs and "cascade" in words:
         flags |= {"cascade"}  # CREATE EXTENSION ... CASCADE; a DROP says so by itself
+    parted = [each for each in wording.statements(words) if each]
     heading = wording.heading(words)
-    if heading.startswith("create schema"):
-        objects = frozenset(_in_the_schema(objects))
     user = row["user_name"] or ""
-    return Change(
+    if heading.startswith("create schema"):
+        objects = frozenset(_in_the_schema(objects, parted, user))
+    change = Change(
         agent=row["agent"],
         cluster=row["cluster"],
         database=row["database"],
@@ -188,16 +217,108 @@ def change_of(row: Mapping[str, Any]) -> Change | None:
         backend=backend_of(row),
         parent_id=row.get("parent_id") or 0,
         heading=heading,
-        renames=tuple(wording.renames(words)) if "alter" in verbs else (),
+        renames=tuple(_renames(words, objects)) if "alter" in verbs else (),
         privileges=wording.privileges(words) if verbs & {"grant", "revoke"} else frozenset(),
         on_all=wording.on_all_in_schema(words) if words else None,
         conditional=wording.is_conditional(words),
         contained="code" in flags and operation == "do",
+        drops_owned=any(wording.heading(each, 2) == "drop owned" for each in parted),
+        text=_text(row, verbs, flags),
     )
+    if len(parted) < 2 and not heading.startswith("create schema"):
+        return change
+    unread = len(text) > wording.READ_CHARACTERS or row.get("parse_status") in UNREAD
+    several = tuple(one_by_one(change, words, unread)) if change.verbs & GRANTING else ()
+    return replace(change, several=several, privileges=all_privileges(several))
+
+
+def one_by_one(change: Change, words: list[str], unread: bool) -> Iterator[Change]:
+    """``unread``: the end of the text is not known."""
+    found = granting.grantings(words)
+    for each in found[: granting.MOST]:
+        yield _alone(change, each)
+    if unread or len(found) > granting.MOST:
+        yield _unseen(change, change.objects)
+    others = [*granting.others(words)]
+    runs_code = any(each[0] == "do" for each in others)
+    if runs_code:
+        named = {each for each in change.objects if any(g.names(each[1]) for g in found)}
+        yield _unseen(change, change.objects - named)
+    yield _rest(change, others, knows_all=not unread and not runs_code)
+
+
+def _rest(change: Change, others: list[Sequence[str]], *, knows_all: bool) -> Change:
+    """What it did but for its GRANTs; ``knows_all``: ``others`` are all of it."""
+    verbs, objects = change.verbs - GRANTING, change.objects
+    if knows_all and not any(each[0] == "alter" for each in others):
+        verbs -= {"alter"}  # of default privileges
+    if knows_all and "code" in change.flags:
+        # What a function's body says has not happened.
+        said = (each for each in objects if any(granting.says(w, each[1]) for w in others))
+        objects = frozenset(said)
+    heading = wording.heading(others[0]) if others else ""
+    return replace(
+        change,
+        verbs=verbs,
+        objects=objects,
+        said="; ".join(" ".join(each) for each in others),
+        summary=heading,
+        heading=heading,
+        privileges=frozenset(),
+        on_all=False,
+    )
+
+
+def _unseen(change: Change, objects: frozenset[tuple[str, str]]) -> Change:
+    """What grants in a text that is not shown: any privilege may be meant."""
+    return replace(
+        change, objects=objects, privileges=frozenset(), on_all=None, heading="", summary=""
+    )
+
+
+def _alone(change: Change, granted: granting.Granting) -> Change:
+    """What the text's lists say of all its statements, as far as this one names it."""
+    objects, roles = change.objects, change.roles
+    if not granted.is_redacted:
+        objects = frozenset(each for each in objects if granted.names(each[1])) or objects
+        roles = frozenset(filter(granted.names_role, roles)) or roles
+    flags = {"public"} & {*granted.grantees} | {"cascade"} & {*granted.words}
+    return replace(
+        change,
+        verbs=frozenset((granted.verb, *(("alter",) if granted.is_default else ()))),
+        objects=objects,
+        roles=roles,
+        flags=change.flags - {"public", "cascade"} | flags,
+        functions=frozenset(),
+        writes=frozenset(),
+        summary=wording.heading(granted.words),
+        said=" ".join(granted.words),
+        text=wording.text_of(granted.words),
+        heading=wording.heading(granted.words),
+        renames=(),
+        privileges=wording.privileges(granted.words),
+        on_all=wording.on_all_in_schema(granted.words),
+        drops_owned=False,
+    )
+
+
+def all_privileges(several: tuple[Change, ...]) -> frozenset[str]:
+    """Empty where one of them may be about any."""
+    of_grants = [each.privileges for each in several if each.verbs & GRANTING]
+    return frozenset().union(*of_grants) if all(of_grants) else frozenset()
 
 
 def backend_of(row: Mapping[str, Any]) -> Backend:
     return Backend(row["agent"], row.get("pid") or 0, row.get("backend_started_at") or 0)
+
+
+def _renames(words: list[str], objects: frozenset[tuple[str, str]]) -> Iterator[Rename]:
+    """A name that the text hides is among the objects."""
+    found = wording.renames(words)
+    names = [name for kind, name in objects if kind not in _OF_TABLE]
+    for rename in found:
+        hidden = "?" in rename.old and len(found) == len(names) == 1
+        yield rename._replace(old=names[0]) if hidden else rename
 
 
 def _slot_command(text: str, words: list[str]) -> list[str]:
@@ -212,12 +333,38 @@ def _object(entry: str) -> tuple[str, str]:
     return kind, name
 
 
-def _in_the_schema(objects: frozenset[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """``CREATE SCHEMA hr CREATE TABLE t`` is about ``hr.t``."""
-    schema = next((name for kind, name in objects if kind == "schema"), "")
+def _in_the_schema(
+    objects: frozenset[tuple[str, str]], statements: Sequence[Sequence[str]], user: str
+) -> Iterator[tuple[str, str]]:
+    """``CREATE SCHEMA hr CREATE TABLE t`` is about ``hr.t``; what stands behind it in the string
+    is no element of it."""
+    first, *further = statements
+    schema = _schema_of(first) or user
+    yield "schema", schema
     for kind, name in objects:
-        bare = schema and kind != "schema" and "." not in name
-        yield kind, f"{schema}.{name}" if bare else name
+        is_element = kind in _ELEMENTS and "." not in name and name in first
+        if is_element:
+            yield kind, f"{schema}.{name}"
+        if not is_element or any(name in words for words in further):
+            yield kind, name
+
+
+def _schema_of(words: Sequence[str]) -> str:
+    """Without a name it has that of its owner; empty: of who makes it."""
+    named = [*words[2:]]
+    if named[:3] == ["if", "not", "exists"]:
+        named = named[3:]
+    if named[:1] == ["authorization"]:
+        named = ["" if named[1:2] and named[1] in _SELF else each for each in named[1:]]
+    return named[0] if named else ""
+
+
+def _text(row: Mapping[str, Any], verbs: frozenset[str], flags: frozenset[str]) -> str:
+    text = row["text"] or ""
+    is_whole = len(text) <= wording.READ_CHARACTERS and row.get("parse_status") not in UNREAD
+    tells = "multi" in flags or "create" not in verbs or len(text) <= SHORT_CHARACTERS
+    tells = tells or _TEMPORARY.search(text) is not None
+    return text if is_whole and tells else ""
 
 
 def _said(text: str, summary: str) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from collector.drift.baseline import HBA_ORDER, Difference
 from collector.drift.lines import REVOKED, Part, attributes, lines_of, parts, usual
+from collector.drift.numbers import is_built_in
 from model.catalog import CatalogKind, DriftChange
 
 RECOVERY = "(recovery)"
@@ -20,7 +21,9 @@ WORDS = {
     CatalogKind.WATCHED: "row",
 }
 _TO_COME = "default:"
-DROPPABLE = ("column", "constraint", "index")
+DROPPABLE = (
+    "column", "constraint", "index", "collation", "conversion", "operator", "text search",
+)  # fmt: skip
 
 
 def describe(kind: CatalogKind, difference: Difference) -> str:
@@ -87,8 +90,18 @@ def _privilege(_kind: CatalogKind, d: Difference) -> str:
         return f"{grantee} may {word} {usual(target)} on {what}"
     if d.change is DriftChange.REMOVED:
         return f"{grantee} may no longer {d.desired} on {what}"
-    was = f", was {d.desired}" if d.desired else ""
-    return f"{grantee} may {d.observed} on {what}{was}"
+    if d.change is DriftChange.ADDED:
+        return f"{grantee} may {d.observed} on {what}"
+    # Others may have given or taken other rights since: only what differs is said.
+    now, was = ({*value.split(", ")} for value in (d.observed, d.desired))
+    said = [("also", _beyond(now, was)), ("no longer", _beyond(was, now))]
+    what_is_so = " and ".join(f"{word} {rights}" for word, rights in said if rights)
+    return f"{grantee} may {what_is_so} on {what}"
+
+
+def _beyond(rights: set[str], others: set[str]) -> str:
+    """Who may pass a right on (``SELECT*``) has it."""
+    return ", ".join(sorted(each for each in rights if not {each, f"{each}*"} & others))
 
 
 def _object(kind: CatalogKind, d: Difference) -> str:
@@ -98,6 +111,8 @@ def _object(kind: CatalogKind, d: Difference) -> str:
         if "from" in lines:  # such a one is an item as long as it is not as where it comes from
             state = lines.get("enabled", "") if d.observed else "as there again"
             return f"{what}, which comes from its {lines['from']}, is {state}"
+    if kind is CatalogKind.FUNCTION and is_built_in(d):
+        return f"{what}, which PostgreSQL comes with, {_built_in(d)}"
     if d.change is DriftChange.REMOVED:
         return f"{what} was dropped"
     if d.change is DriftChange.ADDED:
@@ -105,6 +120,17 @@ def _object(kind: CatalogKind, d: Difference) -> str:
     said = [_line(what, part) for part in parts(kind, d)]
     more = len(said) - SAID_LINES
     return ", ".join(said[:SAID_LINES]) + (f", and {more} more lines" if more > 0 else "")
+
+
+def _built_in(d: Difference) -> str:
+    """Such a function is an item as long as it is otherwise than initdb made it."""
+    if d.change is DriftChange.REMOVED:
+        return "is as it came again"
+    lines = lines_of(d.observed)
+    said = [f"belongs to {lines.get('owner')}"]
+    said += ["runs with its owner's rights"] if lines.get("security") == "definer" else []
+    said += [f"has {key.removeprefix('set ')} set" for key in lines if key.startswith("set ")]
+    return f"is no longer as it came: it {', '.join(said)}"
 
 
 def _row(kind: CatalogKind, d: Difference) -> str:
@@ -123,7 +149,7 @@ def _line(what: str, part: Part) -> str:
     for pattern, clause in _LINES.items():
         if part.key == pattern:
             return clause(what, part)
-    word = part.key.partition(" ")[0]
+    word = "text search" if part.key.startswith("text search ") else part.key.partition(" ")[0]
     if word == "member" and None in (part.before, part.after):
         return _member(what, part)
     subject = f"{part.key} of {what}"

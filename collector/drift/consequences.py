@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from collector.drift.acts import OF_TABLE, Act, Acts, Rename
 from collector.drift.baseline import Difference
+from collector.drift.lines import ARROW, granted_to
 from collector.drift.matching.target import Target
 from collector.drift.mentions import HASH, base_of, mentioned, put, put_bare, same_lines, word
 from collector.drift.state import OpenDrift
@@ -127,7 +128,8 @@ def _column(rename: Rename, name: str) -> str:
 def _split(target: Target) -> tuple[str, str, str]:
     """A privilege's object and grantee: a role of the same name is another thing."""
     if target.scope.kind is CatalogKind.PRIVILEGE:
-        return target.step.name.rpartition("<-")
+        what, who = granted_to(target.step.name)
+        return what, ARROW, who
     return target.step.name, "", ""
 
 

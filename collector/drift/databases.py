@@ -102,6 +102,15 @@ def gone(
             yield scope, each
 
 
+def is_gone(known: Mapping[Scope, Known], scope: Scope) -> bool:
+    """The server's list no longer has the database, and nothing is in it any more."""
+    listed = known.get(Scope(*scope[:2], CatalogKind.DATABASE, ""))
+    if not scope.database or known[scope].observed or listed is None or not listed.complete:
+        return False
+    names = {unquoted(name) for name in listed.observed}
+    return bool(names) and scope.database not in names
+
+
 def _server(scope: Scope) -> Server:
     return scope.agent, scope.cluster
 

@@ -15,10 +15,12 @@ from collector.drift import (
     accepting,
     computed,
     databases,
+    failing,
     findings,
     formats,
     keyed,
     loading,
+    newcomers,
     numbers,
     partitions,
     upgrade,
@@ -37,13 +39,15 @@ from collector.drift.baseline import (
     changed_names,
     scopes,
 )
+from collector.drift.called import NewNames, Renames, Server, still_told
 from collector.drift.differing import Differing
 from collector.drift.expectations import Expectations
-from collector.drift.explanation import Explanations, row_of
+from collector.drift.explanation import Explanations
 from collector.drift.history import change_rows
 from collector.drift.news import DriftNews, DriftStatus, counts
 from collector.drift.outbox import Outbox
 from collector.drift.reports import Reports
+from collector.drift.row import row_of
 from collector.drift.state import State
 from collector.drift.telling import explained, with_consequences
 from collector.drift.waiting import Waiting
@@ -85,6 +89,8 @@ class Drift:
         self._differing = Differing(
             self._state, self._reports, self._explanations, self._expectations, clock_us
         )
+        self._failing = failing.Failing()
+        self._renames: dict[Server, list[Renames]] = {}
         self._names = databases.Names(self._state.known)
         self._waiting = Waiting(
             scope for scope, known in self._state.known.items() if not known.complete
@@ -104,22 +110,25 @@ class Drift:
         """``snapshots`` None: a replay, take them from the catalog rows. Repeats do no harm."""
         with self._lock:
             known = ((scope, each.observed) for scope, each in self._state.known.items())
-            if self._explanations.observe(frames, known):
-                approved = self._explanations.approved_since(self._state.open.values(), now_us)
-                if approved:
-                    self._reports.report(approved)
+            drifts = self._state.open.values()
+            if self._failing.heard(lambda: self._explanations.observe(frames, known)):
+                self._reports.report(self._explanations.approved_since(drifts, now_us))
             if "statements" in frames:
-                self._reports.report(self._explanations.late(self._state.open.values(), now_us))
+                self._explanations.look_again(drifts, now_us)
             if seq > self._state.seq:
                 self._state.seq = seq
                 for agent, snapshot in snapshots_from(frames) if snapshots is None else snapshots:
-                    self._observe(agent, snapshot, now_us)
+                    self._take_in(agent, snapshot, now_us)
             return self.tick(now_us)
 
     def tick(self, now_us: int) -> DriftNews:
         """Report what found its cause, or waited long enough for one; saves what changed."""
         with self._lock:
             self._expect_anew(now_us)
+            over = newcomers.ended(self._state.known, self._state.findings, now_us)
+            self._reports.news.findings += over
+            self._reports.dirty |= bool(over)
+            self._reports.report(self._explanations.late(self._state.open, now_us))
             waiting = [drift for drift in self._state.open.values() if not drift.reported]
             explain = self._explanations.explain
             due = [told for drift in waiting for told in explained(explain, drift, now_us)]
@@ -146,8 +155,16 @@ class Drift:
                 accepted_by=self._state.accepted_by,
                 accepted_at_us=self._state.accepted_at_us,
                 ignored=self._expectations.rows(self._clock_us()),
-                problems=self._expectations.problems(self._clock_us()),
+                problems=[
+                    *self._expectations.problems(self._clock_us()),
+                    *self._failing.problems(),
+                ],
             )
+
+    def failing(self, agent: str) -> list[str]:
+        """What of this agent's could not be compared, for an error of ours. From any thread."""
+        with self._lock:
+            return self._failing.problems(agent)
 
     def accept(self, by: str, reason: str, only: Only | None = None) -> int:
         """What was seen last is the baseline from now on; returns the number of items.
@@ -159,18 +176,20 @@ class Drift:
         with self._lock:
             if only is not None:
                 return self._accept_some(by, reason, only)
-            now_us = self._clock_us()
+            now_us, items = self._clock_us(), 0
             for scope, known in self._state.known.items():
                 # Of half a snapshot the other half would be new.
                 if known.complete and not self._expectations.is_declared(scope):
-                    known.accepted = known.observed
+                    is_gone = databases.is_gone(self._state.known, scope)
+                    known.accepted = None if is_gone else known.observed
+                    items += len(known.observed)
             self._reports.news.findings += accepting.ended(self._state.findings, now_us, by, reason)
             keys = [key for key in self._state.open if not self._expectations.is_declared(key[0])]
             self._reports.resolve_all(keys, f"accepted by {by}: {reason}", now_us)
             self._state.accepted_by, self._state.reason = by, reason
             self._state.accepted_at_us = now_us
             self._save()
-            return sum(len(known.observed) for known in self._state.known.values())
+            return items
 
     def _accept_some(self, by: str, reason: str, only: Only) -> int:
         now_us = self._clock_us()
@@ -227,11 +246,20 @@ class Drift:
                 known.accepted = self._expectations.accepting(
                     scope, known.accepted, self._state.known
                 )
-                self._differing.compare(scope, known, None, known.at_us, now_us)
+                self._compare(scope, known, None, known.at_us, now_us)
+
+    def _take_in(self, agent: str, snapshot: Snapshot, now_us: int) -> None:
+        failed = self._failing.look(agent, snapshot, lambda: self._observe(agent, snapshot, now_us))
+        if failed is not None:
+            self._waiting.lost(agent, snapshot, now_us)
+            self._reports.count_anew()
+            self._reports.news.findings.append(failed)
 
     def _observe(self, agent: str, snapshot: Snapshot, now_us: int) -> None:
-        first: list[Known] = []
-        for scope, part in partitions.in_order(scopes(agent, snapshot)):
+        first: dict[Scope, Known] = {}
+        parts = scopes(agent, snapshot)
+        called = self._new_names(agent, snapshot, parts)
+        for scope, part in partitions.in_order(parts):
             known = self._state.known.get(scope) or Known(accepted=None)
             before, was_at_us = known.observed, known.at_us
             outcome = apply(known, part)
@@ -250,27 +278,75 @@ class Drift:
                     known.accepted = known.observed
                     known.major = upgrade.major_of(snapshot.server_version)
                     known.format = part.format
-                    first.append(known)
+                    first[scope] = known
                 continue
             formats.step(scope.kind, known, part.format)
             known.accepted = numbers.taking(known.accepted, before, changed)
             known.accepted = numbers.taking(known.accepted, known.observed, part.items)
             known.accepted = keyed.accepting(known.accepted, known.observed, changed)
             known.accepted = computed.accepting(scope, known.accepted, known.observed, changed)
-            self._upgrade(scope, known, snapshot, changed)
+            told = upgrade.taken(scope, known, snapshot, changed, self._state.findings)
+            if told is not None:
+                self._reports.instead(told)
             if watch_list.waits(scope, known):
                 continue
             known.accepted = self._partitions.accepting(scope, self._state.known, before)
             known.accepted = self._expectations.accepting(scope, known.accepted, self._state.known)
             names = changed if part.base_at_us and scope.kind is not CatalogKind.WATCHED else None
             since_us = part.since_us or was_at_us
-            self._differing.compare(scope, known, names, since_us, now_us)
+            self._compare(scope, known, names, since_us, now_us, called)
         self._drop_databases(agent, snapshot, now_us)
         if first:
-            items = sum(len(known.observed) for known in first)
             self._state.accepted_by = self._state.accepted_by or AUTOMATIC
             self._state.accepted_at_us = self._state.accepted_at_us or snapshot.at_us
-            self._reports.news.findings.append(findings.baseline_taken(agent, snapshot, items))
+            self._tell_of_baseline(agent, snapshot, first)
+
+    def _tell_of_baseline(
+        self, agent: str, snapshot: Snapshot, first: Mapping[Scope, Known]
+    ) -> None:
+        known = self._state.known
+        inside = [scope for scope in first if scope.database]
+        if inside and newcomers.is_new(known, agent, snapshot):
+            told = newcomers.finding_of(agent, snapshot, inside, known, self._state.findings)
+            self._reports.instead(told)
+            return
+        items = sum(len(each.observed) for each in first.values())
+        self._reports.news.findings.append(findings.baseline_taken(agent, snapshot, items))
+
+    def _compare(
+        self,
+        scope: Scope,
+        known: Known,
+        names: list[str] | None,
+        since_us: int,
+        now_us: int,
+        called: NewNames | None = None,
+    ) -> None:
+        """An error of ours in it keeps back nothing else that is to be told."""
+        if names is not None:
+            names = [*dict.fromkeys([*names, *self._failing.names(scope)])]
+        good = self._failing.compare(
+            scope,
+            lambda: self._differing.compare(scope, known, names, since_us, now_us, called),
+            lambda: self._one_by_one(scope, known, names),
+            lambda name: self._differing.compare(scope, known, [name], since_us, now_us),
+        )
+        if not good:
+            self._reports.news.findings.append(failing.finding(scope, known.at_us))
+
+    def _one_by_one(self, scope: Scope, known: Known, names: list[str] | None) -> list[str]:
+        self._reports.count_anew()
+        return self._differing.names(scope, known) if names is None else names
+
+    def _new_names(self, agent: str, snapshot: Snapshot, parts: Mapping[Scope, Part]) -> NewNames:
+        """What the message calls otherwise. New names of roles and databases count in others."""
+        server, at_us = (agent, snapshot.cluster), snapshot.at_us
+        earlier = still_told(self._renames.get(server, ()), at_us)
+        found = NewNames(self._state.known, parts, earlier)
+        renames = Renames(found.roles, found.databases, at_us)
+        now = [renames] if found.roles or found.databases else []
+        self._renames[server] = [*earlier, *now]
+        return found
 
     def _record(
         self, scope: Scope, before: Facts, changed: list[str], part: Part, now_us: int
@@ -278,22 +354,6 @@ class Drift:
         after = self._state.known[scope].observed
         rows = change_rows(scope, before, after, changed, part, now_us)
         self._outbox.add(rows, self._reports.news)
-
-    def _upgrade(self, scope: Scope, known: Known, snapshot: Snapshot, changed: list[str]) -> None:
-        """What came with another major version is one finding and accepted with it."""
-        assert known.accepted is not None
-        major = upgrade.major_of(snapshot.server_version)
-        if not known.major or not major:
-            known.major = known.major or major
-            return
-        if known.major == major:
-            return
-        came = upgrade.came_along(scope, known.accepted, known.observed, changed)
-        known.accepted = upgrade.accepting(known.accepted, known.observed, came)
-        finding = upgrade.finding_of(scope, snapshot, known.major, came, self._state.findings)
-        self._reports.instead(finding)
-        if known.complete:
-            known.major = major
 
     def _rename_databases(
         self, scope: Scope, known: Known, part: Part, now_us: int, since_us: int
@@ -307,11 +367,15 @@ class Drift:
         self._outbox.add(
             databases.history(self._state.known, moved, part, now_us), self._reports.news
         )
-        for old, new in databases.move(self._state, moved).items():
-            self._explanations.moved(old, new)
+        keys = databases.move(self._state, moved)
+        self._explanations.moved(keys)
+        for old, new in keys.items():
             drift = self._state.open[new]
             self._reports.moved(replace(drift, scope=old[0]), drift, part.at_us, now_us)
         self._explanations.renamed(server, renamed, part.at_us, since_us)
+        names = {(*server, old.database): new.database for old, new in moved.items()}
+        accepted = known.accepted or {}
+        self._reports.instead(*newcomers.renamed(self._state.findings, names, accepted))
 
     def _drop_databases(self, agent: str, snapshot: Snapshot, now_us: int) -> None:
         """A database that the server no longer lists takes all that was in it along."""
@@ -319,6 +383,7 @@ class Drift:
         listed = self._state.known.get(of_databases)
         if CatalogKind.DATABASE not in snapshot.kinds or listed is None:
             return
+        new = newcomers.are_new(self._state.findings, of_databases, listed.accepted or {})
         for scope, known in list(databases.gone(self._state.known, (of_databases, listed))):
             since_us = snapshot.since_us or known.at_us
             part = Part(listed.at_us, 0, since_us, EVERYTHING, {}, frozenset())
@@ -327,5 +392,9 @@ class Drift:
             self._waiting.heard(scope, scope.database, Outcome.APPLIED, known, now_us)
             self._reports.dirty = True
             self._record(scope, before, list(before), part, now_us)
+            is_new = scope.database in new and not self._expectations.is_declared(scope)
             if known.accepted is not None:
-                self._differing.compare(scope, known, None, since_us, now_us)
+                known.accepted = {} if is_new else known.accepted
+                self._compare(scope, known, None, since_us, now_us)
+            if is_new:  # nothing in it was expected, nor is it in the next one by this name
+                known.accepted = None

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import polars as pl
 
@@ -45,10 +44,12 @@ from model.catalog import Attribution, CatalogKind, DriftChange
 LOOKUP_US = 30 * 86_400_000_000
 MOST_APPROVED = 10_000
 MOST_LATE = 500
+"""So many are looked at once more at a time; the others the next time."""
 FILES_WAIT_LESS = 3
 """No statement comes that explains an edited file; of what happened beside it (a restart, losses)
 the record tells soon. So it is told within 5 s like what a statement did."""
 _REQUEST = re.compile(r"approved: request (\w[\w-]*)")
+FIRED = "it wrote to a table with a trigger whose code names this one"
 
 
 class Explanations:
@@ -75,6 +76,7 @@ class Explanations:
         """(agent, cluster) of servers that replay what others did."""
         self._ways = KnownWays()
         self._triggered = Triggered()
+        self._again: deque[Key] = deque()
 
     def observe(
         self, frames: Mapping[str, pl.DataFrame], known: Iterable[tuple[Scope, Facts]]
@@ -102,10 +104,14 @@ class Explanations:
         """The object was renamed meanwhile: statements may say its former name."""
         self._called[key] = former
 
-    def moved(self, old: Key, new: Key) -> None:
-        """The difference, or its database, has another name now."""
-        if (step := self._steps.pop(old, None)) is not None:
+    def moved(self, keys: Mapping[Key, Key]) -> None:
+        """By what they were: differences that have another name now, or whose database has."""
+        steps = {old: self._steps.pop(old) for old in keys if old in self._steps}
+        for old, step in steps.items():
+            new = keys[old]
             self._steps[new] = step._replace(name=new[1])
+            if old[1] != new[1]:
+                self.called(new, old[1])
 
     def renamed(
         self, server: tuple[str, str], names: Mapping[str, str], at_us: int, since_us: int
@@ -146,13 +152,21 @@ class Explanations:
         self._other_way.pop(drift.key, None)
         self._changes.saw(drift.scope, step, drift.since_us, drift.detected_at_us)
         if found is None:
-            why = self._why_nobody(drift, step)
-            return [with_severity(replace(drift, reported=True, note=why, known_us=now_us))]
+            return [self._nobodys(drift, step, now_us)]
         if found.undecided:
             note = _one_of(found)
             return [with_severity(replace(drift, reported=True, note=note, known_us=now_us))]
         shares = apart(drift, step, found, self._changes.group_of)
-        return [self._attributed(*share, now_us) for share in shares]
+        return [
+            self._nobodys(part, own, now_us)
+            if cause is None
+            else self._attributed(part, own, cause, now_us)
+            for part, own, cause in shares
+        ]
+
+    def _nobodys(self, drift: OpenDrift, step: Difference, now_us: int) -> OpenDrift:
+        why = self._why_nobody(drift, step)
+        return with_severity(replace(drift, reported=True, note=why, known_us=now_us))
 
     def _attributed(
         self, drift: OpenDrift, step: Difference, found: Cause, now_us: int
@@ -177,7 +191,7 @@ class Explanations:
                 group=self._changes.group_of(change),
                 approval=approval,
                 shared_with=tuple(each.id for each in found.shares),
-                note=_others(found),
+                note="; ".join(filter(None, (_by_trigger(drift.scope, found), _others(found)))),
                 known_us=now_us,
             )
         )
@@ -195,8 +209,9 @@ class Explanations:
     ) -> list[OpenDrift]:
         """``due``, and what waits or was told as nobody's and follows from a statement that did
         something else. ``known``: all that are open, told or not."""
+        known = [*known]
         found = self._following.of(due, known, now_us)
-        both = tied(found, self._changes.find)
+        both = tied(found, self._changes.find, known)
         pairs = zip(found, both, strict=True)
         return [after if after is before else with_severity(after) for before, after in pairs]
 
@@ -217,42 +232,51 @@ class Explanations:
                 found.append(with_severity(told))
         return found
 
-    def late(self, drifts: Iterable[OpenDrift], now_us: int) -> list[OpenDrift]:
+    def look_again(self, drifts: Iterable[OpenDrift], now_us: int) -> None:
+        """Statements came: ``late`` may find whose those are that were told as nobody's."""
+        self._again = deque(drift.key for drift in drifts if self._may_be_another(drift, now_us))
+
+    def late(self, drifts: Mapping[Key, OpenDrift], now_us: int) -> list[OpenDrift]:
         """Those that were told as nobody's before their statement came: the log of a busy server
         is read late. What nobody has been found for is looked at once more, and not for long."""
-        nobodys = [
-            drift
-            for drift in drifts
-            if drift.reported
-            and drift.attribution is Attribution.UNATTRIBUTED
-            and not drift.undecided
-            and now_us - drift.known_us <= LATE_US
-        ]
         found = []
-        for drift in nobodys if len(nobodys) <= MOST_LATE else ():
+        for _ in range(min(len(self._again), MOST_LATE)):
+            drift = drifts.get(self._again.popleft())
+            if drift is None or not self._may_be_another(drift, now_us):
+                continue
             scope, step = drift.scope, drift.difference
             renaming = self._renaming(scope, drift.since_us)
             came = self._changes.cause(
-                scope, step, drift.detected_at_us, drift.since_us, settled=True, renaming=renaming
-            )
-            if came is not None and not came.undecided:
+                scope, step, drift.detected_at_us, drift.since_us, settled=True, renaming=renaming,
+                said=drift.renamed,
+            )  # fmt: skip
+            if came is None and self._is_undone(drift):
+                found += self.told(_unexplained(drift), None, now_us)
+            elif came is not None and not came.undecided:
                 found += self.told(drift, came, now_us)
         return found
+
+    def _may_be_another(self, drift: OpenDrift, now_us: int) -> bool:
+        """It is nobody's, or of a statement that turned out to be undone; told not long ago."""
+        is_fresh = drift.reported and now_us - drift.known_us <= LATE_US and not drift.undecided
+        nobodys = drift.attribution is Attribution.UNATTRIBUTED
+        return is_fresh and (nobodys or self._is_undone(drift))
+
+    def _is_undone(self, drift: OpenDrift) -> bool:
+        """What fails at the end of a pipeline may be told a while after what it undoes."""
+        if drift.attribution is Attribution.UNATTRIBUTED or not drift.statement_id:
+            return False
+        did = self._changes.find(drift.scope.agent, drift.statement_id)
+        return did is not None and did.effect.undone
 
     def _cause(self, drift: OpenDrift, step: Difference, *, settled: bool) -> Cause | None:
         scope, at_us, since_us = drift.scope, drift.detected_at_us, drift.since_us
         renaming = self._renaming(scope, since_us)
         other_way = self._other_way.get(drift.key)
         found = self._changes.cause(
-            scope, step, at_us, since_us, settled=settled, renaming=renaming, other_way=other_way
-        )
-        former = self._called.get(drift.key)
-        if former is not None and (found is None or found.weak):
-            before = step._replace(name=former)
-            better = self._changes.cause(
-                scope, before, at_us, since_us, settled=settled, renaming=renaming
-            )
-            found = better or found
+            scope, step, at_us, since_us, settled=settled, renaming=renaming, other_way=other_way,
+            former=self._called.get(drift.key, ""), said=drift.renamed,
+        )  # fmt: skip
         # Only ALTER SYSTEM waits for a reload or restart: it may be older than this process.
         of_server = scope.kind is CatalogKind.SETTING and "@" not in step.name
         if found is None and settled and of_server and self._lookup is not None:
@@ -334,37 +358,6 @@ def _tables_in(facts: Facts) -> frozenset[str]:
     )
 
 
-def row_of(drift: OpenDrift, **end: Any) -> dict[str, Any]:
-    """A row of table ``drift``; ``end``: what is known of how it was resolved."""
-    difference = drift.difference
-    return {
-        "occurred_at": drift.detected_at_us,
-        "agent": drift.scope.agent,
-        "cluster": drift.scope.cluster,
-        "kind": drift.scope.kind.value,
-        "database": drift.scope.database,
-        "name": difference.name,
-        "change": difference.change.value,
-        "desired": difference.desired,
-        "observed": difference.observed,
-        "attribution": drift.attribution.value,
-        "statement_id": drift.statement_id,
-        "actor": drift.actor,
-        "resolved_at": None,
-        "user_name": drift.user,
-        "approval": drift.approval,
-        "severity": drift.severity.value,
-        "finding_id": drift.finding_id,
-        "note": drift.note,
-        "known_at": drift.known_us or drift.detected_at_us,
-        "outcome": drift.attribution.value,
-        "resolved_by": "",
-        "resolved_statement_id": 0,
-        "renamed": drift.renamed,
-        **end,
-    }
-
-
 def _one_of(found: Cause) -> str:
     """Several wrote to the table, and the record does not say which row."""
     changes = sorted((found.change, *found.others), key=lambda change: change.id)
@@ -383,5 +376,18 @@ def _others(found: Cause) -> str:
     return "; ".join(clauses)
 
 
+def _by_trigger(scope: Scope, found: Cause) -> str:
+    """The weakest cause that a row may have."""
+    return FIRED if scope.kind is CatalogKind.WATCHED and found.weak else ""
+
+
 def _who(changes: Iterable[Change]) -> str:
     return ", ".join(f"{change.actor} (statement {change.id})" for change in changes)
+
+
+def _unexplained(drift: OpenDrift) -> OpenDrift:
+    """As before its cause was known."""
+    return replace(
+        drift, attribution=Attribution.UNATTRIBUTED, statement_id=0, actor="", user="", summary="",
+        did_at_us=0, application="", group="", approval="", shared_with=(),
+    )  # fmt: skip

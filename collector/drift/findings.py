@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from analytics.findings import finding_id, literal
 from collector.drift import numbers, renamed, risk
-from collector.drift.state import OpenDrift
+from collector.drift.state import SHARED, OpenDrift
 from model.catalog import Attribution, CatalogKind, DriftChange, Snapshot
 from model.finding import Finding, FindingKind
 from model.verdict import Severity
@@ -25,6 +25,7 @@ PLURALS = {
 FILES = frozenset((CatalogKind.SETTING, CatalogKind.HBA, CatalogKind.IDENT))
 """Each is a file of its own: what nobody on the wire did to two of them are two changes."""
 SAID_CONSEQUENCES = 3
+SAID_STATEMENTS = 3
 
 
 def id_of(drift: OpenDrift) -> str:
@@ -66,7 +67,7 @@ def finding_of(drifts: Sequence[OpenDrift], reach: Sequence[str] = ()) -> Findin
         detector=f"drift.{PLURALS.get(scope.kind, f'{scope.kind}s')}",
         severity=worst.severity,
         title=f"Drift: {scope.kind} {name}{others}",
-        sentence="; ".join([f"{_who(ordered)}{let}: {consequences}", *notes]),
+        sentence="; ".join([f"{_who(ordered)}{let}: {consequences}", *_spoken(notes)]),
         at_us=min(drift.detected_at_us for drift in drifts),
         agent=scope.agent,
         cluster=scope.cluster,
@@ -78,6 +79,25 @@ def finding_of(drifts: Sequence[OpenDrift], reach: Sequence[str] = ()) -> Findin
         statement_id=worst.statement_id,
         details=_details(ordered, clauses, reach, notes),
     )
+
+
+def _spoken(notes: Iterable[str]) -> list[str]:
+    """For a sentence: of many differences of one script each would name statements of its own. All
+    of them stand in the details.
+
+    >>> _spoken(["the same actor did other parts of it: statement 7, statement 8; late"])
+    ['late', 'the same actor did other parts of it: statement 7, statement 8']
+    """
+    clauses = [clause for note in notes for clause in note.split("; ")]
+    opening = f"{SHARED}: "
+    lists = [each.removeprefix(opening) for each in clauses if each.startswith(opening)]
+    numbers = list(dict.fromkeys(number for each in lists for number in each.split(", ")))
+    spoken = list(dict.fromkeys(each for each in clauses if not each.startswith(opening)))
+    more = len(numbers) - SAID_STATEMENTS
+    if numbers:
+        rest = f" and {more} more" if more > 0 else ""
+        spoken.append(f"{opening}{', '.join(numbers[:SAID_STATEMENTS])}{rest}")
+    return spoken
 
 
 def _who(drifts: Sequence[OpenDrift]) -> str:
@@ -100,8 +120,15 @@ def _who(drifts: Sequence[OpenDrift]) -> str:
     if count == 1:
         return f"{first.summary.strip()}{tail}"
     kind = first.group.partition(" ")[0]
-    what = {"session": "one session", "transaction": "one transaction"}.get(kind, "one statement")
-    return f"{count} statements of {what}{tail}"
+    return f"{count} statements of {_ONE_OF.get(kind, 'one statement')}{tail}"
+
+
+_ONE_OF = {
+    "session": "one session",
+    "restore": "one restored dump",
+    "transaction": "one transaction",
+}
+"""By the first word of what a finding is about."""
 
 
 def _clauses(drifts: Sequence[OpenDrift]) -> list[str]:

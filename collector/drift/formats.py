@@ -26,10 +26,15 @@ class New(NamedTuple):
     """Names of items."""
 
 
+_IN_SCHEMAS = (
+    r"built-in (casts|operators)|(collation|conversion|operator (class|family)"
+    r"|text search (configuration|dictionary|parser|template)) .*"
+)
 BROUGHT: Mapping[int, Mapping[CatalogKind, New]] = {
     1: {
         CatalogKind.LANGUAGE: New(lines="handler|inline|validator", items="internal|c|sql"),
     },
+    2: {CatalogKind.SCHEMA: New(lines=_IN_SCHEMAS)},
 }
 """By format; ``model.catalog.FORMAT`` is the last one. A kind that is new needs no entry: all of it
 is a first snapshot."""

@@ -14,6 +14,8 @@ LINE_KINDS = OBJECT_KINDS | {
 REVOKED = "(revoked)"
 """Instead of privileges: PUBLIC lost what it has by default."""
 SEPARATOR = ": "
+ARROW = "<-"
+"""Between what is granted, or the group, and who has it."""
 TEXT_ATTRIBUTE = "valid_until"
 """Of a role; the last one, and the only one whose value has spaces."""
 
@@ -81,6 +83,17 @@ def privileges(value: str) -> dict[str, str]:
         word.removesuffix("*"): "with grant option" if word.endswith("*") else "granted"
         for word in words
     }
+
+
+def granted_to(name: str) -> tuple[str, str]:
+    """The object, which SQL quotes, and the role, which stands as it is.
+
+    >>> granted_to('table:hr."a<-b"<-etl'), granted_to("table:hr.t<-a<-b")
+    (('table:hr."a<-b"', 'etl'), ('table:hr.t', 'a<-b'))
+    """
+    plain = name.count(ARROW) == 1  # of tens of thousands nearly all
+    at = name.find(ARROW) if plain else outside_quotes(name, ARROW)
+    return (name, "") if at < 0 else (name[:at], name[at + len(ARROW) :])
 
 
 def usual(target: str) -> str:

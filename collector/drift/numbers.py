@@ -13,13 +13,17 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from collector.drift import baseline
 from collector.drift.baseline import Difference, Fact, Facts
 from collector.drift.lines import lines_of
 from model.catalog import DriftChange
 
 _DETAIL = re.compile(r"oid (?P<oid>\d+)(?: of cluster \d+)?(?P<parts>(?:; [a-z]+ [\d,-]+)*)")
+FIRST_NORMAL_OID = 16384
+"""initdb gives lower ones, no statement does."""
 RENAMED_FROM, RENAMED_TO = "renamed from ", "renamed to "
 MADE_ANEW = "dropped and made anew"
+TAKEN = "another one, the former one is now "
 _PARTS = ("column", "constraint")
 
 
@@ -41,15 +45,28 @@ def oid_of(detail: str) -> str:
     return found["oid"] if found else ""
 
 
+def is_built_in(difference: Difference) -> bool:
+    """Whether something came with PostgreSQL that became an item, or no longer is one."""
+    oids = [int(oid) for oid in map(oid_of, difference.details) if oid]
+    came_or_went = difference.change is not DriftChange.CHANGED
+    return came_or_went and bool(oids) and oids[-1] < FIRST_NORMAL_OID
+
+
 def same_object(one: str, other: str) -> bool | None:
     """Whether two details are of one object; None where one of them does not say it."""
     first, second = oid_of(one), oid_of(other)
     return first == second if first and second else None
 
 
+def is_replaced(difference: Difference) -> bool:
+    """By the same name."""
+    return same_object(*difference.details) is False
+
+
 def taking(accepted: Facts, observed: Facts, names: Iterable[str]) -> Facts:
     """``accepted`` with the numbers of ``observed`` where nothing else differs. What somebody
-    accepted is what it is like, and not which one it is."""
+    accepted is what it is like, and not which one it is: unless that one is there by a name that
+    nobody accepted, for then it was renamed."""
     news = {
         name: fact
         for name in names
@@ -59,6 +76,10 @@ def taking(accepted: Facts, observed: Facts, names: Iterable[str]) -> Facts:
         and old.detail != fact.detail
         and oid_of(fact.detail)
     }
+    if any(oid_of(accepted[name].detail) for name in news):
+        new = observed.keys() - accepted.keys()
+        elsewhere = {oid_of(observed[name].detail) for name in new} - {""}
+        news = {n: f for n, f in news.items() if oid_of(accepted[n].detail) not in elsewhere}
     return {**accepted, **news} if news else accepted
 
 
@@ -76,6 +97,28 @@ def replaced(before: Facts, after: Facts, names: Iterable[str]) -> Iterator[str]
             yield name
 
 
+def other_names(before: Facts, message: baseline.Part) -> dict[str, str]:
+    """Names by which ``message`` calls objects that had others ``before``, by these. One that is
+    told without its number, or whose name was in another message, is not among them."""
+    items = message.items
+    free = message.removed | items.keys() if message.base_at_us else before.keys()
+    was = {
+        oid: name
+        for name in free
+        if (fact := before.get(name)) is not None
+        and message.names.has(name)
+        and ((now := items.get(name)) is None or now.detail != fact.detail)
+        and (oid := oid_of(fact.detail))
+    }
+    if not was:
+        return {}
+    return {
+        was[oid]: name
+        for name, fact in items.items()
+        if was.get(oid := oid_of(fact.detail), name) != name
+    }
+
+
 class Names:
     """Of all objects of a scope by their numbers: as they are accepted, and as they are."""
 
@@ -91,8 +134,9 @@ class Names:
         return self._observed[name].value if said.startswith(RENAMED_TO) else ""
 
     def said(self, difference: Difference) -> str:
-        """``renamed from hr.wages``, ``renamed to hr.salary``, ``dropped and made anew``, or which
-        columns have other names; empty where the numbers say nothing special."""
+        """``renamed from hr.wages``, ``renamed to hr.salary``, ``dropped and made anew``, ``another
+        one, the former one is now hr.old``, or which columns have other names; empty where the
+        numbers say nothing special."""
         old, new = map(oid_of, difference.details)
         if new and new != old and (former := self._before.get(new)) is not None:
             return f"{RENAMED_FROM}{former}"
@@ -100,7 +144,9 @@ class Names:
             return f"{RENAMED_TO}{now}"
         if difference.change is not DriftChange.CHANGED or not (old and new):
             return ""
-        return said_of_parts(difference) if old == new else MADE_ANEW
+        if old == new:
+            return said_of_parts(difference)
+        return f"{TAKEN}{now}" if (now := self._after.get(old)) is not None else MADE_ANEW
 
 
 def said_of_parts(difference: Difference) -> str:
@@ -110,8 +156,17 @@ def said_of_parts(difference: Difference) -> str:
 
 
 def renamed_in(difference: Difference) -> list[Part]:
-    before, after = difference.details
-    return renamed_parts(Fact(difference.desired, before), Fact(difference.observed, after))
+    return renamed_parts(*_facts(difference))
+
+
+def retyped_in(difference: Difference) -> list[Part]:
+    """Those with another name whose lines say something else besides."""
+    before, after = lines_of(difference.desired), lines_of(difference.observed)
+    return [
+        part
+        for part in renamed_in(difference)
+        if before.get(f"{part.word} {part.old}") != after.get(f"{part.word} {part.new}")
+    ]
 
 
 def renamed_parts(before: Fact, after: Fact) -> list[Part]:
@@ -140,6 +195,50 @@ def other_parts(before: Fact, after: Fact) -> set[str]:
             f"{word} {name}" for number, name in new.items() if numbers.get(name, number) != number
         }
     return found
+
+
+def gone_parts(difference: Difference) -> set[str]:
+    """Those of ``other_parts`` whose former ones have no other name now."""
+    before, after = _facts(difference)
+    if not same_object(before.detail, after.detail):
+        return set()
+    renamed = {f"{part.word} {part.old}" for part in renamed_parts(before, after)}
+    return other_parts(before, after) - renamed
+
+
+def new_parts(difference: Difference) -> set[str]:
+    """Keys of the lines of columns and constraints that were not there before, by any name."""
+    before, after = _facts(difference)
+    found: set[str] = set()
+    if same_object(before.detail, after.detail):
+        for word in _PARTS:
+            old, new = numbers_of(word, before), numbers_of(word, after)
+            found |= {f"{word} {name}" for number, name in new.items() if old and number not in old}
+    return found
+
+
+def new_names_of_parts(
+    then: Difference, total: Difference, accepted: Fact | None = None
+) -> dict[str, str]:
+    """Of columns and constraints that are not accepted: the lines' keys now, by those ``then``.
+    ``accepted``: else what ``total`` differs from."""
+    base, now = _facts(total)
+    accepted, was = accepted or base, _facts(then)[1]
+    found: dict[str, str] = {}
+    if same_object(was.detail, now.detail):
+        for word in _PARTS:
+            old, new, known = (numbers_of(word, fact) for fact in (was, now, accepted))
+            found |= {
+                f"{word} {old[number]}": f"{word} {new[number]}"
+                for number in (old.keys() & new.keys()) - known.keys()
+                if old[number] != new[number]
+            }
+    return found
+
+
+def _facts(difference: Difference) -> tuple[Fact, Fact]:
+    before, after = difference.details
+    return Fact(difference.desired, before), Fact(difference.observed, after)
 
 
 def numbers_of(word: str, fact: Fact) -> Mapping[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from collector.drift.baseline import Difference
+from collector.drift.matching.moved import UNNUMBERED
 from collector.drift.numbers import oid_of
 from model.catalog import CatalogKind, DriftChange
 
@@ -30,15 +31,31 @@ class OtherWay:
         """By name, what went where ``step`` came, and the other way round, with its value; of an
         object only what has its number. None where nothing can be said."""
         if step.change not in _BACK:
-            return None
+            return self._both() if self._kind in UNNUMBERED else None
         other = _BACK[step.change]
-        if self._kind is CatalogKind.PRIVILEGE:
+        if self._kind in UNNUMBERED:
             return self._values[other]
         oid = oid_of(step.details[step.change is ADDED])
         return None if not oid or oid in self._oids[other] else {}
 
+    def _both(self) -> Mapping[str, str]:
+        """Of what became another: all that came or went elsewhere."""
+        came, went = self._values[ADDED], self._values[REMOVED]
+        every = {**came, **went}
+        return {name: ", ".join({came.get(name, ""), went.get(name, "")} - {""}) for name in every}
+
     def _note(self, difference: Difference, change: DriftChange) -> None:
         if change not in _BACK:
+            if self._kind in UNNUMBERED:
+                self._note_words(difference)
             return
         self._values[change][difference.name] = difference.observed or difference.desired
         self._oids[change] |= {*map(oid_of, difference.details)} - {""}
+
+    def _note_words(self, difference: Difference) -> None:
+        """Rights that came, and those that went; of what else has no number all of it."""
+        sides = (difference.desired, difference.observed)
+        apart = self._kind is CatalogKind.PRIVILEGE
+        old, new = ({*side.split(", ")} if apart else {side} for side in sides)
+        self._values[REMOVED][difference.name] = ", ".join(sorted(old - new))
+        self._values[ADDED][difference.name] = ", ".join(sorted(new - old))

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import polars as pl
 
 from collector.drift.baseline import Difference, Scope
+from collector.sessions import end_was_noticed
 from model.catalog import CatalogKind
 
 MOST = 5_000
@@ -187,12 +188,14 @@ class Outside:
 
     def _observe_sessions(self, sessions: pl.DataFrame) -> None:
         times = pl.col("backend_started_at", "ended_at").dt.epoch("us")
-        rows = _others(sessions).with_columns(times)
-        for row in rows.iter_rows(named=True):
+        rows = _others(sessions).with_columns(end_was_noticed().alias("noticed"))
+        for row in rows.with_columns(times).iter_rows(named=True):
             key = (row["agent"], row["pid"], row["backend_started_at"])
             if row["ended_at"] is None:
                 self._live[key] = (row["cluster"], row["backend_started_at"] or 0)
-            elif (known := self._live.pop(key, None)) and row["ended_at"] - known[1] > SHORT_US:
+                continue
+            known = self._live.pop(key, None)
+            if known and row["ended_at"] - known[1] > SHORT_US and not row["noticed"]:
                 self._left.append(_Left(row["ended_at"], row["agent"], row["cluster"]))
 
 

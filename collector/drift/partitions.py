@@ -2,23 +2,37 @@
 
 A partition has the columns of its parent and holds what the parent is written to: who may make one
 owns the parent. It is accepted as it came if it has the parent's owner and its row security (who
-may read the partition itself is not held by the parent's); so are privileges that came with it and
-that the parent grants, too, or that default privileges made. What becomes of it later is a
-difference like any other, and so is that it goes.
+may read the partition itself is not held by the parent's), and nothing by which rows of its range
+would fare otherwise than the parent's: a default, check, rule, expression or server of its own. So
+are privileges that came with it and that the parent grants, too, or that default privileges made.
+What becomes of it later is a difference like any other, and so is that it goes.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import starmap
 
 from collector.drift.baseline import Fact, Facts, Known, Part, Scope
-from collector.drift.lines import lines_of, outside_quotes, privileges
+from collector.drift.lines import granted_to, lines_of, outside_quotes, privileges
 from model.catalog import CatalogKind
 
 _PARENT = re.compile(r"(.*?) (?:FOR VALUES .*|DEFAULT)", re.DOTALL)
 _ON_TABLE = "table:"
 _STRENGTH = ("", "on", "forced")
+_KINDS = ("table", "partitioned table")
+_OWN = frozenset(
+    ("partition of", "partition by", "row security", "owner", "tablespace", "options",
+     "access method", "replica identity", "digest")
+)  # fmt: skip
+"""Lines that are each partition's own affair."""
+_MAY_DIFFER = re.compile(r" not null(?= |$)| generated (?:always|by default) as identity$")
+"""A partition may have a key of its own, and before 17 the parent alone gives the numbers."""
+_KEYS = ("PRIMARY KEY (", "UNIQUE (")
+_USING = " USING "
+_PLAIN_INDEX = re.compile(r'CREATE (?:UNIQUE )?INDEX .* USING \w+ \((?:"[^"]*"|[^()"])*\)')
+"""On columns alone: no expression that runs with each row, no condition."""
 
 
 class Partitions:
@@ -74,7 +88,7 @@ def accepting_privileges(accepted: Facts, observed: Facts, partitions: Facts) ->
     parent grants the same role or accepted default privileges give it."""
     came = {}
     for name, fact in observed.items():
-        target, _, who = name.rpartition("<-")
+        target, who = granted_to(name)
         table = partitions.get(target.removeprefix(_ON_TABLE))
         if name in accepted or table is None or not target.startswith(_ON_TABLE):
             continue
@@ -115,7 +129,38 @@ def _belongs(partition: Fact, accepted: Facts) -> bool:
     if parent is None:
         return False
     above, below = lines_of(parent.value), lines_of(partition.value)
-    return above.get("owner") == below.get("owner") and _security(above) <= _security(below)
+    if above.get("owner") != below.get("owner") or _security(above) > _security(below):
+        return False
+    own = {line for line in below.items() if line not in above.items()}
+    theirs = {*filter(None, starmap(_lasting, above.items()))}
+    return all(_is_everyday(key, text, above, theirs) for key, text in own)
+
+
+def _is_everyday(key: str, text: str, above: Mapping[str, str], theirs: set[str]) -> bool:
+    """Whether a line that the parent has not makes no row fare otherwise than in the parent."""
+    word = key.partition(" ")[0]
+    if key == "kind":
+        return text in _KINDS
+    if word == "column":
+        return key in above and _holding(text) == _holding(above[key])
+    if word == "constraint":
+        return _lasting(key, text) in theirs or text.startswith(_KEYS)
+    if word == "index":
+        return _lasting(key, text) in theirs or _PLAIN_INDEX.fullmatch(text) is not None
+    return key in _OWN
+
+
+def _holding(column: str) -> str:
+    """What a column takes, and by itself."""
+    return _MAY_DIFFER.sub("", column)
+
+
+def _lasting(key: str, text: str) -> str:
+    """What a constraint or an index is, without the names that differ; empty for other lines."""
+    word = key.partition(" ")[0]
+    if word == "index":
+        return text[max(outside_quotes(text, _USING), 0) :]
+    return text if word == "constraint" else ""
 
 
 def _security(lines: Mapping[str, str]) -> int:

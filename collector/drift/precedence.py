@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from collector.drift import risk, wording
 from collector.drift.baseline import Difference
-from collector.drift.changes import Change
+from collector.drift.changes import Change, moment_of
 from collector.drift.lines import Part, parts
 from collector.drift.matching.target import CAUSED, EXACT, Target
 from model.catalog import OBJECT_KINDS, CatalogKind, DriftChange
@@ -58,11 +58,6 @@ def may_have_been(change: Change, made: Change, target: Target, match: Match) ->
     return not (change.conditional and _proves(made, target, match))
 
 
-def moment_of(change: Change) -> tuple[int, int, int]:
-    """For sorting: by commit, and within a transaction as they were sent."""
-    return change.effect.committed_us or change.at_us, change.at_us, change.id
-
-
 def _of_coming_and_going(
     fitting: Sequence[Change], undoing: Iterable[Change], target: Target, match: Match
 ) -> Change:
@@ -83,7 +78,8 @@ def _proves(change: Change, target: Target, match: Match) -> bool:
     """Without IF NOT EXISTS or IF EXISTS it fails where there is nothing for it to do."""
     if not (target.added or target.removed) or target.scope.kind in _GRANTED | _MANY_OF_A_NAME:
         return False
-    known = change.heading != "" and not change.conditional
+    # What replaces succeeds in any case.
+    known = change.heading not in ("", "create or replace") and not change.conditional
     return known and match(change, target) >= EXACT
 
 
@@ -91,6 +87,22 @@ def since_undone(fitting: Sequence[Change], undoing: Iterable[Change]) -> Sequen
     """Those after the last one that did the opposite. A script of DROP and CREATE is both."""
     last = max(map(moment_of, undoing), default=(0, 0, 0))
     return [change for change in fitting if moment_of(change) >= last] or fitting
+
+
+def standing(
+    equal: Sequence[Change], undoing: Iterable[Change], target: Target, match: Match
+) -> Sequence[Change]:
+    """Of those that set a value the ones after the last that set another: who did that is no cause
+    of what is there now, and what was set before that is over."""
+    if target.added or target.removed or target.scope.kind in _GRANTED:
+        return equal
+    return since_undone(equal, [change for change in undoing if not match(change, target)])
+
+
+def with_undoing(found: Sequence[Change], undoing: Iterable[Change]) -> list[Change]:
+    """Those that set a line back explain nothing, but what was set before them is over."""
+    known = {id(change) for change in found}
+    return [*found, *(change for change in undoing if id(change) not in known)]
 
 
 def _of_its_owner(fitting: Sequence[Change], target: Target) -> Sequence[Change]:

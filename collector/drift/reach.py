@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from analytics.drift.effective import Access, Numbering, Reach, access_of, gained, revised
 from collector.drift.baseline import Difference, Known, Scope
-from collector.drift.lines import attributes, lines_of
+from collector.drift.lines import attributes, granted_to, lines_of
+from collector.drift.renamed import has_another_name_alone
 from collector.drift.state import OpenDrift
 from model.catalog import CatalogItem, CatalogKind, DriftChange
 
@@ -27,7 +28,12 @@ MOST_SENTENCES = 50
 _VERBS = {
     "SELECT": "read", "INSERT": "add to", "UPDATE": "change", "DELETE": "delete from",
     "TRUNCATE": "empty", "EXECUTE": "run", "USAGE": "use", "CREATE": "create in",
+    "CONNECT": "connect to", "TEMPORARY": "make temporary tables in", "SET": "set",
+    "REFERENCES": "refer to", "TRIGGER": "put triggers on", "MAINTAIN": "maintain",
+    "ALTER SYSTEM": "set for all",
 }  # fmt: skip
+_OF_CLUSTER = ("database:", "tablespace:", "parameter:")
+_CALLED_BY_TYPE = (*_OF_CLUSTER, "language:", "foreign_server:", "foreign_data_wrapper:", "schema:")
 
 
 class Consequences:
@@ -43,6 +49,7 @@ class Consequences:
         whom the grant names is left out, for the difference says it already.
         """
         power = [drift for drift in drifts if drift.scope.kind in POWER or _has_other_owner(drift)]
+        power = [drift for drift in power if not has_another_name_alone(drift)]
         if not power:
             return ()
         found: list[tuple[Reach, str, Access]] = []
@@ -53,15 +60,15 @@ class Consequences:
             almighty = {name for name, role in now.roles.items() if role.superuser}
             found += [(reach, database, now) for reach in _of_most(gained(then, now), almighty)]
         grants = (drift for drift in power if drift.scope.kind is CatalogKind.PRIVILEGE)
-        named = {drift.difference.name.rpartition("<-")[2] for drift in grants}
+        named = {granted_to(drift.difference.name)[1] for drift in grants}
         told = [each for each in found if {*each[0].roles} - named or each[0].count > 1]
         told.sort(key=lambda each: ("SELECT" not in each[0].privileges, -_pairs(each[0])))
         several = len({database for _, database, _ in told}) > 1
-        sentences = [
-            f"{_said(reach, now)} in {database}" if several else _said(reach, now)
+        sentences = (
+            _said(reach, now) + (f" in {database}" if several and _is_inside(reach) else "")
             for reach, database, now in told[:MOST_SENTENCES]
-        ]
-        return (*_almighty(power), *sentences)
+        )
+        return (*_almighty(power), *dict.fromkeys(sentences))
 
     def _now(self, known: Mapping[Scope, Known], first: Scope, database: str) -> Access:
         scopes = [
@@ -155,7 +162,7 @@ def _said(reach: Reach, now: Access) -> str:
 
 def _is_all(reach: Reach, now: Access) -> bool:
     """As an owner may, with what they could do before."""
-    if not {*ALL} & {*reach.privileges} - _VERBS.keys():
+    if not {"REFERENCES", "TRIGGER"} & {*reach.privileges}:
         return False
     held = [now.effective(role).get(privilege, 0) for role in reach.roles for privilege in ALL]
     return all(reach.bits & ~bits == 0 for bits in held)
@@ -174,10 +181,16 @@ def _does(privileges: tuple[str, ...]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
+def _is_inside(reach: Reach) -> bool:
+    """Of one database, and not of the cluster, which each of them shows."""
+    return not all(name.startswith(_OF_CLUSTER) for name in reach.objects)
+
+
 def _what(objects: tuple[str, ...]) -> str:
     names = [name.partition(":")[2] for name in objects]
     if len(names) == 1:
-        return names[0]
+        word = objects[0].partition(":")[0].replace("_", " ")
+        return f"{word} {names[0]}" if objects[0].startswith(_CALLED_BY_TYPE) else names[0]
     schemas = {name.partition(".")[0] for name in names if "." in name}
     if len(schemas) == 1:
         return f"{schemas.pop()}.* ({len(names)} objects)"

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from collector.drift import databases, newcomers
 from collector.drift.baseline import Difference, Fact, Known, Scope
 from collector.drift.renamed import former_name, later_name
 from collector.drift.state import MAY_BE, NAME, SHARED, SHARED_BY, OpenDrift, State
@@ -42,11 +43,12 @@ _OPEN = """
            severity, finding_id, approval, note, renamed
     FROM drift WHERE resolved_at IS NULL ORDER BY change = 'changed', occurred_at
 """
-_FINDINGS = """
+_FINDINGS = f"""
     SELECT id, detector, severity, title, sentence, epoch_us(occurred_at), agent, cluster, database,
            user_name, identity, object, score, evidence_sql, statement_id, details
     FROM findings WHERE kind = 'drift' AND resolved_at IS NULL
-      AND id IN (SELECT finding_id FROM drift WHERE resolved_at IS NULL)
+      AND (detector = '{newcomers.DETECTOR}'
+           OR id IN (SELECT finding_id FROM drift WHERE resolved_at IS NULL))
 """
 
 
@@ -78,6 +80,9 @@ def rebuilt(query: Query, seq: int, now_us: int) -> State:
             accepted[name] = Fact(drift.difference.desired, "")
         each.accepted = accepted
         state.open[drift.key] = drift
+    for scope, each in known.items():
+        if not each.accepted and databases.is_gone(known, scope):
+            each.accepted = None  # of the next database by that name it says nothing
     state.open = {key: _with_other_value(drift, known) for key, drift in state.open.items()}
     state.findings = {finding.id: finding for finding in map(_finding, query(_FINDINGS))}
     return state

@@ -10,11 +10,12 @@ from collector.drift.baseline import Difference, Fact, Scope
 from collector.drift.changes import Change
 from collector.drift.clauses import describe, word_of
 from collector.drift.lines import LINE_KINDS, lines_of, text_of
-from collector.drift.numbers import MADE_ANEW, RENAMED_FROM, RENAMED_TO, renamed_parts
+from collector.drift.numbers import MADE_ANEW, RENAMED_FROM, RENAMED_TO, TAKEN, renamed_parts
 from collector.drift.state import OpenDrift
 from model.catalog import CatalogKind, DriftChange
 
 Find = Callable[[str, int], Change | None]
+GO_ALONG = frozenset((CatalogKind.PRIVILEGE, CatalogKind.MEMBERSHIP, CatalogKind.SETTING))
 SPEAK_OF_IT = (
     "index ", "constraint ", "rule ", "definition", "text", "using", "check", "owned by",
     "inherits", "partition of",
@@ -57,6 +58,12 @@ def as_one(drift: OpenDrift) -> Difference:
     return difference._replace(desired=text_of(lines))
 
 
+def has_another_name_alone(drift: OpenDrift) -> bool:
+    """It lets nobody do anything that they could not do before."""
+    one = as_one(drift)
+    return bool(drift.renamed) and one.desired == one.observed
+
+
 def clauses(drift: OpenDrift) -> list[str]:
     """As a person would say it, what else differs after the name."""
     kind, one = drift.scope.kind, as_one(drift)
@@ -69,21 +76,34 @@ def clause(kind: CatalogKind, difference: Difference, renamed: str, what: str = 
     """Of a difference of which the record alone is known."""
     what = what or word_of(kind, difference.observed or difference.desired)
     if former := former_name(renamed):
-        return f"{what} {difference.name} was renamed from {former}"
+        return _said(kind, what, former, difference.name)
     if later := later_name(renamed):
-        return f"{what} {later} was renamed from {difference.name}"
+        return _said(kind, what, difference.name, later)
+    if renamed.startswith(TAKEN):
+        return f"{what} {difference.name} is {renamed}"
     if renamed == MADE_ANEW:
         return f"{what} {difference.name} was {MADE_ANEW}"
     return f"of {what} {difference.name}, {renamed}"
 
 
-def tied(told: Sequence[OpenDrift], find: Find) -> list[OpenDrift]:
-    """``told``, both names of one object with the same cause: the statement that renames."""
-    halves = {(drift.scope, drift.difference.name): drift for drift in told}
+def _said(kind: CatalogKind, what: str, old: str, new: str) -> str:
+    if kind in GO_ALONG:  # with what they are of
+        return f"{what} {old} became {new}"
+    return f"{what} {new} was renamed from {old}"
+
+
+def tied(told: Sequence[OpenDrift], find: Find, known: Iterable[OpenDrift] = ()) -> list[OpenDrift]:
+    """``told``, both names of one object with the same cause: the statement that renames. One of
+    them may have been told before, of the same look: ``known``."""
+    looks = {drift.detected_at_us for drift in told}
+    before = [each for each in known if each.detected_at_us in looks]
+    both = [each for each in (*before, *told) if other_half(each) is not None]
+    halves = {(drift.scope, drift.difference.name): drift for drift in both}
     found = []
     for drift in told:
         other = halves.get(key) if (key := other_half(drift)) is not None else None
-        if other is None or other.statement_id == drift.statement_id or drift.approval:
+        apart = other is not None and other.detected_at_us != drift.detected_at_us
+        if other is None or apart or other.statement_id == drift.statement_id or drift.approval:
             found.append(drift)
             continue
         found.append(

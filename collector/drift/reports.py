@@ -8,10 +8,11 @@ from functools import partial
 from typing import Any
 
 from collector.drift.expectations import REVERTED
-from collector.drift.explanation import Explanations, row_of
+from collector.drift.explanation import Explanations
 from collector.drift.news import DriftNews
 from collector.drift.powers import with_powers
 from collector.drift.reach import Consequences
+from collector.drift.row import row_of
 from collector.drift.state import Key, OpenDrift, State
 from collector.drift.telling import explained, finding_of, with_consequences
 from model.finding import Finding
@@ -25,9 +26,7 @@ class Reports:
         self._explanations = explanations
         self._consequences = Consequences()
         self._members: dict[str, set[Key]] = {}
-        for key, drift in state.open.items():
-            if drift.reported:
-                self._members.setdefault(drift.finding_id, set()).add(key)
+        self.count_anew()
         # Said again at each start: a crash may have come between saving and storing them.
         self.news = DriftNews(
             list(state.findings.values()),
@@ -41,6 +40,13 @@ class Reports:
         """Of differences that are open."""
         return self._members
 
+    def count_anew(self) -> None:
+        """Which differences are of which finding: after a start, or where an error came between."""
+        self._members.clear()
+        for key, drift in self._state.open.items():
+            if drift.reported:
+                self._members.setdefault(drift.finding_id, set()).add(key)
+
     def take(self) -> DriftNews:
         news, self.news = self.news, DriftNews()
         return news
@@ -52,12 +58,13 @@ class Reports:
             ended = {"resolved_at": at_us, "known_at": now_us}
             self.news.rows += [row_of(old, **ended), row_of(new)]
 
-    def instead(self, finding: Finding) -> None:
-        """Of this one only what it says now."""
-        if finding != self._state.findings.get(finding.id):
-            self._state.findings[finding.id] = finding
-            told = [each for each in self.news.findings if each.id != finding.id]
-            self.news.findings = [*told, finding]
+    def instead(self, *findings: Finding) -> None:
+        """Of each of these only what it says now."""
+        for finding in findings:
+            if finding != self._state.findings.get(finding.id):
+                self._state.findings[finding.id] = finding
+                told = [each for each in self.news.findings if each.id != finding.id]
+                self.news.findings = [*told, finding]
 
     def report(self, due: Sequence[OpenDrift]) -> None:
         if not due:

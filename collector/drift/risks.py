@@ -9,6 +9,7 @@ from collector.drift.weaker import (
     asks_no_certificate,
     audits_less,
     audits_nothing,
+    logs_fewer_durations,
     logs_less,
     logs_not_more,
     lower_number,
@@ -57,7 +58,9 @@ SETTINGS = (
     Risk(HIGH, "fewer statements are audited", _named(r"pgaudit\.log"), weaker=audits_less),
     Risk(HIGH, "what is logged, or where, changed",
          r"^(pgaudit\.|log_(destination|directory|filename|line_prefix|min_error_statement"
-         r"|min_messages|min_duration|statement_))"),
+         r"|min_messages|statement_))"),
+    Risk(HIGH, "the duration of fewer statements is logged", _named(r"log_min_duration_\w+"),
+         weaker=logs_fewer_durations),
     Risk(HIGH, "less is logged, or what is logged changed",
          _named("log_statement|log_connections|log_disconnections|logging_collector"),
          weaker=logs_not_more),
@@ -125,6 +128,7 @@ IDENTS = (
     Risk(CRITICAL, "an outside name may log in as superuser", r"\bpostgres\b",
          change=(ADDED, CHANGED)),
 )  # fmt: skip
+WATCHES_LESS = "who watches the server may see less of it"
 ROLES = (
     Risk(CRITICAL, "a superuser passes every check", part="superuser", after="true"),
     Risk(CRITICAL, "row level security does not hold for it", part="bypassrls", after="true"),
@@ -139,6 +143,8 @@ MEMBERSHIPS = (
          name=r"^pg_(read_server_files|read_all_data|signal_\w+|checkpoint|maintain"
               r"|create_subscription|use_reserved_connections)<-"),
     Risk(HIGH, "it may give the role to others", after="admin"),
+    Risk(MEDIUM, WATCHES_LESS, r"^pg_(monitor|read_all_settings|read_all_stats)<-",
+         change=(REMOVED,)),
 )  # fmt: skip
 PRIVILEGES = (
     Risk(HIGH, "everybody has it", r"<-PUBLIC$", part=r"(?!\(revoked\)).+", after="."),
@@ -152,6 +158,9 @@ PRIVILEGES = (
          after="."),
     Risk(HIGH, "settings of the server may be changed", r"^parameter:", part=".+", after="."),
     Risk(HIGH, "it may be granted further", part=".+", after="with grant option"),
+    Risk(MEDIUM, WATCHES_LESS, change=(REMOVED,),
+         name=r"^(table|function):pg_catalog\.pg_(hba_file_rules|ident_file_mappings|file_settings"
+              r"|show_all_file_settings)\b"),
     Risk(MEDIUM, "", part=r"(?!\(revoked\)).+", after="."),
     Risk(LOW, "", change=(CHANGED,)),
 )  # fmt: skip
@@ -176,7 +185,18 @@ TABLES = (
          weaker=lambda old, new: _options(old) - _options(new) != set()),
     OWNER,
 )  # fmt: skip
+CASTS = (
+    Risk(HIGH, "statements that do not name it run it", after=r"(?m)^context: implicit",
+         change=(ADDED, CHANGED)),
+)  # fmt: skip
+OPERATORS = (
+    Risk(HIGH, "statements of others may run its function instead of the one they mean",
+         r"^(public|pg_catalog)\.", change=(ADDED,)),
+    Risk(HIGH, "other code runs where it is written", part="function", change=(CHANGED,)),
+    OWNER,
+)  # fmt: skip
 SCHEMAS = (
+    Risk(HIGH, "the text of clients passes its function", part="conversion .*", after=", default"),
     Risk(CRITICAL, "what comes with PostgreSQL, and everybody calls, is not as initdb made it",
          part="built-in .*", change=(CHANGED,)),
     OWNER,
@@ -272,6 +292,8 @@ RISKS: dict[CatalogKind, tuple[Risk, ...]] = {
     CatalogKind.SEQUENCE: (OWNER,),
     CatalogKind.FUNCTION: FUNCTIONS,
     CatalogKind.TYPE: (OWNER,),
+    CatalogKind.CAST: CASTS,
+    CatalogKind.OPERATOR: OPERATORS,
     CatalogKind.POLICY: POLICIES,
     CatalogKind.TRIGGER: TRIGGERS,
     CatalogKind.EVENT_TRIGGER: EVENT_TRIGGERS,

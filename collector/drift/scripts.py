@@ -1,11 +1,11 @@
-"""What one person did in one session in one go: a long script, a restored dump."""
+"""What one person did in one go: a long script in one session, a restored dump in several."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import polars as pl
 
@@ -23,6 +23,9 @@ MOST_RUNS = 20
 """Of one person in one session, the latest; of a pooled one there is no end."""
 
 
+_RESTORER = "pg_restore"
+
+
 class _Who(NamedTuple):
     """Sessions of a pool are many people's, one after another."""
 
@@ -30,14 +33,27 @@ class _Who(NamedTuple):
     actor: str
 
 
+class _Place(NamedTuple):
+    """Where somebody restores something."""
+
+    agent: str
+    cluster: str
+    database: str
+    actor: str
+
+
 @dataclass(slots=True)
 class _Run:
     number: int
     """Its first statement that was seen."""
+    backend: Backend
+    """The session of that."""
     first_us: int
     last_us: int
     restores: bool
     count: int = 0
+    place: _Place | None = None
+    """Of a pg_restore: with --jobs it has several sessions."""
 
     def has(self, at_us: int, pause_us: int) -> bool:
         return self.first_us - pause_us <= at_us <= self.last_us + pause_us
@@ -60,8 +76,17 @@ class _Runs:
         return next((run for run in reversed(known) if run.has(at_us, self.pause_us)), None)
 
     def begin(self, who: _Who, number: int, at_us: int) -> _Run:
+        return self.join(who, _Run(number, who.backend, at_us, at_us, self.restores))
+
+    def at(self, place: _Place, at_us: int) -> _Run | None:
+        """What goes on there, in whichever session."""
+        latest = (runs[-1] for runs in reversed(self.of.values()))
+        fits = (run for run in latest if run.place == place and run.has(at_us, PAUSE_US))
+        return next(fits, None)
+
+    def join(self, who: _Who, run: _Run) -> _Run:
         known = self.of.setdefault(who, [])
-        known.append(run := _Run(number, at_us, at_us, self.restores))
+        known.append(run)
         del known[:-MOST_RUNS]
         self.of.move_to_end(who)
         while len(self.of) > MOST_SESSIONS:
@@ -98,10 +123,20 @@ class Scripts:
             at_us = row["started_at"] or 0
             run = self._restores.find(who, at_us)
             if run is None and row["_begins"]:
-                run = self._restores.begin(who, row["id"], at_us)
+                run = self._begin_restore(who, row, at_us)
             if run is not None:
                 run.last_us = max(run.last_us, ended_us(row))
         self._restores.forget_before(at_us - LATE_US)
+
+    def _begin_restore(self, who: _Who, row: Mapping[str, Any], at_us: int) -> _Run:
+        if row.get("application_name") != _RESTORER:
+            return self._restores.begin(who, row["id"], at_us)
+        place = _Place(row["agent"], row["cluster"], row["database"], who.actor)
+        if (other := self._restores.at(place, at_us)) is not None:
+            return self._restores.join(who, other)
+        run = self._restores.begin(who, row["id"], at_us)
+        run.place = place
+        return run
 
     def note(self, change: Change) -> None:
         who = _Who(change.backend, change.actor)
@@ -124,6 +159,7 @@ class Scripts:
         if change.effect.transaction and not (run and run.restores):
             return f"transaction {change.effect.transaction} {change.actor}"
         if run and (run.restores or run.count >= MANY_STATEMENTS):
-            session = change.backend
-            return f"session {session.pid} {session.started_us} {run.number} {change.actor}"
+            sort = "session" if run.place is None else "restore"
+            began = f"{run.backend.pid} {run.backend.started_us} {run.number}"
+            return f"{sort} {began} {change.actor}"
         return f"statement {change.effect.root or change.parent_id or change.id}"

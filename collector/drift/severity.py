@@ -19,7 +19,7 @@ def with_severity(drift: OpenDrift) -> OpenDrift:
     attributed = not nobody or drift.undecided or drift.replayed or drift.was_so_already
     one = renamed.as_one(drift)
     severity = risk.severity(drift.scope.kind, one, attributed=attributed)
-    if drift.renamed and one.desired == one.observed:
+    if renamed.has_another_name_alone(drift):
         severity = ANOTHER_NAME
     if drift.attribution is Attribution.APPROVED:
         at = risk.LADDER.index(severity)

@@ -6,17 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 
-from collector.drift import numbers, risk
+from collector.drift import numbers, risk, wording
 from collector.drift.baseline import reverse
-from collector.drift.changes import Change
+from collector.drift.candidates import CONTAINED
+from collector.drift.changes import Change, moment_of
 from collector.drift.divided import only
 from collector.drift.lines import REVOKED, parts
-from collector.drift.matching.target import CAUSED, Target
-from collector.drift.precedence import Match, moment_of, setter, since_undone
+from collector.drift.matching.impossible import sets_otherwise
+from collector.drift.matching.reserved import is_reserved
+from collector.drift.matching.target import CAUSED, NAMED, Target, renames_part
+from collector.drift.precedence import Match, setter, since_undone
 from model.catalog import OBJECT_KINDS, CatalogKind, DriftChange
 
 MOST_LINES = 50
 MOST_STATEMENTS = 20
+_OF_LINES = OBJECT_KINDS | {CatalogKind.DATABASE, CatalogKind.TABLESPACE, CatalogKind.ROLE}
 Keys = tuple[str, ...]
 """Of lines that change together: a column's under its former name and under the new one."""
 
@@ -66,15 +70,96 @@ def shares(
     return {key: change for keys, change in did.items() if change is not best for key in keys}
 
 
+def weighed(match: Match) -> Match:
+    """What is known only from the body of a DO block gives way to what ran."""
+
+    def fits(change: Change, target: Target) -> int:
+        strength = match(change, target)
+        return strength - CONTAINED * change.contained if strength else 0
+
+    return fits
+
+
+def says_all(best: Change, did: Mapping[str, Change], target: Target, match: Match) -> bool:
+    """Whether each line that differs is said by who is to have done it. What ran inside a DO block
+    is on record a moment later than what came directly."""
+    if target.step.change is not DriftChange.CHANGED or target.scope.kind not in _OF_LINES:
+        return True
+    lines = _lines(target) or {("",): target}
+    return all(match(did.get(keys[0], best), line) >= NAMED for keys, line in lines.items())
+
+
+def as_likely(
+    change: Change,
+    best: Change,
+    did: Mapping[str, Change],
+    found: Sequence[Change],
+    target: Target,
+    match: Match,
+) -> bool:
+    """Of a difference in several lines: it explains one of them as well as who is named for it, and
+    none of ``found`` set that otherwise afterwards."""
+    later = [each for each in found if moment_of(each) > moment_of(change)]
+    lines = _lines(target)
+    return not lines or any(
+        0 < match(change, line) >= match(did.get(keys[0], best), line)
+        and not any(_undoes(each, line, match) for each in later)
+        for keys, line in lines.items()
+    )
+
+
+def unexplained(
+    target: Target, found: Sequence[Change], did: Mapping[str, Change], match: Match
+) -> frozenset[str]:
+    """Lines that only a statement which says so can have set, and none of ``found`` does."""
+    return frozenset(
+        key
+        for keys, line in _lines(target).items()
+        for key in keys
+        if key not in did
+        and is_reserved(target, key)
+        and not any(match(each, line) for each in found[:MOST_STATEMENTS])
+    )
+
+
+def renamers(best: Change, found: Sequence[Change], target: Target) -> Mapping[str, Change]:
+    """By the former line of a column or constraint that is otherwise than before besides: who gave
+    it another name, where that is not who made it so."""
+    did = {}
+    for part in numbers.retyped_in(target.step):
+        for each in found[:MOST_STATEMENTS]:
+            named = {part.old, part.new} <= {*wording.tokens(each.said)}
+            if named and each.actor != best.actor and renames_part(each):
+                did[f"{part.word} {part.old}"] = each
+    return did
+
+
+def droppers(
+    best: Change, did: Mapping[str, Change], found: Sequence[Change], target: Target
+) -> Mapping[str, tuple[Change, ...]]:
+    """By the line of a column or constraint that is another one by the same name: who dropped the
+    former one, where who made the line (``did``, else ``best``) is not."""
+    gone: dict[str, tuple[Change, ...]] = {}
+    for key in sorted(numbers.gone_parts(target.step)):
+        name = wording.unquoted(key.partition(" ")[2])
+        for each in sorted(found[:MOST_STATEMENTS], key=moment_of):
+            makes = did.get(key, best)
+            if each is not makes and name in wording.dropped_parts(each.said):
+                gone.setdefault(key, (each,))
+    return gone
+
+
 def _of(
     line: Target, best: Change, mine: Sequence[Change], others: Sequence[Change], match: Match
 ) -> Change:
     """Of others only where nothing by the actor of ``best`` explains it as well."""
-    known = match(best, line)
-    own, again = _likeliest(mine, line, match)
-    strength, other = _likeliest(others, line, match)
-    if other is not None and strength > max(known, own, CAUSED):
+    known, every = match(best, line), [best, *mine, *others]
+    own, again = _likeliest(mine, line, match, every)
+    strength, other = _likeliest(others, line, match, every)
+    if other is not None and strength > max(known, own, CAUSED if known or own else 0):
         return other
+    if strength == max(known, own) > CAUSED and any(sets_otherwise(e, line) for e in every):
+        return _likeliest(every, line, match)[1] or best  # it was set again
     return again if again is not None and own > max(known, CAUSED) else best
 
 
@@ -111,11 +196,24 @@ def _first(
     return since_undone(sorted(equal, key=moment_of), opposite)[0]
 
 
-def _likeliest(changes: Sequence[Change], part: Target, match: Match) -> tuple[int, Change | None]:
+def _likeliest(
+    changes: Sequence[Change], part: Target, match: Match, every: Sequence[Change] = ()
+) -> tuple[int, Change | None]:
+    """``every``: those that may have set it otherwise in between, where that are more."""
     strengths = [match(each, part) for each in changes]
     best = max(strengths, default=0)
     equal = [each for each, fits in zip(changes, strengths, strict=True) if fits == best]
-    return best, setter(sorted(equal, key=moment_of), part, match) if equal else None
+    if len(equal) < 2:
+        return best, next(iter(equal), None)
+    opposite = [each for each in every or changes if _undoes(each, part, match)]
+    return best, setter(since_undone(sorted(equal, key=moment_of), opposite), part, match)
+
+
+def _undoes(change: Change, part: Target, match: Match) -> bool:
+    if match(change, part):
+        return False
+    back = replace(part, step=reverse(part.step))
+    return sets_otherwise(change, part) > 0 or match(change, back) > CAUSED
 
 
 def _lines(target: Target) -> dict[Keys, Target]:
@@ -130,7 +228,7 @@ def _lines(target: Target) -> dict[Keys, Target]:
         return {}
     elif kind is CatalogKind.ROLE:
         every = [(part.key,) for part in parts(kind, step)]
-    elif kind in OBJECT_KINDS:
+    elif kind in _OF_LINES:
         every = _with_renames(target)[:MOST_LINES]
     else:
         return {}
@@ -143,6 +241,7 @@ def _with_renames(target: Target) -> list[Keys]:
     pairs = [
         (f"{part.word} {part.old}", f"{part.word} {part.new}")
         for part in numbers.renamed_in(target.step)
+        if f"{part.word} {part.old}" not in target.after  # else another one has the name
     ]
     paired = {*chain.from_iterable(pairs)}
     return [*pairs, *((key,) for key in target.changed if key not in paired)]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from analytics.findings import finding_id, literal
-from collector.drift.baseline import Difference, Facts, Scope, differences
+from collector.drift.baseline import Difference, Facts, Known, Scope, differences
 from collector.drift.declaration.implicit import SYSTEM_SCHEMAS
 from collector.drift.lines import lines_of, parts
 from collector.drift.members import MEMBER
@@ -41,6 +41,30 @@ def major_of(version: str) -> int:
     """
     found = _MAJOR.match(version)
     return int(found[0]) if found else 0
+
+
+def taken(
+    scope: Scope,
+    known: Known,
+    snapshot: Snapshot,
+    changed: Iterable[str],
+    findings: Mapping[str, Finding],
+) -> Finding | None:
+    """What came with another major version is accepted with it, and one finding; None: it is the
+    version as before. Changes ``known``."""
+    assert known.accepted is not None
+    major = major_of(snapshot.server_version)
+    if not known.major or not major:
+        known.major = known.major or major
+        return None
+    if known.major == major:
+        return None
+    came = came_along(scope, known.accepted, known.observed, changed)
+    known.accepted = accepting(known.accepted, known.observed, came)
+    finding = finding_of(scope, snapshot, known.major, came, findings)
+    if known.complete:
+        known.major = major
+    return finding
 
 
 def came_along(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from collector.drift.baseline import Known, Outcome, Scope
+from collector.drift.baseline import Known, Outcome, Scope, scopes
+from model.catalog import Snapshot
 
 PATIENCE_US = 60_000_000
 """So long the rest of a snapshot in parts may take."""
@@ -41,6 +42,12 @@ class Waiting:
             self._due.pop(scope, None)
             if not known.complete:
                 self._due[scope] = (source, now_us + PATIENCE_US)
+
+    def lost(self, agent: str, snapshot: Snapshot, now_us: int) -> None:
+        """It came, and nobody knows how much of it was taken in."""
+        source = Source(agent, snapshot.cluster, snapshot.database)
+        for scope in scopes(agent, snapshot):
+            self._due[scope] = (source, now_us)
 
     def due(self, now_us: int) -> list[Source]:
         """Those to ask now, each once for all of its scopes."""

@@ -10,9 +10,9 @@ from typing import NamedTuple
 from collector.drift import wording
 from collector.drift.baseline import Facts, Scope
 from collector.drift.lines import lines_of
-from collector.drift.matching.rows import VERBS, Way, tables_of
+from collector.drift.matching.rows import VERBS, Way, tables_of, triggered_by
 from collector.drift.mentions import mentioned
-from model.catalog import CatalogKind
+from model.catalog import WATCHED_NAME, CatalogKind
 
 MOST_WAYS = 1_000
 Database = tuple[str, str, str]
@@ -58,7 +58,17 @@ def _ways(rows: Facts, tables: Facts) -> Ways:
     wanted = {parts for name, fact in rows.items() for parts in tables_of(name, fact.detail)}
     named = {parts: name for name in tables if (parts := wording.parts(name)) in wanted}
     graph = _Graph(tables)
-    return {parts: graph.ways(name) for parts, name in named.items()}
+    fired = {
+        wording.parts(name): tuple(
+            Way(table, "", frozenset(), by_trigger=True) for table in triggered_by(fact.detail)
+        )
+        for name, fact in rows.items()
+        if fact.value == WATCHED_NAME
+    }
+    return {
+        parts: (graph.ways(named[parts]) if parts in named else ()) + fired.get(parts, ())
+        for parts in {*named, *fired}
+    }
 
 
 @dataclass

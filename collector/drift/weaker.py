@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 PROTOCOLS = ("", "tlsv1", "tlsv1.1", "tlsv1.2", "tlsv1.3")
@@ -16,6 +17,10 @@ _STEPS = frozenset(("receipt", "authentication", "authorization", "setup_duratio
 """Of ``log_connections`` from 18 on."""
 _CERTIFICATE = re.compile(r"^cert\b|\bclientcert=verify-(?:ca|full)\b")
 _MODE = re.compile(r"[0-7]{1,5}")
+_DURATION = re.compile(r"(?P<amount>-?\d+) *(?P<unit>us|ms|s|min|h|d)?")
+_IN_MILLISECONDS = {
+    "us": 0.001, "ms": 1, "s": 1000, "min": 60_000, "h": 3_600_000, "d": 86_400_000,
+}  # fmt: skip
 _NUMBER = re.compile(r"^-?\d+")
 
 
@@ -77,6 +82,26 @@ def logs_not_more(before: str, after: str) -> bool:
     if new == _STEPS:
         return False
     return old is None or new is None or not old <= new
+
+
+def logs_fewer_durations(before: str, after: str) -> bool:
+    """From how long on a statement is logged; -1 is never. Not known: it may be fewer.
+
+    >>> logs_fewer_durations("5s", "-1"), logs_fewer_durations("200ms", "5s")
+    (True, True)
+    >>> logs_fewer_durations("-1", "5s"), logs_fewer_durations("5s", "0")
+    (False, False)
+    """
+    old, new = _milliseconds(before), _milliseconds(after)
+    return old is None or new is None or new > old
+
+
+def _milliseconds(text: str) -> float | None:
+    found = _DURATION.fullmatch(text)
+    if found is None:
+        return None
+    amount = int(found["amount"])
+    return math.inf if amount < 0 else amount * _IN_MILLISECONDS[found["unit"] or "ms"]
 
 
 def _switched_on(value: str) -> frozenset[str] | None:

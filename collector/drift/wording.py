@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 READ_CHARACTERS = 4_000
 """Longer texts are scripts in one string; their first part is enough for what is read here."""
 _TOKEN = re.compile(r'"(?:[^"]|"")*"|[A-Za-z_\x80-\U0010ffff][\w$\x80-\U0010ffff]*|\S')
+_WORD = re.compile(r"[a-z_][\w$]*|[^\w\s\"]")
+"""That a text says without quotes."""
 _ON_TABLE = frozenset(("policy", "trigger", "rule"))
 _OF_PARTS = frozenset(("add", "drop", "column", "constraint", "value", "attribute", "expression"))
 """Before IF in an ALTER they say that it is about a part; else it is about the whole object."""
+_BEFORE_PART = frozenset(("column", "constraint", "attribute", "if", "exists"))
 _PRIVILEGES_END = frozenset(("on", "to", "from"))
 _PRIVILEGES = frozenset(
     (
@@ -19,6 +23,10 @@ _PRIVILEGES = frozenset(
         "usage", "execute", "create", "connect", "temporary", "temp", "set", "all",
     )
 )  # fmt: skip
+
+
+Words = Sequence[str]
+"""Of one statement, as ``tokens`` has them."""
 
 
 class Rename(NamedTuple):
@@ -32,14 +40,25 @@ class Rename(NamedTuple):
     """The new schema, where there is one."""
 
 
-def tokens(text: str) -> list[str]:
+def tokens(text: str, most: int = READ_CHARACTERS) -> list[str]:
     """Words, names without their quotes, and signs.
 
     >>> tokens('ALTER TABLE hr."Odd t" RENAME TO b')
     ['alter', 'table', 'hr', '.', 'Odd t', 'rename', 'to', 'b']
     """
-    found = _TOKEN.findall(text[:READ_CHARACTERS])
+    found = _TOKEN.findall(text[:most])
     return [unquoted(word) if word[0] == '"' else word.lower() for word in found]
+
+
+def text_of(words: Sequence[str]) -> str:
+    """A text whose ``tokens`` these are.
+
+    >>> text_of(tokens('GRANT SELECT ("Odd c") ON t'))
+    'grant select ( "Odd c" ) on t'
+    """
+    return " ".join(
+        word if _WORD.fullmatch(word) else '"' + word.replace('"', '""') + '"' for word in words
+    )
 
 
 def unquoted(name: str) -> str:
@@ -74,16 +93,40 @@ def renames(words: Sequence[str]) -> list[Rename]:
     >>> renames(tokens("ALTER POLICY p ON hr.a RENAME TO q; ALTER VIEW hr.v SET SCHEMA x"))
     [Rename(old='p', new='q', schema=''), Rename(old='hr.v', new='', schema='x')]
     """
-    return [found for part in _statements(words) if (found := _rename(part)) is not None]
+    return [found for part in statements(words) if (found := _rename(part)) is not None]
 
 
-def _statements(words: Sequence[str]) -> Iterator[Sequence[str]]:
+def statements(words: Sequence[str]) -> Iterator[Sequence[str]]:
+    """Of a string of several, each."""
     begin = 0
     for at, word in enumerate(words):
         if word == ";":
             yield words[begin:at]
             begin = at + 1
     yield words[begin:]
+
+
+def at_commas(words: Sequence[str]) -> list[list[str]]:
+    """Parted there, but not within brackets.
+
+    >>> at_commas(tokens("a (b, c), d"))
+    [['a', '(', 'b', ',', 'c', ')'], ['d']]
+    """
+    parted: list[list[str]] = [[]]
+    depth = 0
+    for word in words:
+        depth += (word == "(") - (word == ")")
+        if word == "," and not depth:
+            parted.append([])
+        else:
+            parted[-1].append(word)
+    return [*filter(None, parted)]
+
+
+@lru_cache(maxsize=4_000)
+def parted(text: str) -> tuple[tuple[str, ...], ...]:
+    """The statements of a redacted text, as ``tokens`` has them."""
+    return tuple(tuple(each) for each in statements(tokens(text)) if each)
 
 
 def _rename(words: Sequence[str]) -> Rename | None:
@@ -112,6 +155,20 @@ def _name_before(words: Sequence[str], at: int) -> str:
     return "".join(words[begin:end])
 
 
+def dropped_parts(text: str) -> set[str]:
+    """Columns and constraints that an ALTER drops.
+
+    >>> sorted(dropped_parts("ALTER TABLE t DROP a, DROP COLUMN IF EXISTS b CASCADE"))
+    ['a', 'b']
+    """
+    words, found = tokens(text), set()
+    for at in range(1, len(words) - 1):
+        if words[at] == "drop":
+            rest = [word for word in words[at + 1 : at + 5] if word not in _BEFORE_PART]
+            found |= {*rest[:1]}
+    return found
+
+
 def privileges(words: Sequence[str]) -> frozenset[str]:
     """What a GRANT or REVOKE is about, in capitals; ``ALL`` for all; empty where it is no such.
 
@@ -135,7 +192,7 @@ def privileges(words: Sequence[str]) -> frozenset[str]:
 def on_all_in_schema(words: Sequence[str]) -> bool:
     """``ON ALL TABLES IN SCHEMA``"""
     return any(
-        words[at] == "all" and words[at + 2 : at + 4] == ["in", "schema"]
+        words[at] == "all" and (words[at + 2], words[at + 3]) == ("in", "schema")
         for at in range(len(words) - 3)
     )
 
@@ -150,7 +207,7 @@ def is_conditional(words: Sequence[str]) -> bool:
     >>> is_conditional(tokens("ALTER TABLE IF EXISTS hr.t OWNER TO bob"))
     False
     """
-    return any(_is_conditional(part) for part in _statements(words))
+    return any(_is_conditional(part) for part in statements(words))
 
 
 def _is_conditional(words: Sequence[str]) -> bool:

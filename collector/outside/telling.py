@@ -57,11 +57,15 @@ class Teller:
             self._newest = line
             self._wake.notify_all()
 
-    def stop(self, timeout_seconds: float = 2.0) -> None:
-        """The last head is told if that is quickly done."""
+    def ask_to_stop(self) -> None:
+        """Never waits."""
         with self._wake:
             self._stopping = True
             self._wake.notify_all()
+
+    def stop(self, timeout_seconds: float = 2.0) -> None:
+        """The last head is told if that is quickly done."""
+        self.ask_to_stop()
         if self._thread.is_alive():
             self._thread.join(timeout_seconds)
 

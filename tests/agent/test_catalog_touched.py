@@ -6,6 +6,7 @@ import pytest
 
 from agent.catalog.touched import MOST_OPEN, SETTINGS, WATCHED, Touched, Touches
 from agent.clusters import superusers_after
+from agent.shown import shown_with
 from agent.sql.shape import answer
 from model.catalog import CatalogItem, CatalogKey, CatalogKind, Snapshot
 from model.session import BackendKey, Session
@@ -23,8 +24,11 @@ class Table:
 FLAGS = Touched("5432", "shop", WATCHED, "flags")
 
 
+SHOWN = shown_with(b"k")
+
+
 def of(sql, touches=None, session=ALICE, transaction="II"):
-    shape = answer(sql)
+    shape = SHOWN(answer(sql), sql.encode())
     return set((touches or Touches([Table("flags", 'public."Flags"')])).of(
         shape, session, transaction
     ))  # fmt: skip
@@ -48,6 +52,13 @@ def of(sql, touches=None, session=ALICE, transaction="II"):
         ("SELECT * FROM flags", set()),
         ("INSERT INTO orders SELECT * FROM flags", set()),
         ("BEGIN", set()),
+        ("BEGIN; CREATE ROLE eve SUPERUSER; COMMIT", {ANYTHING}),
+        ("SET statement_timeout = '60s'; CREATE ROLE eve SUPERUSER", {ANYTHING}),
+        ("SELECT 1; ALTER ROLE eve RENAME TO adam", {ANYTHING}),
+        ("SELECT pg_reload_conf(); CREATE ROLE eve", {ANYTHING}),
+        ("DO $$ BEGIN PERFORM set_config('a.b', '', true); CREATE ROLE eve; END $$", {ANYTHING}),
+        ("BEGIN; INSERT INTO flags VALUES (1); COMMIT", {FLAGS}),
+        ("BEGIN; SET work_mem = '1MB'; SELECT 1; COMMIT", set()),
     ],
 )
 def test_what_a_statement_may_have_changed(sql, touched):
@@ -115,6 +126,86 @@ def test_what_an_open_transaction_touched_is_looked_at_again_when_it_ends():
     assert of("COMMIT", touches, other, "TI") == set()
     assert of("COMMIT", touches, transaction="TI") == {ANYTHING, FLAGS}
     assert of("COMMIT", touches, transaction="TI") == set()
+
+
+def test_a_string_that_begins_a_transaction_is_looked_at_again_when_that_ends():
+    touches = Touches()
+    assert of("BEGIN; CREATE ROLE eve", touches, transaction="IT") == {ANYTHING}
+    assert of("SELECT 1", touches, transaction="TT") == set()
+    assert of("COMMIT", touches, transaction="TI") == {ANYTHING}
+    assert of("COMMIT", touches, transaction="TI") == set()
+
+
+@pytest.mark.parametrize("commit", ["COMMIT AND CHAIN", "COMMIT; BEGIN", "SELECT 1; END; BEGIN"])
+def test_a_commit_that_begins_another_transaction_ends_the_one_before_it(commit):
+    touches = Touches()
+    of("CREATE ROLE eve", touches, transaction="TT")
+    assert of(commit, touches, transaction="TT") == {ANYTHING}
+    assert of("COMMIT", touches, transaction="TI") == set()
+
+
+def test_what_comes_after_a_commit_in_one_string_waits_for_the_next():
+    touches = Touches()
+    of("DELETE FROM pg_class", touches, transaction="TT")
+    assert of("COMMIT; BEGIN; CREATE ROLE eve", touches, transaction="TT") == {ANYTHING}
+    assert of("COMMIT", touches, transaction="TI") == {ANYTHING}
+
+
+def test_what_a_function_did_is_looked_at_again_when_its_transaction_ends():
+    touches = Touches()
+    assert of("CREATE ROLE eve", touches, transaction="") == {ANYTHING}
+    assert of("SELECT make()", touches, transaction="TT") == set()
+    assert of("COMMIT", touches, transaction="TI") == {ANYTHING}
+
+
+BOB = Session(BackendKey(8, 1), "5432", "bob", "shop")
+
+
+def prepared(touches, *statements, name="x"):
+    of("BEGIN", touches, transaction="IT")
+    for sql in statements:
+        of(sql, touches, transaction="TT")
+    of(f"PREPARE TRANSACTION '{name}'", touches, transaction="TI")
+
+
+def test_what_was_prepared_is_looked_at_when_any_session_commits_it():
+    touches = Touches([Table("flags", "public.flags")])
+    prepared(touches, "GRANT SELECT ON t TO bob", "DELETE FROM flags")
+    prepared(touches, "INSERT INTO orders VALUES (1)", name="y")
+    assert of("COMMIT PREPARED 'y'", touches, BOB) == set()
+    assert of("COMMIT PREPARED 'x'", touches, BOB) == {ANYTHING, FLAGS}
+
+
+def test_a_string_that_prepares_is_looked_at_when_that_is_committed():
+    touches = Touches([Table("flags", "public.flags")])
+    of("DELETE FROM flags", touches, transaction="TT")
+    string = "CREATE ROLE eve; PREPARE TRANSACTION 'x'"
+    for _ in range(2):  # each statement of it is told
+        of(string, touches, transaction="TI")
+    assert of("COMMIT PREPARED 'x'", touches, BOB) == {ANYTHING, FLAGS}
+
+
+def test_what_is_prepared_and_rolled_back_is_no_reason_to_look():
+    touches = Touches()
+    prepared(touches, "CREATE ROLE eve")
+    assert of("ROLLBACK PREPARED 'x'", touches, BOB) == set()
+    prepared(touches, "SELECT 1")
+    assert of("COMMIT PREPARED 'x'", touches, BOB) == set()
+
+
+@pytest.mark.parametrize("sql", ["COMMIT PREPARED 'x'", "COMMIT PREPARED E'x'"])
+def test_what_nobody_was_seen_to_prepare_may_have_changed_anything(sql):
+    assert of(sql, Touches(), BOB) == {ANYTHING}
+
+
+def test_prepared_transactions_that_never_end_are_forgotten_at_last():
+    touches = Touches()
+    for number in range(MOST_OPEN + 10):
+        touches.of(SHOWN(PREPARING, b"PREPARE TRANSACTION '%d'" % number), ALICE, "TI")
+    assert len(touches._prepared) == MOST_OPEN
+
+
+PREPARING = answer("PREPARE TRANSACTION 'x'")
 
 
 def test_transactions_that_never_end_are_forgotten_at_last():

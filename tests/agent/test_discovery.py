@@ -3,11 +3,21 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from agent.discovery import backends_of, cluster_at, discover, hidden_servers, parent_of
+from agent.discovery import (
+    backend_here,
+    backends_of,
+    cluster_at,
+    discover,
+    hidden_servers,
+    parent_of,
+    pid_at_server,
+    processes_of,
+)
 from tests.live.postgres import PostgresCluster
 
 pytestmark = pytest.mark.live
@@ -88,6 +98,38 @@ def test_a_cluster_in_a_container_carries_its_id(tmp_path):
     assert found.name == "5432@0123456789ab"
     assert found.data_directory == process / "root" / "data"
     assert found.socket_directories == (process / "root" / "run",)
+
+
+def test_a_backend_in_a_container_has_another_pid_for_its_server(tmp_path):
+    process = fake_process(tmp_path, "", inner_pid=17)
+    assert pid_at_server(int(process.name), process.parent) == 17
+    assert pid_at_server(4712, process.parent) == -1
+
+
+def test_a_server_in_a_container_is_known_to_number_processes_by_itself(tmp_path):
+    said = "1\n/data\n1700000000\n5432\n/run\n*\n 1 2\nready \n"
+    process = fake_process(tmp_path, said, inner_pid=1)
+    found = cluster_at(int(process.name), process.parent)
+    assert found.own_pids
+    child = process.parent / "4800"
+    child.mkdir()
+    (child / "status").write_text("Name:\tpostgres\nNSpid:\t4800\t33\n")
+    (child / "stat").write_text("4800 (postgres) S 4711 " + "0 " * 17 + "99 0\n")
+    assert backend_here(found, 33, process.parent) == 4800
+    assert backend_here(found, 34, process.parent) == 0, "the host's 34 is another process"
+    booted_us = (time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)) // 1000
+    ((number, (pid, started_us)),) = processes_of(found, process.parent).items()
+    assert (number, pid) == (33, 4800)
+    assert abs(started_us - booted_us - 990_000) < 50_000
+
+
+def test_a_server_in_the_hosts_namespace_is_not_looked_up(postgres, tmp_path):
+    found = cluster_at(postgres.postmaster_pid)
+    assert not found.own_pids
+    assert backend_here(found, 33, tmp_path) == 33
+    with postgres.connect() as connection:
+        pid = connection.info.backend_pid
+        assert processes_of(found)[pid].pid == pid
 
 
 def fake_process(

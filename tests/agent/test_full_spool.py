@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from agent.capture import Inbox
+from agent.inbox import Inbox
 from agent.pipeline import Pipeline
 from agent.recorder import Recorder
 from agent.sessions import SessionTracker

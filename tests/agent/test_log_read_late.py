@@ -3,7 +3,9 @@
 import threading
 from dataclasses import replace
 
-from agent.capture import Inbox
+import pytest
+
+from agent.inbox import Inbox
 from agent.log_follower import PATIENCE_US, LogsRead
 from agent.sessions import SessionTracker
 from model.event import AuditLogged, Completion, ResponseSent, StatementStarted
@@ -29,12 +31,19 @@ def record(at_us):
     )  # fmt: skip
 
 
+class Logs(LogsRead):
+    """Of a host whose two clocks show the same."""
+
+    def as_of(self, now_us, monotonic_us=None):
+        return super().as_of(now_us, now_us if monotonic_us is None else monotonic_us)
+
+
 def sources(output):
     return [each.source for each in output if isinstance(each, Statement)]
 
 
 def test_a_statement_waits_for_a_log_that_is_read_late():
-    tracker, logs = SessionTracker(1), LogsRead()
+    tracker, logs = SessionTracker(1), Logs()
     logs.note("main", T0_US)
     ran(tracker, T0_US)
     told = []
@@ -51,7 +60,7 @@ def test_a_statement_waits_for_a_log_that_is_read_late():
 
 
 def test_a_statement_with_one_record_waits_for_those_that_are_read_later():
-    tracker, logs = SessionTracker(1), LogsRead()
+    tracker, logs = SessionTracker(1), Logs()
     logs.note("main", T0_US)
     ran(tracker, T0_US)
     told = tracker.expire(T0_US, logs.as_of(T0_US))
@@ -70,7 +79,7 @@ def test_a_statement_with_one_record_waits_for_those_that_are_read_later():
 
 
 def test_a_log_that_nobody_reads_delays_a_statement_by_ten_seconds_at_most():
-    tracker, logs = SessionTracker(1), LogsRead()
+    tracker, logs = SessionTracker(1), Logs()
     logs.note("main", T0_US)
     ran(tracker, T0_US)
     told_at = None
@@ -84,7 +93,7 @@ def test_a_log_that_nobody_reads_delays_a_statement_by_ten_seconds_at_most():
 
 
 def test_the_slowest_log_counts_until_it_is_read_no_more():
-    logs = LogsRead()
+    logs = Logs()
     assert logs.as_of(T0_US) == T0_US
     logs.note("main", T0_US - 3 * SECOND_US)
     logs.note("other", T0_US - 1)
@@ -93,10 +102,14 @@ def test_the_slowest_log_counts_until_it_is_read_no_more():
     assert logs.as_of(T0_US) == T0_US - 1
 
 
-def test_a_clock_that_is_set_back_leaves_no_log_ahead_of_it():
+@pytest.mark.parametrize("set_us", [-3600 * SECOND_US, 0, 3600 * SECOND_US])
+def test_a_clock_that_is_set_makes_no_log_late_and_none_early(set_us):
     logs = LogsRead()
-    logs.note("main", T0_US + 3600 * SECOND_US)
-    assert logs.as_of(T0_US) == T0_US
+    logs.note("main", 5 * SECOND_US)
+    for late_us in (0, SECOND_US):
+        read_us = logs.as_of(T0_US + set_us, 5 * SECOND_US + late_us)
+        assert read_us == T0_US + set_us - late_us
+    assert logs.as_of(T0_US, 4 * SECOND_US) == T0_US  # noted by another thread meanwhile
 
 
 def test_how_far_a_log_is_comes_after_what_was_read_from_it():

@@ -4,8 +4,9 @@ import pytest
 
 from agent.guard.decision import ALLOW, LATE, Decision, DecisionKind
 from agent.guard.hold import Settled
+from agent.judging import Held
 from agent.outcomes import END_UNSEEN as UNSEEN
-from agent.pipeline import Held, Pipeline
+from agent.pipeline import Pipeline
 from agent.sessions import Limits, SessionTracker
 from agent.sql.client import ParserClient
 from agent.sql.messages import redact_message

@@ -7,7 +7,8 @@ import pytest
 
 from agent.guard.decision import ALLOW, Decision, DecisionKind
 from agent.guard.hold import Settled
-from agent.pipeline import Held, Pipeline
+from agent.judging import Held
+from agent.pipeline import Pipeline
 from agent.sessions import SessionTracker
 from agent.sql.client import ParserClient
 from agent.sql.messages import redact_message
@@ -66,7 +67,7 @@ class Stage:
             self.now_us += 1_000_000
             self.pipeline.tick(self.now_us)
 
-    def run(self, rows, settled=None, text=TEXT):
+    def run(self, rows, settled=None, text=TEXT, sent=90, failed=False):
         self.now_us += 1000
         at_ns = self.now_us * 1000
         started = StatementStarted(
@@ -76,9 +77,9 @@ class Stage:
         answer = ResponseSent(
             at_ns + 1000,
             BACKEND,
-            90,
-            completions=() if refused else (Completion("SELECT", rows),),
-            error=ErrorReport("ERROR", "42501", "no") if refused else None,
+            sent,
+            completions=() if refused or failed else (Completion("SELECT", rows),),
+            error=ErrorReport("ERROR", "42501", "no") if refused or failed else None,
             ready=True,
         )
         self.take(Held(started, settled) if settled else started, answer)
@@ -116,6 +117,24 @@ def test_rows_are_counted_whatever_way_an_execution_is_told(tmp_path, parser, wa
     spend()
     assert not stage.used_up()
     spend()
+    assert stage.used_up()
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_row_that_holds_many_or_a_failure_behind_the_last_one_counts_by_what_was_sent(
+    tmp_path, parser, failed
+):
+    stage = Stage(tmp_path, parser)
+    stage.run(1, sent=90 * 1024, failed=failed)
+    assert not stage.used_up()
+    stage.run(1, sent=10 * 1024, failed=failed)
+    assert stage.used_up()
+
+
+def test_executions_that_are_told_together_count_by_what_was_sent_as_well(tmp_path, parser):
+    stage = Stage(tmp_path, parser)
+    one = Executed(stage.now_us, 10, 1, 1, 60 * 1024)
+    stage.take(StatementsExecuted(BACKEND, TEXT, "SELECT", "II", [one] * 2))
     assert stage.used_up()
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from agent.catalog.relations import Relation
+from agent.catalog.relations import FUNCTION, Relation
 from agent.guard.plans import Plan
 from agent.judge import with_plan
 from agent.planned import (
@@ -30,6 +30,10 @@ NAMES = {
     6: Relation("pg_temp.salaries", "r"),
     7: Relation("pg_catalog.pg_roles", "v"),
     8: Relation("pg_catalog.pg_authid", "r"),
+    FUNCTION + 1: Relation("ext.get_raw_page", "C", (), ("get_raw_page_1_9",)),
+    FUNCTION + 2: Relation("public.page", "C", (), ("get_raw_page_1_9",)),
+    FUNCTION + 3: Relation("public.report", "-"),
+    FUNCTION + 4: Relation("ext.dblink_exec", "C"),
 }
 
 
@@ -168,6 +172,39 @@ def test_a_condition_of_which_the_server_has_left_nothing_is_trivial(name):
     assert flags(text, **words, bare=(("delete", 1),)) == ("trivial_where",)
     without = replace(text, flags=("missing_where",))
     assert flags(without, **words, bare=(("delete", 1),)) == ("missing_where",)
+
+
+def test_a_merge_of_whose_on_nothing_is_left_is_trivial_if_its_clauses_choose_nothing():
+    """``WHEN MATCHED AND t.old THEN DELETE`` chooses by itself, so its text has no ``merge t``."""
+    choosing = shape(writes=("salaries",), verbs=("merge", "delete"))
+    words = {"writes": (1,), "commands": ("merge",), "bare": (("merge", 1),)}
+    assert flags(replace(choosing, changes=("merge salaries",)), **words) == ("trivial_where",)
+    assert flags(replace(choosing, changes=()), **words) == ()
+    assert flags(replace(choosing, changes=("merge pay",)), **words) == ()
+
+
+@pytest.mark.parametrize(
+    ("said", "called", "functions"),
+    [
+        (("report",), (3, 1), ("report", "ext.get_raw_page")),
+        (("get_raw_page",), (1,), ("get_raw_page",)),
+        (("report",), (2,), ("report", "public.page", "get_raw_page")),
+        ((), (3,), ()),
+    ],
+)
+def test_functions_in_c_that_a_plan_calls_are_named_whatever_calls_them(said, called, functions):
+    text = replace(shape(), functions=said)
+    assert overlaid(text, touched(functions=called)).functions == functions
+
+
+def test_a_call_that_connects_elsewhere_has_the_flag_of_one_whatever_calls_it():
+    assert flags(shape(), functions=(4,)) == ("connection",)
+    assert flags(shape(), functions=(1,)) == ()
+
+
+def test_what_calls_a_function_without_a_name_is_asked_about_each_time():
+    assert touched(functions=(1, 3)).lasting
+    assert not touched(functions=(1, 9)).lasting
 
 
 def test_all_of_a_partition_belongs_to_the_parent_that_the_text_names():

@@ -1,16 +1,19 @@
 """The recorder counts every failure, logs few of them, and counts a loss once."""
 
+import threading
 import time
 from collections import Counter
+from functools import partial
 
 import pytest
 import structlog
 
-from agent.capture import Inbox
+from agent.inbox import Inbox
 from agent.recorder import Recorder
 from agent.spool.spool import Spool
 from agent.wire.batch import BatchBuilder
-from model.event import Lost
+from model.event import AuditLogged, Lost, StatementStarted
+from model.session import BackendKey
 from protos.pgwarden.v1 import uplink_pb2 as pb
 
 
@@ -106,3 +109,68 @@ def test_a_loss_that_finds_no_room_is_counted_once_and_recorded_when_there_is_so
     setup.recorder._tick()
     setup.recorder._flush()
     assert setup.counted == setup.recorded() == {("ebpf", "ring_full"): 42}
+
+
+class SlowPipeline(Pipeline):
+    """Each part that it is handed takes a while."""
+
+    def __init__(self, seconds):
+        super().__init__()
+        self.seconds = seconds
+        self.taken = 0
+
+    def take(self, events, now_us):
+        lost = [event for event in events if isinstance(event, Lost)]
+        super().take(lost, now_us)
+        if len(events) > len(lost):
+            time.sleep(self.seconds)
+            self.taken += len(events) - len(lost)
+
+
+AUDIT = AuditLogged(
+    0, BackendKey(1, 1), "", "", "", "", "", "SESSION", 1, 1, "READ", "SELECT", "", "", "a", ""
+)
+
+
+def test_one_that_has_no_time_left_writes_what_it_has_and_counts_the_rest(tmp_path):
+    setup = Setup(tmp_path)
+    setup.recorder._pipeline = slow = SlowPipeline(0.02)
+    started = StatementStarted(0, BackendKey(1, 1), b"SELECT 1", 8)
+    for _ in range(1000):
+        setup.inbox.offer([started])
+    setup.recorder.start()
+    wait_until(lambda: slow.taken)
+    began = time.monotonic()
+    setup.recorder.stop(0.2)
+    assert time.monotonic() - began < 2
+    assert not setup.recorder.alive
+    lost = setup.recorded()["agent", "stopped"]
+    assert lost
+    assert slow.taken + lost == 1000
+    assert setup.counted["agent", "stopped"] == lost
+
+
+def test_megabytes_of_a_log_keep_nobody_waiting_and_are_not_confirmed(tmp_path):
+    setup, confirmed = Setup(tmp_path), []
+    setup.recorder._pipeline = slow = SlowPipeline(0.1)
+    setup.inbox.deliver([AUDIT] * 50_000, lambda: confirmed.append(1), threading.Event())
+    setup.recorder.start()
+    wait_until(lambda: slow.taken)
+    began = time.monotonic()
+    setup.recorder.stop(0.0)
+    assert time.monotonic() - began < 2
+    assert not setup.recorder.alive
+    assert (confirmed, setup.recorded()) == ([], {})
+
+
+def test_of_positions_in_one_log_only_the_newest_is_confirmed(tmp_path):
+    setup, confirmed = Setup(tmp_path), []
+
+    def confirm(position):
+        confirmed.append(position)
+
+    for position in (1, 2, 3):
+        setup.recorder._confirms.append((0, partial(confirm, position)))
+    setup.recorder._confirms.append((0, lambda: confirmed.append("another")))
+    setup.recorder._flush()
+    assert confirmed == [3, "another"]

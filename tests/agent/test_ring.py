@@ -3,12 +3,26 @@
 import mmap
 import os
 import random
+import subprocess
+import sys
 
 import pytest
 
 from agent.probes.ring import BUSY, DISCARDED, HEADER, HEADER_BYTES, PAGE, POSITION, Ring
 
 SIZE = 2 * PAGE
+KERNEL = """
+import mmap, sys
+place = memoryview(mmap.mmap(int(sys.argv[1]), mmap.PAGESIZE)).cast("Q")
+print("ready", flush=True)
+last = backwards = 0
+while last < int(sys.argv[2]):
+    at = place[0]
+    backwards += at < last
+    last = max(last, at)
+print(backwards)
+"""
+"""What a backend on another processor sees of the reader's place: how often it lay further back."""
 
 
 class Kernel:
@@ -84,3 +98,20 @@ def test_no_more_are_taken_than_asked_for(kernel, ring):
         kernel.submit(record)
     assert (ring.drain(2), ring.unread) == ([b"a", b"b"], True)
     assert (ring.drain(2), ring.unread) == ([b"c"], False)
+
+
+def test_the_kernel_never_sees_the_reader_further_back_than_it_was(kernel, ring):
+    last = SIZE
+    watching = subprocess.Popen(
+        [sys.executable, "-c", KERNEL, str(kernel.fd), str(last)],
+        pass_fds=(kernel.fd,), stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    with watching:
+        assert watching.stdout.readline() == "ready\n"
+        kernel.submit(bytes(SIZE // 2))
+        for _ in range(500_000):
+            ring.drain()
+        kernel.submit(bytes(SIZE // 2))
+        ring.drain()
+        assert ring.at >= last
+        assert watching.stdout.readline() == "0\n"

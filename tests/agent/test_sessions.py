@@ -261,6 +261,29 @@ def test_a_statement_that_fails_before_it_executes_is_a_statement_too():
     assert (statement.started_at_us, statement.duration_us) == (us(2), 3000)
 
 
+def test_a_cut_text_that_failed_before_it_began_has_the_length_of_all_of_it():
+    talk = Dialogue().answer(
+        2, error=error("42601"), failed_text=b"selec 1", failed_bytes=5_000_000
+    )
+    (failed,) = talk.statements()
+    assert (failed.text, failed.text_bytes) == (b"selec 1", 5_000_000)
+
+
+def test_what_was_complete_before_a_message_that_fails_had_ended_when_that_message_came():
+    talk = Dialogue().start(1, "select 1", requested_at_us=us(1))
+    late = {"error": error("22012"), "failed_text": b"select 1/0", "requested_at_us": us(2)}
+    good, bad = talk.answer(9, ("SELECT", 1), **late).statements()
+    assert (good.sqlstate, good.duration_us) == ("00000", 1000)
+    assert (bad.sqlstate, bad.started_at_us, bad.duration_us) == ("22012", us(2), 7000)
+
+
+def test_of_one_message_it_is_not_known_when_it_was_over_before_what_fails():
+    talk = Dialogue().start(1, "select 1; select 1/0", requested_at_us=us(1))
+    same = {"failed_text": b"select 1; select 1/0", "requested_at_us": us(1)}
+    good, bad = talk.answer(9, ("SELECT", 1), error=error("22012"), **same).statements()
+    assert (good.duration_us, bad.duration_us) == (8000, 8000)
+
+
 def test_an_error_without_a_text_and_nothing_running_is_no_statement():
     assert Dialogue().answer(5, error=error("57P01")).statements() == []
 

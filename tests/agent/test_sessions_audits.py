@@ -263,6 +263,19 @@ def test_over_the_limit_records_keep_a_prefix_and_still_find_their_statement():
     assert talk.tracker.losses() == {"text_cut_for_memory": 1}
 
 
+def test_what_only_a_cut_record_tells_is_cut_itself():
+    talk = Dialogue(window_us=1_500_000).audit(1, 1, "select 'x", missing_bytes=2_000_000)
+    (told,) = talk.wait(5).wait(9999).statements()
+    assert (told.source, told.text, told.text_bytes) == (Source.PGAUDIT, b"select 'x", 2_000_009)
+
+
+def test_what_only_a_record_tells_that_was_cut_for_memory_keeps_its_length():
+    limits = Limits(audit_text_chars=20, short_text_bytes=10)
+    talk = Dialogue(tracker=SessionTracker(EPOCH, 1_500_000, limits=limits))
+    (told,) = talk.audit(1, 1, "é" * 900).wait(5).wait(9999).statements()
+    assert (told.text, told.text_bytes) == (b"\xc3\xa9" * 10, 1800)
+
+
 def test_what_records_hold_that_wait_is_bounded_and_each_is_told():
     limits, count = Limits(audit_text_chars=200_000), 200
     talk = Dialogue(tracker=SessionTracker(EPOCH, 1_500_000, limits=limits))

@@ -53,15 +53,58 @@ def test_what_is_appended_is_read_back_in_order_until_it_is_forgotten(path):
     assert (spool.depth, spool.bytes) == (1, 100)
 
 
-def test_sequence_and_epoch_go_on_after_a_restart_even_when_all_was_forgotten(path):
+def test_sequences_go_on_after_a_restart_even_when_all_was_forgotten(path):
     spool = Spool(path, Losses())
-    epoch = spool.epoch
     spool.append(bulk(), bulk())
     spool.forget(2)
     spool.close()
     again = Spool(path, Losses())
-    assert again.epoch == epoch
     assert again.append(bulk()) == 3
+
+
+def test_what_is_appended_after_an_opening_is_sent_in_an_epoch_of_its_own_after_what_waited(path):
+    spool = Spool(path, Losses())
+    spool.append(bulk(), bulk())
+    first = spool.begin()
+    spool.close()
+    again = Spool(path, Losses())
+    again.append(bulk())
+    assert again.begin() == first, "it may have been sent in it"
+    assert again.next_of(first, 1).sequence == 1
+    assert again.next_of(first, 2).sequence == 2
+    assert again.next_of(first, 3) is None
+    assert not again.is_over(first)
+    assert not again.acknowledged(first, 2)
+    assert again.is_over(first)
+    second = again.begin()
+    assert second != first
+    assert again.next_of(second, 1).sequence == 3
+    again.close()
+
+
+def test_epochs_end_with_a_batch_that_is_set_aside_and_are_kept_over_restarts(path):
+    spool = Spool(path, Losses())
+    spool.append(bulk(), bulk())
+    first = spool.begin()
+    spool.close()
+    spool = Spool(path, Losses())
+    spool.append(bulk())
+    spool.close()
+    spool = Spool(path, Losses())
+    spool.append(bulk())
+    assert spool.begin() == first
+    spool.acknowledged(first, 1)
+    spool.quarantine(2, "rejected: poison")
+    second = spool.begin()
+    assert [spool.next_of(second, 1).sequence, spool.next_of(second, 4)] == [3, None]
+    spool.close()
+    spool = Spool(path, Losses())
+    assert spool.begin() == second
+    spool.acknowledged(second, 3)
+    third = spool.begin()
+    assert spool.next_of(third, 1).sequence == 4
+    assert len({first, second, third}) == 3
+    spool.close()
 
 
 def test_every_append_that_returned_survives_sigkill(path):
@@ -236,7 +279,48 @@ def test_a_full_disk_drops_with_a_count_and_recovers_by_itself(path):
     assert spool.depth == stored + 1
 
 
-def test_a_spool_older_than_the_collector_starts_a_new_epoch_so_nothing_passes_for_a_repeat(path):
+def test_numbers_that_the_collector_has_and_this_process_did_not_send_get_another_epoch(path):
+    losses = Losses()
+    spool = Spool(path, losses)
+    spool.append(bulk(), bulk(), bulk())
+    epoch = spool.begin()
+    assert not spool.acknowledged(epoch, 0)
+    spool.next_of(epoch, 1)
+    assert spool.acknowledged(epoch, 3), "as when a host goes on from a copy of its memory"
+    spool.begin()
+    other = spool.epoch
+    assert other != epoch
+    assert [batch.sequence for batch in spool.read_from(1)] == [2, 3]
+    spool.close()
+    again = Spool(path, losses)
+    assert again.begin() == other
+    again.close()
+    assert losses == {}
+
+
+def test_what_the_collector_acknowledged_is_known_after_a_restart_in_its_own_epoch_alone(path):
+    spool = Spool(path, Losses())
+    spool.append(bulk(), bulk())
+    first = spool.begin()
+    spool.acknowledged(first, 0)
+    assert spool.known_acknowledged(first) == 0
+    spool.next_of(first, 1)
+    spool.acknowledged(first, 1)
+    assert spool.known_acknowledged(first) == 1
+    spool.close()
+    again = Spool(path, Losses())
+    again.append(bulk())
+    assert again.known_acknowledged(again.begin()) == 1
+    again.acknowledged(first, 2)
+    second = again.begin()
+    assert again.known_acknowledged(second) == 0
+    assert again.acknowledged(second, 9), "numbers of somebody else"
+    assert again.known_acknowledged(again.begin()) == 0
+    assert [each.sequence for each in again.read_from(1)] == [3]
+    again.close()
+
+
+def test_a_spool_older_than_the_collector_says_so_once_and_keeps_what_it_never_sent(path):
     losses = Losses()
     spool = Spool(path, losses)
     spool.append(bulk(), bulk(), bulk())
@@ -244,8 +328,8 @@ def test_a_spool_older_than_the_collector_starts_a_new_epoch_so_nothing_passes_f
     spool.close()
     restored = Spool(path, losses)
     restored.append(bulk())  # number 4, but the collector has seen 9
-    assert restored.reconcile(9)
-    assert restored.epoch > epoch
+    assert restored.acknowledged(restored.begin(), 9)
+    assert restored.begin() != epoch
     assert [batch.sequence for batch in restored.read_from(1)] == [4]
     assert losses == {("spool", "spool_regressed"): 1}
 
@@ -255,7 +339,7 @@ def test_what_the_collector_already_has_is_forgotten_at_the_start_of_a_stream(pa
     spool.append(bulk(), bulk(), bulk())
     spool.close()
     again = Spool(path, Losses())
-    assert not again.reconcile(2)
+    assert not again.acknowledged(again.begin(), 2)
     assert [batch.sequence for batch in again.read_from(1)] == [3]
 
 
@@ -301,7 +385,7 @@ def test_a_small_disk_that_was_full_takes_batches_again_once_the_collector_has_t
     assert losses == {("spool", "disk_full"): 3 * 5 * 2}
     spool.close()
     again = Spool(small_disk / "spool.db", losses)
-    assert (again.epoch, again.last_sequence, again.depth) == (epoch, taken, 0)
+    assert (again.last_sequence, again.depth) == (taken, 0)
     again.close()
 
 

@@ -1,5 +1,7 @@
 """The uplink against a real collector, and against peers that misbehave."""
 
+import signal
+import threading
 import time
 from concurrent import futures
 
@@ -13,6 +15,7 @@ from agent.wire.batch import BatchBuilder, Payload
 from collector.ledger_reading import verify
 from protos.pgwarden.v1 import operator_pb2, operator_pb2_grpc
 from protos.pgwarden.v1 import uplink_pb2 as pb
+from tests.collector.process import spawn
 from tests.collector.road import (
     SESSION,
     START_US,
@@ -74,21 +77,16 @@ def test_a_poison_batch_is_quarantined_on_both_sides_and_the_next_ones_pass(
         assert verify(tmp_path / "data") == []
 
 
-def test_a_restored_older_spool_loses_nothing_to_the_collectors_memory(tmp_path, spool, losses):
-    with collector_at(tmp_path) as collector:
-        with uplink_to(collector.address, spool) as uplink:
-            spool.append(statements(0, 5))
-            assert uplink.drain(10)
-        spool._db.execute("UPDATE meta SET value = 0 WHERE name = 'last'")
-        spool._db.commit()
-        spool.close()
-        older = Spool(tmp_path / "spool.db", lambda *loss: losses.append(loss))
-        older.append(statements(5, 5))  # sequence 1 once more, with other rows
-        with uplink_to(collector.address, older) as uplink:
-            assert uplink.drain(10)
-        assert collector.count() == 10
-        assert losses == [("spool", "spool_regressed", 1)]
-        older.close()
+def test_poison_that_the_collector_cannot_keep_is_refused_all_the_same(tmp_path, spool, losses):
+    bad = pb.Batch(strings=[""], statements=pb.StatementColumns(id=[1, 2], rows=[1]))
+    with collector_at(tmp_path) as collector, uplink_to(collector.address, spool) as uplink:
+        (tmp_path / "data/quarantine").write_bytes(b"no folder")
+        spool.append(Payload(bad.SerializeToString(), {"statements": 2}))
+        spool.append(statements(5, 5))
+        assert uplink.drain(10)
+        assert collector.count() == 5
+        assert (collector.uplink.rejected, collector.uplink.not_kept) == ({"host-a": 1}, 1)
+    assert losses == [("spool", "rejected", 2)]
 
 
 def test_commands_reach_the_agent_and_their_outcome_the_operator(tmp_path, spool):
@@ -120,6 +118,42 @@ def test_commands_reach_the_agent_and_their_outcome_the_operator(tmp_path, spool
         failed = operator.Act(operator_pb2.ActRequest(kind="cancel", pid=4711))
         assert (failed.outcome, failed.message) == ("failed", "RuntimeError: no such power")
         assert operator.Act(operator_pb2.ActRequest(kind="reboot", pid=1)).outcome == "refused"
+
+
+def test_neither_orders_nor_acknowledgements_wait_for_a_question(tmp_path, spool):
+    asked, goes_on = threading.Event(), threading.Event()
+
+    def obey(command):
+        if command.kind == "running":
+            asked.set()
+            goes_on.wait(20)
+            return pb.CommandResult(outcome="done", message='{"rows": [], "more": 3}')
+        return pb.CommandResult(outcome="done", message="terminated")
+
+    with (
+        collector_at(tmp_path) as collector,
+        uplink_to(
+            collector.address, spool, on_command=obey, questions=frozenset(("running",))
+        ) as uplink,
+        grpc.insecure_channel(collector.address) as channel,
+        futures.ThreadPoolExecutor() as pool,
+    ):
+        wait_until(lambda: uplink.connected)
+        operator = operator_pb2_grpc.OperatorStub(channel)
+        question = pool.submit(operator.Sessions, operator_pb2.SessionsRequest(running=True))
+        try:
+            assert asked.wait(10)
+            builder = BatchBuilder()
+            builder.add_session(SESSION, START_US)
+            spool.append(*builder.take())
+            assert uplink.drain(5)
+            wait_until(lambda: operator.Sessions(operator_pb2.SessionsRequest()).rows_json)
+            order = operator_pb2.ActRequest(kind="terminate", pid=4711, reason="test")
+            assert operator.Act(order).message == "terminated"
+            assert not question.done()
+        finally:
+            goes_on.set()
+        assert list(question.result(10).problems) == ["host-a: 3 more run, for less long"]
 
 
 def test_the_status_report_reaches_the_operator(tmp_path, spool):
@@ -189,6 +223,28 @@ def test_of_a_long_backlog_only_a_few_megabytes_are_under_way_at_once(tmp_path, 
         time.sleep(0.5)  # four more would come in a moment
         assert sum(came) < 6 * MIB
     server.stop(0).wait()
+
+
+def test_a_stop_does_not_wait_for_a_collector_that_stands_still(tmp_path, spool):
+    """What was begun to be written to it never is, and until then gRPC keeps the channel."""
+    collector = spawn(tmp_path)
+    try:
+        assert collector.stdout.readline() == b"ready\n"
+        with uplink_to(f"unix:{tmp_path}/collector.sock", spool) as uplink:
+            wait_until(lambda: uplink.connected)
+            collector.send_signal(signal.SIGSTOP)
+            for _ in range(16):
+                spool.append(Payload(bytes(MIB), {"statements": 1}))
+            wait_until(lambda: uplink._stream.in_flight)
+            began = time.monotonic()
+            assert not uplink.drain(10, patience_seconds=0.5)
+            uplink.stop(0.3)
+            assert time.monotonic() - began < 2
+        assert spool.depth == 16
+    finally:
+        collector.kill()
+        collector.wait()
+        collector.stdout.close()
 
 
 @pytest.mark.parametrize("address", ["10.0.0.1:4317", "collector.example:4317", "0.0.0.0:1"])

@@ -12,7 +12,7 @@ from agent.digests import sealed_with
 from agent.wire.batch import MAX_PAYLOAD_BYTES, BatchBuilder, to_wire
 from agent.wire.messages import escape_name, escape_text
 from model.event import Executed, Lost
-from model.session import BackendKey, Session
+from model.session import BackendKey, Identity, IdentityKind, Session
 from model.statement import Audit, ParseStatus, Shape, Source, Statement, StatementRun
 from model.verdict import Mode, Outcome, RuleAction, Severity, Verdict
 from protos.pgwarden.v1 import uplink_pb2 as pb
@@ -56,6 +56,19 @@ def test_a_row_comes_back_as_it_went_in_with_strings_and_shapes_interned():
     assert [names[i] for i in rows.error_message_s] == ["", "relation does not exist"]
     assert [names[i] for i in rows.rule_s] == ["r1", ""]
     assert sorted(set(names)) == sorted(names)
+
+
+def test_a_statement_tells_how_sure_its_identity_is_and_why():
+    builder = BatchBuilder()
+    unsure = Identity(IdentityKind.HUMAN, "alice", 0.4, ("its login", "its terminal"))
+    sure = replace(unsure, confidence=0.9)
+    for number, identity in enumerate((unsure, sure, Identity(), unsure)):
+        builder.add(statement(number, replace(SESSION, identity=identity)), SHAPE)
+    (batch,) = batches(builder)
+    rows = batch.statements
+    assert list(rows.confidence) == pytest.approx([0.4, 0.9, 0, 0.4])
+    told = "its login; its terminal"
+    assert [batch.strings[index] for index in rows.evidence_s] == [told, told, "", told]
 
 
 def test_what_leaves_the_host_in_the_place_of_a_digest_cannot_be_tried_without_its_key():

@@ -37,7 +37,7 @@ def ran(number, hours_ago, who, **fields):
 
 
 STATEMENTS = [
-    ran(1, 1, BOT, **READ, text="SELECT * FROM hr.salaries"),
+    ran(1, 1, BOT, **READ, text="SELECT * FROM hr.salaries", identity_confidence=0.75),
     ran(2, 2, BOT, **READ, text="SELECT * FROM hr.salaries", executions=40),
     ran(3, 3, BOT, **READ, text="SELECT pay FROM hr.salaries", sqlstate="42501"),
     ran(4, 4, BOT, **READ, text="SELECT x FROM hr.salaries", sqlstate="57014"),
@@ -184,11 +184,13 @@ def test_superusers_are_those_of_the_last_snapshot_and_that_is_said(call, rule):
     assert "last snapshot" in result.stderr
 
 
-def test_confidence_is_that_of_the_session(call, rule):
+def test_confidence_is_that_of_the_statement_and_of_the_session_where_the_statement_has_none(
+    call, rule
+):
     sure = rule("identity.kind == 'ai_agent' && identity.confidence > 0.8")
-    assert answer(call(sure, "--json"))["matched"] == 46
-    unsure = rule("identity.kind == 'ai_agent' && identity.confidence <= 0.8")
-    assert answer(call(unsure, "--json"))["matched"] == 0
+    assert answer(call(sure, "--json"))["matched"] == 45
+    unsure = rule("identity.kind == 'ai_agent' && identity.confidence == 0.75")
+    assert answer(call(unsure, "--json"))["matched"] == 1
 
 
 def test_a_rule_about_what_is_not_on_record_is_left_out_and_named(call, rule, monkeypatch):

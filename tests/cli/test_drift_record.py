@@ -158,6 +158,7 @@ def test_a_profile_is_held_against_the_server(record):
     assert "? tls-version" in done.stdout
     rows = [json.loads(x) for x in run(record, "check", "--json").stdout.splitlines()]
     assert {row["outcome"] for row in rows} == {"pass", "fail", "unknown"}
+    assert {(row["agent"], row["cluster"]) for row in rows} == {("host-a", "5432")}
     assert all(row["reason"] for row in rows if row["outcome"] == "unknown")
 
 
@@ -196,6 +197,29 @@ def test_a_diff_shows_the_lines_and_who(record):
     assert json.loads(row)["actor"] == "bob"
 
 
+def test_a_diff_and_the_history_lead_to_the_finding(record):
+    import time
+
+    drift(record, severity="critical", finding_id="0123456789abcdef01234567",
+          occurred_at=int(time.time() * 1e6) - 60_000_000)  # fmt: skip
+    for command in ("diff", "history"):
+        [line] = [x for x in run(record, command).stdout.splitlines() if "hr.salary" in x]
+        assert "critical" in line
+        assert "finding 0123456789ab" in line
+
+
+def test_a_whole_extension_is_told_without_the_digests_of_its_members(record):
+    members = "\n".join(f"member function public.f{n}(): sha256:{n:064x}" for n in range(45))
+    drift(record, kind="extension", name="pgcrypto", change="added", desired="",
+          observed=f"version: 1.3\n{members}")  # fmt: skip
+    drift(record, kind="function", name="f()", desired=f"body: sha256:{1:064x}",
+          observed=f"body: sha256:{'ab' * 32}")  # fmt: skip
+    shown = run(record, "diff").stdout
+    assert "  + version: 1.3\n  + 45 members\n" in shown
+    assert "  + body: sha256:abababababab…\n" in shown
+    assert max(map(len, shown.splitlines())) < 100
+
+
 def test_a_row_of_a_watched_table_is_asked_for_by_its_name_as_it_is_shown(record):
     drift(record, kind="watched", name="public.flags[checkout]", desired="on: no", observed="on: y")
     [row] = run(record, "diff", "--json", "--name", "public.flags[checkout]").stdout.splitlines()
@@ -212,6 +236,17 @@ def test_what_was_resolved_is_history_and_no_difference(record):
     assert done.exit_code == 0
     assert "row level security of table hr.salary is off, was forced" in done.stdout
     assert "by bob" in done.stdout
+
+
+def test_a_history_that_is_cut_says_so(record):
+    import time
+
+    for number in range(3):
+        drift(record, name=f"hr.t{number}", occurred_at=int(time.time() * 1e6) - 60_000_000)
+    cut = run(record, "history", "--limit", "2", "--json")
+    assert len(cut.stdout.splitlines()) == 2
+    assert "the last 2 of 3 changes" in cut.stderr
+    assert run(record, "history", "--limit", "3").stderr == ""
 
 
 def test_a_rename_is_one_line_of_history_and_both_names_stand_in_the_diff(record):
@@ -260,6 +295,23 @@ def test_a_finding_is_explained_with_its_statement(record):
         assert words in done.stdout
     assert json.loads(run(record, "explain", "abc123", "--json").stdout)["statement"]["id"] == 7
     assert run(record, "explain", "zzz").exit_code == 1
+
+
+def test_what_ran_inside_a_function_is_explained_with_the_call_around_it(record):
+    place = {"agent": "host-a", "cluster": "5432", "started_at": START_US, "user_name": "bob"}
+    texts = ("SELECT public.give('t')", "SELECT app.inner('t')", "GRANT SELECT ON t TO eve")
+    rows = [
+        {**place, "id": number, "parent_id": number - 1, "text": text}
+        for number, text in enumerate(texts, start=1)
+    ]
+    finding = {"id": "abc123", "kind": "drift", "severity": "high", "occurred_at": START_US,
+               "agent": "host-a", "statement_id": 3, "details": "{}"}  # fmt: skip
+    record.store.append("statements", rows)
+    record.store.append("findings", [finding])
+    assert record.store.segments.flush()
+    done = run(record, "explain", "abc123")
+    assert "statement  GRANT SELECT ON t TO eve" in done.stdout
+    assert "inside     SELECT public.give('t')" in done.stdout
 
 
 def test_without_a_record_the_remedy_is_said(tmp_path):

@@ -30,3 +30,10 @@ def test_a_line_of_hostile_fields_holds_nothing_but_what_can_be_shown(kind):
 def test_a_line_of_a_harmless_row_keeps_its_styles():
     row = {"outcome": "prevented", "rule_id": "r", "reason": "because", "user_name": "ann"}
     assert any("red" in str(span.style) for span in line("verdict", row).spans)
+
+
+@pytest.mark.parametrize(("status", "shown"), [("cut", True), ("parsed", False)])
+def test_a_statement_of_which_only_the_beginning_is_known_says_so(status, shown):
+    row = {"text": "INSERT", "parse_status": status, "text_bytes": 5_000_000}
+    told = line("statement", row).plain
+    assert ("only the beginning of 5000000 bytes" in told) is shown

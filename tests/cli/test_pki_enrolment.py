@@ -110,6 +110,18 @@ def test_an_ended_or_unknown_token_brings_nothing(tmp_path, pki, server):
         assert authority.issued() == []
 
 
+def test_a_token_that_brings_nothing_leaves_what_is_there_as_it_was(tmp_path, pki, server):
+    home, made = tmp_path / "agent", token(pki)
+    obtain(server.url, made, home)
+    before = {file.name: file.read_bytes() for file in home.iterdir()}
+    with pytest.raises(PkiError, match="unknown, used or ended"):
+        obtain(server.url, made, home)
+    assert {file.name: file.read_bytes() for file in home.iterdir()} == before
+    obtain(server.url, token(pki), home)
+    assert (home / "key.pem").read_bytes() != before["key.pem"]
+    assert (home / "key.pem").stat().st_mode & 0o777 == 0o600
+
+
 def test_the_secret_is_nowhere_at_rest(pki):
     made = token(pki)
     files = [path for path in pki.folder.rglob("*") if path.is_file()]

@@ -93,3 +93,22 @@ def test_before_the_first_start_it_says_so(tmp_path):
     done = ask(tmp_path)
     assert done.exit_code == 1
     assert "there is no signed head" in done.output
+
+
+def test_certificates_that_cannot_be_read_are_named(tmp_path):
+    configured = tmp_path / "pgwarden.yaml"
+    missing = tmp_path / "nowhere/ca.pem"
+    configured.write_text(
+        f"collector:\n  data_dir: {tmp_path}/data\n  listen: ['127.0.0.1:1']\n"
+        f"  tls: {{certificate: {missing}, key: {missing}, ca: {missing}}}\n"
+    )
+    for command in ("agents", "status"):
+        done = CliRunner().invoke(app, [command, "-c", str(configured)])
+        assert done.exit_code == 1
+        assert f"collector.tls: {missing}: No such file or directory; run this as" in done.stderr
+    assert "there is no signed head" in done.output, "what the files say is told all the same"
+
+
+def test_the_socket_is_its_accounts_alone(tmp_path):
+    with collector_at(tmp_path):
+        assert (tmp_path / "collector.sock").stat().st_mode & 0o777 == 0o600

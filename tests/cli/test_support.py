@@ -2,6 +2,8 @@
 
 import json
 import tarfile
+from base64 import b64encode
+from urllib.parse import quote, quote_plus
 
 import yaml
 from typer.testing import CliRunner
@@ -40,8 +42,8 @@ SECRETS = {
 }  # fmt: skip
 
 
-def bundle_of(folder, *options):
-    config = {name: dict(section) for name, section in SECRETS.items()}
+def bundle_of(folder, *options, secrets=SECRETS):
+    config = {name: dict(section) for name, section in secrets.items()}
     config["agent"] |= {"state_dir": str(folder / "agent"), "metrics": {"port": 1}}
     config["collector"] |= {
         "data_dir": str(folder / "data"),
@@ -102,3 +104,99 @@ def test_without_any_programs_it_is_made_all_the_same_and_says_what_is_missing(t
     assert found["metrics-agent.txt"].startswith(b"not made: ConnectError")
     assert json.loads(found["status.json"])["collector"] == "unreachable"
     assert found["files-agent.txt"] == b"(nothing)\n"
+
+
+ODD = {
+    "agent": {
+        "clusters": [
+            {"port": 1, "dsn": "postgresql://u:p%40ss-word-%C3%BC@h/db"},
+            {"port": 2, "dsn": r"host=h password='it\'s a \\ secret' user=u"},
+            {"port": 3, "dsn": "postgresql://h/db?password=que%2Fry-pass"},
+        ]
+    },
+    "collector": {
+        "alerts": {
+            "receivers": [
+                {"type": "pagerduty", "name": "p", "routing_key": "gr\u00fc\u00dfe-canary"},
+                {
+                    "type": "webhook",
+                    "name": "w",
+                    "url": "https://h.example/",
+                    "secret": 'ab"cd\\ef-c',
+                },
+            ]
+        }
+    },
+}
+BARE = [
+    "p@ss-word-\u00fc",
+    r"it's a \ secret",
+    "que/ry-pass",
+    "gr\u00fc\u00dfe-canary",
+    'ab"cd\\ef-c',
+]
+
+
+def test_a_secret_is_found_in_whatever_way_a_log_writes_it(tmp_path):
+    lines = [
+        form
+        for secret in BARE
+        for form in (
+            f"<<{secret}>>",
+            json.dumps({"error": f"<<{secret}>>"}),
+            json.dumps({"error": f"<<{secret}>>"}, ensure_ascii=False),
+            json.dumps({"nested": json.dumps({"error": f"<<{secret}>>"})}),
+            f"<<{quote(secret, safe='')}>>",
+            f"<<{quote_plus(secret)}>>",
+            f"<<{b64encode(secret.encode()).decode()}>>",
+        )
+    ]
+    log = tmp_path / "log.jsonl"
+    log.write_text("\n".join(lines) + "\n")
+    _, found = bundle_of(tmp_path, "--log", str(log), secrets=ODD)
+    told = found["log-1-log.jsonl"].decode().splitlines()
+    assert len(told) == len(lines)
+    for line, before in zip(told, lines, strict=True):
+        assert "<<(hidden)>>" in line, before
+
+
+def test_tokens_are_hidden_by_their_form_and_place(tmp_path):
+    secret, _ = Tokens(tmp_path).issue("a", "admin", 10**12, "root")
+    log = tmp_path / "log"
+    log.write_text(
+        f"it was {secret}.\nAuthorization: Bearer {CANARY}-b\nauthorization: basic {CANARY}\n"
+        f"PGWARDEN_TOKEN={CANARY}-t pgwarden pki enrol\nexport PGWARDEN_ACCESS_TOKEN={CANARY}\n"
+        f"PGPASSWORD={CANARY}\n"
+        f'{{"headers":{{"Authorization":"Bearer {CANARY}-j"}}}}\n'
+    )
+    _, found = bundle_of(tmp_path, "--log", str(log), secrets={"agent": {}, "collector": {}})
+    told = found["log-1-log"].decode()
+    assert CANARY not in told
+    assert secret not in told
+    assert told.count("(hidden)") == 7
+
+
+def test_half_a_secret_at_the_beginning_of_a_long_log_is_cut_off(tmp_path, monkeypatch):
+    monkeypatch.setattr("cli.support.bundle.LOG_BYTES", 100)
+    log = tmp_path / "log"
+    log.write_text(f"x {CANARY}\n" + "y" * 93 + "\n")
+    _, found = bundle_of(tmp_path, "--log", str(log))
+    assert found["log-1-log"] == b"y" * 93 + b"\n"
+
+
+def test_the_file_is_for_its_owner_whatever_was_there(tmp_path):
+    target = tmp_path / "b.tar.gz"
+    target.write_bytes(b"older")
+    target.chmod(0o644)
+    bundle_of(tmp_path)
+    assert target.stat().st_mode & 0o777 == 0o600
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_bytes(b"of somebody")
+    elsewhere.chmod(0o644)
+    target.unlink()
+    target.symlink_to(elsewhere)
+    bundle_of(tmp_path)
+    assert elsewhere.read_bytes() == b"of somebody"
+    assert not target.is_symlink()
+    assert target.stat().st_mode & 0o777 == 0o600
+    assert not list(tmp_path.glob(".*.part"))

@@ -11,7 +11,7 @@ from cli.pki.authority import Authority
 from collector.access.door import Door, own_certificate
 from collector.access.tokens import Tokens
 from collector.commands import Agents
-from collector.operator import OperatorService, Tails
+from collector.operator_service import OperatorService, Tails
 from collector.server import Server
 from collector.service import UplinkService
 from collector.sessions import LiveSessions

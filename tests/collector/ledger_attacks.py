@@ -183,6 +183,96 @@ def forge_head(disk, dice, own_key):
     return replace(rewritten, heads=_joined(made))
 
 
+def append(disk, dice):
+    """A line or some more, well chained, after what is signed: what is under heads is replaced,
+    taken out or added to. The heads that were signed last may be missing, here and outside."""
+    heads = _split(disk.heads)
+    known = _joined(heads[: dice.randrange(1, len(heads) + 1)])
+    disk = replace(disk, heads=known, outside=known)
+    for _ in range(dice.choice((1, 1, 2, 5))):
+        disk = _with_line(disk, dice, dice.choice(list(APPENDED)))
+    return disk
+
+
+def _with_line(disk, dice, kind):
+    entries = [json.loads(line) for line in _split(disk.ledger)]
+    last, at_us = entries[-1], entries[-1]["at_us"] + 1
+    sealed = {file["path"]: file for entry in entries for file in entry["files"]}
+    victim = sealed[dice.choice(live(disk))]
+    fields, segments = APPENDED[kind](victim, last["seq"] + 1, dice)
+    notes = [*fields.get("notes", ()), *_false_signatures(entries, dice)]
+    blank = {"files": [], "sources": [], "removed": [], "reason": ""}
+    entry = {**blank, "seq": last["seq"] + 1, "at_us": at_us, "prev": last["hash"], **fields}
+    body = json.dumps(entry | ({"notes": notes} if notes else {}), **CANONICAL)
+    digest = hashlib.sha256((entry["prev"] + body).encode()).hexdigest()
+    line = json.dumps({**json.loads(body), "hash": digest}, **CANONICAL).encode()
+    left = {path: data for path, data in (disk.segments | segments).items() if data}
+    return replace(disk, ledger=disk.ledger + line + b"\n", segments=left)
+
+
+CANONICAL = {"sort_keys": True, "separators": (",", ":")}
+
+
+def _false_signatures(entries, dice):
+    """None, another entry's, somebody else's, or none at all that could be one."""
+    notes = [note for entry in entries for note in entry.get("notes", ())]
+    theirs = [note for note in notes if note["kind"] == "signed"]
+    own = {**dice.choice(theirs), "sig": base64.b64encode(dice.randbytes(64)).decode()}
+    odd = {**own, "sig": dice.choice((None, "", 5, "é"))}
+    return dice.choice(
+        ([], [dice.choice(theirs)], [own], [odd], [{**own, "key": "agent:" + "0" * 16}])
+    )
+
+
+def _seal(victim, path, dice):
+    data = dice.randbytes(40)
+    digest = hashlib.sha256(data).hexdigest()
+    return {**victim, "path": path, "sha256": digest, "bytes": len(data)}, {path: data}
+
+
+def _sealed_anew(victim, seq, dice):
+    file, segments = _seal(victim, victim["path"], dice)
+    return {"files": [file]}, segments
+
+
+def _merged(victim, seq, dice):
+    file, segments = _seal(victim, victim["path"].replace(".", f"-{seq:012d}."), dice)
+    gone = {victim["path"]: b""} if dice.random() < 0.5 else {}
+    removed = {"removed": [victim["path"]], "reason": "merged"}
+    return {"files": [file], **removed}, segments | gone
+
+
+def _retained(victim, seq, dice):
+    reason = dice.choice(("retention", "expired", "damaged", ""))
+    note = {"kind": "retention", "table": victim["table"], "cause": "age", "before_us": 2**60}
+    gone = {victim["path"]: b""} if dice.random() < 0.5 else {}
+    return {"removed": [victim["path"]], "reason": reason, "notes": [note]}, gone
+
+
+def _added(victim, seq, dice):
+    file, segments = _seal(victim, f"segments/{victim['table']}/{seq:012d}.parquet", dice)
+    return {"files": [file]}, segments
+
+
+def _received(victim, seq, dice):
+    """Whoever sends these batches later would hear that they are here."""
+    return {"sources": [{"agent": "host-a", "epoch": 1, "first": 1, "last": 2**40}]}, {}
+
+
+def _noted(victim, seq, dice):
+    return {"notes": [{"kind": "configuration", "sha256": dice.randbytes(4).hex()}]}, {}
+
+
+APPENDED = {
+    "sealed anew": _sealed_anew,
+    "merged": _merged,
+    "retained": _retained,
+    "added": _added,
+    "received": _received,
+    "noted": _noted,
+}
+
+
 def rechain(entries):
     """The lines of these entries, numbered and bound anew."""
     lines, prev = [], GENESIS

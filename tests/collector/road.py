@@ -9,7 +9,8 @@ from agent.spool.spool import Spool
 from agent.uplink import Greeting, Uplink
 from agent.wire.batch import BatchBuilder, Payload
 from collector.commands import Agents
-from collector.operator import OperatorService, Tails
+from collector.missing_batches import MissingBatches
+from collector.operator_service import OperatorService, Tails
 from collector.rule_bundles import RuleBundles
 from collector.segments import Committed
 from collector.server import Server
@@ -109,8 +110,9 @@ def start_collector(
         agents,
         store.data_dir / "quarantine",
         lambda agent: [newest] if (newest := rules.newest()) is not None else [],
+        missing=MissingBatches(store.append, store.note),
     )
-    operator = OperatorService(agents, sessions, tails, drift)
+    operator = OperatorService(agents, sessions, tails, drift, note_change=store.note_change)
     server = Server([address or f"unix:{folder}/collector.sock"], uplink, operator, tls)
     store.start()
     rules.start()
@@ -129,9 +131,14 @@ def collector_at(folder: Path, address: str = "", **settings) -> Iterator[Collec
 
 @contextmanager
 def uplink_to(
-    address: str, spool: Spool, agent: str = "host-a", on_command=refuse, **settings
+    address: str,
+    spool: Spool,
+    agent: str = "host-a",
+    on_command=refuse,
+    version="0.1.0",
+    **settings,
 ) -> Iterator[Uplink]:
-    greeting = Greeting(agent, "0.1.0", "host-a", "boot")
+    greeting = Greeting(agent, version, "host-a", "boot")
     uplink = Uplink(spool, address, greeting, on_command, backoff_seconds=(0.02, 0.1), **settings)
     uplink.start()
     try:

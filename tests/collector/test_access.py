@@ -13,7 +13,8 @@ from collector.access.service import AccessService
 from collector.access.tokens import TokenError, Tokens
 from collector.approvals.service import ApprovalsService
 from collector.commands import Agents
-from collector.operator import OperatorService, Tails
+from collector.ledger_entry import decode
+from collector.operator_service import OperatorService, Tails
 from collector.server import Server
 from collector.service import UplinkService
 from collector.sessions import LiveSessions
@@ -83,7 +84,7 @@ class World:
 
     def notes(self):
         lines = (self.store.data_dir / "ledger.jsonl").read_text().splitlines()
-        return [note for line in lines for note in json.loads(line).get("notes", ())]
+        return [note for line in lines for note in decode(line).notes]
 
 
 @contextmanager

@@ -198,7 +198,7 @@ def test_files_are_read_backwards_by_blocks_of_any_size(tmp_path, monkeypatch):
         expected = text.split(b"\n")[:-1]
         for size in (1, 2, 3, 100):
             monkeypatch.setattr(ledger_reading, "BLOCK_BYTES", size)
-            assert list(ledger_reading._backwards(path)) == expected[::-1]
+            assert list(ledger_reading.backwards(path)) == expected[::-1]
             assert last_line(path) == (expected[-1] if expected else b"")
             assert whole_bytes(path) == text.rfind(b"\n") + 1
 

@@ -9,6 +9,7 @@ from collector.ledger_reading import entries_since, verify
 from collector.pgwarden_verify import check_folder
 from collector.retention import Retention
 from collector.store import Store
+from tests.waiting import wait_until
 
 NOW_US = 1_790_000_000_000_000
 YEAR_US = 365 * DAY_US
@@ -51,18 +52,23 @@ def test_a_restart_ends_no_doubt_and_a_clock_put_right_does_not_wait_for_a_year(
     assert put_right.is_good(DAY_US)
 
 
+def look_after(store):
+    looks = store.tidying.looks
+    assert store.segments.flush()
+    wait_until(lambda: store.tidying.looks > looks)
+
+
 def test_nothing_goes_by_a_clock_that_jumps_and_the_record_says_so(tmp_path, monkeypatch):
     real, ahead_us = time.time_ns, [0]
     monkeypatch.setattr(time, "time_ns", lambda: real() + ahead_us[0] * 1000)
-    monkeypatch.setattr("collector.store.MERGE_SECONDS", 0.0)
-    monkeypatch.setattr("collector.store.RETENTION_SECONDS", 0.0)
+    monkeypatch.setattr("collector.tidying.MERGE_SECONDS", 0.0)
+    monkeypatch.setattr("collector.tidying.RETENTION_SECONDS", 0.0)
 
     def grow(store, number):
         for _ in range(2):
             row = {"id": number, "started_at": real() // 1000 + ahead_us[0]}
             store.append("statements", [row])
-            assert store.segments.flush()
-            time.sleep(0.01)
+            look_after(store)
 
     def run(number):
         store = Store(tmp_path, commit_seconds=0.005, retention=Retention(days=30))

@@ -21,7 +21,7 @@ LATER = (MIDNIGHT + 10 * DAY_US) / 1e6
 @pytest.fixture
 def store(tmp_path):
     store = Store(tmp_path / "data", commit_seconds=0.001, sealing=Sealing(entries=10**6))
-    store._merged_at = float("inf")
+    store.tidying.looked_at = float("inf")
     store.start()
     yield store
     store.close()

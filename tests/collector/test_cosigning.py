@@ -17,7 +17,7 @@ from collector import cosigning, pgwarden_verify
 from collector.commands import Agents
 from collector.cosigning import Cosigning
 from collector.heads import Sealing
-from collector.pgwarden_verify import COSIGNED, COSIGNERS, check_folder
+from collector.pgwarden_verify import COSIGNED, COSIGNERS, check_folder, public_keys
 from collector.server import Server
 from collector.service import UplinkService
 from collector.store import Store
@@ -36,7 +36,7 @@ class World:
         self.store = Store(
             folder, commit_seconds=0.005, sealing=Sealing(entries=10**6, seconds=10**6, **sealing)
         )
-        self.store._merged_at = float("inf")
+        self.store.tidying.looked_at = float("inf")
         self.cosigning = Cosigning(
             folder,
             self.store.ledger.tip,
@@ -101,7 +101,7 @@ def test_an_agent_signs_what_goes_on_from_what_it_signed_before(tmp_path, witnes
         world.grow()
     report = check_folder(tmp_path / "data", outside(tmp_path))
     assert report.problems == []
-    assert report.cosigned == {"host-a": signed}
+    assert report.cosigned == {f"host-a ({pgwarden_key(witness)})": signed}
 
 
 def test_the_verifier_checks_co_signatures_without_pgwarden(tmp_path, witness):
@@ -124,12 +124,13 @@ def test_the_verifier_checks_co_signatures_without_pgwarden(tmp_path, witness):
 
     good = verify()
     assert good.returncode == 0, good.stdout
-    assert "host-a signed 3 entries" in good.stdout
+    assert f"host-a ({pgwarden_key(witness)}) signed 3 entries" in good.stdout
     (tmp_path / "data" / COSIGNED).unlink()
     outside(tmp_path).write_bytes(b"")
     missing = verify()
     assert missing.returncode == 1
-    assert "0 of 1 agents signed" in missing.stdout
+    assert "no head of this is signed by the key" in missing.stdout
+    assert pgwarden_key(witness) in missing.stdout
 
 
 def test_a_ledger_that_was_rolled_back_whole_is_found_by_agent_and_by_auditor(tmp_path, witness):
@@ -318,6 +319,34 @@ def test_an_agent_signs_in_a_process_of_its_own_and_loads_no_cryptography(tmp_pa
         world.cosigning.answered("host-a", answer)
         assert world.cosigning.cosigned == 2
     assert (tmp_path / "witness.key").stat().st_mode & 0o777 == 0o600
+
+
+def test_an_agent_cannot_fill_the_disk_with_keys(tmp_path, monkeypatch):
+    with world_at(tmp_path / "data") as world:
+        world.grow(2)
+        (message,) = world.cosigning.greet(HELLO)
+        head = json.loads(message.head.line)
+
+        def answer(folder):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            line, key = signed_here(
+                tmp_path / folder / "key", "host-a", 1, head, world.store.heads.public_key
+            )
+            world.cosigning.answered("host-a", pb.Witnessed(size=2, line=line, key=key))
+            return line
+
+        first = answer("first")
+        for number in range(50):
+            answer(f"fresh-{number}")
+        file = tmp_path / "data" / COSIGNERS
+        assert len(public_keys(file.read_bytes())) == 1
+        assert (tmp_path / "data" / COSIGNED).read_bytes() == first + b"\n"
+        assert "yet another key" in world.cosigning.refusals["host-a"]
+        answer("first")
+        assert world.cosigning.refusals == {}
+        monkeypatch.setattr(cosigning, "KEY_SECONDS", 0.0)
+        answer("fresh-0")  # the host was set up anew
+        assert len(public_keys(file.read_bytes())) == 2
 
 
 def test_an_older_agent_is_asked_for_nothing(tmp_path):

@@ -6,6 +6,7 @@ from collector.expiry import DAY_US, expire_history
 from collector.ledger_reading import verify
 from collector.pgwarden_verify import check_folder
 from collector.proofs import Prover
+from collector.retention import Hold, Retention
 from collector.store import Store, open_views
 from tests.waiting import wait_until
 
@@ -111,10 +112,67 @@ def test_a_verifier_is_told_why_rows_are_gone(store):
     assert list(Prover(store.data_dir).contradictions()) == []
 
 
+def tables_of(store):
+    return {
+        table: store.query(f"SELECT * FROM {table} ORDER BY ALL")
+        for table in ("catalog", "catalog_changes", "drift")
+    }
+
+
+def hold(starts_days_ago, ends_days_ago, *tables):
+    day = NOW_US - starts_days_ago * DAY_US, NOW_US - ends_days_ago * DAY_US
+    return Hold("case 17", *day, tables)
+
+
+def test_a_hold_keeps_what_it_covers_and_what_tells_how_things_were_when_it_began(store):
+    before = tables_of(store)
+    holds = (hold(95, 60), hold(20, 10))
+    expire_history(store.data_dir, store.ledger, BEFORE_US, holds)
+    after = tables_of(store)
+    assert after == before
+
+
+def test_what_came_after_a_hold_goes_as_ever(store):
+    replaced = expire_history(store.data_dir, store.ledger, BEFORE_US, (hold(110, 95),))
+    assert {path.parent.name for path in replaced} == {"catalog", "catalog_changes", "drift"}
+    with open_views(store.data_dir) as views:
+        kept = views.execute("SELECT count(*) FROM catalog_changes").fetchall()
+    # The first segment is held; of the second what is not the last of its fact goes.
+    assert kept == [(4 + 1 + 2,)]
+
+
+def test_a_hold_on_one_table_leaves_the_others(store):
+    before = tables_of(store)
+    expire_history(store.data_dir, store.ledger, BEFORE_US, (hold(100, 50, "drift"),))
+    after = tables_of(store)
+    assert after["drift"] == before["drift"]
+    assert len(after["catalog"]) == len(before["catalog"]) - 1
+
+
+def test_the_ledger_says_by_what_rule_it_went(store):
+    expire_history(store.data_dir, store.ledger, BEFORE_US)
+    assert store.ledger.last_notes["expired"] == {
+        "kind": "expired", "table": "drift", "cause": "age", "before_us": BEFORE_US,
+    }  # fmt: skip
+
+
+def test_a_store_with_a_limit_keeps_to_its_holds(tmp_path):
+    held = Retention(holds=(Hold("case 17", 0, 2 * DAY_US),))
+    store = Store(tmp_path / "data", commit_seconds=0.01, history_days=DAYS, retention=held)
+    store.start()
+    store.tidying.looked_at = float("-inf")
+    store.append("catalog", [ABOUT | {"occurred_at": DAY_US, "name": "held", "op": "put"}])
+    store.append("catalog", [ABOUT | {"occurred_at": 3 * DAY_US, "name": "old", "op": "put"}])
+    assert store.segments.flush()
+    wait_until(lambda: store.tidying.looks)
+    assert store.query("SELECT name FROM catalog ORDER BY 1")[0] == ("held",)
+    store.close()
+
+
 def test_a_store_with_a_limit_keeps_to_it(tmp_path):
     store = Store(tmp_path / "data", commit_seconds=0.01, history_days=DAYS)
     store.start()
-    store._merged_at = float("-inf")
+    store.tidying.looked_at = float("-inf")
     store.append("catalog", [ABOUT | {"occurred_at": DAY_US, "name": "old", "op": "put"}])
     assert store.segments.flush()
     wait_until(lambda: store.query("SELECT count(*) FROM catalog") == [(0,)])

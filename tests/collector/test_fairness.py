@@ -41,5 +41,5 @@ def test_a_flood_of_one_agent_leaves_room_for_the_others(tmp_path, monkeypatch):
     assert store.segments.flush()
     assert store.query("SELECT count(*) FROM losses") == [(21 * 5,)]
     assert settled == [True] * 21
-    assert not +store.segments._rows_of
+    assert not store.segments._load_of
     store.close()

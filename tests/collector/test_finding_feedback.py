@@ -83,12 +83,21 @@ def test_thresholds_say_what_it_takes_and_what_was_held_back():
     assert volume["suppressed"]["below_threshold"] > 0
 
 
+@pytest.mark.parametrize("detector", ["volume", "activity_time"])
+def test_the_score_that_thresholds_show_is_enough_alone(detector):
+    gate = learnt(10)
+    at_us = START_US + 10 * DAY_US
+    shown = {each["detector"]: each["score"] for each in thresholds(gate)["detectors"]}[detector]
+    for score, told in ((shown - 0.1, 0), (shown + 0.1, 1)):
+        assert len(gate.step([candidate(score, at_us, detector)], 40, at_us)[1]) == told
+
+
 def test_a_detector_with_sorts_has_a_score_for_each_and_counts_for_all():
     at_us = START_US + 5 * DAY_US
-    act = candidate(1.1, at_us, "first_act", details=(("act", "look"),))
+    act = candidate(1.1, at_us, "first_act", details=(("act", "refused"),))
     after, _ = learnt(5).step([act], 40, at_us)
     found = {each["detector"]: each for each in thresholds(after)["detectors"]}
-    assert found["first_act: look"]["score"] > 1
+    assert found["first_act: refused"]["score"] > 1
     assert found["first_act"]["score"] is None
     assert found["first_act"]["suppressed"] == {"below_threshold": 1}
 

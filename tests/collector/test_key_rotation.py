@@ -156,7 +156,7 @@ def test_a_key_that_no_trusted_one_named_is_not_trusted(sealed, first, lie):
     with (sealed / "heads.jsonl").open("ab") as heads:
         heads.write(line + b"\n")
     problems = check_folder(sealed, None, first).problems
-    assert any("an entry is not of the form" in each for each in problems)
+    assert any("it is not of the form" in each for each in problems)
     assert any("signed by a key that is not trusted" in each for each in problems)
 
 

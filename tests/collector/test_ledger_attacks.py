@@ -32,8 +32,7 @@ def kept(tmp_path_factory):
         if sequence in (5, 12, 30):
             row = {"occurred_at": START_US, "source": "test", "reason": "gap", "count": sequence}
             store.append("losses", [row])
-            store.segments.commit(list(store.segments._waiting))
-            store.segments._waiting.clear()
+            store.segments.commit(store.segments._waiting.take())
         if sequence == 40:
             assert merge_small_segments(data, store.ledger, "statements")
         if sequence % 9 == 0:
@@ -73,6 +72,7 @@ def attacked(kept, attack, tries=TRIES):
         attacks.truncate,
         attacks.roll_back,
         attacks.forge_head,
+        attacks.append,
     ],
 )
 def test_every_attack_is_detected(kept, attack):

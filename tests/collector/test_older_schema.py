@@ -41,6 +41,18 @@ def test_a_batch_without_the_columns_of_today_is_taken_with_empty_ones():
     assert frame.columns == list(schema.STATEMENTS.dtypes)
 
 
+def test_how_sure_an_identity_is_reads_as_it_was_said_and_as_unknown_from_an_older_agent():
+    batch = old_batch(1)
+    frame = decode_batch(batch, "a").frames["statements"]
+    assert frame["identity_confidence"].to_list() == [0.9, 0.9, 0.9]
+    assert frame["identity_evidence"].to_list() == ["login", "login", "login"]
+    batch.statements.ClearField("confidence")
+    batch.statements.ClearField("evidence_s")
+    frame = decode_batch(batch, "a").frames["statements"]
+    assert frame["identity_confidence"].to_list() == [None, None, None]
+    assert frame["identity_evidence"].to_list() == ["", "", ""]
+
+
 def test_a_column_that_only_some_rows_have_is_still_refused():
     batch = old_batch(1)
     batch.statements.trace_parent_s.append(0)

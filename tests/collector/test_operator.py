@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 import grpc
 import pytest
 
+from agent.spool.spool import Spool
 from collector.drift.accepting import AmbiguousFindingError
-from collector.operator import TAIL_ROWS, Tails, rows_json
+from collector.operator_service import TAIL_ROWS, Tails, rows_json
 from collector.segments import Committed
 from collector.store import frame_of
 from protos.pgwarden.v1 import operator_pb2, operator_pb2_grpc
-from tests.collector.road import START_US, collector_at
+from tests.collector.road import START_US, collector_at, uplink_to
+from tests.waiting import wait_until
 
 
 @dataclass
@@ -27,6 +29,9 @@ class Baseline:
 
     def status(self):
         return self
+
+    def failing(self, agent):
+        return [f"table hr.t on {agent} could not be compared"]
 
     def accept(self, by, reason, only=None):
         if only is not None:
@@ -81,6 +86,19 @@ def test_a_reader_too_slow_loses_rows_and_is_told_how_many():
     first = json.loads(reader.next(0).row_json)
     assert (first["reason"], first["count"]) == ("slow_reader", TAIL_ROWS + 10)
     assert tails.dropped == TAIL_ROWS + 10
+
+
+def test_what_could_not_be_compared_stands_with_its_agent(running, operator, tmp_path):
+    spool = Spool(tmp_path / "spool.db", lambda *_: None)
+
+    def agents():
+        return operator.Agents(operator_pb2.AgentsRequest()).agents
+
+    with uplink_to(running.address, spool):
+        wait_until(agents)
+        [agent] = agents()
+        assert list(agent.degraded) == ["table hr.t on host-a could not be compared"]
+    spool.close()
 
 
 def test_drift_is_asked_of_and_accepted_by_its_handler(operator, baseline):

@@ -32,7 +32,7 @@ LINE = b'{"at_us":1,"key":"k","prev":"p","root":"r","sig":"s","size":7}'
 def ledger(folder, tellers=()):
     sealing = Sealing(entries=10**6, seconds=10**6, tell=tuple(teller.offer for teller in tellers))
     store = Store(folder, commit_seconds=0.005, sealing=sealing)
-    store._merged_at = float("inf")
+    store.tidying.looked_at = float("inf")
     store.start()
     try:
         yield store

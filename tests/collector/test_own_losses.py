@@ -31,13 +31,15 @@ def lost(metrics: CollectorMetrics) -> dict[str, float]:
 def test_dropped_rows_and_failed_listeners_are_counted_once(collector):
     rows = 'pgwarden_collector_lost_total{reason="own_rows_dropped",source="store"}'
     listeners = 'pgwarden_collector_lost_total{reason="listener_failed",source="analytics"}'
-    assert lost(collector._metrics) == {rows: 0, listeners: 0}
+    batches = 'pgwarden_collector_lost_total{reason="record_older",source="uplink"}'
+    assert lost(collector._metrics) == {rows: 0, listeners: 0, batches: 0}
     counters = collector._store.segments.counters
     counters.own_rows_dropped = 7
     counters.listener_failures = 1
+    collector._missing.count = 3
     for _ in range(2):
-        collector._count(COMMITTED)
-        assert lost(collector._metrics) == {rows: 7, listeners: 1}
+        collector._counting.committed(COMMITTED)
+        assert lost(collector._metrics) == {rows: 7, listeners: 1, batches: 3}
     counters.own_rows_dropped = 9
-    collector._count(COMMITTED)
+    collector._counting.committed(COMMITTED)
     assert lost(collector._metrics)[rows] == 9

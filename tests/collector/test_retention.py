@@ -1,18 +1,20 @@
 """Rows are kept as long as configured, in any case under a hold, and their end is on record."""
 
+import time
 from datetime import UTC, datetime
 from typing import get_args
 
 import pytest
 from pydantic import ValidationError
 
+from collector import expiry
 from collector.ledger_reading import entries_since, verify
 from collector.pgwarden_verify import check_folder
 from collector.proofs import Prover
 from collector.retention import BULK, DAY_US, EVENTS, Hold, Retention, retain
 from collector.retention_settings import retention_of
 from collector.store import Store
-from config.schema import RetainedTable, RetentionSettings
+from config.schema import HeldTable, RetainedTable, RetentionSettings
 from tests.waiting import wait_until
 
 NOW_US = 1_790_000_000_000_000
@@ -26,7 +28,7 @@ def at(days_ago):
 def store(tmp_path):
     """One commit for each ten days, from 100 days ago on: two statements a day apart, one loss."""
     opened = Store(tmp_path / "data", commit_seconds=0.01)
-    opened._merged_at = float("inf")
+    opened.tidying.looked_at = float("inf")
     opened.start()
     for days in range(100, 0, -10):
         opened.append("statements", [{"id": days, "started_at": at(days)},
@@ -117,12 +119,12 @@ def test_a_damaged_segment_is_not_cut(store):
 
 def test_the_store_does_it_by_itself_and_a_restart_removes_the_files(tmp_path):
     opened = Store(tmp_path / "data", commit_seconds=0.01, retention=Retention(days=400))
-    opened._merged_at = float("-inf")
+    opened.tidying.looked_at = float("-inf")
     opened.start()
     opened.append("statements", [{"id": 1, "started_at": 1}, {"id": 2, "started_at": NOW_US}])
     assert opened.segments.flush()
     wait_until(lambda: left(opened) == [2])
-    opened._discarded = []  # as after a crash
+    opened.tidying._discarded = []  # as after a crash
     opened.close()
     again = Store(tmp_path / "data")
     assert again.quarantined == []
@@ -132,6 +134,7 @@ def test_the_store_does_it_by_itself_and_a_restart_removes_the_files(tmp_path):
 
 def test_the_configuration_says_the_same(tmp_path):
     assert set(get_args(RetainedTable)) == {*BULK, *EVENTS}
+    assert set(get_args(HeldTable)) == {*BULK, *EVENTS, *expiry.TABLES}
     hold = {
         "because": "case 17", "starts": "2026-01-01T00:00:00Z", "ends": "2026-02-01T00:00:00Z",
     }  # fmt: skip
@@ -149,3 +152,55 @@ def test_the_configuration_says_the_same(tmp_path):
     ):
         with pytest.raises(ValidationError):
             RetentionSettings.model_validate(wrong)
+
+
+@pytest.fixture
+def commit(tmp_path):
+    """A store with one commit for each of these, of one table's rows."""
+    opened = Store(tmp_path / "data", commit_seconds=0.01)
+    opened.tidying.looked_at = float("inf")
+
+    def commit(*commits):
+        opened.start()
+        for table, rows in commits:
+            opened.append(table, rows)
+            assert opened.segments.flush()
+        opened.segments.stop()
+        return opened
+
+    yield commit
+    opened.close()
+
+
+def kept(store):
+    return [file.table for file in store.ledger.files_now()]
+
+
+def test_rows_that_one_agent_dates_ahead_keep_nobody_elses(commit):
+    """They share a segment, which is as old as its commit: also what is left when it is cut."""
+    now_us = time.time_ns() // 1000
+    years_us, loss = now_us + 70 * 365 * DAY_US, {"source": "t", "reason": "r", "count": 1}
+    store = commit(
+        ("losses", [{**loss, "occurred_at": each} for each in (now_us, years_us)]),
+        ("statements", [{"id": n, "started_at": each} for n, each in ((7, now_us), (8, years_us))]),
+    )
+    keeping = store.data_dir, store.ledger, Retention(days=30)
+    retain(*keeping, now_us + 30 * DAY_US + 1)
+    assert (kept(store), left(store)) == (["losses", "statements"], [8])
+    retain(*keeping, now_us + 31 * DAY_US)
+    assert kept(store) == []
+
+
+def test_by_size_the_first_committed_go_first_whatever_their_rows_say(commit):
+    now_us = time.time_ns() // 1000
+    ids = {7: now_us + 365 * DAY_US, 8: now_us}
+    store = commit(*(("statements", [{"id": n, "started_at": at}]) for n, at in ids.items()))
+    limit = sum(file.bytes for file in store.ledger.files_now()) - 1
+    retain(store.data_dir, store.ledger, Retention(max_bytes=limit), now_us)
+    assert left(store) == [8]
+
+
+def test_where_all_rows_are_ahead_it_may_be_our_own_clock_that_is_behind(commit):
+    ahead_us = time.time_ns() // 1000 + 365 * DAY_US
+    store = commit(("statements", [{"id": 7, "started_at": ahead_us}]))
+    assert [file.last_us for file in store.ledger.files_now()] == [ahead_us]

@@ -1,8 +1,7 @@
 """An agent that falls silent leaves a gap, and the gap stands in the ledger."""
 
-import json
-
 from collector.commands import AgentState
+from collector.ledger_entry import decode
 from collector.silence import HEARD, SILENT, SILENT_US, Silences
 from collector.store import Store
 from protos.pgwarden.v1 import uplink_pb2 as pb
@@ -36,5 +35,5 @@ def test_the_notes_are_entries_of_the_ledger(tmp_path):
     assert store.segments.flush()
     store.close()
     lines = (tmp_path / "data/ledger.jsonl").read_text().splitlines()
-    notes = [note for line in lines for note in json.loads(line).get("notes", ())]
+    notes = [note for line in lines for note in decode(line).notes]
     assert [(n["kind"], n["agent"], n["boot_id"]) for n in notes] == [(SILENT, "host-a", "boot-1")]

@@ -115,6 +115,57 @@ def test_questions_in_any_form_are_answered(stored, question):
         list(sql.ask(views, question).rows())
 
 
+ODD = [
+    ("timestamptz '2026-03-03 12:00:00+00'", "2026-03-03 12:00:00+00"),
+    ("timestamptz 'infinity'", "infinity"),
+    ("timetz '01:02:03+02'", "01:02:03+02"),
+    ("timestamp_ns '2020-01-01 00:00:00.123456789'", "2020-01-01 00:00:00.123456789"),
+    ("interval '1 year 3.5 second'", "1 year 00:00:03.5"),
+    ("{'at': timestamptz '2026-03-03', 'blob': '\\x00a'::blob}",
+     {"at": "2026-03-03 00:00:00+00", "blob": "\\x00a"}),
+    ("[timestamptz '2026-03-03']", ["2026-03-03 00:00:00+00"]),
+    ("map {timestamptz '2026-03-03': 1}", {"2026-03-03 00:00:00+00": 1}),
+    ("map {[1]: 2}", {"key": [[1]], "value": [2]}),
+    ("map {1: 2}", {"1": 2}),
+    ("union_value(num := timestamptz '2026-03-03')", "2026-03-03 00:00:00+00"),
+    ("'\\x00\\xff'::blob", "\\x00\\xFF"),
+    ("'101'::bit", "101"),
+    ("'NaN'::double", None),
+    ("'-inf'::float", None),
+    ("170141183460469231731687303715884105727::hugeint",
+     "170141183460469231731687303715884105727"),
+    ("sum(2)", 2),
+    ("18446744073709551615::ubigint", "18446744073709551615"),
+    ("1.50::decimal(10, 2)", "1.50"),
+    ("[1, 2]::int[2]", [1, 2]),
+    ("'a'::enum('a', 'INTERVAL')", "a"),
+    ("date '0044-01-01 (BC)'", "0044-01-01 (BC)"),
+    ("'00000000-0000-0000-0000-000000000001'::uuid", "00000000-0000-0000-0000-000000000001"),
+    ("null", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("value", "shown"), ODD)
+def test_values_of_each_type_are_shown_also_where_python_or_json_has_none_like_it(
+    tmp_path, capsys, value, shown
+):
+    question = f"SELECT {value} AS v, 1 AS v; -- a comment"
+    with sql.open_session(tmp_path) as views:
+        sql.show_csv(sql.ask(views, question))
+        sql.show_table(sql.ask(views, question))
+        capsys.readouterr()
+        sql.show_json(sql.ask(views, question.replace("1 AS v", "1 AS w")))
+    assert json.loads(capsys.readouterr().out) == {"v": shown, "w": 1}
+
+
+def test_rows_with_such_values_keep_their_order_and_their_names(tmp_path):
+    question = "SELECT i AS a, now() AS a FROM range(5000) AS t(i) ORDER BY i DESC"
+    with sql.open_session(tmp_path) as views:
+        answer = sql.ask(views, question, 3000)
+        assert [number for number, _ in answer.rows()] == [*range(4999, 1999, -1)]
+        assert (answer.names, answer.more) == (["a", "a"], True)
+
+
 def test_a_damaged_segment_is_left_out_and_named_and_the_rest_is_readable(stored):
     victim = stored / "segments/statements/000000000001.parquet"
     victim.write_bytes(victim.read_bytes()[:100])

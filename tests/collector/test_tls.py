@@ -2,15 +2,17 @@
 
 import shutil
 import ssl
+import threading
 
 import grpc
 import pytest
 
 from agent.spool.spool import Spool
 from collector.access.door import Door, own_certificate
+from collector.admission import MOST_CALLS
 from collector.commands import Agents
-from collector.operator import OperatorService, Tails
-from collector.server import ListenError, Server
+from collector.operator_service import OperatorService, Tails
+from collector.server import MAX_STREAMS, ListenError, Server
 from collector.service import UplinkService
 from collector.sessions import LiveSessions
 from collector.store import Store
@@ -164,3 +166,24 @@ def test_a_loopback_port_takes_events_but_no_operators(tmp_path, spool):
         assert refusal.value.code() is grpc.StatusCode.PERMISSION_DENIED
     server.stop(0)
     store.close()
+
+
+def test_who_opens_streams_and_says_nothing_leaves_threads_for_others(collector, spool, authority):
+    """Each open call holds a thread of the server, which has MAX_STREAMS of them."""
+    files = authority.issue("hostile")
+    parts = [path.read_bytes() for path in (files.ca, files.key, files.certificate)]
+    ended = threading.Event()
+
+    def nothing():
+        ended.wait(60)
+        yield from ()
+
+    with grpc.secure_channel(collector, grpc.ssl_channel_credentials(*parts)) as channel:
+        connect = channel.stream_stream("/pgwarden.v1.Uplink/Connect", bytes, bytes)
+        calls = [connect(nothing()) for _ in range(MAX_STREAMS + 1)]
+        wait_until(lambda: sum(call.done() for call in calls) == len(calls) - MOST_CALLS)
+        codes = {call.code() for call in calls if call.done()}
+        assert codes == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+        with uplink_to(collector, spool, tls=authority.issue("host-a")) as uplink:
+            assert uplink.drain(10)
+        ended.set()

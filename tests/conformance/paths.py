@@ -313,5 +313,6 @@ LENGTHY = (
     step(f"SELECT length('{'l' * 150_000}')", 1),
     step(f"SELECT length('{'m' * 1_500_000}')", 1),
     step(f"SELECT length('{'n' * 1_500_000}') + $1::int", 1, 1),
+    step(f"SELEC length('{'o' * 1_500_000}')", error="42601"),
 )
-"""Of the second and third a part is recorded, with the length of all of it."""
+"""Of all but the first a part is recorded, with the length of all of it."""

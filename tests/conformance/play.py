@@ -5,12 +5,14 @@ import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from cli.sql import ask, open_session
 from config.schema import Capture
 from tests.conformance.compare import compare
 from tests.conformance.expected import Captured, Comparison, Expected
+from tests.conformance.manner import PLAIN, Manner
 from tests.conformance.place import SECOND_NAME, USER, Place
 from tests.conformance.scenarios import Scenario
 from tests.conformance.stage import Stage
@@ -18,6 +20,9 @@ from tests.live.running import Running
 
 QUIET_SECONDS = 1.5
 """So long without a new row: nothing more comes. The collector commits twice a second."""
+RULES = Path(__file__).with_name("enforced.yaml")
+AUDIT_SECONDS = 4
+"""Rows of what only the log tells come when it has waited for the probes (1.5 s), and been read."""
 WAIT_SECONDS = 20
 _POOLER_OWN = re.compile(r"(SET (application_name|client_encoding)='[^;]*';)+")
 _QUERY = (
@@ -39,18 +44,23 @@ class VersionRun:
     """Recorded statements of our login under a name that no scenario uses."""
     losses: Mapping[str, int]
     seconds: float
+    manner: Manner = PLAIN
+    sources: Mapping[str, int] = field(default_factory=dict)
+    """Rows of all logins by who told of them."""
 
 
-def play_version(major: int, scenarios: Sequence[Scenario]) -> VersionRun:
+def play_version(major: int, scenarios: Sequence[Scenario], manner: Manner = PLAIN) -> VersionRun:
     began = time.monotonic()
     with ExitStack() as stack:
-        stage = stack.enter_context(Stage(major))
+        stage = stack.enter_context(Stage(major, pgaudit=manner.pgaudit))
         places = {one: stage.place(one.name, one.transport) for one in scenarios}
         opened = {one: [one.opened(places[one])] for one in scenarios if one.opened}
-        running = stack.enter_context(Running(stage.server, _configuration()))
+        running = stack.enter_context(Running(stage.server, _configuration(manner)))
         expected, errors = _play_all(places, opened)
-        rows = _settled(running, sum(len(entries) for entries in expected.values()))
+        wanted = sum(len(entries) for entries in expected.values())
+        rows = _settled(running, wanted, AUDIT_SECONDS if manner.pgaudit else QUIET_SECONDS)
         losses = running.sql("SELECT reason, sum(count) AS n FROM losses GROUP BY ALL")
+        sources = running.sql("SELECT source, count(*) AS n FROM statements GROUP BY ALL")
         server = stage.server_version()
     by_name = defaultdict(list)
     for row in rows:
@@ -64,6 +74,8 @@ def play_version(major: int, scenarios: Sequence[Scenario]) -> VersionRun:
         strays=tuple(strays),
         losses={row["reason"]: int(row["n"]) for row in losses},
         seconds=round(time.monotonic() - began, 1),
+        manner=manner,
+        sources={row["source"]: int(row["n"]) for row in sources},
     )
 
 
@@ -81,9 +93,9 @@ def _play_all(
     return expected, errors
 
 
-def _configuration() -> dict:
-    """eBPF alone, and texts as they were sent, to be compared to the byte."""
-    capture: dict[str, object] = {"pgaudit": False, "canary_interval_seconds": 0}
+def _configuration(manner: Manner) -> dict:
+    """Texts as they were sent, to be compared to the byte."""
+    capture: dict[str, object] = {"pgaudit": manner.pgaudit, "canary_interval_seconds": 0}
     if "nested" in Capture.model_fields:
         capture["nested"] = True
     return {
@@ -91,13 +103,14 @@ def _configuration() -> dict:
             "capture": capture,
             "send_full_text": True,
             "catalog": {"enabled": False},
-            "guard": {"mode": "off"},
+            "guard": {"mode": "enforce" if manner.enforce else "off"},
+            "rules": {"packs": [str(RULES)]} if manner.enforce else {},
         },
         "collector": {"analytics": {"enabled": False}},
     }
 
 
-def _settled(running: Running, wanted: int) -> list[Captured]:
+def _settled(running: Running, wanted: int, quiet_seconds: float) -> list[Captured]:
     """All rows, when no more come."""
     deadline = time.monotonic() + WAIT_SECONDS
     rows, changed = _read(running), time.monotonic()
@@ -106,8 +119,8 @@ def _settled(running: Running, wanted: int) -> list[Captured]:
         now = _read(running)
         if len(now) != len(rows):
             rows, changed = now, time.monotonic()
-        elif time.monotonic() - changed > QUIET_SECONDS and (
-            len(rows) >= wanted or time.monotonic() - changed > 3 * QUIET_SECONDS
+        elif time.monotonic() - changed > quiet_seconds and (
+            len(rows) >= wanted or time.monotonic() - changed > 3 * quiet_seconds
         ):
             break
     return rows

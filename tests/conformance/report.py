@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conformance.expected import Comparison
-from tests.conformance.gaps import KNOWN_GAPS, gaps_of, is_known
+from tests.conformance.gaps import AUDITED, KNOWN_GAPS, gaps_in, gaps_of, is_known
 from tests.conformance.play import VersionRun
 from tests.conformance.scenarios import SCENARIOS, Scenario
 
@@ -45,6 +45,16 @@ COMPARED = (
     " at the last of them.",
     "",
 )
+BESIDE = (
+    "## With more switched on",
+    "",
+    "`./run conformance --enforce` plays the same while statements are held and judged, and",
+    "`--pgaudit --version 15` while pgaudit logs all classes and its log is read: each statement",
+    "once again, not once for each source, and with the same fields. Where that is not so:",
+    "",
+    *(f"- {gap.reason} Paths: {', '.join(gap.paths)}." for gap in AUDITED),
+    "",
+)
 NOT_PLAYED = (
     "## What is not played",
     "",
@@ -53,8 +63,12 @@ NOT_PLAYED = (
     "  has no row. Messages with a name that does not exist (26000, 34000) are played, in",
     "  `errors-behind` and `errors-flushed`: they have no row either.",
     "- Rows, duration and SQLSTATE of nested statements: they are not known (docs/nested.md).",
-    "- Named statements and pipelines through pgbouncer, enforce mode, and `aggregate: always`.",
-    "- Bytes that a client sends (COPY FROM STDIN): only rows and the text are recorded of it.",
+    "- Named statements and pipelines through pgbouncer, and `aggregate: always`.",
+    "- A round trip that its client fills slowly: an Execute without Sync or Flush is answered",
+    "  when more comes, so that its duration has the client's pause in it, up to the next",
+    "  statement or to the Sync.",
+    "- Bytes that a client sends (COPY FROM STDIN): rows, the text and the bytes of the answer are",
+    "  recorded of it.",
 )
 """Said on the page, so that the table is not taken for more than it is."""
 _BY_NAME = {one.name: one for one in SCENARIOS}
@@ -77,6 +91,7 @@ def _version(run: VersionRun) -> dict[str, Any]:
         "server": run.server,
         "seconds": run.seconds,
         "losses": dict(run.losses),
+        "sources": dict(run.sources),
         "strays": list(run.strays),
         "errors": dict(run.errors),
         "scenarios": [_scenario(run, name, one) for name, one in run.results.items()],
@@ -85,6 +100,7 @@ def _version(run: VersionRun) -> dict[str, Any]:
 
 def _scenario(run: VersionRun, name: str, one: Comparison) -> dict[str, Any]:
     scenario = _BY_NAME[name]
+    gaps = () if one.conforms else gaps_of(run.major, scenario, gaps_in(run.manner))
     return {
         "path": scenario.path,
         "transport": scenario.transport,
@@ -95,7 +111,7 @@ def _scenario(run: VersionRun, name: str, one: Comparison) -> dict[str, Any]:
         "duplicated": len(one.duplicated),
         "unexpected": len(one.unexpected),
         "wrong": one.wrong_by_field,
-        "known_gaps": [] if one.conforms else [gap.reason for gap in gaps_of(run.major, scenario)],
+        "known_gaps": [gap.reason for gap in gaps],
         "examples": list(_examples(one)),
     }
 
@@ -117,13 +133,16 @@ def lines(run: VersionRun) -> Iterator[str]:
     )
     for name, one in run.results.items():
         if not one.conforms:
-            known = " (known)" if is_known(run.major, _BY_NAME[name], one) else ""
+            is_so = is_known(run.major, _BY_NAME[name], one, gaps_in(run.manner))
+            known = " (known)" if is_so else ""
             yield f"  ✗ {name}{known}: expected {one.expected}, captured {one.captured}"
             yield from (f"      {example}" for example in _examples(one))
     yield from (f"  ! {name} could not be played: {why}" for name, why in run.errors.items())
     yield from (f"  ? under no scenario's name: {text[:200]}" for text in run.strays[:EXAMPLES])
     if run.losses:
         yield f"  losses: {dict(run.losses)}"
+    if run.manner.pgaudit:
+        yield f"  told by: {dict(run.sources)}"
 
 
 def page(runs: Sequence[VersionRun]) -> str:
@@ -160,6 +179,7 @@ def page(runs: Sequence[VersionRun]) -> str:
             "",
             *_gap_lines(runs),
             "",
+            *BESIDE,
             *NOT_PLAYED,
             "",
         ]

@@ -7,6 +7,7 @@ from functools import partial
 from tests.conformance import paths
 from tests.conformance.clients import (
     asynchronous,
+    copies,
     early,
     endings,
     node,
@@ -135,7 +136,8 @@ _EARLY = tuple(
 _LAST = (("killed", TCP, "psycopg", endings.killed),)
 """The server restarts all backends after it."""
 _BY_HAND = tuple(
-    (path, ("tcp", "socket"), "by-hand", play) for path, play in wire_plays.PLAYS.items()
+    (path, ("tcp", "socket"), "by-hand", play)
+    for path, play in (wire_plays.PLAYS | copies.PLAYS).items()
 )
 SCENARIOS = _EARLY + tuple(
     Scenario(path, transport, client, play)

@@ -22,14 +22,15 @@ START_SECONDS = 10
 class Stage:
     """Started and removed by ``with``."""
 
-    def __init__(self, major: int) -> None:
+    def __init__(self, major: int, *, pgaudit: bool = False) -> None:
         self.server = Server(
             major=major,
+            pgaudit=pgaudit,
             settings={
                 "max_connections": "60",
                 "wal_level": "logical",
                 "max_worker_processes": "8",
-                "log_min_messages": "fatal",
+                "log_min_messages": "log" if pgaudit else "fatal",
                 "autovacuum": "off",
             },
         )

@@ -6,7 +6,8 @@ import pytest
 
 from tests.conformance import report
 from tests.conformance.expected import Comparison, Difference
-from tests.conformance.gaps import KNOWN_GAPS, Gap, is_known
+from tests.conformance.gaps import AUDITED, KNOWN_GAPS, Gap, gaps_in, is_known
+from tests.conformance.manner import PLAIN, Manner
 from tests.conformance.play import VersionRun
 from tests.conformance.scenarios import SCENARIOS
 
@@ -66,7 +67,12 @@ def test_a_gap_excuses_only_what_it_names(kind):
 
 def test_every_path_of_a_gap_is_played():
     paths = {one.path for one in SCENARIOS}
-    assert {path for gap in KNOWN_GAPS for path in gap.paths} <= paths
+    assert {path for gap in (*KNOWN_GAPS, *AUDITED) for path in gap.paths} <= paths
+
+
+def test_what_pgaudit_tells_beside_excuses_nothing_where_it_is_not_read():
+    assert set(AUDITED).isdisjoint(gaps_in(PLAIN))
+    assert set(AUDITED) <= set(gaps_in(Manner(pgaudit=True)))
 
 
 def test_the_page_in_docs_tells_of_every_path_and_gap():

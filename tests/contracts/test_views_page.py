@@ -30,6 +30,7 @@ STATEMENTS = [
     ran(4, NOON - 90 * MINUTE, BOT, reads=["old"], rows=1, summary="SELECT old"),
     ran(5, NOON, ALICE, text="ALTER SYSTEM SET fsync = $1", settings=["fsync"]),
     ran(6, NOON, BOT, reads=["hr.salary"], sqlstate="42501"),
+    ran(7, NOON, BOT, writes=["staff"], identity_confidence=0.5, identity_evidence="a comment"),
 ]
 VERDICTS = [
     {
@@ -87,8 +88,8 @@ def test_the_reference_is_what_the_schema_says():
     assert updated(PAGE) == PAGE, "run python -m collector.schema_page"
 
 
-def test_there_are_six_investigations():
-    assert len(INVESTIGATIONS) == 6
+def test_there_are_seven_investigations():
+    assert len(INVESTIGATIONS) == 7
 
 
 def test_who_read_a_table(ask):
@@ -126,6 +127,12 @@ def test_which_relations_ai_agents_read_most(ask):
         ("salary", 1, 500),
         ("old", 1, 1),
     ]
+
+
+def test_why_it_is_said_to_be_them(ask):
+    (row,) = ask("Why is it said to be them?")
+    assert (row["identity_name"], row["identity_confidence"]) == ("bot", 0.5)
+    assert row["identity_evidence"] == "a comment"
 
 
 def test_did_both_sources_see_everything(ask):

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["tests.collector.process", "tests.faults.producer"])
+_FORKS.set_forkserver_preload(
+    ["tests.collector.process", "tests.faults.producer", "tests.faults.tidier"]
+)
 
 
 class Forked:

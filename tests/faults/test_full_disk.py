@@ -3,14 +3,17 @@
 import os
 
 from agent.spool.spool import Spool
+from agent.wire.batch import Payload
 from collector import ledger as ledger_module
 from collector.ledger import Ledger
 from collector.ledger_reading import verify
 from collector.pgwarden_verify import check_folder
+from protos.pgwarden.v1 import uplink_pb2 as pb
 from tests.collector.road import collector_at, statements, uplink_to
 from tests.waiting import wait_until
 
 ROWS = 20
+POISON = pb.Batch(strings=[""], statements=pb.StatementColumns(id=[1, 2], rows=[1]))
 
 
 def test_intake_stops_on_a_full_disk_and_goes_on_when_there_is_room(tmp_path, disk):
@@ -46,6 +49,32 @@ def test_intake_stops_on_a_full_disk_and_goes_on_when_there_is_room(tmp_path, di
     assert losses == []
     assert verify(disk / "data") == []
     assert check_folder(disk / "data").problems == []
+
+
+def test_poison_on_a_full_disk_is_refused_and_stops_no_commit(tmp_path, disk):
+    losses = []
+    spool = Spool(tmp_path / "spool.db", lambda *loss: losses.append(loss))
+    (disk / "data").mkdir()
+    ballast = disk / "ballast"
+    with (
+        collector_at(disk, f"unix:{tmp_path}/collector.sock") as collector,
+        uplink_to(collector.address, spool) as uplink,
+    ):
+        spool.append(statements(0, ROWS))
+        assert uplink.drain(30)
+        _fill(ballast)
+        spool.append(Payload(POISON.SerializeToString(), {"statements": 2}))
+        for number in range(1, 6):
+            spool.append(statements(number * ROWS, ROWS))
+        wait_until(lambda: not collector.store.segments.healthy, 30)
+        wait_until(lambda: losses, 30, "a refusal needs no room")
+        ballast.unlink()
+        assert uplink.drain(60)
+        assert collector.store.segments.healthy
+        assert collector.store.segments.alive
+        assert collector.count() == 6 * ROWS
+    spool.close()
+    assert losses == [("spool", "rejected", 2)]
 
 
 def _fill(ballast):

@@ -3,10 +3,12 @@
 import os
 import shutil
 
+from collector.entry_signature import Signer
 from collector.heads import Heads, Sealing, open_key
 from collector.ledger import Ledger
 from collector.ledger_reading import damage_of, verify
 from collector.merge import merge_small_segments
+from collector.own_entries import examine
 from collector.pgwarden_verify import check_folder
 from collector.segments import Segments
 from collector.standing import standing
@@ -22,7 +24,7 @@ def test_a_power_cut_takes_nothing_that_was_acknowledged(tmp_path, tier, dice, m
     key = open_key(folder, None)
     disk = PowerDisk(folder, lambda: done[0])
     with disk.watch():
-        ledger = Ledger(folder)
+        ledger = Ledger(folder, sign=Signer(key))
         segments = Segments(folder, ledger)
         heads = Heads(folder, Sealing(entries=1 << 30, seconds=1e9), ledger, key)
         for sequence in range(1, 41):
@@ -49,6 +51,7 @@ def _survives(folder, promised, number):
         assert state.high_water["host-a", 1] >= promised, number
     for file in state.files.values():
         assert damage_of(folder, file) is None, (number, file.path)
+    assert examine(folder, open_key(folder, None), False).problems == [], "it looks like a forgery"
     # Zeros or half a line at the end are cut off at the start, and set aside.
     ledger = Ledger(folder)
     heads = Heads(folder, Sealing(), ledger, open_key(folder, None))

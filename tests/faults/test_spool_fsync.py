@@ -15,9 +15,9 @@ from tests.faults.power import PowerDisk
 
 APPENDS = 30
 WRITER = """
-import json, os, pathlib, signal, sys, agent.spool.spool
+import json, os, pathlib, signal, sys, agent.spool.keeping, agent.spool.spool
 from agent.wire.batch import Payload
-agent.spool.spool.MOVE_SECONDS = float(sys.argv[2])
+agent.spool.keeping.MOVE_SECONDS = float(sys.argv[2])
 losses = []
 spool = agent.spool.spool.Spool(pathlib.Path(sys.argv[1]), lambda *loss: losses.append(loss))
 for number in range(1, 31):

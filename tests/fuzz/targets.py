@@ -7,7 +7,9 @@ import tempfile
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from unittest import mock
 
+import polars as pl
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from agent.probes.layout import (
@@ -31,6 +33,7 @@ from agent.sql.client import ParserClient
 from agent.sql.redact import redact_unscanned
 from agent.witness import Witness
 from agent.witness_key import signed_here
+from collector import weight as weighing
 from collector.columns import PoisonError
 from collector.intake import batch_number, decode_batch, decode_message
 from collector.pgwarden_verify import check, check_proof, public_keys
@@ -154,6 +157,38 @@ def batch(data: bytes) -> None:
             assert frame.height
 
 
+def weight(data: bytes) -> None:
+    """A batch weighs no less than what it becomes, however it points at its texts."""
+    with contextlib.suppress(PoisonError):
+        sent = decode_message(data).batch
+        usual = _weighed(sent, len(data))
+        with mock.patch.object(weighing, "UNCOUNTED_SPREAD_BYTES", 0):
+            counted = weighing.spread_bytes(sent)
+            assert usual <= _weighed(sent, len(data))
+        frames = decode_batch(sent, "host-a").frames
+        rows = sum(frame.height for frame in frames.values())
+        assert rows <= weighing.rows_in(sent) <= usual
+        shared = [frames[name] for name in ("statements", "sessions") if name in frames]
+        assert sum(map(_text_bytes, shared)) <= counted
+
+
+def _weighed(sent: pb.Batch, wire_bytes: int) -> int:
+    found = weighing.weight(sent, wire_bytes)
+    assert found >= max(weighing.MESSAGE_ROWS, wire_bytes // weighing.ROW_WIRE_BYTES)
+    assert found >= weighing.spread_bytes(sent) // weighing.ROW_SPREAD_BYTES
+    return found
+
+
+def _text_bytes(frame: pl.DataFrame) -> int:
+    """Of what the agent wrote: neither its own name, nor digests that are longer as text."""
+    found = 0
+    for series in frame.drop("agent", "digest", strict=False):
+        texts = series.explode() if series.dtype == pl.List else series
+        if texts.dtype == pl.String:
+            found += int(texts.str.len_bytes().sum() or 0)
+    return found
+
+
 @cache
 def _parser() -> ParserClient:
     return ParserClient()
@@ -272,7 +307,7 @@ def witness(data: bytes) -> None:
 TARGETS: dict[str, Target] = {
     target.__name__: target
     for target in (
-        csvlog, jsonlog, stderrlog, record, message, batch, redactor, rules, configuration, bundle,
-        verifier, witness,
+        csvlog, jsonlog, stderrlog, record, message, batch, weight, redactor, rules, configuration,
+        bundle, verifier, witness,
     )
 }  # fmt: skip

@@ -101,7 +101,10 @@ def prove(
     return run
 
 
-UNHELD = ("unheld", "signal", "urgent_statement", "table_full", "stranger", "released_by_watchdog")
+UNHELD = (
+    "unheld", "signal", "urgent_statement", "urgent_no_lock", "table_full", "stranger",
+    "released_by_watchdog",
+)  # fmt: skip
 
 
 def _unheld(running: Running) -> dict[str, int]:

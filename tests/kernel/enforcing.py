@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from agent.capture import Capture, Inbox
+from agent.capture import Capture
 from agent.directory import Directory
 from agent.discovery import Cluster, cluster_at
 from agent.guard.hold import Guard
 from agent.guard.server import Server
 from agent.guard.watchdog_link import WatchdogLink
-from agent.pipeline import Held
+from agent.inbox import Inbox
+from agent.judging import Held
 from agent.probes.loader import Loader
 from agent.sources.ebpf import EbpfSource
 from tests.kernel.guard_stage import deny_drops, wait_until
@@ -55,7 +56,8 @@ def enforcing(
     servers: list[Server] = []
     source = EbpfSource(holds=True, hold_window_ms=5000, loader=loader)
     with WatchdogLink(deadline_ms) as link, source:
-        guard = Guard(deny_drops, lambda: servers, deadline_ms=deadline_ms, is_held=source.is_held)
+        is_held = source.holding.is_held
+        guard = Guard(deny_drops, lambda: servers, deadline_ms=deadline_ms, is_held=is_held)
         inbox = Inbox()
         capture = Capture(source, inbox, Directory(lambda session: session), guard, link)
         whole = Enforcing(capture, source, inbox, link, servers, known(cluster))

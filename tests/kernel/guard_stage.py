@@ -53,12 +53,12 @@ class Stage:
             judge,
             lambda: [self.server],
             contact=CONTACT,
-            is_held=self.source.is_held,
+            is_held=self.source.holding.is_held,
             **options,
         )
         found = cluster_at(cluster.postmaster_pid)
         assert found is not None
-        self.source.set_hold(True)
+        self.source.holding.set_hold(True)
         self.source.add(found)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="stage")
@@ -80,7 +80,7 @@ class Stage:
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
-                self.source.beat()
+                self.source.holding.beat()
                 self._beat(0)
                 for event in self.source.poll(20):
                     if isinstance(event, StatementStarted):

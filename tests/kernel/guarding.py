@@ -7,7 +7,7 @@ import time
 
 import psycopg
 
-from agent.capture import Capture, Inbox
+from agent.capture import Capture
 from agent.catalog.relations import Relations
 from agent.directory import Directory
 from agent.discovery import cluster_at
@@ -15,9 +15,10 @@ from agent.guard.allowances import Allowances
 from agent.guard.hold import Guard
 from agent.guard.server import Server
 from agent.guard.startup import StartupSettings
+from agent.inbox import Inbox
 from agent.judge import GuardJudge
+from agent.judging import Held
 from agent.parts import interchangeable
-from agent.pipeline import Held
 from agent.planned import Planned
 from agent.probes.plan_layouts import PLAN_LAYOUTS
 from agent.sources.ebpf import EbpfSource
@@ -45,7 +46,7 @@ class Agent:
         self._parser = ParserClient(cache)
         self._source = EbpfSource(nested=nested, holds=True)
         self._source.watch_calls(calls)
-        allowances = Allowances(self._source, interchangeable(cache, lambda: judge))
+        allowances = Allowances(self._source.holding, interchangeable(cache, lambda: judge))
         server = Server.running(cluster.postmaster_pid, cluster.major)
         startup = StartupSettings(lambda: [server])
         directory = Directory(lambda session: session, allowances.know, startup)
@@ -65,7 +66,7 @@ class Agent:
             lambda: [server],
             at_once=guard_judge.at_once,
             afterwards=guard_judge.keep,
-            is_held=self._source.is_held,
+            is_held=self._source.holding.is_held,
             deadline_ms=2000,
         )
         self._inbox = Inbox()
@@ -86,7 +87,7 @@ class Agent:
 
     def _connect(self, _: str, database: str) -> psycopg.Connection:
         connection = self._cluster.connect(user=self._namer, dbname=database)
-        assert self._source.never_hold(connection.info.backend_pid)
+        assert self._source.holding.never_hold(connection.info.backend_pid)
         return connection
 
     def close(self) -> None:

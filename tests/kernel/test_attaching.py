@@ -13,7 +13,7 @@ import pytest
 from agent.attaching import Attaching
 from agent.discovery import cluster_at
 from agent.guard.hold import Settled
-from agent.pipeline import Held
+from agent.judging import Held
 from agent.probes.loader import Loaded, open_loader
 from agent.sources.ebpf import EbpfSource
 from tests.conformance.servers import Server, fetch
@@ -139,8 +139,8 @@ def test_a_server_that_ends_before_its_probes_are_used_leaves_none_behind(compil
         assert cluster is not None
         with EbpfSource() as source:
             source.prepare(cluster)
-            (instance,) = source._built.values()
+            (instance,) = source._instances._built.values()
             assert instance.descriptors
             assert source.rescan([]) == {}
-            assert not source._built
+            assert not source._instances._built
             wait_until(lambda: not instance.descriptors, 5, "its probes are gone")

@@ -71,7 +71,7 @@ def test_after_an_upgrade_in_place_and_a_restart_the_new_program_has_the_probes(
         after = cluster_at(server.postmaster_pid)
         assert after.inode != before.inode
         assert source.rescan([after]) == {}
-        assert len(source._instances) == 1, "the probes of the old program are gone"
+        assert len([*source._instances]) == 1, "the probes of the old program are gone"
         with server.connect() as connection:
             capture.run(connection, "SELECT 'the new one'")
 
@@ -160,7 +160,7 @@ def test_with_the_last_cluster_of_a_program_its_probes_go_and_what_they_told_is_
 ):
     with EbpfSource(loader=libbpf) as source:
         source.add(cluster)
-        (instance,) = source._instances.values()
+        (instance,) = source._instances
         descriptors = len(os.listdir("/proc/self/fd"))
         with postgres.connect() as connection:
             connection.execute("SELECT 'just before the end'")

@@ -112,7 +112,7 @@ def test_every_chosen_function_is_called_by_each_server(libbpf, fetched, major):
         source.add(cluster_at(server.postmaster_pid))
         proofs = dict(prove(source, lambda **words: server.connect(**words)))
         assert proofs == dict.fromkeys([*TELLING_PROBES.values(), "sched_process_exit"], True)
-        (instance,) = source._instances.values()
+        (instance,) = source._instances
         assert instance.binary.build_id, "it can be named"
 
 

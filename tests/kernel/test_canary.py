@@ -20,7 +20,7 @@ class Watched:
 
     def __init__(self, source, cluster, postgres, name="pgwarden"):
         self.source, self.minded = source, Minded()
-        (self.instance,) = source._instances.values()
+        (self.instance,) = source._instances
         connect = partial(postgres.connect, application_name=name)
         self.canary = Canary(
             self.minded,

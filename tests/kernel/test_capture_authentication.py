@@ -69,7 +69,7 @@ def stored_forms(server) -> list[bytes]:
 
 def everything_told(source) -> bytes:
     """The raw bytes of all records of both rings, decoded by nobody."""
-    (instance,) = source._instances.values()
+    (instance,) = source._instances
     return b"".join([*instance.ring.drain(), *instance.urgent.drain()])
 
 

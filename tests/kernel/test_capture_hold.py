@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from agent.probes.layout import JUDGE
-from agent.sources.ebpf import ZERO, EbpfSource
+from agent.sources.ebpf import EbpfSource
+from agent.sources.instance import ZERO
 from model.event import Protocol, StatementStarted
 from tests.kernel.capture import Capture, singly, starts
 from tests.live.postgres import PostgresCluster
@@ -26,7 +27,7 @@ class Releasing(Capture):
         deadline = time.monotonic() + 10
         while not reached(self.events):
             assert time.monotonic() < deadline, f"waited in vain; seen: {self.events[-20:]}"
-            self.source.beat()
+            self.source.holding.beat()
             events = singly(self.source.poll(20))
             for event in events:
                 if isinstance(event, StatementStarted) and event.held:
@@ -46,7 +47,7 @@ def source(loader, cluster):
 def holding(source, postgres):
     source.poll(0)
     yield Releasing(source, postgres)
-    source.set_hold(False)
+    source.holding.set_hold(False)
 
 
 def state_of(pid: int) -> str:
@@ -62,11 +63,11 @@ def in_background(work) -> threading.Thread:
 def test_a_statement_is_held_until_it_is_let_go(holding, postgres):
     with postgres.connect() as connection:
         pid = connection.info.backend_pid
-        holding.source.set_hold(True)
+        holding.source.holding.set_hold(True)
         thread = in_background(lambda: connection.execute("SELECT 'held'"))
         events: list = []
         while not starts(events):
-            holding.source.beat()
+            holding.source.holding.beat()
             events += singly(holding.source.poll(100))
         (start,) = starts(events)
         assert start.held
@@ -81,7 +82,7 @@ def test_a_statement_is_held_until_it_is_let_go(holding, postgres):
 
 
 def test_without_a_beat_nothing_is_held(holding, postgres):
-    holding.source.set_hold(True)
+    holding.source.holding.set_hold(True)
     with postgres.connect() as connection:
         time.sleep(WINDOW_MS / 1000 + 0.05)  # the judge's silence is what is tested
         events = singly(holding.source.poll(0))
@@ -92,12 +93,12 @@ def test_without_a_beat_nothing_is_held(holding, postgres):
 
 def test_what_passes_because_the_judge_gives_no_sign_of_life_is_counted(holding, postgres):
     holding.source.losses()
-    holding.source.set_hold(True)
+    holding.source.holding.set_hold(True)
     with postgres.connect() as connection:
         time.sleep(WINDOW_MS / 1000 + 0.05)
         connection.execute("SELECT 'passed'")
         passed = {lost.reason: lost.count for lost in holding.source.losses()}
-        holding.source.set_hold(False)
+        holding.source.holding.set_hold(False)
         connection.execute("SELECT 'nobody wanted to hold it'")
         assert holding.source.losses() == []
     assert passed == {"unheld": 1}
@@ -106,7 +107,7 @@ def test_what_passes_because_the_judge_gives_no_sign_of_life_is_counted(holding,
 def test_a_beat_that_comes_while_the_kernel_looks_does_not_let_a_statement_slip(holding, postgres):
     """The pulse may be a moment later than the clock that the probe has already read."""
     with postgres.connect() as connection:
-        (instance,) = holding.source._instances.values()
+        (instance,) = holding.source._instances
         ahead_ns = time.monotonic_ns() + 2_000_000_000
         instance.map("judges").update(ZERO, JUDGE.pack(ahead_ns, WINDOW_MS * 1_000_000, 1, 0, 0, 0))
         thread = in_background(lambda: connection.execute("SELECT 'not yet'"))
@@ -123,7 +124,7 @@ def test_every_execution_is_held_whatever_the_protocol(holding, postgres):
         pid = connection.info.backend_pid
         connection.execute("PREPARE inner_one AS SELECT 1")
         holding.forget()
-        holding.source.set_hold(True)
+        holding.source.holding.set_hold(True)
 
         def work():
             connection.execute("SELECT 1; SELECT 2")
@@ -135,7 +136,7 @@ def test_every_execution_is_held_whatever_the_protocol(holding, postgres):
         thread = in_background(work)
         holding.until(lambda events: any(start.text_bytes > 2_000_000 for start in starts(events)))
         while thread.is_alive():
-            holding.source.beat()
+            holding.source.holding.beat()
             holding.until(lambda _: not thread.is_alive())
         mine = [event for event in starts(holding.events) if event.backend.pid == pid]
         assert [start.held for start in mine] == [True] * 7
@@ -143,8 +144,8 @@ def test_every_execution_is_held_whatever_the_protocol(holding, postgres):
 
 
 def test_walsenders_are_seen_and_never_held(holding, postgres):
-    holding.source.set_hold(True)
-    holding.source.beat()
+    holding.source.holding.set_hold(True)
+    holding.source.holding.beat()
     with postgres.connect(replication="database") as connection:
         connection.pgconn.exec_(b"IDENTIFY_SYSTEM")
     holding.until(lambda events: bool(starts(events)))
@@ -157,10 +158,10 @@ def test_walsenders_are_seen_and_never_held(holding, postgres):
 def test_a_cluster_that_nobody_named_is_never_held(loader, cluster):
     with PostgresCluster() as other, EbpfSource(loader=loader) as source:
         source.add(cluster)
-        source.set_hold(True)
-        source.beat()
+        source.holding.set_hold(True)
+        source.holding.beat()
         with other.connect() as connection:
             for _ in range(20):
-                source.beat()
+                source.holding.beat()
                 connection.execute("SELECT 1")
         assert starts(singly(source.poll(50))) == []

@@ -93,7 +93,7 @@ def test_after_close_no_program_and_no_descriptor_is_left(loader, cluster):
     before = len(os.listdir("/proc/self/fd"))
     source = EbpfSource(loader=loader)
     source.add(cluster)
-    (instance,) = source._instances.values()
+    (instance,) = source._instances
     programs = {program_id(fd) for fd in instance.loaded.programs.values()}
     assert len(programs) == 6
     assert all(map(loaded, programs))

@@ -344,7 +344,7 @@ def test_commands_that_change_the_schema_inside_a_function_have_reserved_room(ne
     nested.forget()
     client.execute("do $$ begin create temp table kept (a int); drop table kept; end $$")
     pid = client.info.backend_pid
-    (instance,) = nested.source._instances.values()
+    (instance,) = nested.source._instances
     urgent = [bytes(record) for record in instance.urgent.drain()]
     texts = b" ".join(record for record in urgent if record[4:8] == pid.to_bytes(4, "little"))
     assert b"create temp table kept" in texts

@@ -81,7 +81,7 @@ def test_every_connection_of_a_storm_is_attributed_and_nothing_is_left_of_it(
         # pgbench looks in once before its clients do.
         assert [list(users.values()).count(login) for login in LOGINS] == [connections // 2 + 1] * 2
         assert {backend for backend, user in users.items() if user in LOGINS} <= ended
-        (instance,) = source._instances.values()
+        (instance,) = source._instances
         pids = {
             int.from_bytes(key, "little")
             for key, _ in instance.map("sessions").entries(4, layout_of("session_state").size, 8192)
@@ -147,7 +147,7 @@ def test_what_never_becomes_a_session_leaves_nothing_and_hides_nothing(libbpf, c
         capture.until(lambda _: bool(capture.of(pid, SessionEnded)))
         assert {e.backend.pid for e in capture.events} == {pid}
         assert source.losses() == []
-        (instance,) = source._instances.values()
+        (instance,) = source._instances
         size = layout_of("session_state").size
         assert instance.map("sessions").entries(4, size, 8192) == []
         assert instance.decoder._backends == {}

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 
-from agent.pipeline import Held
+from agent.judging import Held
 from rules.ruleset import RuleSet
 from tests.conformance.servers import DEBIAN_MAJOR, Server, fetch
 from tests.kernel.guarding import Agent

@@ -48,7 +48,7 @@ def test_sql_over_a_replication_connection_is_refused_like_any_other(cluster):
 
 def test_a_session_that_serves_the_judge_is_never_held(cluster):
     with Stage(cluster, deny_all) as stage, cluster.connect() as connection:
-        assert stage.source.never_hold(connection.info.backend_pid)
+        assert stage.source.holding.never_hold(connection.info.backend_pid)
         assert connection.execute("SELECT 'ours'").fetchone() == ("ours",)
         assert connection.execute("SELECT 'prepared'", prepare=True).fetchone() == ("prepared",)
         connection.execute("DO $$ BEGIN PERFORM 'inside'; END $$")

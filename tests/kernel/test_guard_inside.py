@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from agent.guard.server import Server as Guarded
-from agent.pipeline import Held
+from agent.judging import Held
 from rules.ruleset import RuleSet
 from tests.conformance.servers import DEBIAN_MAJOR, Server, fetch
 from tests.kernel.guard_stage import stopped

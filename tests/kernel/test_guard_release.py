@@ -35,7 +35,7 @@ def source(cluster):
     with EbpfSource(hold_window_ms=60_000) as source:
         found = cluster_at(cluster.postmaster_pid)
         assert found is not None
-        source.set_hold(True)
+        source.holding.set_hold(True)
         source.add(found)
         yield source
 
@@ -45,9 +45,9 @@ class Client(threading.Thread):
 
     def __init__(self, cluster: PostgresCluster, source: EbpfSource, statements: list[str]) -> None:
         super().__init__(daemon=True)
-        source.set_hold(False)
+        source.holding.set_hold(False)
         self.connection = cluster.connect()
-        source.set_hold(True)
+        source.holding.set_hold(True)
         self.pid = self.connection.info.backend_pid
         self.answers: list[str] = []
         self._statements = statements
@@ -80,7 +80,7 @@ def wait_stopped(pid: int) -> None:
 
 def guard(cluster, source, decision, **options) -> Guard:
     server = Server.running(cluster.postmaster_pid, cluster.major)
-    return Guard(lambda _: decision, lambda: [server], is_held=source.is_held, **options)
+    return Guard(lambda _: decision, lambda: [server], is_held=source.holding.is_held, **options)
 
 
 def test_a_late_verdict_neither_frees_nor_refuses_the_next_statement(cluster, source):
@@ -112,7 +112,7 @@ def test_what_a_killed_agent_left_stopped_is_let_go_at_the_next_start(cluster, s
 
 
 def test_a_backend_that_a_person_stopped_is_left_alone(cluster, source):
-    source.set_hold(False)
+    source.holding.set_hold(False)
     with cluster.connect() as connection:
         pid = connection.info.backend_pid
         os.kill(pid, signal.SIGSTOP)

@@ -125,3 +125,18 @@ def test_where_the_plan_lies_is_told_with_what_is_held(agent, client):
     assert event.planned
     assert event.planned_list
     assert event.touched
+
+
+def test_another_function_within_a_function_in_sql_is_another_question(agent, client):
+    client.execute(
+        "CREATE FUNCTION once() RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 1; END';"
+        "CREATE FUNCTION calling() RETURNS int LANGUAGE sql AS 'SELECT 1'"
+    )
+    text = "SELECT calling() FROM other WHERE 'a' <> ''"
+    assert 1 <= holds(agent, client, text) <= 3
+    assert holds(agent, client, text) == 0
+    client.execute(
+        "CREATE OR REPLACE FUNCTION calling() RETURNS int LANGUAGE sql AS 'SELECT once()'"
+    )
+    assert 1 <= holds(agent, client, text) <= 3
+    assert holds(agent, client, text) == 0

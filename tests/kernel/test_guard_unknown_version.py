@@ -33,7 +33,7 @@ def test_probes_are_refused_and_nothing_is_attached(cluster):
     assert found is not None
     assert found.version == 19
     with EbpfSource() as source:
-        source.set_hold(True)
+        source.holding.set_hold(True)
         with pytest.raises(CaptureUnavailable, match="layout of PostgreSQL 19 is unknown"):
             source.add(found)
         assert source.clusters == []
@@ -53,7 +53,7 @@ def test_an_agent_that_is_to_enforce_says_that_it_does_not(cluster):
     config = {"agent": {"guard": {"mode": "enforce"}}}
     with Running(cluster, config, ready=False) as up:
         said = up.wait(
-            lambda: "PostgreSQL 19" in (out := up.pgwarden("agents").stdout) and out, "it says so"
+            lambda: "PostgreSQL 19" in (out := up.answered("agents").stdout) and out, "it says so"
         )
         assert "the probes are not attached" in said
         assert cluster.psql("DROP TABLE shop.prices", user="postgres").returncode == 0

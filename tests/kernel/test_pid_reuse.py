@@ -37,7 +37,7 @@ def logins(postgres):
 def test_a_session_whose_end_was_lost_is_found_to_be_gone(libbpf, cluster, postgres):
     with EbpfSource(ring_bytes=4096, loader=libbpf) as source, postgres.connect() as filler:
         source.add(cluster)
-        tracker, living = SessionTracker(1, 0), Living()
+        tracker, living = SessionTracker(1, 0), Living(lambda name: {})
         first = postgres.connect()
         others = [postgres.connect() for _ in range(OTHERS)]
         first.execute("SELECT 'first'")
@@ -49,15 +49,15 @@ def test_a_session_whose_end_was_lost_is_found_to_be_gone(libbpf, cluster, postg
         for event in source.poll(100):
             tracker.observe(event)
         assert mine in {each.key for each in tracker.sessions()}
-        assert living.ended(each.key for each in tracker.sessions()) == []
-        ended = living.ended(each.key for each in tracker.sessions())
+        assert living.ended(tracker.sessions()) == []
+        ended = living.ended(tracker.sessions())
         assert mine in ended
         assert filler.info.backend_pid not in {key.pid for key in ended}
         for key in ended:
             tracker.observe(SessionEnded(time.time_ns(), key))
             source.forget(key)
         assert [each.key.pid for each in tracker.sessions()] == [filler.info.backend_pid]
-        (instance,) = source._instances.values()
+        (instance,) = source._instances
         assert set(instance.decoder._backends) == {filler.info.backend_pid}
 
 

@@ -47,6 +47,11 @@ CREATE TABLE public.outbox (id int);
 CREATE RULE sweep AS ON INSERT TO public.outbox DO ALSO DELETE FROM hr.people;
 CREATE TABLE public.sent (id int);
 CREATE RULE sweep AS ON UPDATE TO public.sent DO ALSO DELETE FROM hr.people;
+CREATE FUNCTION public.inner_one(int) RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 1; END';
+CREATE FUNCTION public.outer_one(int) RETURNS int LANGUAGE sql AS 'SELECT public.inner_one($1)';
+CREATE VIEW public.calling AS SELECT public.outer_one(id) AS one FROM hr.people;
+CREATE TABLE public.filled (id int, at int DEFAULT public.inner_one(2));
+CREATE DOMAIN public.small AS int CHECK (VALUE < 100);
 """
 
 
@@ -283,6 +288,27 @@ def test_a_plan_tells_what_is_changed_without_a_condition(held, sql, whole):
 def test_a_plan_tells_each_change_by_itself(held, sql, nodes):
     plan = held.plan(sql)
     assert [(verb, held.names[told], whole) for verb, told, whole in plan.nodes] == nodes
+
+
+@pytest.mark.parametrize(
+    ("sql", "functions"),
+    [
+        ("SELECT public.inner_one(1)", {"inner_one"}),
+        ("SELECT public.outer_one(1)", {"inner_one", "outer_one"}),
+        ("SELECT count(*) FROM public.calling WHERE one > 0", {"inner_one", "outer_one"}),
+        ("INSERT INTO public.filled (id) VALUES (1)", {"inner_one"}),
+        ("SELECT id FROM hr.people ORDER BY public.inner_one(id)", {"inner_one"}),
+        ("SELECT amount::public.small FROM hr.salaries WHERE id < 5 AND abs(id) > 0", set()),
+        ("SELECT count(*) FROM information_schema.columns", set()),
+    ],
+)
+def test_a_plan_tells_the_functions_that_did_not_come_with_the_server(held, sql, functions):
+    plan = held.plan(sql)
+    names = held.connection.execute(
+        "SELECT proname FROM pg_proc WHERE oid = ANY (%s)", (list(plan.functions),)
+    )
+    assert {name for (name,) in names} == functions
+    assert len(plan.functions) == len(functions)
 
 
 @pytest.mark.parametrize("join", ["hashjoin", "mergejoin", "nestloop"])

@@ -191,6 +191,35 @@ def test_a_long_text_is_met_whole_or_with_its_length(server, client):
     assert [each.text for each in found] == [text.encode()[:1_048_575] for text in texts]
 
 
+def running(watching):
+    """Text, whether it executes, and the status of its transaction before it."""
+    return sorted(
+        (one.asked[0].decode(), one.running.executing, transaction)
+        for _, one, transaction in watching.source.running()
+    )
+
+
+def test_what_runs_now_can_be_asked_for_also_while_it_waits_before_it_executes(server, client):
+    client.autocommit = True
+    client.execute("DROP TABLE IF EXISTS locked")
+    client.execute("CREATE TABLE locked (id int)")
+    client.prepare_threshold = 0
+    watching = Watching(server)
+    with server.connect() as other:
+        other.autocommit = False
+        other.execute("LOCK TABLE locked")
+        assert running(watching) == [], "open sessions that wait for their client run nothing"
+        blocked = begin(server, client, "SELECT id FROM locked")
+        assert running(watching) == [("SELECT id FROM locked", False, "")]
+        slow = begin(server, other, SLOW)
+        assert running(watching) == [("SELECT id FROM locked", False, ""), (SLOW, True, "T")]
+        slow.join()
+        other.rollback()
+    blocked.join()
+    assert running(watching) == []
+    watching.stop()
+
+
 @pytest.mark.parametrize("before", [False, True], ids=["seen to begin", "met"])
 def test_one_whose_backend_is_killed_is_told_with_an_end_that_nobody_saw(own, before):
     watching = None if before else Watching(own)

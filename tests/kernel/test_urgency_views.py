@@ -1,13 +1,17 @@
 """What has reserved room in the kernel has it in the agent as well, and the other way round."""
 
 import contextlib
+import threading
 
 import psycopg
 import pytest
 
 from agent.discovery import cluster_at
+from agent.probes.layouts import layout_for
 from agent.probes.loader import open_loader
+from agent.probes.symbols import ServerBinary
 from agent.sources.ebpf import EbpfSource
+from agent.sources.running import Memory
 from agent.sql.client import ParserClient
 from agent.urgency import is_urgent
 from model.session import BackendKey, Session
@@ -15,6 +19,7 @@ from model.statement import Source, Statement
 from tests.conformance.servers import DEBIAN_MAJOR, Server, fetch
 from tests.kernel.capture import Capture, starts
 from tests.kernel.majors import MAJORS
+from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.kernel, pytest.mark.live]
 
@@ -89,7 +94,8 @@ def run(connection, text):
             for _ in copy if text.endswith("STDOUT") else ():
                 pass
         return
-    with contextlib.suppress(psycopg.ProgrammingError):  # psycopg does not like COPY
+    # psycopg does not like COPY; and what sleeps is cancelled.
+    with contextlib.suppress(psycopg.ProgrammingError, psycopg.errors.QueryCanceled):
         connection.execute(text)
 
 
@@ -118,3 +124,35 @@ def test_both_say_the_same_of_what_is_urgent(capture, server):
         }
     assert {text: each for text, each in views.items() if each[0] is not each[1]} == {}
     assert sum(kernel for kernel, _ in views.values()) > 15
+
+
+STRATEGIES = {
+    "SELECT pg_sleep(5)": 0,
+    "WITH more AS (INSERT INTO t VALUES (1) RETURNING 1) SELECT pg_sleep(5) FROM more": 2,
+    "DO $$BEGIN PERFORM pg_sleep(5); END$$": 4,
+}
+"""``PortalStrategy`` of each: what is one SELECT has no utility command in it."""
+BEHIND_STATEMENTS = 32
+"""``portal_part.strategy`` in urgency.bpf.h."""
+
+
+def strategy_of_what_runs(cluster, binary, pid):
+    with Memory(pid, cluster.inode) as memory:
+        portal = memory.pointer(memory.base + binary.address("ActivePortal"))
+        place = portal + layout_for(cluster.version).portal_statements + BEHIND_STATEMENTS
+        return int.from_bytes(memory.read(place, 4), "little")
+
+
+def test_the_probes_look_for_a_portals_strategy_where_it_is(server):
+    cluster = cluster_at(server.postmaster_pid)
+    binary = ServerBinary.read(cluster.binary, cluster.version)
+    for text, strategy in STRATEGIES.items():
+        with server.connect() as connection:
+            pid = connection.info.backend_pid
+            thread = threading.Thread(target=run, args=(connection, text), daemon=True)
+            thread.start()
+            asked = f"SELECT wait_event FROM pg_stat_activity WHERE pid = {pid}"
+            wait_until(lambda asked=asked: "PgSleep" in server.psql(asked).stdout, 10)
+            assert strategy_of_what_runs(cluster, binary, pid) == strategy, text
+            connection.cancel()
+            thread.join()

@@ -32,6 +32,17 @@ CREATE PROCEDURE hr.pay(who text, sum numeric DEFAULT 1) LANGUAGE plpgsql AS 'BE
 CREATE AGGREGATE hr.many(int) (SFUNC = int4pl, STYPE = int, INITCOND = '0')
 CREATE FUNCTION hr.look() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'
 CREATE FUNCTION hr.ddl() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN END'
+CREATE FUNCTION hr.feel(integer) RETURNS hr.mood LANGUAGE sql AS 'SELECT NULL::hr.mood'
+CREATE CAST (integer AS hr.mood) WITH FUNCTION hr.feel(integer) AS IMPLICIT
+CREATE CAST (hr.pair AS hr.mood[]) WITH INOUT AS ASSIGNMENT
+CREATE FUNCTION hr.same(hr.mood, hr.mood) RETURNS boolean LANGUAGE sql AS 'SELECT true'
+CREATE OPERATOR hr.=== (PROCEDURE = hr.same, LEFTARG = hr.mood, RIGHTARG = hr.mood, \
+COMMUTATOR = OPERATOR(hr.===), RESTRICT = eqsel)
+CREATE COLLATION hr."Odd: c" (locale = 'C')
+CREATE OPERATOR FAMILY hr.moods USING hash
+CREATE TEXT SEARCH DICTIONARY hr.words (TEMPLATE = simple, STOPWORDS = english)
+CREATE TEXT SEARCH CONFIGURATION hr.plain (COPY = simple)
+CREATE DEFAULT CONVERSION hr.upside FOR 'LATIN1' TO 'UTF8' FROM iso8859_1_to_utf8
 ALTER TABLE hr.salary ENABLE ROW LEVEL SECURITY
 CREATE POLICY only_own ON hr.salary FOR SELECT TO analyst USING (person = current_user)
 CREATE TRIGGER audit BEFORE INSERT ON hr.salary FOR EACH ROW EXECUTE FUNCTION hr.look()

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,13 +14,22 @@ from typing import Any
 import httpx
 import orjson
 import yaml
+from duckdb import DuckDBPyConnection
+from typer.testing import CliRunner
 
-from cli.sql import ask, open_session
+from cli.main import app
+from cli.sql import ask
+from collector.views import open_views, refresh_views
 from tests.live.postgres import PostgresCluster, free_port
 
 READY_SECONDS = 30
 WAIT_SECONDS = 15
+LOOK_SECONDS = 0.05
+ASK_AGAIN_SECONDS = 1.0
 COMMAND = [sys.executable, "-m", "cli.main"]
+HTTP = httpx.Client(verify=False)
+"""Our pages are plain HTTP. To read certificates that nobody asks for would take ten times as long
+as the page itself."""
 
 
 def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
@@ -73,6 +83,8 @@ class Running:
         self.config.write_text(yaml.safe_dump(merged(base, config or {})))
         self.data_dir = self.folder / "collector"
         self.process: subprocess.Popen[bytes] | None = None
+        self._views: DuckDBPyConnection | None = None
+        self._asking = threading.Lock()
 
     def __enter__(self) -> "Running":
         try:
@@ -84,6 +96,8 @@ class Running:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        if self._views is not None:
+            self._views.close()
         subprocess.run(["rm", "-rf", str(self.folder)], check=True)
 
     def start(self, program: str = "up", wait: bool = True) -> None:
@@ -128,30 +142,65 @@ class Running:
             env=os.environ | {"COLUMNS": "200"},
         )  # fmt: skip
 
+    def answered(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """As ``pgwarden`` answers, without a process for each question: for what is asked again
+        and again until it is so."""
+        result = CliRunner().invoke(
+            app, [*words, "--config", str(self.config)], env={"COLUMNS": "200"}
+        )
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return subprocess.CompletedProcess(words, result.exit_code, result.stdout, result.stderr)
+
     def sql(self, query: str) -> list[dict[str, Any]]:
-        """As ``pgwarden sql --json`` answers, without a process for each question."""
-        with open_session(self.data_dir) as views:
-            answer = ask(views, query)
+        """As ``pgwarden sql --json`` answers, without a process and a session for each question."""
+        with self._asking:
+            if self._views is None:
+                self._views = open_views(self.data_dir)
+            else:
+                refresh_views(self._views, self.data_dir)
+            answer = ask(self._views, query)
             rows = [dict(zip(answer.names, row, strict=True)) for row in answer.rows()]
         return [orjson.loads(orjson.dumps(row, default=str)) for row in rows]
 
     def wait_sql(self, query: str, timeout: float = WAIT_SECONDS) -> list[dict[str, Any]]:
-        """Until the query has rows."""
-        return self.wait(lambda: self.sql(query), query, timeout)
+        """Until the query has rows. It costs 20 ms of processor time, so it is asked where the
+        ledger has grown, and each second all the same: rows may depend on the time as well."""
+        asked_of, again_at = -1, 0.0
 
-    def wait(self, ask: Callable[[], Any], what: str, timeout: float = WAIT_SECONDS) -> Any:
+        def ask() -> list[dict[str, Any]]:
+            nonlocal asked_of, again_at
+            size = self._ledger_bytes()  # before the answer: it may grow meanwhile
+            if size == asked_of and time.monotonic() < again_at:
+                return []
+            asked_of, again_at = size, time.monotonic() + ASK_AGAIN_SECONDS
+            return self.sql(query)
+
+        return self.wait(ask, query, timeout, LOOK_SECONDS)
+
+    def _ledger_bytes(self) -> int:
+        ledger = self.data_dir / "ledger.jsonl"
+        return ledger.stat().st_size if ledger.exists() else 0
+
+    def wait(
+        self,
+        ask: Callable[[], Any],
+        what: str,
+        timeout: float = WAIT_SECONDS,
+        every: float = 0.2,
+    ) -> Any:
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
             answer = ask()
             if answer:
                 return answer
-            time.sleep(0.2)
+            time.sleep(every)
         raise AssertionError(f"not within {timeout} s: {what}\n{self.log[-3000:]}")
 
     def wait_ready(self, port: int) -> None:
         def ready() -> bool:
             try:
-                return httpx.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
+                return HTTP.get(f"http://127.0.0.1:{port}/readyz").status_code == 200
             except httpx.TransportError:
                 return False
 
@@ -159,7 +208,7 @@ class Running:
 
     def metrics(self, port: int) -> dict[str, float]:
         """``name{labels}`` -> value."""
-        text = httpx.get(f"http://127.0.0.1:{port}/metrics").text
+        text = HTTP.get(f"http://127.0.0.1:{port}/metrics").text
         lines = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
         return {name: float(value) for name, _, value in lines}
 

@@ -47,7 +47,7 @@ def refused(running, sql, user="app", dbname="postgres"):
 
 
 def shown(running, request):
-    done = running.pgwarden("approvals", "show", request, "--json")
+    done = running.answered("approvals", "show", request, "--json")
     return json.loads(done.stdout) if done.returncode == 0 else None
 
 
@@ -58,7 +58,7 @@ def asked(running, sql, **who):
 
 
 def granted(running, request, *more):
-    done = running.pgwarden("approvals", "grant", request, "--because", "ticket 7", *more)
+    done = running.answered("approvals", "grant", request, "--because", "ticket 7", *more)
     assert done.returncode == 0, (done.stdout, done.stderr, running.log[-2000:])
     return done
 
@@ -196,6 +196,44 @@ def test_a_relation_that_was_altered_since_voids_the_grant(running):
     running.cluster.psql("ALTER TABLE shop.orders ADD COLUMN extra int")
     assert is_refused(running, sql)
     running.wait(lambda: "voided" in steps(running, request), f"{request} void")
+
+
+def test_a_change_that_fails_or_is_rolled_back_suspends_a_grant_and_does_not_void_it(running):
+    sql = "DELETE FROM shop.orders WHERE true OR id < 81"
+    request = asked(running, sql)
+    granted(running, request)
+    failed = running.cluster.psql("ALTER TABLE shop.orders ADD COLUMN more int", user="bot")
+    assert "must be owner" in failed.stderr
+    with running.cluster.connect() as connection:
+        connection.execute("BEGIN; CREATE INDEX ON shop.orders (abs(id))")
+        time.sleep(2)
+        connection.execute("ROLLBACK")
+    running.wait(lambda: not is_refused(running, sql), "the grant holds again")
+    wait_steps(running, request, ["requested", "granted", "used"])
+
+
+def test_a_grant_lets_nothing_pass_while_a_change_is_not_committed(running):
+    sql = "DELETE FROM shop.orders WHERE true OR id < 82"
+    request = asked(running, sql)
+    granted(running, request)
+    with running.cluster.connect() as connection:
+        connection.execute("BEGIN; ALTER TABLE shop.orders SET (fillfactor = 90)")
+        time.sleep(2)
+        assert is_refused(running, sql)
+        connection.execute("COMMIT")
+    running.wait(lambda: not is_refused(running, sql), "the grant holds again")
+
+
+def test_a_change_that_was_open_when_it_was_granted_is_waited_for(running):
+    sql = "DELETE FROM shop.orders WHERE true OR id < 83"
+    request = asked(running, sql)
+    with running.cluster.connect() as connection:
+        connection.execute("BEGIN; CREATE TABLE shop.unrelated (id int)")
+        assert "transactions" in granted(running, request).stderr
+        time.sleep(2)
+        assert is_refused(running, sql)
+        connection.execute("ROLLBACK")
+    running.wait(lambda: not is_refused(running, sql), "the grant holds again")
 
 
 def test_a_change_from_inside_a_function_is_found_in_the_catalog(running):

@@ -81,7 +81,7 @@ def play(running, *messages):
 
 def granted(running, request, *more):
     running.wait(
-        lambda: running.pgwarden("approvals", "show", request).returncode == 0, f"of {request}"
+        lambda: running.answered("approvals", "show", request).returncode == 0, f"of {request}"
     )
     done = running.pgwarden("approvals", "grant", request, "--because", "ticket 7", *more)
     assert done.returncode == 0, (done.stdout, done.stderr, running.log[-2000:])

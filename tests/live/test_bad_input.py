@@ -156,7 +156,7 @@ def test_a_wrong_dsn_is_told_without_its_password_and_capture_goes_on(cluster):
     }
     with Running(cluster, {"agent": {"clusters": [access]}}) as up:
         cluster.psql("SELECT 1 AS behind_a_wrong_dsn", user="bot")
-        told = up.wait(lambda: "    ! main: " in (s := up.pgwarden("agents").stdout) and s, "told")
+        told = up.wait(lambda: "    ! main: " in (s := up.answered("agents").stdout) and s, "told")
         assert "capture=ebpf" in told
         assert "correct agent.clusters.dsn" in told
         up.wait_sql("SELECT 1 FROM statements WHERE text LIKE '%behind_a_wrong_dsn%'")
@@ -274,7 +274,8 @@ def test_a_statement_of_5_mb_keeps_its_beginning_and_true_length(running):
     assert row["text"].startswith("SELECT length(")
     assert "xxxx" not in row["text"]
     key = (running.folder / "agent" / "digests.key").read_bytes()
-    assert row["digest"] == sealed_with(key)(hashlib.sha256(text.encode()[: MIB - 1]).hexdigest())
+    known = text.encode()[: MIB - 1] + b"\0%d" % len(text)
+    assert row["digest"] == sealed_with(key)(hashlib.sha256(known).hexdigest())
 
 
 def test_what_is_too_long_to_parse_follows_the_rule_for_unknown(quiet_cluster, tmp_path):
@@ -350,6 +351,7 @@ def test_a_log_record_that_arrives_in_two_halves_is_one_record(running):
 
 def test_terminal_escapes_of_clients_are_shown_and_never_sent_to_the_terminal(running):
     cluster = running.cluster
+    running.wait_sql("SELECT 1 FROM findings WHERE detector = 'drift.baseline'")
     cluster.psql(f'CREATE ROLE "{EVIL}" LOGIN')
     query = f"SELECT user_name, application_name FROM statements WHERE user_name = '{SHOWN}'"
     with cluster.connect(user=EVIL, application_name="app\x1b[2J\r\n\x07") as connection:
@@ -372,6 +374,7 @@ def test_terminal_escapes_of_clients_are_shown_and_never_sent_to_the_terminal(ru
     shown["sql"] = running.pgwarden("sql", query).stdout
     shown["json"] = running.pgwarden("sql", query, "--json").stdout.replace("\\\\", "\\")
     shown["csv"] = running.pgwarden("sql", query, "--csv").stdout
+    running.wait_sql("SELECT 1 FROM drift WHERE kind = 'role'")
     shown["drift"] = running.pgwarden("drift", "status").stdout
     for name, text in shown.items():
         assert SHOWN in text.replace("\n", ""), (name, text)

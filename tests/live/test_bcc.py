@@ -1,4 +1,4 @@
-"""What compiles with bcc takes 17 s of processor time, and has a bound: on an idle machine."""
+"""What compiles with bcc takes seconds of processor time, and has a bound: on an idle machine."""
 
 import os
 import subprocess

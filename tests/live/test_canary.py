@@ -50,11 +50,11 @@ def test_a_build_whose_probe_never_fires_is_an_alarm_until_a_better_one_runs():
                 server.restart()
                 up.wait(lambda: silent(up) == {"secure_write"}, "the alarm", 30)
                 told = "main: the probe on secure_write does not fire"
-                up.wait(lambda: told in up.pgwarden("agents").stdout, told)
+                up.wait(lambda: told in up.answered("agents").stdout, told)
                 upgrade_in_place(programs / "postgres", server_folder() / "bin" / "postgres")
                 server.restart()
                 up.wait(lambda: fires(up) and not silent(up), "the end of the alarm", 30)
-                up.wait(lambda: told not in up.pgwarden("agents").stdout, f"no more: {told}")
+                up.wait(lambda: told not in up.answered("agents").stdout, f"no more: {told}")
 
 
 def test_a_server_that_stands_still_is_an_alarm_and_the_agent_stops_all_the_same(cluster):
@@ -64,7 +64,7 @@ def test_a_server_that_stands_still_is_an_alarm_and_the_agent_stops_all_the_same
         freeze(cluster.postmaster_pid)
         try:
             up.wait(lambda: silent(up) == everything, "the alarm", 30)
-            up.wait(lambda: TRIED in up.pgwarden("agents").stdout, TRIED)
+            up.wait(lambda: TRIED in up.answered("agents").stdout, TRIED)
             assert up.stop() == 0
         finally:
             os.kill(cluster.postmaster_pid, signal.SIGCONT)

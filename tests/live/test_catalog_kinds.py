@@ -94,7 +94,9 @@ def test_every_object_has_its_own_database_and_its_owner(whole):
         of_cluster = item.kind in CLUSTER_KINDS - {CatalogKind.PRIVILEGE}
         if item.kind is not CatalogKind.PRIVILEGE:
             assert item.database == ("" if of_cluster else "shop"), item
-    without = {CatalogKind.POLICY, CatalogKind.TRIGGER, CatalogKind.USER_MAPPING}
+    without = {
+        CatalogKind.POLICY, CatalogKind.TRIGGER, CatalogKind.USER_MAPPING, CatalogKind.CAST,
+    }  # fmt: skip
     for item in whole.items:
         if item.kind in OBJECT_KINDS - without | {CatalogKind.DATABASE, CatalogKind.TABLESPACE}:
             assert item.value.startswith("owner: "), item
@@ -199,6 +201,14 @@ def test_a_new_body_is_a_new_hash_and_nothing_else(cluster, admin, whole):
         ("trigger", "hr.salary.audit", "enabled: always"),
         ("trigger", "hr.salary.audit", "function: hr.look"),
         ("event_trigger", "watch", "tags: CREATE TABLE"),
+        ("cast", "int4 AS hr.mood", "context: implicit"),
+        ("cast", "int4 AS hr.mood", "way: with function hr.feel(integer)"),
+        ("cast", "hr.pair AS hr.mood[]", "context: assignment"),
+        ("cast", "hr.pair AS hr.mood[]", "way: with inout"),
+        ("operator", "hr.===(hr.mood, hr.mood)", "function: hr.same(hr.mood,hr.mood)"),
+        ("operator", "hr.===(hr.mood, hr.mood)", "commutator: hr.===(hr.mood,hr.mood)"),
+        ("operator", "hr.===(hr.mood, hr.mood)", "restrict: eqsel"),
+        ("schema", "hr", 'collation U&"Odd\\003A c": libc C, owner postgres'),
         ("extension", "plpgsql", "trusted: yes"),
         ("language", "odd", "trusted: no"),
         ("language", "odd", "handler: plpgsql_call_handler"),
@@ -215,6 +225,29 @@ def test_a_new_body_is_a_new_hash_and_nothing_else(cluster, admin, whole):
 )
 def test_each_kind_has_its_lines(whole, kind, name, line):
     assert line in value(whole, kind, name).splitlines()
+
+
+def test_what_else_is_in_a_schema_is_a_line_of_it(whole):
+    told = lines(whole, "schema", "hr")
+    assert told.keys() == {
+        "owner", 'collation U&"Odd\\003A c"', "conversion upside", "operator family moods of hash",
+        "text search configuration plain", "text search dictionary words",
+    }  # fmt: skip
+    assert told["conversion upside"] == (
+        "LATIN1 to UTF8 by iso8859_1_to_utf8, default, owner postgres"
+    )
+    assert told["text search dictionary words"].startswith("of simple, sha256:")
+
+
+def test_a_built_in_cast_that_somebody_made_implicit_shows(cluster, admin, whole):
+    update = "UPDATE pg_cast SET castcontext = %s WHERE castsource = 23 AND casttarget = 16"
+    admin.execute(update, ["i"])
+    try:
+        changed = snap(cluster, kinds=frozenset([CatalogKind.SCHEMA]))
+    finally:
+        admin.execute(update, ["e"])
+    before, after = (lines(each, "schema", "pg_catalog") for each in (whole, changed))
+    assert {key for key in before if before[key] != after[key]} == {"built-in casts"}
 
 
 def test_a_built_in_language_is_an_item_once_everybody_may_use_it(cluster, admin, whole):
@@ -409,6 +442,32 @@ def test_a_role_that_may_do_nothing_names_what_it_lacks_and_drops_nothing(cluste
     assert "connection: unread" in value(poor, "subscription", "copies").splitlines()
     assert "foreign options: unread" in value(poor, "user_mapping", "far<-alice").splitlines()
     admin.execute("DROP ROLE poor")
+
+
+@pytest.mark.parametrize(
+    ("right", "kinds"),
+    [
+        ("SELECT ON pg_catalog.pg_policy", {"policy"}),
+        ("SELECT ON pg_catalog.pg_proc", {"function", "schema", "privilege", "extension"}),
+        ("SELECT ON pg_catalog.pg_roles", {"role", "setting", "privilege"}),
+        ("EXECUTE ON FUNCTION pg_catalog.pg_get_expr(pg_node_tree,oid)", {"table", "policy"}),
+    ],
+)
+def test_what_everybody_has_by_default_and_this_role_has_not_is_named_with_its_grant(
+    cluster, admin, whole, right, kinds
+):
+    admin.execute(f"REVOKE {right} FROM PUBLIC")
+    try:
+        less = snap(cluster)
+        problems = [each for each in less.problems if "permission denied" in each]
+        assert kinds <= {*whole.kinds} - {*less.kinds}
+        assert problems
+        assert all(f"GRANT {right} TO pgwarden;" in each for each in problems), problems
+        admin.execute(f"GRANT {right} TO pgwarden")
+        assert snap(cluster).problems == ()
+    finally:
+        admin.execute(f"GRANT {right} TO PUBLIC")
+        admin.execute(f"REVOKE {right} FROM pgwarden")
 
 
 def test_what_is_said_to_be_missing_is_all_that_is_missing(cluster, admin):

@@ -1,4 +1,5 @@
-"""What watching costs beside 5,000 tables and 500 roles: figures, and what must not be read."""
+"""What watching costs beside 5,000 tables and 500 roles: bounds, figures, and what must not be
+read."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from agent.catalog import SnapshotWatcher, take_snapshot
 from agent.catalog.changes import probe_cluster, probe_database
 from agent.catalog.queries import query
 from agent.wire.catalog import snapshots_to_wire
+from bench.drift_cost import processor_ms
 from model.catalog import CatalogKind
 from tests.live.postgres import PostgresCluster, server_folder
 
@@ -47,6 +49,28 @@ def cluster() -> Iterator[PostgresCluster]:
                 connection.execute(MAKE.format(first=first, last=last, roles=ROLES))
             connection.execute("ANALYZE pg_catalog.pg_attribute")
         yield cluster
+
+
+WHOLE_MS, ASKED_MS = 2_000, 150
+"""Of the server's processor time; a busy machine makes it somewhat more."""
+ROUNDS, QUESTIONS = 3, 4
+
+
+def test_a_whole_look_and_a_question_take_the_server_no_longer_than_promised(cluster):
+    with cluster.connect(user="pgwarden", dbname="shop") as connection:
+
+        def look():
+            take_snapshot(connection, "5432")
+
+        def ask():
+            for _ in range(QUESTIONS):
+                probe_database(connection, None)
+
+        look()  # the server's caches are warm from here on
+        whole = min(processor_ms(connection, look) for _ in range(ROUNDS))
+        asked = min(processor_ms(connection, ask) for _ in range(ROUNDS)) / QUESTIONS
+    assert whole < WHOLE_MS
+    assert asked < ASKED_MS
 
 
 def milliseconds(work):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from importlib.resources import files
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from agent.catalog import HostFiles, fingerprint, take_snapshot
 from agent.catalog.access_files import AccessFiles
 from agent.catalog.items import hba, ident
 from agent.catalog.rights import grants, grants_for
+from collector.drift.declaration.keys import KEYS, key_mistakes
+from collector.drift.lines import lines_of
 from model.approval import Bound, Grant, Term
 from model.catalog import CatalogKind
 from tests.conformance.servers import MAJORS, Server, installation
@@ -19,12 +22,13 @@ from tests.live.catalog_world import world_for
 
 pytestmark = [pytest.mark.live, pytest.mark.slow]
 
+SETTINGS = {"wal_level": "logical", "max_prepared_transactions": "2"}
 SECRET = "canary-5ecret"
 NUMBERED = {
     CatalogKind.ROLE, CatalogKind.DATABASE, CatalogKind.TABLESPACE, CatalogKind.SCHEMA,
     CatalogKind.TABLE, CatalogKind.SEQUENCE, CatalogKind.FUNCTION, CatalogKind.TYPE,
     CatalogKind.POLICY, CatalogKind.TRIGGER, CatalogKind.EVENT_TRIGGER, CatalogKind.LANGUAGE,
-    CatalogKind.FOREIGN_SERVER, CatalogKind.PUBLICATION,
+    CatalogKind.FOREIGN_SERVER, CatalogKind.PUBLICATION, CatalogKind.CAST, CatalogKind.OPERATOR,
 }  # fmt: skip
 """Whose items say which object they are, under any name."""
 
@@ -34,7 +38,7 @@ def server(request):
     major = request.param
     if not (installation(major) / "bin" / "postgres").exists():
         pytest.skip(f"PostgreSQL {major} is not installed: ./run conformance installs it")
-    with Server(major=major, pgaudit=False, settings={"wal_level": "logical"}) as server:
+    with Server(major=major, pgaudit=False, settings=SETTINGS) as server:
         with server.connect() as admin:
             admin.execute("CREATE DATABASE shop")
             admin.execute("CREATE DATABASE granted")
@@ -60,6 +64,14 @@ def test_every_kind_is_read_with_the_printed_rights(server):
     assert {item.kind for item in first.items} >= set(first.kinds) - {CatalogKind.IDENT}
     assert fingerprint(first) == fingerprint(second) == fingerprint(whole)
     assert SECRET not in repr(first)
+    unknown = [
+        (item.name, mistake)
+        for item in first.items
+        if item.kind in KEYS
+        for key in lines_of(item.value)
+        for mistake in key_mistakes(item.kind, key)
+    ]
+    assert unknown == []
     assert {item.kind for item in first.items if item.detail.startswith("oid ")} >= NUMBERED
     _files_say_the_same(server, host, first)
 
@@ -95,6 +107,9 @@ CHANGES = [
     "CREATE OR REPLACE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN END'",
     "ALTER FUNCTION audit() SET work_mem = '1MB'",
     "CREATE OR REPLACE FUNCTION made() RETURNS int LANGUAGE sql AS 'SELECT 2'",
+    "CREATE INDEX ON near (abs(id))",
+    "CREATE INDEX ON near (id) WHERE id > 0",
+    "ALTER TABLE near ALTER id SET NOT NULL, ALTER id ADD GENERATED ALWAYS AS IDENTITY",
 ]
 ATOMIC = "CREATE OR REPLACE FUNCTION made() RETURNS int LANGUAGE sql BEGIN ATOMIC SELECT {}; END"
 
@@ -122,6 +137,42 @@ def test_a_login_without_rights_can_take_the_fingerprint(server):
         lambda cluster, database: server.connect(dbname=database, user="pgwarden")
     )
     assert catalog.fingerprint(GRANTED)
+    catalog.close()
+
+
+def test_a_login_without_rights_sees_which_transactions_are_open_and_what_they_may_define(server):
+    def open_now():
+        found = {each.pid: each for each in catalog.open_transactions(GRANTED)}
+        return found.get(session.info.backend_pid), found.get(0)
+
+    catalog = ApprovalCatalog(
+        lambda cluster, database: server.connect(dbname=database, user="pgwarden")
+    )
+    with server.connect(dbname="granted") as session:
+        session.execute("CREATE TABLE written (id int)")
+        assert open_now() == (None, None)
+        session.execute("BEGIN; SELECT FROM written")
+        reading, _ = open_now()
+        assert not reading.defines
+        session.execute("ALTER TABLE written SET (fillfactor = 90)")
+        writing, _ = open_now()
+        assert writing.defines
+        assert writing.number == reading.number
+        session.execute("PREPARE TRANSACTION 'change'")
+        began_us = time.time_ns() // 1000
+        running, prepared = open_now()
+        assert (running, prepared.defines) == (None, True)
+        assert abs(prepared.prepared_us - began_us) < 5_000_000
+        session.execute("COMMIT PREPARED 'change'")
+        session.execute("BEGIN; DELETE FROM written; PREPARE TRANSACTION 'rows'")
+        assert not open_now()[1].defines
+        session.execute("ROLLBACK PREPARED 'rows'")
+        session.execute("BEGIN")
+        assert open_now()[0].number != reading.number
+        session.execute("ROLLBACK")
+    with server.connect(dbname="shop") as elsewhere:
+        elsewhere.execute("BEGIN; SELECT txid_current()")
+        assert not catalog.open_transactions(GRANTED)
     catalog.close()
 
 

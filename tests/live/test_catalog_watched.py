@@ -255,3 +255,23 @@ def test_names_and_rows_are_read_in_the_encoding_of_their_database(cluster, enco
     items = {(item.kind, item.name): item.value for item in snapshot.items}
     assert items["watched", "g[süß]"] == '"größe": süß'
     assert 'column "größe": text not null' in items["table", 'public."größe"'].splitlines()
+
+
+def test_a_table_tells_by_which_triggers_its_rows_may_be_written(cluster, admin):
+    admin.execute("""
+        CREATE TABLE public."Odd o" (i int); CREATE TABLE public.quiet (i int);
+        CREATE FUNCTION public.fire() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN UPDATE Flags SET enabled = false; RETURN NEW; END $$;
+        CREATE FUNCTION public.silent() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN UPDATE no_flags SET enabled = false; RETURN NEW; END $$;
+        CREATE TRIGGER fire AFTER INSERT ON "Odd o" FOR EACH ROW EXECUTE FUNCTION fire();
+        CREATE TRIGGER own AFTER INSERT ON flags FOR EACH ROW EXECUTE FUNCTION fire();
+        CREATE TRIGGER off AFTER INSERT ON quiet FOR EACH ROW EXECUTE FUNCTION fire();
+        ALTER TABLE quiet DISABLE TRIGGER off;
+        CREATE TRIGGER other AFTER INSERT ON quiet FOR EACH ROW EXECUTE FUNCTION silent()
+    """)
+    with cluster.connect(user="pgwarden", dbname="shop") as connection:
+        found = take_snapshot(connection, "5432", watched=[FLAGS])
+    admin.execute('DROP FUNCTION public.fire() CASCADE; DROP TABLE public."Odd o", public.quiet')
+    told = {item.detail for item in found.items if item.kind == CatalogKind.WATCHED}
+    assert told == {'written by triggers of public."Odd o"'}

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from agent.capture import Inbox
 from agent.clusters import Clusters
+from agent.inbox import Inbox
 from config import AgentConfig
 from tests.live.postgres import free_port
 from tests.waiting import wait_until

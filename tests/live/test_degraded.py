@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.live.postgres import PostgresCluster, server_folder
-from tests.live.running import Running, prepare
+from tests.live.running import HTTP, Running, prepare
 
 pytestmark = [
     pytest.mark.live,
@@ -48,7 +48,7 @@ def captured(up, cluster, marker, user="bot"):
 
 def told(up, words):
     """Output of ``pgwarden agents`` once it says ``words``."""
-    return up.wait(lambda: words in (said := up.pgwarden("agents").stdout) and said, words)
+    return up.wait(lambda: words in (said := up.answered("agents").stdout) and said, words)
 
 
 def test_without_ebpf_the_log_alone_is_captured_and_status_says_so(cluster):
@@ -58,6 +58,9 @@ def test_without_ebpf_the_log_alone_is_captured_and_status_says_so(cluster):
         assert row["reads"] == ["shop.orders"]
         assert "capture=pgaudit" in told(up, "capture=pgaudit")
         assert "agent.capture.ebpf is off" in told(up, "no eBPF capture")
+        own = f"pid = {row['pid']} AND ended_at IS NOT NULL"
+        up.wait_sql(f"SELECT * FROM sessions WHERE {own}", 45)  # the log does not say so
+        assert up.sql("SELECT * FROM losses WHERE reason = 'session_end_unseen'") == []
 
 
 def test_guarding_without_ebpf_is_told_not_pretended(cluster):
@@ -224,7 +227,7 @@ def collector_alone(cluster):
 
 def unready(up):
     try:
-        answer = httpx.get(f"http://127.0.0.1:{up.agent_port}/readyz")
+        answer = HTTP.get(f"http://127.0.0.1:{up.agent_port}/readyz")
     except httpx.TransportError:
         return ""
     assert answer.status_code == 503

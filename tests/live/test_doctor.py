@@ -188,6 +188,19 @@ def test_a_role_without_grants_gets_the_grants_and_then_reads_everything(bare):
     assert grant.mark is Mark.GOOD
 
 
+def test_a_right_that_somebody_took_from_everybody_is_printed_and_given(bare):
+    grant_all(bare)
+    assert bare.psql("REVOKE SELECT ON pg_catalog.pg_policy FROM PUBLIC").returncode == 0
+    try:
+        [missing] = [c for c in of(server_checks(bare), "grants") if "policy" in c.sentence]
+        assert missing.mark is Mark.BAD
+        assert "GRANT SELECT ON pg_catalog.pg_policy TO pgwarden;" in missing.remedy
+        paste(bare, missing.remedy)
+        assert not [c for c in of(server_checks(bare), "grants") if c.mark is Mark.BAD]
+    finally:
+        assert bare.psql("GRANT SELECT ON pg_catalog.pg_policy TO PUBLIC").returncode == 0
+
+
 def test_a_watched_table_that_the_role_may_not_read_gets_its_grant(watched):
     watched.psql('CREATE SCHEMA "Cfg"')
     watched.psql('CREATE TABLE "Cfg".flags (name text PRIMARY KEY)')

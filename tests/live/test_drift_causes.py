@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 import time
+from contextlib import suppress
 
 import psycopg
 import pytest
@@ -25,13 +26,14 @@ pytestmark = [
 ]
 CONFIG = {
     "agent": {
-        "catalog": {"watched": [{"table": "public.flags"}]},
+        # No round over everything falls into the test: what is found was looked for.
+        "catalog": {"watched": [{"table": "public.flags"}], "interval_seconds": 60},
     }
 }
 NOBODY = ""
 ACTORS = (
     "alice", "bob", "carol", "dave", "erin", "frank", "grace", "heidi", "ivan", "judy", "kate",
-    "leo", "mona", "nina", "oscar", "paul", "rita", "sam", "mallory",
+    "leo", "mona", "nina", "oscar", "paul", "quinn", "rita", "sam", "tina", "ulla", "mallory",
 )  # fmt: skip
 SETUP = """
 CREATE ROLE etl; CREATE ROLE leaver; CREATE ROLE old_name; CREATE ROLE group_a;
@@ -54,6 +56,15 @@ CREATE SCHEMA kinds; CREATE TABLE kinds.t (i int);
 CREATE FUNCTION kinds.look() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
 CREATE FUNCTION app.give(what text) RETURNS void LANGUAGE plpgsql AS
   $$ BEGIN EXECUTE format('GRANT INSERT ON %s TO etl', what); END $$;
+CREATE ROLE group_b; CREATE ROLE group_c; CREATE ROLE group_d; CREATE SCHEMA several;
+CREATE TABLE several.t (); CREATE TABLE several.u (); CREATE TABLE several.v ();
+CREATE TABLE several.w (); CREATE TABLE several.x (); CREATE TABLE several.y ();
+CREATE TABLE several.z ();
+GRANT UPDATE ON several.w TO group_b; GRANT INSERT ON several.x TO group_b;
+CREATE FUNCTION app.make(who text) RETURNS void LANGUAGE plpgsql AS
+  $$ BEGIN EXECUTE format('CREATE ROLE %I', who); END $$;
+CREATE FUNCTION app.several() RETURNS void LANGUAGE sql AS
+  'GRANT REFERENCES ON several.y TO group_b; GRANT TRIGGER ON several.z TO group_b';
 CREATE FUNCTION app.outer(what text) RETURNS void LANGUAGE sql AS 'SELECT app.give(what)';
 """
 DUMPED = """
@@ -91,7 +102,32 @@ DONE_ALREADY = (
     "GRANT analyst TO etl",
     "GRANT SELECT ON shop.orders TO analyst",
 )
+LOOKED_AT_WITHIN_SECONDS = 5
+IN_ONE_STRING = (
+    ("BEGIN; CREATE ROLE tina_a SUPERUSER; COMMIT",),
+    ("SET statement_timeout = '60s'; CREATE ROLE tina_b SUPERUSER",),
+    ("BEGIN; CREATE ROLE tina_c", "SELECT pg_sleep(7)", "COMMIT"),
+    ("BEGIN; CREATE ROLE tina_d; ALTER ROLE tina_d RENAME TO tina_e; COMMIT",),
+    ("BEGIN", "SELECT app.make('tina_f')", "SELECT pg_sleep(7)", "COMMIT; BEGIN"),
+    ("BEGIN; CREATE ROLE tina_g; ROLLBACK; CREATE ROLE tina_h",),
+    (
+        "BEGIN; CREATE ROLE tina_i; PREPARE TRANSACTION 'of tina'",
+        "SELECT pg_sleep(7)",
+        "COMMIT PREPARED 'of tina'",
+    ),
+)
+GRANTED_IN_ONE_STRING = (
+    "GRANT USAGE ON SCHEMA several TO group_b; GRANT SELECT ON several.t TO group_b",
+    "GRANT UPDATE ON several.u TO group_b; GRANT INSERT ON several.v TO group_b",
+    "REVOKE UPDATE ON several.w FROM group_b; REVOKE INSERT ON several.x FROM group_b",
+    "GRANT CONNECT ON DATABASE src TO group_b; GRANT DELETE ON ALL TABLES IN SCHEMA several TO"
+    " group_c; ALTER DEFAULT PRIVILEGES IN SCHEMA several GRANT TRUNCATE ON TABLES TO group_c",
+    "SELECT app.several()",
+)
 TRUTH = (
+    (r"group_d", "ulla"),
+    (r"tina_", "tina"),
+    (r"several|group_[bc]", "quinn"),
     (r"^hba", NOBODY),
     (r"^setting log_connections$", NOBODY),
     (r"^setting maintenance_work_mem$", NOBODY),
@@ -130,6 +166,15 @@ class Town:
         with self.cluster.connect(user=who) as connection, pytest.raises(psycopg.Error):
             connection.execute(sql)
 
+    def undone_in_a_pipeline(self, who: str, *sql: str) -> None:
+        with (
+            self.cluster.connect(user=who) as connection,
+            suppress(psycopg.Error),
+            connection.pipeline(),
+        ):
+            for text in sql:
+                connection.execute(text)
+
     def restored(self, who: str) -> None:
         dump = subprocess.run(
             [server_folder() / "bin" / "pg_dump", "--schema", "arch", "--no-owner",
@@ -154,7 +199,7 @@ class Town:
 
 @pytest.fixture(scope="module")
 def town():
-    with PostgresCluster() as cluster:
+    with PostgresCluster(settings={"max_prepared_transactions": "2"}) as cluster:
         prepare(cluster)
         with cluster.connect() as connection:
             connection.execute(SETUP)
@@ -173,6 +218,8 @@ def town():
 
 def act(town: Town) -> None:
     town.did("alice", "GRANT SELECT ON shop.orders TO analyst")
+    for fails in ("SELECT 1/0", "SELEC 1", "SELECT * FROM shop.nowhere"):
+        town.undone_in_a_pipeline("mallory", "GRANT SELECT ON shop.prices TO analyst", fails)
     town.did("bob", "GRANT SELECT ON shop.prices TO analyst")
     for take_back in ("ROLLBACK", "SAVEPOINT s; GRANT SELECT ON shop.two TO etl; ROLLBACK TO s"):
         statements = ("BEGIN", "GRANT SELECT ON shop.prices TO analyst", *take_back.split("; "))
@@ -202,10 +249,18 @@ def act(town: Town) -> None:
     town.did("rita", *OF_ALL_KINDS)
     town.did("mallory", "BEGIN", "DELETE FROM public.flags", "ROLLBACK")
     town.did("sam", "UPDATE flags SET is_on = true")
+    for each in IN_ONE_STRING:
+        town.did("tina", *each)
+    for each in GRANTED_IN_ONE_STRING:
+        town.did("quinn", each)
+    town.did(
+        "ulla", "GRANT CREATE ON SCHEMA several TO group_d; GRANT SELECT ON several.t TO group_d"
+    )
 
 
 ROWS = (
-    "SELECT kind, name, change, attribution, actor, statement_id, finding_id, note FROM drift"
+    "SELECT kind, name, change, attribution, actor, statement_id, finding_id, note,"
+    " epoch_us(occurred_at) AS detected_us FROM drift"
     " ORDER BY kind, name"
 )
 
@@ -241,6 +296,19 @@ def test_everybody_who_changed_something_is_named(rows):
     has_kinds = any(row["kind"] == "table" for row in rows)
     quiet = {"mallory"} if has_kinds else {"mallory", "rita", "sam"}
     assert {row["actor"] for row in rows} - {NOBODY} == {*ACTORS} - quiet
+
+
+def test_what_was_done_in_a_string_is_looked_at_soon_after_its_commit(town, rows):
+    committed = (
+        "SELECT epoch_us(max(started_at)) AS us FROM statements WHERE user_name = 'tina'"
+        " AND id >= {statement_id} AND pid = (SELECT pid FROM statements WHERE id = {statement_id})"
+    )
+    made = [row for row in rows if row["kind"] == "role" and row["name"].startswith("tina_")]
+    assert sorted(row["name"] for row in made) == [f"tina_{letter}" for letter in "abcefhi"]
+    for row in made:
+        (end,) = town.running.sql(committed.format(**row))
+        delay = row["detected_us"] / 1e6 - end["us"] / 1e6
+        assert delay < LOOKED_AT_WITHIN_SECONDS, row["name"]
 
 
 def test_what_nobody_did_on_the_wire_is_the_two_files_alone(rows):

@@ -53,7 +53,9 @@ CREATE TABLE hr.parts_1 PARTITION OF hr.parts FOR VALUES FROM (1) TO (5);
 CREATE TABLE hr.parts_rest PARTITION OF hr.parts DEFAULT;
 CREATE TABLE hr.ruled (at date);
 CREATE RULE keep AS ON DELETE TO hr.ruled DO INSTEAD (SELECT 1; NOTIFY ruled);
-CREATE DOMAIN hr.small AS int CONSTRAINT positive CHECK (VALUE > 0);
+CREATE DOMAIN hr.small AS int DEFAULT 1 CONSTRAINT positive CHECK (VALUE > 0);
+CREATE TYPE hr.two AS (x int, y text);
+CREATE TABLE hr.heir (b int, c int GENERATED ALWAYS AS (b * 2) STORED) INHERITS (hr.audit_2025);
 ALTER TABLE hr.salary ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
 CREATE POLICY own ON hr.salary FOR SELECT TO analyst USING (person > 0);
 CREATE POLICY checked ON hr.salary AS RESTRICTIVE FOR INSERT WITH CHECK (amount < 1000000);
@@ -64,6 +66,13 @@ GRANT EXECUTE ON FUNCTION hr.secret(int) TO staff;
 CREATE FUNCTION hr.note() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
 CREATE TRIGGER noted BEFORE INSERT OR UPDATE ON hr.salary FOR EACH ROW EXECUTE FUNCTION hr.note();
 CREATE TYPE hr.mood AS ENUM ('good', 'it''s bad');
+CREATE FUNCTION hr.feel(int) RETURNS hr.mood LANGUAGE sql AS 'SELECT NULL::hr.mood';
+CREATE CAST (int AS hr.mood) WITH FUNCTION hr.feel(int) AS ASSIGNMENT;
+CREATE CAST (hr.mood AS text) WITH INOUT;
+CREATE FUNCTION hr.same(hr.mood, hr.mood) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+CREATE OPERATOR hr.=== (PROCEDURE = hr.same, LEFTARG = hr.mood, RIGHTARG = hr.mood,
+    COMMUTATOR = OPERATOR(hr.===), RESTRICT = eqsel, HASHES);
+CREATE OPERATOR hr.!! (PROCEDURE = hr.feel, RIGHTARG = int);
 CREATE SEQUENCE hr.numbers START 7 INCREMENT 3;
 GRANT USAGE ON SCHEMA hr TO staff;
 GRANT SELECT ON hr.people TO staff;
@@ -78,6 +87,9 @@ CREATE EVENT TRIGGER watch_ddl ON ddl_command_end WHEN TAG IN ('CREATE TABLE', '
 CREATE PUBLICATION partial FOR TABLE hr.people (id, name), TABLE hr.salary WHERE (amount > 5)
     WITH (publish = 'insert, update');
 CREATE EXTENSION pg_trgm SCHEMA hr;
+CREATE FOREIGN DATA WRAPPER far_wrapper;
+CREATE SERVER far FOREIGN DATA WRAPPER far_wrapper OPTIONS (host 'h', dbname 'd');
+CREATE FOREIGN TABLE hr.far (i int) SERVER far OPTIONS (table_name 't');
 ALTER ROLE analyst SET log_statement = 'all';
 ALTER ROLE analyst SET search_path = "$user", hr, "Odd, ""schema";
 ALTER ROLE ALL IN DATABASE shop SET lock_timeout = '5s';
@@ -147,8 +159,11 @@ CHANGES: dict[CatalogKind, list[str]] = {
         "ALTER TABLE hr.key ADD CONSTRAINT twice UNIQUE (ident, badge)",
         "ALTER TABLE hr.parts DETACH PARTITION hr.parts_1", "DROP TABLE hr.ruled",
         "ALTER TABLE hr.parts DETACH PARTITION hr.parts_rest",
-        "DROP TABLE hr.audit_2025", "CREATE TABLE hr.audit_2026 (at date)",
-        "ALTER TABLE hr.audit_2026 OWNER TO owner",
+        "ALTER TABLE hr.heir NO INHERIT hr.audit_2025", "DROP TABLE hr.audit_2025",
+        "CREATE TABLE hr.audit_2026 (at date)", "ALTER TABLE hr.audit_2026 OWNER TO owner",
+        "ALTER TABLE hr.events ALTER id DROP IDENTITY",
+        "ALTER TABLE hr.heir ALTER c SET EXPRESSION AS (b * 9)",
+        "ALTER FOREIGN TABLE hr.far OPTIONS (SET table_name 'it''s', ADD schema_name 's')",
     ],
     CatalogKind.POLICY: [
         "DROP POLICY own ON hr.salary", "CREATE POLICY open ON hr.salary USING (true)",
@@ -166,11 +181,23 @@ CHANGES: dict[CatalogKind, list[str]] = {
         "CREATE FUNCTION hr.door(text, OUT r int) LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'",
     ],
     CatalogKind.SCHEMA: ["CREATE SCHEMA \"new;\"", "ALTER SCHEMA hr OWNER TO analyst"],
-    CatalogKind.TYPE: ["CREATE TYPE hr.other AS (a int)", "ALTER TYPE hr.mood OWNER TO analyst",
-                       "ALTER DOMAIN hr.small DROP CONSTRAINT positive"],
-    CatalogKind.SEQUENCE: [
-        "ALTER SEQUENCE hr.numbers INCREMENT 1 CYCLE", "CREATE SEQUENCE hr.more",
+    CatalogKind.TYPE: [
+        "CREATE TYPE hr.other AS (a int)", "ALTER TYPE hr.mood OWNER TO analyst",
+        "ALTER DOMAIN hr.small DROP CONSTRAINT positive", "ALTER DOMAIN hr.small DROP DEFAULT",
+        "ALTER DOMAIN hr.small SET NOT NULL", "ALTER TYPE hr.two DROP ATTRIBUTE y",
     ],
+    CatalogKind.FOREIGN_SERVER: ["ALTER SERVER far OPTIONS (SET host 'evil', DROP dbname)"],
+    CatalogKind.CAST: [
+        "DROP CAST (hr.mood AS text)", "DROP CAST (int AS hr.mood)",
+        "CREATE CAST (int AS hr.mood) WITH FUNCTION hr.feel(int) AS IMPLICIT",
+        "CREATE CAST (numeric AS hr.mood[]) WITH INOUT",
+    ],
+    CatalogKind.OPERATOR: [
+        "DROP OPERATOR hr.=== (hr.mood, hr.mood)",
+        "ALTER OPERATOR hr.!! (NONE, int) OWNER TO owner",
+        "CREATE OPERATOR hr.*** (PROCEDURE = hr.same, LEFTARG = hr.mood, RIGHTARG = hr.mood)",
+    ],
+    CatalogKind.SEQUENCE: ["ALTER SEQUENCE hr.numbers INCREMENT 1 CYCLE", "CREATE SEQUENCE hr.m"],
     CatalogKind.EXTENSION: ["DROP EXTENSION pg_trgm", "CREATE EXTENSION dblink"],
     CatalogKind.PUBLICATION: [
         "ALTER PUBLICATION partial SET TABLE hr.people", "CREATE PUBLICATION every FOR ALL TABLES",
@@ -185,6 +212,7 @@ def spoken_by(text: str, cluster: Server) -> str:
     if cluster.major < 15:
         text = text.replace("security_invoker = true, ", "")
         text = text.replace(PARTLY, "FOR TABLE hr.people, hr.salary")
+    text = "SELECT 1" if "SET EXPRESSION" in text and cluster.major < 17 else text
     if cluster.major < 14:
         text = text.replace("pg_read_all_data", "pg_read_all_stats")
     return text

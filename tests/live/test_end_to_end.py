@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 )
 
 from tests.live.postgres import PostgresCluster, server_folder
-from tests.live.running import Running, prepare
+from tests.live.running import HTTP, Running, prepare
 
 pytestmark = [
     pytest.mark.live,
@@ -179,6 +180,26 @@ def test_sessions_shows_who_is_connected_and_kill_ends_just_that_one(running):
     running.wait_sql("SELECT 1 FROM verdicts WHERE outcome = 'terminated' AND reason = 'a test'")
 
 
+def test_what_a_session_runs_is_shown_while_it_runs_and_without_its_values(running):
+    with running.cluster.connect(user="app", application_name="runner") as connection:
+        slow = "SELECT pg_sleep(20), 'a secret'"
+        sleeper = threading.Thread(target=connection.execute, args=(slow,), daemon=True)
+        sleeper.start()
+
+        def shown():
+            done = running.pgwarden("sessions", "--running", "--json")
+            rows = [json.loads(line) for line in done.stdout.splitlines()]
+            return [row for row in rows if row["application_name"] == "runner"]
+
+        (row,) = running.wait(shown, "the statement is shown")
+        assert (row["user_name"], row["state"]) == ("app", "executing")
+        assert row["text"].startswith("SELECT pg_sleep(")
+        assert "secret" not in str(row)
+        assert "pg_sleep" in running.pgwarden("sessions", "--running").stdout
+        sleeper.join()
+        assert shown() == []
+
+
 def test_drift_names_the_statement_and_who_sent_it(running):
     running.wait_sql("SELECT 1 FROM findings WHERE detector = 'drift.baseline'")
     running.cluster.psql("GRANT SELECT ON shop.orders TO analyst", user="app")
@@ -294,4 +315,4 @@ def test_stopping_takes_the_probes_away_in_time(running):
     assert time.monotonic() - began < 10
     assert running.cluster.psql("DROP TABLE shop.prices", user="postgres").returncode == 0
     with pytest.raises(httpx.TransportError):
-        httpx.get(f"http://127.0.0.1:{running.agent_port}/metrics")
+        HTTP.get(f"http://127.0.0.1:{running.agent_port}/metrics")

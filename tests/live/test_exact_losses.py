@@ -1,10 +1,14 @@
-"""An agent that stands still loses what does not fit, counts it, and says so: to the last one."""
+"""An agent that stands still loses what does not fit, counts it, and says so: to the last one.
+
+And so does one that is told to stop under load, though its collector hangs; within five seconds.
+"""
 
 import os
 import signal
 import subprocess
 import time
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -19,11 +23,14 @@ pytestmark = [
 ]
 
 FROZEN_SECONDS = 10
+STOP_SECONDS = 5.0
+LOAD_SECONDS = 5
 STORED = "SELECT coalesce(sum(executions), 0)::BIGINT AS n FROM statements WHERE user_name = 'bot'"
 LOST = (
     "SELECT coalesce(sum(count), 0)::BIGINT AS n FROM losses WHERE "
-    "source = 'ebpf' AND reason IN ('statement', 'execution', 'urgent_statement', 'table_full')"
-    " OR source = 'agent' AND reason = 'queue_full'"
+    "source = 'ebpf' AND reason IN ('statement', 'execution', 'urgent_statement', 'table_full',"
+    " 'no_lock', 'urgent_no_lock')"
+    " OR source = 'agent' AND reason IN ('queue_full', 'stopped', 'urgent_stopped')"
 )
 URGENT = "SELECT count(*) AS n FROM losses WHERE reason LIKE 'urgent%'"
 IN_THE_DARK = (
@@ -60,14 +67,7 @@ def test_what_clients_did_is_stored_or_counted_as_lost_though_the_agents_stood_s
         singly = stack.enter_context(Running(server, configuration("never", "observe")))
         guarding = stack.enter_context(Running(server, configuration("overload", "enforce")))
         owner = stack.enter_context(server.connect(user="app"))
-        load = subprocess.Popen(
-            [
-                "pgbench", "--no-vacuum", "--client", "2", "--time", str(FROZEN_SECONDS + 2),
-                "--file", str(script), "--host", str(server.sockets), "--port",
-                str(server.port), "--username", "bot", "postgres",
-            ],
-            stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+        load = pgbench(server, script, FROZEN_SECONDS + 2)
         time.sleep(1)
         agents = [up.child("agent") for up in (singly, guarding)]
         for agent in agents:
@@ -91,9 +91,65 @@ def test_what_clients_did_is_stored_or_counted_as_lost_though_the_agents_stood_s
         open_ones = "SELECT user_name FROM sessions WHERE ended_at IS NULL"
         singly.wait(lambda: singly.sql(open_ones) == [{"user_name": "app"}], "all others ended", 30)
         # The one that was held, and the one that was not, because nobody beat any more.
-        assert guarding.sql("SELECT rule_id, outcome FROM verdicts") == 2 * [
-            {"rule_id": "drop-protected", "outcome": "too_late"}
+        verdicts = guarding.sql("SELECT rule_id, outcome FROM verdicts ORDER BY occurred_at")
+        assert [(each["rule_id"], each["outcome"]) for each in verdicts] == [
+            ("drop-protected", "too_late"),
+            ("locked-out", "observed"),
+            ("drop-protected", "too_late"),
         ]
+        for up in (singly, guarding):
+            assert_stops(up, server, script, tmp_path / up.folder.name)
+
+
+def pgbench(server, script, seconds, *words):
+    return subprocess.Popen(
+        [
+            "pgbench", "--no-vacuum", "--client", "2", "--time", str(seconds),
+            "--file", str(script), "--host", str(server.sockets), "--port",
+            str(server.port), "--username", "bot", *words, "postgres",
+        ],
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+
+
+def assert_stops(up, server, script, transactions):
+    lost_before, began_us = up.sql(LOST)[0]["n"], time.time_ns() // 1000
+    load = pgbench(server, script, LOAD_SECONDS, "--log", "--log-prefix", str(transactions))
+    time.sleep(1)
+    agent, collector = up.child("agent"), up.child("collector")
+    freeze(collector)
+    try:
+        time.sleep(2)  # it owes an acknowledgement for longer than an agent waits
+        told_us = time.time_ns() // 1000
+        os.kill(agent, signal.SIGTERM)
+        up.wait(lambda: gone(agent), "the agent's end", 30, every=0.02)
+        gone_us = time.time_ns() // 1000
+    finally:
+        os.kill(collector, signal.SIGCONT)
+    assert load.wait(30) == 0, "no backend is left as it was held"
+    assert (gone_us - told_us) / 1e6 < STOP_SECONDS
+    ended_us = [
+        int(seconds) * 1_000_000 + int(us)
+        for path in transactions.parent.glob(f"{transactions.name}*")
+        for *_, seconds, us in map(str.split, path.read_text().splitlines())
+    ]
+    least = 2 * sum(each < told_us for each in ended_us)
+    most = 2 * sum(each < gone_us for each in ended_us) + 2 * 2
+    of_it = f" AND started_at BETWEEN make_timestamptz({began_us}) AND make_timestamptz({gone_us})"
+
+    def found():
+        stored, lost = up.sql(STORED + of_it)[0]["n"], up.sql(LOST)[0]["n"] - lost_before
+        print(f"stopped in {gone_us - told_us} us: {least}-{most}, stored {stored}, lost {lost}")
+        assert stored <= most, "nothing is there twice"
+        return stored + lost >= least
+
+    up.wait_ready(up.agent_port)
+    up.wait(found, f"{least} stored or lost", 20)
+
+
+def gone(pid):
+    stat = Path(f"/proc/{pid}/stat")
+    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 def assert_exact(up, ran, loses):

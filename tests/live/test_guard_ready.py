@@ -7,7 +7,7 @@ import psycopg
 import pytest
 
 from tests.live.postgres import PostgresCluster
-from tests.live.running import Running, prepare
+from tests.live.running import HTTP, Running, prepare
 
 pytestmark = [
     pytest.mark.live,
@@ -67,6 +67,6 @@ def test_an_agent_that_cannot_hold_is_not_ready(cluster):
 
 def readiness(up):
     try:
-        return httpx.get(f"http://127.0.0.1:{up.agent_port}/readyz")
+        return HTTP.get(f"http://127.0.0.1:{up.agent_port}/readyz")
     except httpx.TransportError:
         return None

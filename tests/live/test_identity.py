@@ -254,6 +254,10 @@ def test_behind_a_pooler_the_pooler_is_the_origin_and_comments_say_who(running, 
             for row in both_statements(running, name)
         }
         assert told == {TRACE: ("service", "billing"), OTHER_TRACE: ("ai_agent", "my-langchain")}
+    for row in both_statements(running, "pooled"):
+        assert row["identity_confidence"] == 0.5
+        claim = f"its comment claims application '{row['identity_name']}'"
+        assert row["identity_evidence"].startswith(claim)
 
 
 def both_statements(running, name):
@@ -290,7 +294,7 @@ def test_an_address_map_that_changes_is_in_force_for_open_sessions(running, addr
         assert "is 'this-host' in addresses.yaml:1" in row["identity_evidence"]
         addresses.write_text("- {address: nonsense, name: x}\n")
         agents = running.wait(
-            lambda: found if "nonsense" in (found := running.pgwarden("agents").stdout) else None,
+            lambda: found if "nonsense" in (found := running.answered("agents").stdout) else None,
             "the agent says that the file is bad",
         )
         assert "the address map of before is in force" in agents

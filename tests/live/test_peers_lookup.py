@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -195,6 +196,26 @@ def test_a_server_that_lets_nobody_in_is_a_reason_not_an_error(cluster):
     certificates = Certificates(lambda name: cluster.connect(user="nobody_here"))
     with pytest.raises(CertificatesUnknownError, match="no_login"):
         certificates.ask("main", [BackendKey(1, 1)])
+
+
+def test_the_explainer_does_not_rest_for_the_time_that_it_waited(connected):
+    key, client = connected
+
+    class Waiting(Lookup):
+        def find(self, *asked):
+            time.sleep(1)  # for a core
+            return super().find(*asked)
+
+    told = []
+    explainer = Explainer(told.append, lambda *_: None, lookup=Waiting(), certificates=None)
+    explainer.start()
+    explainer.ask(Question(key, "main", *client))
+    wait_until(lambda: told)
+    began = time.monotonic()
+    explainer.ask(Question(replace(key, pid=2**22), "main", *client))
+    wait_until(lambda: len(told) == 2)
+    assert time.monotonic() - began < 3
+    explainer.stop()
 
 
 def test_the_explainer_answers_each_backend_once_and_counts_what_it_saw(connected):

@@ -83,7 +83,9 @@ def work(session, statements, seconds) -> None:
         for text in statements:
             number += 1
             session.execute(text, (number % 50,))
-        time.sleep(0.05)
+        time.sleep(
+            0.02
+        )  # many uses: what is gone must have been missed for long within SETTLE_SECONDS
 
 
 def found(running):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import psycopg
 import pytest
 
-from agent.catalog.relations import Place, Relation, Relations
+from agent.catalog.relations import FUNCTION, IN_C, Place, Relation, Relations
 from tests.live.postgres import PostgresCluster
 
 pytestmark = pytest.mark.live
@@ -70,6 +70,33 @@ def test_a_table_that_was_made_since_is_asked_for(names):
     names.name(names.oid("hr.salaries"))
     names.admin.execute('CREATE TABLE hr."Odd Name" (id int)')
     assert names.name(names.oid('hr."Odd Name"')).name == "hr.Odd Name"
+
+
+def test_a_function_of_a_library_has_its_own_name_too(names):
+    names.admin.execute(
+        "DROP EXTENSION IF EXISTS pageinspect; CREATE EXTENSION pageinspect SCHEMA s"
+    )
+    names.admin.execute("CREATE FUNCTION s.one() RETURNS int LANGUAGE sql AS 'SELECT 1'")
+    rows = names.admin.execute(
+        "SELECT proname, oid::bigint FROM pg_proc WHERE pronamespace = 's'::regnamespace"
+        " AND proname IN ('bt_metap', 'one')"
+    )
+    oids = dict(rows.fetchall())
+    in_c = names.name(FUNCTION + oids["bt_metap"])
+    assert (in_c.name, in_c.kind) == ("s.bt_metap", IN_C)
+    assert in_c.ancestors == ("bt_metap",)
+    assert names.name(FUNCTION + oids["one"]) == Relation("s.one", "-")
+    assert names.name(oids["one"]) is None
+
+
+def test_who_may_not_read_functions_still_learns_relations(names):
+    names.admin.execute("REVOKE SELECT ON pg_proc FROM PUBLIC")
+    try:
+        assert names.name(names.oid("hr.salaries")) == Relation("hr.salaries", "r")
+        assert names.name(FUNCTION + 20_000) is None
+        assert "pg_proc" in names.relations.problems()[0]
+    finally:
+        names.admin.execute("GRANT SELECT ON pg_proc TO PUBLIC")
 
 
 def test_a_toast_table_goes_by_its_owner_and_what_that_is_a_part_of(names):

@@ -4,10 +4,14 @@ import hashlib
 import os
 import subprocess
 import tarfile
+from collections.abc import Iterator
+from itertools import count
 
 import httpx
+import polars as pl
 import pytest
 
+from tests.collector.alerts.samples import HttpReceiver
 from tests.live.postgres import PostgresCluster, server_folder
 from tests.live.running import COMMAND, Running, prepare
 
@@ -19,6 +23,12 @@ pytestmark = [
 ]
 
 CANARY = "k4n4ryZebra"
+"""How each of the secrets begins."""
+SECRETS = 200
+AROUND = (
+    (b"", b" /* \xff\xfe */"), (b"PREPARE q AS ", b""), (b"SELECT 1; ", b""),
+    (b"EXPLAIN ", b""),
+)  # fmt: skip
 MIB = 1 << 20
 BODY = "EXECUTE 'ALTER ROLE bot PASSWORD ''@''';"
 FORMS = [
@@ -89,25 +99,47 @@ def cluster():
 def searched(request, cluster):
     """An agent that has seen all of it, and where it was."""
     config = {"guard": {"mode": "observe"}, "capture": {"parameters": request.param}}
-    with Running(cluster, {"agent": config}) as up:
-        play(cluster)
-        up.wait_sql("SELECT 1 FROM statements WHERE text LIKE '%all_was_said%'")
-        yield up
+    with HttpReceiver() as listener:
+        receiver = {"type": "webhook", "name": "all", "url": listener.url}
+        alerts = {"min_severity": "low", "receivers": [receiver]}
+        with Running(cluster, {"agent": config, "collector": {"alerts": alerts}}) as up:
+            secrets = play(cluster)
+            assert len({*secrets}) >= SECRETS
+            up.wait_sql("SELECT 1 FROM statements WHERE text LIKE '%all_was_said%'")
+            up.wait(lambda: listener.received, "an alert", 30)
+            up.alerted = listener.received
+            yield up
 
 
-def play(cluster) -> None:
+def spoken() -> Iterator[tuple[str, bytes]]:
+    """Each secret, and the statement that holds it."""
+    number = count(1)
+
+    def secret() -> str:
+        return f"{CANARY}{next(number):03}"
+
     for form in FORMS:
-        text = form.replace("@", CANARY).encode()
+        mine = secret()
+        yield mine, form.replace("@", mine).encode()
+        if len(form) < 1000:
+            for before, after in AROUND:
+                mine = secret()
+                yield mine, before + form.replace("@", mine).encode() + after
+
+
+def play(cluster) -> list[str]:
+    """All secrets that were said."""
+    secrets = []
+    for secret, text in spoken():
         say(cluster, text)
-        if len(text) < 1000:
-            say(cluster, text + b" /* \xff\xfe */")
-            say(cluster, b"PREPARE q AS " + text)
+        secrets.append(secret)
     with cluster.connect() as connection:
         for query in PARAMETERS:
             connection.pgconn.exec_params(query.encode(), [CANARY.encode()], [25])
         connection.execute("SELECT 1 AS harmless WHERE %s::int = 4711", (4711,))
     change_with_psql(cluster)
     cluster.psql("SELECT 'all_was_said' AS all_was_said")
+    return secrets
 
 
 def say(cluster, text: bytes) -> None:
@@ -150,15 +182,17 @@ def test_everything_was_seen(searched):
 def test_no_digest_can_be_searched_for_a_canary(searched):
     told = searched.sql("SELECT digest FROM statements UNION SELECT digest FROM verdicts")
     stored = {row["digest"] for row in told}
-    texts = [form.replace("@", CANARY).encode() for form in FORMS]
-    assert len(stored) > len(texts) // 2
-    guesses = [text[: MIB - 1] for text in texts] + [b"PREPARE q AS " + text for text in texts]
+    texts = [text for _, text in spoken()]
+    assert len(stored) > len(texts) // 3
+    guesses = [text[: MIB - 1] for text in texts]
     assert not stored & {hashlib.sha256(guess).hexdigest() for guess in guesses}
 
 
 def test_no_canary_is_in_any_table_of_the_record(searched, cluster):
     wanted = canaries(cluster)
-    for table in ("statements", "sessions", "verdicts", "losses", "catalog", "findings", "alerts"):
+    tables = [row["name"] for row in searched.sql("SHOW TABLES")]
+    assert {"statements", "drift", "accesses", "audit_coverage", "alerts"} <= {*tables}
+    for table in tables:
         told = str(searched.sql(f"SELECT * FROM {table}")).encode()
         leaked = [
             (table, at, told[max(0, at - 80) : at + 60])
@@ -184,7 +218,15 @@ def test_no_canary_is_in_a_support_bundle(searched, cluster, tmp_path):
 def test_no_canary_is_in_any_file_log_or_metric(searched, cluster):
     wanted = canaries(cluster)
     told = {str(f): f.read_bytes() for f in searched.folder.rglob("*") if f.is_file()}
+    unpacked = {
+        name: pl.read_parquet(name).write_ndjson().encode()
+        for name in told
+        if name.endswith(".parquet")
+    }
+    assert unpacked
+    told |= unpacked
     told["log"] = searched.log.encode()
+    told |= {f"alert {number}": each.body for number, each in enumerate(searched.alerted)}
     for port in (searched.agent_port, searched.collector_port):
         told[f"metrics {port}"] = httpx.get(f"http://127.0.0.1:{port}/metrics").content
     assert [name for name, data in told.items() for c in wanted if c in data] == []

@@ -5,12 +5,11 @@ import signal
 import subprocess
 import sys
 
-import httpx
 import pytest
 
 from agent.catalog.rights import grants
 from tests.live.postgres import PostgresCluster, server_folder
-from tests.live.running import Running, prepare
+from tests.live.running import HTTP, Running, prepare
 
 pytestmark = [
     pytest.mark.live,
@@ -61,7 +60,7 @@ def up(cluster):
 
 
 def test_what_the_kernel_and_proc_refuse_is_told_everywhere(up):
-    said = up.wait(lambda: HIDDEN in (out := up.pgwarden("agents").stdout) and out, HIDDEN)
+    said = up.wait(lambda: HIDDEN in (out := up.answered("agents").stdout) and out, HIDDEN)
     assert said.startswith("! test-host")
     assert "capture=none" in said
     assert "no eBPF capture" in said
@@ -72,7 +71,7 @@ def test_what_the_kernel_and_proc_refuse_is_told_everywhere(up):
     assert "the kernel refused to load the probes" in log
 
     assert up.metrics(up.agent_port)[EBPF_UP] == 0
-    readiness = httpx.get(f"http://127.0.0.1:{up.agent_port}/readyz")
+    readiness = HTTP.get(f"http://127.0.0.1:{up.agent_port}/readyz")
     assert readiness.status_code == 503
     assert HIDDEN in readiness.text
 

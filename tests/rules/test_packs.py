@@ -23,6 +23,7 @@ DENIED = {
     "copy-program",
     "foreign-library",
     "large-objects-unlinked",
+    "tuple-surgery",
     "unreadable",
 }
 DENIED_TO_AGENTS = {

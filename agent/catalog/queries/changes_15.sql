@@ -110,6 +110,45 @@ UNION ALL
 SELECT 'language', sum(n), sum(hashtextextended(x::text, n))
 FROM (SELECT xmin AS x, count(*) AS n FROM pg_catalog.pg_language GROUP BY xmin) AS g
 UNION ALL
+SELECT 'cast', sum(n), sum(hashtextextended(x::text, n))
+FROM (SELECT xmin AS x, count(*) AS n FROM pg_catalog.pg_cast GROUP BY xmin) AS g
+UNION ALL
+SELECT 'operator', sum(n), sum(hashtextextended(x::text, n))
+FROM (SELECT xmin AS x, count(*) AS n FROM pg_catalog.pg_operator GROUP BY xmin) AS g
+UNION ALL
+SELECT 'in_schemas', sum(n), sum(hashtextextended(x::text, n))
+FROM (SELECT xmin AS x, count(*) AS n FROM pg_catalog.pg_collation GROUP BY xmin) AS g
+UNION ALL
+SELECT 'in_schemas', sum(n), sum(hashtextextended(x::text, n))
+FROM (SELECT xmin AS x, count(*) AS n FROM pg_catalog.pg_conversion GROUP BY xmin) AS g
+UNION ALL
+SELECT 'in_schemas', sum(n), sum(hashtextextended(x::text, n))
+FROM (SELECT xmin AS x, count(*) AS n FROM pg_catalog.pg_opclass GROUP BY xmin) AS g
+UNION ALL
+SELECT 'in_schemas', sum(n), sum(hashtextextended(x::text, n))
+FROM (SELECT xmin AS x, count(*) AS n FROM pg_catalog.pg_opfamily GROUP BY xmin) AS g
+UNION ALL
+SELECT 'in_schemas', sum(n), sum(hashtextextended(x::text, n))
+FROM (SELECT xmin AS x, count(*) AS n FROM pg_catalog.pg_amop GROUP BY xmin) AS g
+UNION ALL
+SELECT 'in_schemas', sum(n), sum(hashtextextended(x::text, n))
+FROM (SELECT xmin AS x, count(*) AS n FROM pg_catalog.pg_amproc GROUP BY xmin) AS g
+UNION ALL
+SELECT 'in_schemas', sum(n), sum(hashtextextended(x::text, n))
+FROM (SELECT xmin AS x, count(*) AS n FROM pg_catalog.pg_ts_config GROUP BY xmin) AS g
+UNION ALL
+SELECT 'in_schemas', sum(n), sum(hashtextextended(x::text, n))
+FROM (SELECT xmin AS x, count(*) AS n FROM pg_catalog.pg_ts_config_map GROUP BY xmin) AS g
+UNION ALL
+SELECT 'in_schemas', sum(n), sum(hashtextextended(x::text, n))
+FROM (SELECT xmin AS x, count(*) AS n FROM pg_catalog.pg_ts_dict GROUP BY xmin) AS g
+UNION ALL
+SELECT 'in_schemas', sum(n), sum(hashtextextended(x::text, n))
+FROM (SELECT xmin AS x, count(*) AS n FROM pg_catalog.pg_ts_parser GROUP BY xmin) AS g
+UNION ALL
+SELECT 'in_schemas', sum(n), sum(hashtextextended(x::text, n))
+FROM (SELECT xmin AS x, count(*) AS n FROM pg_catalog.pg_ts_template GROUP BY xmin) AS g
+UNION ALL
 SELECT 'foreign_server', sum(n), sum(hashtextextended(x::text, n))
 FROM (SELECT xmin AS x, count(*) AS n FROM pg_catalog.pg_foreign_server GROUP BY xmin) AS g
 UNION ALL

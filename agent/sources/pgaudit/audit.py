@@ -27,6 +27,7 @@ def parse_audit(record: LogRecord, cluster: str) -> AuditLogged:
         statement_id, substatement_id = int(fields[1]), int(fields[2])
     except ValueError as error:
         raise AuditError("statement id is not a number") from error
+    # Behind the text there are always parameters: without them it ends where the record was cut.
     parameters = fields[8] if len(fields) > _MIN_FIELDS else b""
     return AuditLogged(
         at_ns=record.at_ns,
@@ -46,6 +47,7 @@ def parse_audit(record: LogRecord, cluster: str) -> AuditLogged:
         text=fields[7].decode("utf-8", "surrogateescape"),
         parameters="" if parameters == b"<none>" else parameters.decode("utf-8", "surrogateescape"),
         precision_ns=record.precision_ns,
+        missing_bytes=record.missing_bytes if len(fields) == _MIN_FIELDS else 0,
     )
 
 

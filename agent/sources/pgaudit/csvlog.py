@@ -85,26 +85,26 @@ class CsvlogParser:
         self._dropped = 0
 
     def _complete(self, end: int) -> LogRecord | None:
-        data, cut = bytes(self._record), self._dropped > 0
+        data, missing_bytes = bytes(self._record), self._dropped
         self._forget()
         if not logins.may_tell(data):
             return None
-        fields = _fields(data, cut)
+        fields = _fields(data, cut=missing_bytes > 0)
         if fields is None:
             # From here the state of the quotes is not known.
             self.skipped["damaged_record"] += 1
             self._lost = True
             return None
-        if not cut and len(fields) not in COLUMN_COUNTS:
+        if not missing_bytes and len(fields) not in COLUMN_COUNTS:
             self.skipped["unknown_columns"] += 1
             return None
-        if cut:
+        if missing_bytes:
             self.skipped["record_cut"] += 1
         if len(fields) <= _MESSAGE or not logins.tells(fields[_SEVERITY], fields[_MESSAGE]):
             return None
-        return self._record_of(fields, end)
+        return self._record_of(fields, end, missing_bytes)
 
-    def _record_of(self, fields: list[bytes], end: int) -> LogRecord | None:
+    def _record_of(self, fields: list[bytes], end: int, missing_bytes: int) -> LogRecord | None:
         started_at_seconds, pid = session_id_parts(decoded(fields[_SESSION_ID]))
         if not pid:
             self.skipped["damaged_record"] += 1
@@ -122,10 +122,11 @@ class CsvlogParser:
             client_address=client_address(host),
             message=fields[_MESSAGE],
             end=end,
+            missing_bytes=missing_bytes,
         )
 
 
-def _fields(data: bytes, cut: bool) -> list[bytes] | None:
+def _fields(data: bytes, *, cut: bool) -> list[bytes] | None:
     """The fields of one record, None when its quotes make no sense.
 
     A cut record's last field is given as far as it goes.

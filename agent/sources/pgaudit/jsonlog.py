@@ -60,6 +60,7 @@ class JsonlogParser:
             client_address=client_address(_text(fields.get("remote_host"))),
             message=message,
             end=line.end,
+            missing_bytes=line.dropped,
         )
 
 

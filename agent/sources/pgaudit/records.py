@@ -28,6 +28,8 @@ class LogRecord(NamedTuple):
     """Offset after the record, counted from the parser's first byte."""
     precision_ns: int = 1_000_000
     """``at_ns`` is cut to it: to milliseconds in all formats, with %t in a prefix to seconds."""
+    missing_bytes: int = 0
+    """So many were over the bound, in ``message`` and behind it."""
 
 
 class RecordParser(Protocol):

@@ -7,6 +7,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, tzinfo
 from enum import StrEnum
 from pathlib import Path
@@ -52,9 +53,9 @@ class LogFormat(StrEnum):
 class PgauditSource:
     """``pattern`` matches names in ``directory``, rotated ones too (``postgresql-*.csv*``).
 
-    ``zone`` is the server's log_timezone. Without a state file reading begins at the present end
-    of the log (``from_beginning`` for the other). Raises PrefixError for a prefix that does not
-    name the backend; an unreadable folder does not raise: see ``problem``.
+    ``zone`` is the server's log_timezone, ``own_pids`` as in Cluster. Without a state file reading
+    begins at the present end of the log (``from_beginning`` for the other). Raises PrefixError for
+    a prefix that does not name the backend; an unreadable folder does not raise: see ``problem``.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class PgauditSource:
         from_beginning: bool = False,
         max_record_bytes: int = MAX_RECORD_BYTES,
         clock_ns: Callable[[], int] = time.time_ns,
+        own_pids: bool = False,
     ) -> None:
         self.cluster = cluster
         self.problem = ""
@@ -79,6 +81,7 @@ class PgauditSource:
         self._log_clock = LogClock(zone)
         self._max_record_bytes = max_record_bytes
         self._clock_ns = clock_ns
+        self._own_pids = own_pids
         self._state_file = state_file
         self._lost: Counter[str] = Counter()
         self._parsers: dict[LogFile, tuple[RecordParser, int]] = {}
@@ -186,7 +189,7 @@ class PgauditSource:
                 continue
             for record in parser.feed(data):
                 if (event := self._event(record)) is not None:
-                    events.append(event)
+                    events.append(replace(event, own_pids=True) if self._own_pids else event)
             file.given_out = max(file.given_out, base + parser.end)
         return events
 

@@ -1,7 +1,8 @@
 """The plain text log: ``log_line_prefix``, severity, message; further lines begin with a tab.
 
-It is the weakest of the three formats: a client chooses its application_name, and where the prefix
-prints that (``%a``) it can imitate the rest of its own line. Prefer jsonlog or csvlog.
+It is the weakest of the three formats: the names of user and database (``%u``, ``%d``) are printed
+as they came in the start-up packet, with ends of lines in them, before anybody has logged in. So
+who can open a connection can imitate whole records of others. Prefer jsonlog or csvlog.
 """
 
 import re
@@ -167,6 +168,7 @@ class StderrParser:
             message=values["message"],
             end=end,
             precision_ns=_precision_ns(values),
+            missing_bytes=self._dropped,
         )
 
     def _at_ns(self, values: dict[str, bytes]) -> int:

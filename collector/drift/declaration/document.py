@@ -11,8 +11,9 @@ import yaml
 
 from collector.drift.baseline import HBA_ORDER, ORDER_SEPARATOR, Fact, Facts
 from collector.drift.declaration.addresses import as_shown, order_as_shown
+from collector.drift.declaration.keys import key_mistakes
 from collector.drift.declaration.words import mistakes
-from collector.drift.lines import LINE_KINDS, text_of
+from collector.drift.lines import LINE_KINDS, lines_of, text_of
 from model.catalog import CLUSTER_KINDS, DATABASE_KINDS, CatalogKind
 from rules.language.document import Document
 from rules.language.problems import Problem
@@ -224,6 +225,9 @@ def _value(document: Document, node: yaml.Node, kind: CatalogKind, name: str) ->
     what = f"{kind} {name}"
     if isinstance(node, yaml.MappingNode) and kind in LINE_KINDS:
         lines = document.mapping(node, what)
+        for key, each in lines.items():
+            for mistake in key_mistakes(kind, key):
+                document.problem(each, f"{what}: {mistake}")
         return text_of(
             {key: document.text(each, f"{key} of {what}") for key, each in lines.items()}
         )
@@ -233,7 +237,11 @@ def _value(document: Document, node: yaml.Node, kind: CatalogKind, name: str) ->
         shape = "text, or a mapping of lines" if kind in LINE_KINDS else "text"
         document.problem(node, f"{what} must be {shape}")
         return ""
-    return document.text(node, what)
+    text = document.text(node, what)
+    for key in lines_of(text) if kind in LINE_KINDS else ():
+        for mistake in key_mistakes(kind, key):
+            document.problem(node, f"{what}: {mistake}")
+    return text
 
 
 def _mapping(document: Document, node: yaml.Node, what: str) -> dict[str, yaml.Node]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from collector.drift.changes import Change
 from collector.drift.matching import catalogs, cluster, moved, objects, privileges, rows
+from collector.drift.matching.impossible import unless_impossible
 from collector.drift.matching.target import Match, Target, target_of
 from model.catalog import OBJECT_KINDS, CatalogKind
 
@@ -26,18 +29,36 @@ def _or_by_hand(match: Match) -> Match:
     return matches
 
 
+def _there(one: Change, database: str) -> Change:
+    return one if one.database == database else replace(one, database=database)
+
+
+def _one_by_one(match: Match) -> Match:
+    """Each GRANT of a text of several counts with its own privileges, objects and grantees."""
+
+    def matches(change: Change, target: Target) -> int:
+        if not change.several:
+            return match(change, target)
+        return max(match(_there(one, change.database), target) for one in change.several)
+
+    return matches
+
+
 _OWN: dict[CatalogKind, Match] = {
     # hba and ident are files: nothing on the wire writes them.
     CatalogKind.SETTING: cluster.setting,
     CatalogKind.ROLE: cluster.role,
-    CatalogKind.MEMBERSHIP: cluster.membership,
+    CatalogKind.MEMBERSHIP: _one_by_one(cluster.membership),
     CatalogKind.DATABASE: cluster.database,
     CatalogKind.TABLESPACE: cluster.tablespace,
-    CatalogKind.PRIVILEGE: _or_with_its_database(privileges.privilege),
+    CatalogKind.PRIVILEGE: _or_with_its_database(_one_by_one(privileges.privilege)),
     **dict.fromkeys(OBJECT_KINDS, _or_with_its_database(objects.object_of_database)),
 }
 MATCHES: dict[CatalogKind, Match] = {
-    **{kind: moved.unless_moved(_or_by_hand(match)) for kind, match in _OWN.items()},
+    **{
+        kind: moved.unless_moved(_or_by_hand(unless_impossible(match)))
+        for kind, match in _OWN.items()
+    },
     CatalogKind.SLOT: cluster.slot,
     CatalogKind.WATCHED: _or_with_its_database(rows.watched),
 }

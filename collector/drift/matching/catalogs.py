@@ -16,7 +16,11 @@ _TABLES: dict[CatalogKind, tuple[str, ...]] = {
     CatalogKind.MEMBERSHIP: ("pg_auth_members", "pg_authid"),
     CatalogKind.DATABASE: ("pg_database",),
     CatalogKind.TABLESPACE: ("pg_tablespace",),
-    CatalogKind.SCHEMA: ("pg_namespace", "pg_proc", "pg_rewrite", "pg_class"),
+    CatalogKind.SCHEMA: (
+        "pg_namespace", "pg_proc", "pg_rewrite", "pg_class", "pg_cast", "pg_operator",
+        "pg_collation", "pg_conversion", "pg_opclass", "pg_opfamily", "pg_amop", "pg_amproc",
+        "pg_ts_config", "pg_ts_config_map", "pg_ts_dict", "pg_ts_parser", "pg_ts_template",
+    ),
     CatalogKind.TABLE: (
         "pg_class", "pg_attribute", "pg_attrdef", "pg_constraint", "pg_index", "pg_inherits",
         "pg_rewrite", "pg_partitioned_table", "pg_foreign_table",
@@ -24,6 +28,8 @@ _TABLES: dict[CatalogKind, tuple[str, ...]] = {
     CatalogKind.SEQUENCE: ("pg_sequence", "pg_class"),
     CatalogKind.FUNCTION: ("pg_proc", "pg_aggregate"),
     CatalogKind.TYPE: ("pg_type", "pg_enum", "pg_range", "pg_attribute", "pg_constraint"),
+    CatalogKind.CAST: ("pg_cast",),
+    CatalogKind.OPERATOR: ("pg_operator",),
     CatalogKind.POLICY: ("pg_policy",),
     CatalogKind.TRIGGER: ("pg_trigger",),
     CatalogKind.EVENT_TRIGGER: ("pg_event_trigger",),

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collector.drift import wording
 from collector.drift.changes import SLOT_FUNCTIONS, Change
-from collector.drift.lines import parts
+from collector.drift.matching.reserved import left_out
 from collector.drift.matching.target import CAUSED, EXACT, NAMED, POSSIBLE, Target, about
 from collector.drift.reloads import PENDING, of_server
-from model.catalog import CatalogKind
 
 OWN_FILE = "postgresql.auto.conf"
 NO_FILE_NAME = "configuration file"
@@ -17,10 +16,6 @@ _TRUTH = {"on": True, "true": True, "yes": True, "off": False, "false": False, "
 _SET_TO = "set to"
 """So an agent tells the value of an ALTER SYSTEM, and the line that came of one."""
 _ROLE = frozenset(("role",))
-_ATTRIBUTES = frozenset(
-    ("superuser", "createdb", "createrole", "inherit", "login", "replication", "bypassrls")
-)
-"""As ALTER ROLE says them, with NO before them to take them."""
 _SELF = frozenset(("current_user", "session_user", "current_role"))
 
 
@@ -53,6 +48,7 @@ def setting(change: Change, target: Target) -> int:
         return set_here if is_of_system and not _says_otherwise(change, target) else 0
     words = target.step.name.partition("@")[2].split("/")
     named = change.roles | {about for kind, about in change.objects if kind == "database"}
+    named |= {rename.new for rename in change.renames if change.types & {"role", "database"}}
     if {*words} - {"all"} and not {*words} & named:
         return 0
     if any(renamed_role(change, target, word) for word in words):
@@ -109,26 +105,14 @@ def role(change: Change, target: Target) -> int:
         return EXACT if "drop" in change.verbs or renamed_role(change, target, name) else 0
     if change.settings and change.heading.startswith("alter") and "multi" not in change.flags:
         return 0  # ALTER ROLE ... SET: what it stores is a setting and no attribute
-    if _sets_other_attributes(change, target):
-        return 0
     return EXACT if change.verbs & {"alter", "create"} else 0
 
 
-def _sets_other_attributes(change: Change, target: Target) -> bool:
-    """An ALTER ROLE that says which attributes it sets, and none of those that became so."""
-    if not change.heading.startswith("alter") or "multi" in change.flags or change.contained:
-        return False
-    said = {*wording.tokens(change.said)}
-    sets = {(name, "true") for name in _ATTRIBUTES & said}
-    sets |= {(name, "false") for name in _ATTRIBUTES if f"no{name}" in said}
-    if not sets or said & {"connection", "valid"}:
-        return False
-    became = {(part.key, part.after) for part in parts(CatalogKind.ROLE, target.step)}
-    return not sets & became
-
-
 def membership(change: Change, target: Target) -> int:
-    group, _, member = target.step.name.partition("<-")
+    return max((_member(change, target, *pair) for pair in target.roles), default=0)
+
+
+def _member(change: Change, target: Target, group: str, member: str) -> int:
     if change.verbs & {"grant", "revoke"} and ("role", group) in change.objects:
         if not _names(change, member):
             return 0
@@ -153,10 +137,13 @@ def database(change: Change, target: Target) -> int:
 
 
 def with_its_database(change: Change, target: Target) -> int:
-    """DROP DATABASE takes all that lies in it, and a rename gives it to another name."""
+    """DROP DATABASE takes all that lies in it, and a rename gives it to another name. One that is
+    made anew comes with all that is in its template."""
     name = target.scope.database
-    if not name or not target.removed or ("database", name) not in change.objects:
+    if not name or ("database", name) not in change.objects:
         return 0
+    if not target.removed:
+        return CAUSED if "create" in change.verbs else 0
     renamed = any(rename.old == name for rename in change.renames)
     return CAUSED if renamed or "drop" in change.verbs else 0
 
@@ -205,7 +192,11 @@ def _of_cluster(change: Change, target: Target, kind: str) -> int:
         if target.added:
             return found if "create" in change.verbs else 0
         if target.removed:
-            return found if change.verbs & {"drop", "alter"} else 0
+            unsaid = not change.heading or "multi" in change.flags or change.contained
+            takes = "drop" in change.verbs or bool(change.renames)
+            return found if takes or (unsaid and "alter" in change.verbs) else 0
+        if left_out(change, target):
+            return 0
         if target.changed == ("owner",) and target.after.get("owner", "") not in change.roles:
             return POSSIBLE if change.verbs & {"alter"} and not change.renames else 0
         return found if change.verbs & {"alter", "create"} and not change.renames else 0
@@ -219,7 +210,11 @@ def owner_changed(change: Change, target: Target) -> int:
     if "owner" not in target.changed or target.added or target.removed:
         return 0
     old, new = target.before.get("owner", ""), target.after.get("owner", "")
-    if "reassign" in change.verbs and {old, new} <= change.roles | {change.user}:
-        return NAMED
+    named = change.roles | {change.user}
+    if "reassign" in change.verbs and new in named:
+        if old in named:
+            return NAMED
+        # What an ALTER that says owner and name is as good as.
+        return EXACT + 2 if target.owners & named - {new} else 0
     is_rename = "role" in change.types and any((r.old, r.new) == (old, new) for r in change.renames)
     return NAMED if is_rename else 0

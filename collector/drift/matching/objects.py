@@ -7,7 +7,9 @@ from functools import lru_cache
 
 from collector.drift import wording
 from collector.drift.changes import Change
+from collector.drift.matching import in_schemas
 from collector.drift.matching.cluster import owner_changed
+from collector.drift.matching.reserved import left_out
 from collector.drift.matching.target import (
     CAUSED,
     EXACT,
@@ -18,8 +20,10 @@ from collector.drift.matching.target import (
     Target,
     about,
     renamed,
+    renames_part,
 )
 from collector.drift.mentions import HASH
+from collector.drift.numbers import is_built_in
 from model.catalog import CatalogKind
 
 _SCHEMA = frozenset(("schema",))
@@ -29,6 +33,8 @@ TYPES: dict[CatalogKind, frozenset[str]] = {
     CatalogKind.SEQUENCE: RELATIONS,
     CatalogKind.FUNCTION: ROUTINES,
     CatalogKind.TYPE: frozenset(("type", "domain")),
+    CatalogKind.CAST: frozenset(("cast",)),
+    CatalogKind.OPERATOR: frozenset(("operator",)),
     CatalogKind.POLICY: frozenset(("policy",)),
     CatalogKind.TRIGGER: frozenset(("trigger",)),
     CatalogKind.EVENT_TRIGGER: frozenset(("event trigger",)),
@@ -47,8 +53,12 @@ OF_TABLE = frozenset((CatalogKind.POLICY, CatalogKind.TRIGGER))
 _BUILT_IN = {
     "built-in functions": ROUTINES,
     "built-in relations": RELATIONS | {"rule"},
+    "built-in operators": frozenset(("operator",)),
 }
 """Lines of a schema of the system, and what statements call what they hold."""
+_SYSTEM = "pg_catalog"
+_OTHERWISE = (CatalogKind.FUNCTION, CatalogKind.LANGUAGE)
+"""Those that PostgreSQL comes with are items as long as they are otherwise than they came."""
 _WRAPPER = "wrapper "
 """Foreign data wrappers are items beside their servers."""
 _WRAPPERS = frozenset(("foreign data wrapper", "fdw"))
@@ -57,7 +67,7 @@ _WRAPPERS = frozenset(("foreign data wrapper", "fdw"))
 def object_of_database(change: Change, target: Target) -> int:
     if change.database != target.scope.database or not change.verbs & _VERBS:
         return 0
-    if change.heading == "alter default privileges":
+    if change.heading == "alter default privileges" and "multi" not in change.flags:
         return 0
     return max(
         _direct(change, target),
@@ -68,6 +78,7 @@ def object_of_database(change: Change, target: Target) -> int:
         _with_an_extension(change, target),
         _of_changed_lines(change, target),
         _of_built_in(change, target),
+        in_schemas.line_of_schema(change, target),
     )
 
 
@@ -88,19 +99,36 @@ def _direct(change: Change, target: Target) -> int:
         return _direct_of_table(change, target)
     if kind is CatalogKind.USER_MAPPING:
         return _user_mapping(change, target)
+    if kind is CatalogKind.CAST:
+        return in_schemas.cast(change, target)
     types = TYPES[kind]
     if kind is CatalogKind.FOREIGN_SERVER and target.object.startswith(_WRAPPER):
         types, parts = _WRAPPERS, wording.parts(target.object.removeprefix(_WRAPPER))
     named = about(change, types, parts)
     given = renamed(change, target, parts) if change.types & types else 0
     if target.added:
-        return max(named if makes_itself(change, "create", types) else 0, given)
+        makes = makes_itself(change, "create", types) or _alters_built_in(change, target)
+        return max(named if makes else 0, given)
     if target.removed:
-        return max(named if makes_itself(change, "drop", types) else 0, given)
+        takes = makes_itself(change, "drop", types) or _alters_built_in(change, target)
+        return max(named if takes else 0, given)
+    if target.replaced and given:
+        return given
     if change.types & _PARTS_APART - types and "multi" not in change.flags:
         return 0
+    if named and left_out(change, target):
+        return 0
+    if target.only_new_parts and renames_part(change):
+        return 0
+    if target.retyped and renames_part(change):
+        return min(named, CAUSED)  # the name is the least of it
     can = change.verbs & _CHANGING or change.types & {"rule"}
     return _by_its_words(change, target, named) if can and not change.renames else 0
+
+
+def _alters_built_in(change: Change, target: Target) -> bool:
+    can = target.scope.kind in _OTHERWISE and change.verbs & _CHANGING
+    return bool(can) and is_built_in(target.step)
 
 
 def makes_itself(change: Change, verb: str, types: frozenset[str] = RELATIONS) -> bool:
@@ -122,6 +150,7 @@ def _by_its_words(change: Change, target: Target, named: int) -> int:
     lines = " ".join(
         f"{key} {target.before.get(key, '')} {target.after.get(key, '')}" for key in target.changed
     )
+    lines += " ".join(f" {name}" for key, name in target.new_parts if key in target.changed)
     common = said & ({*wording.tokens(lines)} - _COMMON - {*target.parts})
     if common or not change.heading:
         return named + min(len(common), 3)
@@ -130,7 +159,9 @@ def _by_its_words(change: Change, target: Target, named: int) -> int:
 
 def _replaces(change: Change) -> bool:
     """A CREATE without OR REPLACE changes something only if that was dropped just before."""
-    replaces = not change.heading or change.heading == "create or replace"
+    # DROP POLICY and CREATE POLICY in one string replace it.
+    unknown = not change.heading or "multi" in change.flags
+    replaces = unknown or change.heading == "create or replace"
     return replaces or bool(change.types & {"index", "rule"}) or "index" in change.heading.split()
 
 
@@ -146,7 +177,7 @@ def _direct_of_table(change: Change, target: Target) -> int:
     if not change.types & kind:
         return 0
     if given:
-        return on if target.added or target.removed else 0
+        return on if target.added or target.removed or target.replaced else 0
     if not about(change, kind, name):
         return 0
     verb = "create" if target.added else "drop" if target.removed else ""
@@ -154,7 +185,7 @@ def _direct_of_table(change: Change, target: Target) -> int:
         return on if verb in change.verbs else 0
     if "create" in change.verbs and not _replaces(change):
         return max(POSSIBLE, on - 12)
-    return on if change.verbs & _CHANGING else 0
+    return on if change.verbs & _CHANGING and not left_out(change, target) else 0
 
 
 def _user_mapping(change: Change, target: Target) -> int:
@@ -239,7 +270,7 @@ def _schema_renamed(change: Change, target: Target, schema: tuple[str, ...]) -> 
 
 def _with_its_owner(change: Change, target: Target) -> int:
     """DROP OWNED, REASSIGN OWNED, and a role that goes by another name."""
-    if target.removed and change.heading.startswith("drop owned"):
+    if target.removed and change.drops_owned:
         return NAMED if target.before.get("owner") in change.roles else 0
     return owner_changed(change, target)
 
@@ -250,7 +281,9 @@ def _by_cascade(change: Change, target: Target) -> int:
     if "cascade" not in change.flags or not gone or target.added:
         return 0
     if target.removed:
-        if _mentions(change, target.step.desired):
+        # A cast is called by its types.
+        name = target.step.name if target.scope.kind is CatalogKind.CAST else ""
+        if _mentions(change, f"{name}\n{target.step.desired}"):
             return CAUSED - 2
         # Views hang on views that hang on it; what else hangs on something says so.
         return POSSIBLE if "view" in target.before.get("kind", "") else 0
@@ -281,11 +314,14 @@ def _of_built_in(change: Change, target: Target) -> int:
     kinds = {kind for key, kind in _BUILT_IN.items() if key in target.changed}
     [schema] = target.parts
     names = [name for kind, name in change.objects if any(kind in each for each in kinds)]
-    if any(name.startswith(f"{schema}.") for name in names) and change.verbs & _CHANGING:
+    here = any(name.startswith(f"{schema}.") for name in names)
+    # A search_path that is known has pg_catalog before it, which the text need not say.
+    says_so = change.said == change.summary or schema in change.said.lower()
+    if here and says_so and change.verbs & _CHANGING:
         return NAMED
-    if schema != "pg_catalog" or not any("." not in name for name in names):
+    if schema != _SYSTEM or not (here or any("." not in name for name in names)):
         return 0
-    return NAMED if "pg_catalog" in change.said.lower() else POSSIBLE
+    return NAMED if _SYSTEM in change.said.lower() else POSSIBLE
 
 
 def _of_changed_lines(change: Change, target: Target) -> int:

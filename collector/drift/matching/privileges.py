@@ -6,10 +6,12 @@ from dataclasses import replace
 from itertools import pairwise
 
 from collector.drift import wording
+from collector.drift.called import default_of
 from collector.drift.changes import UNLINKING, Change
-from collector.drift.lines import REVOKED
+from collector.drift.lines import REVOKED, granted_to
 from collector.drift.matching import objects
 from collector.drift.matching.cluster import names_role, renamed_role
+from collector.drift.matching.signatures import grants_another
 from collector.drift.matching.target import (
     CAUSED,
     NAMED,
@@ -51,14 +53,15 @@ KINDS = {
 
 
 def privilege(change: Change, target: Target) -> int:
-    name, _, grantee = target.step.name.rpartition("<-")
+    name, grantee = granted_to(target.step.name)
     kind = name.partition(":")[0]
     if kind == "large_object":
         return _on_large_object(change, target, grantee)
     if target.scope.database and change.database != target.scope.database:
         return 0
     if kind == "default":
-        return max(_default(change, target, grantee), _of_role(change, target, grantee))
+        own = max(_default(change, target, grantee), _of_role(change, target, grantee))
+        return max(own, _default_renamed(change, target))
     parts = target.parts[:-1] if kind == "column" else target.parts
     return max(
         _granted(change, target, kind, parts, grantee),
@@ -76,7 +79,7 @@ def _granted(
     if not named and kind not in ("schema", "database") and ("schema", parts[0]) in change.objects:
         vague = change.contained or change.on_all is None
         named = NAMED if change.on_all else CAUSED - 5 if vague else 0
-    if not named or not _right_way(change, target):
+    if not named or not _right_way(change, target) or grants_another(change, target):
         return 0
     if names_role(change, grantee):
         return named
@@ -141,17 +144,23 @@ def _default(change: Change, target: Target, grantee: str) -> int:
     return NAMED if _right_way(change, target) else 0
 
 
+def _default_renamed(change: Change, target: Target) -> int:
+    """They go by the names of the role that makes the objects, and of the schema."""
+    _, maker, schema = default_of(target.object)
+    if renamed_role(change, target, maker):
+        return NAMED
+    place = wording.parts(schema)
+    of_schema = bool(place) and "schema" in change.types and renamed(change, target, place)
+    return NAMED if of_schema else 0
+
+
 def _with_object(change: Change, target: Target, kind: str, parts: tuple[str, ...]) -> int:
     """It came with its object by default privileges, and goes with it or to another owner."""
     if kind == "database":
         said = max((fits(n, parts) for k, n in change.objects if k == "database"), default=0)
         given = "database" in change.types and renamed(change, target, parts)
-        named = said or given
-        if (
-            named
-            and change.verbs & {"create", "drop", "alter"}
-            and not change.verbs & {"grant", "revoke"}
-        ):
+        does = given or change.verbs & {"create", "drop"} or _may_set_owner(change)
+        if (said or given) and does and not change.verbs & {"grant", "revoke"}:
             return CAUSED
         return 0
     if change.verbs & {"grant", "revoke"} and not change.verbs & _OBJECT_VERBS:
@@ -176,14 +185,19 @@ def _made_or_dropped(change: Change, target: Target, kind: str) -> int:
 
 def _with_owner(change: Change, kind: str, parts: tuple[str, ...]) -> int:
     """What the old owner may is the new one's: ALTER ... OWNER TO names neither privilege."""
-    if "alter" not in change.verbs and not change.heading.startswith("reassign"):
+    if not change.verbs & {"alter", "reassign"}:
         return 0
     types = _types(kind)
     # Of a table any ALTER takes privileges along: on columns that it drops.
-    vague = types is _RELATIONS or change.contained or change.said == change.summary
-    if not vague and "owner" not in wording.tokens(change.said):
+    if types is not _RELATIONS and not _may_set_owner(change):
         return 0
     return POSSIBLE if about(change, types, parts) else 0
+
+
+def _may_set_owner(change: Change) -> bool:
+    vague = change.contained or change.said == change.summary
+    said = vague or "owner" in wording.tokens(change.said)
+    return said and bool(change.verbs & {"alter", "reassign"})
 
 
 def _types(kind: str) -> frozenset[str]:
@@ -199,7 +213,7 @@ def _of_role(change: Change, target: Target, grantee: str) -> int:
         return NAMED
     if grantee not in change.roles:
         return 0
-    if change.heading.startswith("drop owned") and target.removed:
+    if change.drops_owned and target.removed:
         return CAUSED + 5
     if "reassign" in change.verbs:
         return POSSIBLE

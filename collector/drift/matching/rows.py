@@ -6,7 +6,7 @@ import re
 
 from collector.drift import wording
 from collector.drift.changes import WRITING, Change
-from collector.drift.matching.target import CAUSED, RELATIONS, Target, Way, about, fits
+from collector.drift.matching.target import CAUSED, POSSIBLE, RELATIONS, Target, Way, about, fits
 
 VERBS = {
     "added": frozenset(("insert", "copy", "merge")),
@@ -15,6 +15,10 @@ VERBS = {
 }
 _WORD = r'(?:"(?:[^"]|"")*"|[^\s",.]+)'
 _QUALIFIED = re.compile(rf"{_WORD}(?:\.{_WORD})+")
+TRIGGERS_OF = "written by triggers of "
+"""So begins the detail of a watched table where triggers of others name it."""
+BY_TRIGGER = POSSIBLE + 5
+"""Whoever wrote to the watched table itself goes before, and of several nobody is claimed."""
 _UNLIKELY = 15
 """A DELETE for a row that came: it may have called a trigger."""
 
@@ -29,6 +33,8 @@ def watched(change: Change, target: Target) -> int:
     if written and not _other_columns(target):
         likely = change.verbs & VERBS[target.step.change.value]
         return written if likely or by_way or not change.verbs & WRITING else written - _UNLIKELY
+    if _fires_a_trigger(change, target) and not _other_columns(target):
+        return BY_TRIGGER
     ddl = change.verbs & {"create", "alter", "drop"}
     defined = max((about(change, RELATIONS, parts) for parts in tables), default=0)
     if ddl and defined:
@@ -36,12 +42,20 @@ def watched(change: Change, target: Target) -> int:
     return max(0, written - _UNLIKELY)
 
 
+def _fires_a_trigger(change: Change, target: Target) -> bool:
+    return bool(change.verbs & WRITING) and any(
+        way.by_trigger and fits(name, way.table) for way in target.ways for name in change.writes
+    )
+
+
 def _by_another_way(change: Change, target: Target) -> int:
     return max(
         (
             fits(name, way.table)
             for way in target.ways
-            if way.change == target.step.change.value and change.verbs & way.verbs
+            if not way.by_trigger
+            and way.change == target.step.change.value
+            and change.verbs & way.verbs
             for name in change.writes
         ),
         default=0,
@@ -68,8 +82,19 @@ def _other_columns(target: Target) -> bool:
 def tables_of(name: str, detail: str) -> tuple[tuple[str, ...], ...]:
     """The relation of an item ``public.flags[7]``; a query's detail names what it reads."""
     found = [wording.parts(name.partition("[")[0])]
-    found += map(wording.parts, _QUALIFIED.findall(detail))
+    if not detail.startswith(TRIGGERS_OF):
+        found += map(wording.parts, _QUALIFIED.findall(detail))
     return tuple(parts for parts in found if parts)
 
 
-__all__ = ["VERBS", "Way", "alike", "tables_of", "watched"]
+def triggered_by(detail: str) -> tuple[tuple[str, ...], ...]:
+    """
+    >>> triggered_by('written by triggers of shop.orders, hr."Odd t"')
+    (('shop', 'orders'), ('hr', 'Odd t'))
+    """
+    if not detail.startswith(TRIGGERS_OF):
+        return ()
+    return tuple(wording.parts(each) for each in _QUALIFIED.findall(detail[len(TRIGGERS_OF) :]))
+
+
+__all__ = ["VERBS", "Way", "alike", "tables_of", "triggered_by", "watched"]

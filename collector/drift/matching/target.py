@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
 from collector.drift import wording
 from collector.drift.baseline import Difference, Scope
-from collector.drift.changes import Change
+from collector.drift.changes import SLOT_FUNCTIONS, UNLINKING, Change, Moment
+from collector.drift.lines import ARROW, granted_to
+from collector.drift.numbers import retyped_in, same_object
 from collector.drift.wording import Rename
 from model.catalog import OBJECT_KINDS, CatalogKind, DriftChange
 
@@ -39,6 +41,16 @@ class Way(NamedTuple):
     change: str
     """What becomes of the watched row."""
     verbs: frozenset[str]
+    by_trigger: bool = False
+    """The code of a trigger names the watched table; whether it writes there, nobody knows."""
+
+
+class Called(NamedTuple):
+    """A name that a thing had, from one moment to another."""
+
+    name: str
+    since: Moment
+    until: Moment
 
 
 @dataclass(frozen=True)
@@ -51,6 +63,17 @@ class Target:
     """What captured renames say that it was called before, or is called now."""
     moved: frozenset[str] | None = None
     """Which rights came from, or went to, one of ``others``; of an object none. None: not known."""
+    names: tuple[Called, ...] = ()
+    """Of an object of which no rename explains the difference: what it was called when."""
+    renamer: Change | None = None
+    """Of an object that has another name: who gave it, or took the former one."""
+    is_elsewhere: bool = False
+    """What had the name before was not dropped: it has another one now."""
+    new_parts: tuple[tuple[str, str], ...] = ()
+    """Lines of columns and constraints that are new, with a name that they had before."""
+
+    owners: frozenset[str] = frozenset()
+    """Whom captured statements gave it to between the looks, the last one or not."""
 
     @cached_property
     def parts(self) -> tuple[str, ...]:
@@ -61,8 +84,31 @@ class Target:
     def object(self) -> str:
         """The name without what kind and grantee a privilege puts around it."""
         if self.scope.kind is CatalogKind.PRIVILEGE:
-            return self.step.name.rpartition("<-")[0].partition(":")[2]
+            return granted_to(self.step.name)[0].partition(":")[2]
         return self.step.name
+
+    @cached_property
+    def words(self) -> tuple[str, ...]:
+        """The names in its name."""
+        kind, name = self.scope.kind, self.step.name
+        if kind is CatalogKind.SETTING:
+            return tuple(name.partition("@")[2].split("/"))
+        if kind is CatalogKind.ROLE:
+            return (name,)
+        if kind is CatalogKind.MEMBERSHIP:
+            return tuple(each for pair in self.roles for each in pair)
+        who = self.roles[0][1:] if kind is CatalogKind.PRIVILEGE else ()
+        return (*self.parts, *who)
+
+    @cached_property
+    def roles(self) -> tuple[tuple[str, str], ...]:
+        """Of a membership the group and the member, of a privilege what is granted and to whom. A
+        role's name may have the arrow that stands between them."""
+        if self.scope.kind is CatalogKind.PRIVILEGE:
+            return (granted_to(self.step.name),)
+        words = self.step.name.split(ARROW)
+        both = ((words[:at], words[at:]) for at in range(1, len(words)))
+        return tuple((ARROW.join(group), ARROW.join(member)) for group, member in both)
 
     @cached_property
     def before(self) -> Mapping[str, str]:
@@ -98,14 +144,31 @@ class Target:
         return found[:2] if text else ()
 
     @cached_property
+    def replaced(self) -> bool:
+        """The numbers say that another object has this name now."""
+        changed = self.step.change is DriftChange.CHANGED
+        return changed and same_object(*self.step.details) is False
+
+    @cached_property
+    def only_new_parts(self) -> bool:
+        """A rename did nothing of it: what it gave another name was not there before."""
+        new = {key for key, _ in self.new_parts}
+        return bool(new) and new.issuperset(self.changed)
+
+    @cached_property
+    def retyped(self) -> bool:
+        """A column or constraint has another name, and is otherwise than before besides."""
+        return bool(retyped_in(self.step))
+
+    @cached_property
     def keys(self) -> frozenset[str]:
         """What a statement that did it may have said; see ``keys_of``."""
         found = {*self.parts, ANYWHERE}
-        if self.removed and self.scope.database:
+        if self.scope.database:
             found.add(self.scope.database)
         if self.scope.kind in (CatalogKind.PRIVILEGE, CatalogKind.MEMBERSHIP):
-            group, _, member = self.step.name.rpartition("<-")
-            found |= {_role(member), _role(group), *(_role(p) for p in self.parts)}
+            found |= {_role(p) for p in self.parts}
+            found |= {_role(each) for pair in self.roles for each in pair}
         if self.scope.kind is CatalogKind.PRIVILEGE and self.object.count(" "):
             found |= {*self.object.split()}  # default privileges: tables of bob in hr
         if self.scope.kind is CatalogKind.SETTING:
@@ -117,6 +180,9 @@ class Target:
             found |= {*wording.tokens(self.step.name), *wording.tokens(self.step.details[1])}
             found |= {self.step.name.rpartition("<-")[2]}
             found |= {way.table[-1] for way in self.ways}
+        if self.scope.kind is CatalogKind.CAST:
+            found.add(cast_key(self.step.name))
+            found |= {part for each in self.step.name.split(" AS ") for part in wording.parts(each)}
         if self.object.startswith("wrapper "):
             found |= {*wording.parts(self.object.partition(" ")[2])}
         if self.scope.kind is CatalogKind.SCHEMA:
@@ -135,7 +201,7 @@ class Target:
         if key in self.after:
             lines[key] = self.after[key]
         observed = "\n".join(f"{name}: {text}" for name, text in lines.items())
-        return Target(self.scope, self.step._replace(observed=observed), self.ways)
+        return replace(self, step=self.step._replace(observed=observed))
 
     def _keys_of_lines(self) -> set[str]:
         found: set[str] = set()
@@ -146,6 +212,8 @@ class Target:
                 if key in line:
                     found |= {*wording.tokens(line[key])}
         for key in self.changed:
+            owners = (owner_in(side.get(key, "")) for side in (self.before, self.after))
+            found |= {_role(owner) for owner in owners if owner}
             found |= {*wording.tokens(f"{key} {self.before.get(key, '')}")}
             found |= {*wording.tokens(self.after.get(key, ""))}
             if len(found) > MOST_KEYS:
@@ -164,22 +232,32 @@ def target_of(scope: Scope, step: Difference) -> Target:
 def keys_of(change: Change) -> set[str]:
     """Under which a statement is found: bare names of what it is about."""
     names = [name for _, name in change.objects] + [*change.writes, *change.settings]
-    found = {name.rpartition(".")[2] for name in names} | {*names}
+    found = {end for name in names for end in _ends_of(name)}
+    found |= {cast_key(name) for kind, name in change.objects if kind == "cast"}
     for rename in change.renames:
-        found |= {rename.old.rpartition(".")[2], rename.new, rename.schema} - {""}
+        found |= {*_ends_of(rename.old), rename.new, rename.schema} - {""}
     about = change.types - {"role", "schema"}
     if not about or change.renames or "multi" in change.flags or change.contained:
         found |= {_role(name) for name in change.roles}
         found |= {_role("PUBLIC")} if "public" in change.flags else set()
-    wide = change.flags & {"cascade"} or change.functions or "slot" in change.types
+    reaching = change.functions & (SLOT_FUNCTIONS | UNLINKING)
+    wide = change.flags & {"cascade"} or reaching or "slot" in change.types
     if wide or "import" in change.verbs or "extension" in change.types:
         found.add(ANYWHERE)
     return found | _systems(change, names)
 
 
+def _ends_of(name: str) -> Iterator[str]:
+    """A name with a dot in it is told without its quotes: ``hr.odd.name``."""
+    yield name
+    while name := name.partition(".")[2]:
+        yield name
+
+
 def _systems(change: Change, names: Iterable[str]) -> set[str]:
     """Schemas of the system that it may have written to: pg_catalog need not be said."""
-    bare = any("." not in name for kind, name in change.objects if kind in ROUTINES)
+    routines = {name for kind, name in change.objects if kind in ROUTINES}
+    bare = any("." not in name or name.startswith("pg_catalog.") for name in routines)
     found = {"pg_catalog"} if bare or "pg_catalog" in change.said.lower() else set()
     found |= {name.partition(".")[0] for name in names} & {"information_schema"}
     return {_in_system(schema) for schema in found}
@@ -187,6 +265,21 @@ def _systems(change: Change, names: Iterable[str]) -> set[str]:
 
 def _in_system(schema: str) -> str:
     return f"in:{schema}"
+
+
+def cast_key(name: str) -> str:
+    """Of its types without their schemas.
+
+    >>> cast_key('hr."Money" AS pg_catalog.text'), cast_key("Money AS text")
+    ('cast:Money AS text', 'cast:Money AS text')
+    """
+    ends = (wording.parts(each.removesuffix("[]"))[-1:] for each in name.split(" AS "))
+    return "cast:" + " AS ".join(each[0] for each in ends if each)
+
+
+def owner_in(line: str) -> str:
+    """Of an object that is a line of another one: ``libc C, owner etl``."""
+    return line.rpartition(", owner ")[2] if ", owner " in line else ""
 
 
 def _role(name: str) -> str:
@@ -215,6 +308,12 @@ def about(change: Change, types: frozenset[str], parts: tuple[str, ...]) -> int:
     return max((fits(name, parts) for kind, name in change.objects if kind in types), default=0)
 
 
+def renames_part(change: Change) -> bool:
+    """``ALTER TABLE hr.t RENAME a TO b``, and nothing else."""
+    alone = "multi" not in change.flags and not change.contained and not change.renames
+    return alone and "rename" in wording.tokens(change.said)[2:]
+
+
 def renamed(change: Change, target: Target, parts: tuple[str, ...]) -> int:
     """It took this name away, or gave it."""
     return max((_renamed(rename, target, parts) for rename in change.renames), default=0)
@@ -223,17 +322,17 @@ def renamed(change: Change, target: Target, parts: tuple[str, ...]) -> int:
 def _renamed(rename: Rename, target: Target, parts: tuple[str, ...]) -> int:
     if not parts:
         return 0
-    old, stem = fits(rename.old, parts), rename.old.rpartition(".")
+    came = target.added or target.replaced
     if rename.schema:
-        arrived = parts[0] == rename.schema and parts[-1] == stem[2]
-        return old if target.removed else EXACT if target.added and arrived else 0
-    if target.removed:
-        return old
-    if not target.added:
-        return 0
+        arrived = parts[0] == rename.schema and f".{rename.old}".endswith(f".{parts[-1]}")
+        return fits(rename.old, parts) if target.removed else EXACT if came and arrived else 0
+    if not came:
+        return fits(rename.old, parts) if target.removed else 0
     # Redaction hides new names that do not look like names.
     if rename.new not in (parts[-1], "?"):
         return 0
-    if stem[0] and stem[0] != ".".join(parts[:-1]):
+    place = ".".join(parts[:-1])
+    said = rename.old.startswith(f"{place}.")
+    if not said and "." in rename.old:
         return 0
-    return (EXACT if stem[0] else NAMED) if rename.new == parts[-1] else POSSIBLE
+    return (EXACT if said else NAMED) if rename.new == parts[-1] else POSSIBLE

@@ -6,7 +6,15 @@ from collections.abc import Iterator
 
 from collector.drift.baseline import Difference
 from collector.drift.lines import lines_of, parts
-from collector.drift.plan.quoting import listed, literal, name, role, signature, split_last
+from collector.drift.plan.quoting import (
+    NotSqlError,
+    listed,
+    literal,
+    name,
+    role,
+    signature,
+    split_last,
+)
 from collector.drift.plan.settings import value
 from collector.drift.plan.steps import Phase, Step, World, by_hand
 from model.catalog import CatalogKind, DriftChange
@@ -105,14 +113,21 @@ def _policy_words(lines: dict[str, str] | dict[str, str | None]) -> Iterator[str
         yield f" WITH CHECK ({lines['check']})"
 
 
+def _enable(wanted: dict[str, str]) -> str:
+    state = wanted.get("enabled", "origin")
+    if state not in ENABLE:
+        raise NotSqlError(f"enabled is {', '.join(ENABLE)}, and not {state!r}")
+    return ENABLE[state]
+
+
 def trigger(difference: Difference, world: World, database: str) -> Iterator[Step]:
     table, own = split_last(difference.name)
     if f"table:{table}" in world.dropped.get(database, ()):
         return
     if "from" in lines_of(difference.observed or difference.desired):
         # A parent's or a constraint's: there whatever we say, but on or off.
-        state = lines_of(difference.desired).get("enabled", "origin")
-        yield Step(Phase.GUARD, f"ALTER TABLE {table} {ENABLE[state]} TRIGGER {own}")
+        words = _enable(lines_of(difference.desired))
+        yield Step(Phase.GUARD, f"ALTER TABLE {table} {words} TRIGGER {own}")
         return
     if difference.change is DriftChange.ADDED:
         yield Step(Phase.DROP_PART, f"DROP TRIGGER {own} ON {table}")
@@ -127,7 +142,7 @@ def trigger(difference: Difference, world: World, database: str) -> Iterator[Ste
     state = wanted.get("enabled", "origin")
     if "enabled" in changed and not (remade and state == "origin"):
         phase = Phase.PART if remade else Phase.GUARD
-        yield Step(phase, f"ALTER TABLE {table} {ENABLE[state]} TRIGGER {own}")
+        yield Step(phase, f"ALTER TABLE {table} {_enable(wanted)} TRIGGER {own}")
 
 
 def event_trigger(difference: Difference, _world: World, _database: str) -> Iterator[Step]:
@@ -153,4 +168,4 @@ def event_trigger(difference: Difference, _world: World, _database: str) -> Iter
     state = wanted.get("enabled", "origin")
     if "enabled" in changed and not (remade and state == "origin"):
         phase = Phase.PART if remade else Phase.GUARD
-        yield Step(phase, f"ALTER EVENT TRIGGER {who} {ENABLE[state]}")
+        yield Step(phase, f"ALTER EVENT TRIGGER {who} {_enable(wanted)}")

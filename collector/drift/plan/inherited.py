@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from collector.drift.baseline import Difference
 from collector.drift.lines import Part, lines_of, outside_quotes, parts
-from collector.drift.plan.quoting import listed
-from collector.drift.plan.steps import World
+from collector.drift.plan.quoting import listed, name
+from collector.drift.plan.steps import Phase, Step, World
 from model.catalog import CatalogKind, DriftChange
 
 COLUMN, CONSTRAINT, INDEX = "column ", "constraint ", "index "
@@ -21,12 +21,22 @@ def own_parts(changed: list[Part], before: Lines, after: Lines, world: World, da
     """Those parts of a table's difference that do not follow from another table's."""
     copies = copied_keys(before, world, database) | copied_keys(after, world, database)
     partition = PARTITION in before and PARTITION in after
-    above = [part for each in parents(after) for part in _differences(each, world, database)]
+    kept = [each for each in parents(after) if each in parents(before)]  # else it is let go first
+    above = [part for each in kept for part in _differences(each, world, database)]
     return [
         part
         for part in changed
         if part.key not in copies and not any(_follows(part, each, partition) for each in above)
     ]
+
+
+def inherited(alter: str, part: Part) -> Iterator[Step]:
+    """After its own columns and checks: it must have those of its parents."""
+    wanted, now = ({*listed(text)} if text else set() for text in (part.before, part.after))
+    for parent in sorted(now - wanted):
+        yield Step(Phase.DROP_PART, f"{alter} NO INHERIT {name(parent)}")
+    for parent in sorted(wanted - now):
+        yield Step(Phase.FOREIGN_KEY, f"{alter} INHERIT {name(parent)}")
 
 
 def copied_keys(lines: Lines, world: World, database: str) -> frozenset[str]:

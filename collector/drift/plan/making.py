@@ -10,9 +10,18 @@ import pglast
 
 from collector.drift.baseline import Difference
 from collector.drift.declaration.implicit import gaps
-from collector.drift.lines import lines_of
+from collector.drift.lines import lines_of, parts
 from collector.drift.observed import Whole
-from collector.drift.plan import code, objects, roles, settings, tables
+from collector.drift.plan import (
+    code,
+    foreign,
+    objects,
+    operators,
+    roles,
+    settings,
+    tables,
+    user_types,
+)
 from collector.drift.plan.names_back import names_back
 from collector.drift.plan.past import NO_PAST, Past
 from collector.drift.plan.quoting import NotSqlError
@@ -34,18 +43,24 @@ WRITERS: dict[CatalogKind, Writer] = {
     CatalogKind.TABLE: tables.table,
     CatalogKind.SEQUENCE: objects.sequence,
     CatalogKind.FUNCTION: code.function,
-    CatalogKind.TYPE: objects.type_,
+    CatalogKind.TYPE: user_types.type_,
+    CatalogKind.CAST: operators.cast,
+    CatalogKind.OPERATOR: operators.operator,
     CatalogKind.POLICY: code.policy,
     CatalogKind.TRIGGER: code.trigger,
     CatalogKind.EVENT_TRIGGER: code.event_trigger,
     CatalogKind.EXTENSION: objects.extension,
     CatalogKind.LANGUAGE: objects.plain("LANGUAGE", CatalogKind.LANGUAGE),
-    CatalogKind.FOREIGN_SERVER: objects.foreign_server,
-    CatalogKind.USER_MAPPING: objects.user_mapping,
+    CatalogKind.FOREIGN_SERVER: foreign.foreign_server,
+    CatalogKind.USER_MAPPING: foreign.user_mapping,
     CatalogKind.PUBLICATION: objects.publication,
     CatalogKind.SUBSCRIPTION: objects.subscription,
     CatalogKind.WATCHED: objects.watched,
 }
+_FOLLOW = frozenset(
+    (CatalogKind.TABLE, CatalogKind.SEQUENCE, CatalogKind.POLICY, CatalogKind.TRIGGER)
+)
+"""Kinds of which a difference may come from another one's, and go with it."""
 _HIDDEN = re.compile(r"\bhidden (?:[0-9a-f]{4}-)?[0-9a-f]{12}\b")
 _UNICODE_NAME = re.compile(r'U&"[^"]*"')
 STAYS = "what stays as it is may stand on it"
@@ -130,6 +145,9 @@ def _checked(
     except NotSqlError as error:
         yield by_hand(Phase.PART, f"{kind} {difference.name}: {error}")
         return
+    if not steps and kind not in _FOLLOW and difference.change is DriftChange.CHANGED:
+        about = parts(kind, difference)
+        steps = [by_hand(Phase.PART, objects.should(kind, difference.name, each)) for each in about]
     yield from (_readable(kind, step) for step in steps)
 
 
@@ -153,11 +171,11 @@ def _problem(kind: CatalogKind, text: str) -> str:
 
 
 def _lossy_together(steps: Sequence[Step]) -> Iterator[Step]:
-    """A type of a table that stays, because its data would be lost, must stay as well."""
+    """A type of a table or function that stays, because it would be lost, must stay as well."""
     kept = {
         step.database
         for step in steps
-        if step.loses and Phase.DROP_FOREIGN_KEY <= step.phase <= Phase.DROP
+        if step.loses and Phase.DROP_FOREIGN_KEY <= step.phase <= Phase.DROP_CODE
     }
     for step in steps:
         stays = step.phase is Phase.DROP_TYPE and step.database in kept

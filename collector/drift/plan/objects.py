@@ -11,9 +11,7 @@ from collector.drift.plan.quoting import NotSqlError, literal, name, role, split
 from collector.drift.plan.steps import Phase, Step, World, Writer, by_hand
 from model.catalog import CatalogKind, DriftChange
 
-_CONSTRAINT = "constraint "
 _INTEGER = re.compile(r"-?\d+")
-_LABELS = re.compile(r"E?'(?:[^']|'')*'")
 
 
 def schema(difference: Difference, world: World, database: str) -> Iterator[Step]:
@@ -50,10 +48,10 @@ def owner_or_by_hand(
             text = f"ALTER {word} {name(difference.name)} OWNER TO {role(part.before)}"
             yield Step(Phase.OWNER, text)
         else:
-            yield by_hand(Phase.PART, _should(word.lower(), difference.name, part))
+            yield by_hand(Phase.PART, should(word.lower(), difference.name, part))
 
 
-def _should(word: str, about: str, part: Part) -> str:
+def should(word: str, about: str, part: Part) -> str:
     is_now, wanted = part.after or "not set", part.before or "not set"
     return f"{word} {about}: {part.key} is {is_now}, should be {wanted}"
 
@@ -83,7 +81,7 @@ def extension(difference: Difference, _world: World, _database: str) -> Iterator
         elif part.key == "schema" and part.before:
             yield Step(Phase.EXTENSION, f"ALTER EXTENSION {who} SET SCHEMA {name(part.before)}")
         elif part.key != "trusted":
-            yield by_hand(Phase.PART, _should("extension", difference.name, part))
+            yield by_hand(Phase.PART, should("extension", difference.name, part))
 
 
 SEQUENCE_WORDS = {
@@ -109,7 +107,8 @@ def sequence(difference: Difference, world: World, database: str) -> Iterator[St
         yield Step(Phase.SEQUENCE, f"CREATE SEQUENCE {who}{words}", note="it begins anew")
     elif words:
         yield Step(Phase.SEQUENCE, f"ALTER SEQUENCE {who}{words}")
-    done = frozenset([*SEQUENCE_WORDS, "cycle", "owned by"])
+    said = [part.key for part in changed if part.key in SEQUENCE_WORDS and part.before is not None]
+    done = frozenset([*said, "cycle", "owned by"])
     if difference.change is DriftChange.CHANGED and "owned by" in lines_of(difference.observed):
         done |= {"owner"}  # It is its table's owner, and changes with it.
     yield from owner_or_by_hand("SEQUENCE", CatalogKind.SEQUENCE, difference, done)
@@ -144,59 +143,7 @@ def _sequence_word(part: Part) -> str:
     return f"{SEQUENCE_WORDS[part.key]} {part.before}"
 
 
-def type_(difference: Difference, _world: World, _database: str) -> Iterator[Step]:
-    who, wanted = name(difference.name), lines_of(difference.desired)
-    if difference.change is DriftChange.ADDED:
-        domain = lines_of(difference.observed).get("kind") == "domain"
-        yield Step(Phase.DROP_TYPE, f"DROP {'DOMAIN' if domain else 'TYPE'} {who}")
-        return
-    if difference.change is DriftChange.REMOVED:
-        if wanted.get("kind") == "enum":
-            labels = ", ".join(_LABELS.findall(wanted.get("labels", "")))
-            yield Step(Phase.TYPE, f"CREATE TYPE {who} AS ENUM ({labels})")
-        elif wanted.get("kind") == "composite":
-            columns = [
-                f"{name(key.removeprefix('column '))} {text}"
-                for key, text in wanted.items()
-                if key.startswith("column ")
-            ]
-            yield Step(Phase.TYPE, f"CREATE TYPE {who} AS ({', '.join(columns)})")
-        elif wanted.get("kind") == "domain" and wanted.get("base"):
-            yield Step(Phase.TYPE, _create_domain(who, wanted))
-        else:
-            yield by_hand(Phase.TYPE, f"create type {difference.name} again")
-            return
-        if wanted.get("owner"):
-            yield Step(Phase.OWNER, f"ALTER TYPE {who} OWNER TO {role(wanted['owner'])}")
-        return
-    is_domain = wanted.get("kind") == "domain"
-    checks = [p for p in parts(CatalogKind.TYPE, difference) if p.key.startswith(_CONSTRAINT)]
-    for part in checks if is_domain else ():
-        yield from _domain_constraint(who, part)
-    done = frozenset(part.key for part in checks) if is_domain else frozenset[str]()
-    yield from owner_or_by_hand("TYPE", CatalogKind.TYPE, difference, done)
-
-
-def _domain_constraint(who: str, part: Part) -> Iterator[Step]:
-    own = name(part.key.removeprefix(_CONSTRAINT))
-    if part.after is not None:
-        yield Step(Phase.DROP_PART, f"ALTER DOMAIN {who} DROP CONSTRAINT {own}")
-    if part.before is not None:
-        text = f"ALTER DOMAIN {who} ADD CONSTRAINT {own} {part.before}"
-        note = "reads all columns of the domain; refused where a value does not fit"
-        yield Step(Phase.CONSTRAINT, text, note=note)
-
-
-def _create_domain(who: str, lines: dict[str, str]) -> str:
-    text = f"CREATE DOMAIN {who} AS {lines['base']}"
-    if "default" in lines:
-        text += f" DEFAULT {lines['default']}"
-    if "not null" in lines:
-        text += " NOT NULL"
-    for key, check in lines.items():
-        if key.startswith(_CONSTRAINT):
-            text += f" CONSTRAINT {name(key.removeprefix(_CONSTRAINT))} {check}"
-    return text
+_PUBLISHED_HOW = frozenset(("operations", "via root", "generated columns"))
 
 
 def publication(difference: Difference, _world: World, _database: str) -> Iterator[Step]:
@@ -220,7 +167,7 @@ def publication(difference: Difference, _world: World, _database: str) -> Iterat
             else:
                 for text in _unpublished(lines_of(difference.observed)):
                     yield Step(Phase.PART, f"ALTER PUBLICATION {who} DROP {text}")
-        if changed & {"operations", "via root"}:
+        if changed & _PUBLISHED_HOW:
             yield Step(Phase.PART, f"ALTER PUBLICATION {who} SET ({options})")
     if "owner" in changed and wanted.get("owner"):
         yield Step(Phase.PART, f"ALTER PUBLICATION {who} OWNER TO {role(wanted['owner'])}")
@@ -260,6 +207,8 @@ def _publication_options(lines: dict[str, str], changed: Collection[str]) -> str
     if "via root" in lines or "via root" in changed:
         root = "true" if lines.get("via root") == "yes" else "false"
         said += f", publish_via_partition_root = {root}"
+    if "generated columns" in lines or "generated columns" in changed:
+        said += f", publish_generated_columns = {name(lines.get('generated columns', 'none'))}"
     return said
 
 
@@ -281,27 +230,6 @@ def subscription(difference: Difference, _world: World, _database: str) -> Itera
 NOT_KEPT = "what it connects with never left the host"
 
 
-def foreign_server(difference: Difference, _world: World, _database: str) -> Iterator[Step]:
-    wrapper = difference.name.startswith("wrapper ")
-    word = "FOREIGN DATA WRAPPER" if wrapper else "SERVER"
-    plain = difference._replace(name=difference.name.removeprefix("wrapper "))
-    if difference.change is DriftChange.ADDED:
-        yield Step(Phase.DROP_TYPE, f"DROP {word} {name(plain.name)}")
-    elif difference.change is DriftChange.REMOVED:
-        yield by_hand(Phase.PART, f"create {word.lower()} {plain.name} again, with its options")
-    else:
-        yield from owner_or_by_hand(word, CatalogKind.FOREIGN_SERVER, plain)
-
-
-def user_mapping(difference: Difference, _world: World, _database: str) -> Iterator[Step]:
-    server, _, who = difference.name.rpartition("<-")
-    if difference.change is DriftChange.ADDED:
-        text = f"DROP USER MAPPING FOR {role(who)} SERVER {name(server)}"
-        yield Step(Phase.DROP_PART, text, loses=True, note=NOT_KEPT)
-    else:
-        yield by_hand(Phase.PART, f"user mapping {difference.name} differs; {NOT_KEPT}")
-
-
 def database(difference: Difference, _world: World, _database: str) -> Iterator[Step]:
     if difference.change is DriftChange.ADDED:
         yield Step(Phase.SETTING, f"DROP DATABASE {name(difference.name)}", loses=True, alone=True)
@@ -312,7 +240,7 @@ def database(difference: Difference, _world: World, _database: str) -> Iterator[
             if words := _database_words(part):
                 yield Step(Phase.OWNER, f"ALTER DATABASE {name(difference.name)} {words}")
             else:
-                yield by_hand(Phase.PART, _should("database", difference.name, part))
+                yield by_hand(Phase.PART, should("database", difference.name, part))
 
 
 def _database_words(part: Part) -> str:

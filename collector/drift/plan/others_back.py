@@ -106,6 +106,8 @@ def _is_of(pair: Other, kind: CatalogKind, own: str) -> bool:
         return True
     if pair.kind is CatalogKind.ROLE:
         return kind in (CatalogKind.MEMBERSHIP, CatalogKind.PRIVILEGE)
+    if kind in _CALLED_BY_TYPES and pair.kind in (CatalogKind.SCHEMA, CatalogKind.TYPE):
+        return True
     in_schema = rf"(?:[a-z_]+:)?{re.escape(pair.new)}(?:\.|<-)"
     return pair.kind is CatalogKind.SCHEMA and re.match(in_schema, own) is not None
 
@@ -171,6 +173,7 @@ def _swaps(pair: Other) -> Iterator[tuple[str, str]]:
             yield rf"{_START}{re.escape(schemas[0])}\.", f"{schemas[1]}."  # its table is there
 
 
+_CALLED_BY_TYPES = frozenset((CatalogKind.CAST, CatalogKind.OPERATOR))
 _STORED = ("set ", "body")
 """Texts that stay as somebody wrote them."""
 _HASHED = ("member ", "other members")

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from collector.drift.plan.making import Plan
 from collector.drift.plan.quoting import comment
-from collector.drift.plan.steps import CLUSTER_LAST, Step
+from collector.drift.plan.steps import CLUSTER_LAST, Phase, Step
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]+")
 
@@ -43,12 +43,15 @@ def _section(steps: list[Step], allow_loss: bool) -> Iterator[str]:
     if steps:
         # Snapshots are read with this path: their definitions say the schema of all else.
         yield "SET search_path = pg_catalog;"
+    first = [step for step in steps if step.alone and step.phase is Phase.TYPE]
+    yield from _lines(first, allow_loss)
     if runs:
         yield "BEGIN;"
     yield from _lines(together, allow_loss)
     if runs:
         yield "COMMIT;"
-    yield from _lines([step for step in steps if step.alone], allow_loss)
+    last = [step for step in steps if step.alone and step not in first]
+    yield from _lines(last, allow_loss)
 
 
 def _lines(steps: Iterable[Step], allow_loss: bool) -> Iterator[str]:

@@ -10,19 +10,23 @@ from typing import NamedTuple
 from collector.drift.baseline import Difference
 from collector.drift.lines import Part, lines_of, parts
 from collector.drift.plan import constraints
+from collector.drift.plan.columns import REFUSES, column, column_text
+from collector.drift.plan.foreign import OPTIONS as FOREIGN_OPTIONS
+from collector.drift.plan.foreign import options_steps
 from collector.drift.plan.inherited import (
     COLUMN,
     CONSTRAINT,
     INDEX,
+    INHERITS,
     PARTITION,
     copied_keys,
+    inherited,
     own_parts,
     parents,
 )
-from collector.drift.plan.quoting import name, role
+from collector.drift.plan.quoting import NotSqlError, name, role
 from collector.drift.plan.renames import alike_columns, perhaps, rules_out
 from collector.drift.plan.steps import Phase, Step, World, by_hand
-from collector.drift.plan.types import keeps_values
 from model.catalog import CatalogKind, DriftChange
 
 RULE = "rule "
@@ -30,13 +34,7 @@ QUERY = ("definition", "view text", "text")
 KINDS = {"table": "TABLE", "partitioned table": "TABLE", "foreign table": "FOREIGN TABLE",
          "view": "VIEW", "materialized view": "MATERIALIZED VIEW"}  # fmt: skip
 HOLDS_DATA = frozenset(["table", "partitioned table"])
-_COLUMN = re.compile(
-    r"(?P<type>.+?)(?P<collate> collate \S+)?(?P<null> not null)?"
-    r"(?: generated (?P<generated>.+)| default (?P<default>.+))?",
-    re.DOTALL,
-)
-REFUSES = "refused where a value does not fit"
-ROUNDS = "values may be rounded, cut or read otherwise: look at them first"
+NOT_PLAIN = "what is no plain word is left to a person"
 _OPTION = re.compile(r"[\w.]+=[\w.+-]+")
 ROW_SECURITY = {
     "": ("DISABLE ROW LEVEL SECURITY", "NO FORCE ROW LEVEL SECURITY"),
@@ -102,7 +100,7 @@ def _create(who: str, difference: Difference, world: World, database: str) -> It
         body = f" PARTITION OF {lines['partition of']}"
     else:
         columns = [
-            f"{name(key.removeprefix(COLUMN))} {_column_text(text)}"
+            f"{name(key.removeprefix(COLUMN))} {column_text(text)}"
             for key, text in lines.items()
             if key.startswith(COLUMN)
         ]
@@ -222,6 +220,10 @@ def _altered(it: _Altered, part: Part) -> Iterator[Step]:
         yield from _identity(who, part.before)
     elif part.key == PARTITION and word == "TABLE" and None in (part.before, part.after):
         yield _attached(who, part)
+    elif part.key == INHERITS and word.endswith("TABLE"):
+        yield from inherited(f"ALTER {word} {who}", part)
+    elif part.key == FOREIGN_OPTIONS and word == "FOREIGN TABLE":
+        yield from options_steps(f"FOREIGN TABLE {who}", it.about, part)
     elif part.key.startswith(INDEX):
         yield from constraints.index(who, part, it.world, it.database)
     elif part.key.startswith((COLUMN, CONSTRAINT, RULE)) and word == "TABLE":
@@ -279,7 +281,9 @@ def _other_view(who: str, about: str, lines: dict[str, str], grows: bool) -> Ite
 
 
 def _row_security(who: str, wanted: str, phase: Phase) -> Iterator[Step]:
-    for words in ROW_SECURITY.get(wanted, ()):
+    if wanted not in ROW_SECURITY:
+        raise NotSqlError(f"row security is on or forced, and not {wanted!r}")
+    for words in ROW_SECURITY[wanted]:
         yield Step(phase, f"ALTER TABLE {who} {words}")
 
 
@@ -299,6 +303,9 @@ def _options(text: str) -> list[str]:
 
 
 def _set_options(who: str, word: str, part: Part) -> Iterator[Step]:
+    said = [*(part.after or "").split(", "), *(part.before or "").split(", ")]
+    if odd := [each for each in said if each and not _OPTION.fullmatch(each)]:
+        yield by_hand(Phase.COLUMN, f"{who}: option {odd[0]}; {NOT_PLAIN}")
     old, new = _options(part.after or ""), _options(part.before or "")
     phase = Phase.GUARD if word == "VIEW" else Phase.COLUMN
     gone = [each.partition("=")[0] for each in old]
@@ -312,7 +319,7 @@ def _set_options(who: str, word: str, part: Part) -> Iterator[Step]:
 
 def _part(it: _Altered, part: Part) -> Iterator[Step]:
     if part.key.startswith(COLUMN):
-        yield from _column(it.who, part)
+        yield from column(it.who, part, it.world)
     elif part.key.startswith(CONSTRAINT):
         yield from constraints.constraint(it.who, part, it.world, it.database)
     else:
@@ -320,64 +327,3 @@ def _part(it: _Altered, part: Part) -> Iterator[Step]:
             yield Step(Phase.DROP_PART, f"DROP RULE {_own(part, RULE)} ON {it.who}")
         if part.before is not None:
             yield Step(Phase.PART, part.before.rstrip("; "))
-
-
-def _column(who: str, part: Part) -> Iterator[Step]:
-    own = _own(part, COLUMN)
-    if part.before is None:
-        yield Step(Phase.DROP_COLUMN, f"ALTER TABLE {who} DROP COLUMN {own}", loses=True)
-    elif part.after is None:
-        yield Step(
-            Phase.COLUMN,
-            f"ALTER TABLE {who} ADD COLUMN {own} {_column_text(part.before)}",
-            note=f"empty: what it held is gone; restore it from a backup{_refused(part.before)}",
-        )
-    else:
-        yield from _changed_column(who, own, part.before, part.after)
-
-
-def _refused(column: str) -> str:
-    read = _COLUMN.fullmatch(column)
-    fills = read is None or read["null"] is None or read["default"] or read["generated"]
-    return "" if fills else "; where there are rows it is refused: add it without NOT NULL, fill it"
-
-
-def _column_text(text: str) -> str:
-    """A virtual column (from 18 on) needs its word; the others stand as they are."""
-    read = _COLUMN.fullmatch(text)
-    if (
-        read
-        and (read["generated"] or "").startswith("always as (")
-        and read["generated"][-1] == ")"
-    ):
-        return f"{text} virtual"
-    return text
-
-
-def _changed_column(who: str, own: str, before: str, after: str) -> Iterator[Step]:
-    wanted, is_now = _COLUMN.fullmatch(before), _COLUMN.fullmatch(after)
-    alter = f"ALTER TABLE {who} ALTER COLUMN {own}"
-    if wanted is None or is_now is None or wanted["generated"] != is_now["generated"]:
-        yield by_hand(Phase.COLUMN, f"column {own} of {who} is {after}, should be {before}")
-        return
-    other_type = (wanted["type"], wanted["collate"]) != (is_now["type"], is_now["collate"])
-    loses = other_type and not (
-        (wanted["generated"] or "").startswith("always as (")
-        or keeps_values(is_now["type"], wanted["type"])
-    )
-    if other_type:
-        if is_now["default"] is not None:
-            yield Step(Phase.COLUMN, f"{alter} DROP DEFAULT", loses=loses)
-        # Without USING it is an assignment, which refuses what an explicit cast cuts.
-        using = f" USING {own}::{wanted['type']}" if loses else ""
-        yield Step(
-            Phase.COLUMN,
-            f"{alter} TYPE {wanted['type']}{wanted['collate'] or ''}{using}",
-            loses=loses,
-            note=f"rewrites the table; {ROUNDS if loses else REFUSES}",
-        )
-    if wanted["default"] != is_now["default"] or (other_type and wanted["default"] is not None):
-        set_ = f"SET DEFAULT {wanted['default']}" if wanted["default"] else "DROP DEFAULT"
-        yield Step(Phase.COLUMN, f"{alter} {set_}", loses=loses)
-    if wanted["null"] != is_now["null"]:
-        yield Step(Phase.COLUMN, f"{alter} {'SET' if wanted['null'] else 'DROP'} NOT NULL")

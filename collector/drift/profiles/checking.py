@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from collector.drift.baseline import Fact
 from collector.drift.lines import read_value
+from collector.drift.matching.cluster import NO_FILE_NAME
 from collector.drift.observed import Whole
 from collector.drift.patterns import matches
 from collector.drift.profiles.reading import Absent, Check, Quantifier
@@ -29,7 +30,7 @@ class Result:
     check: Check
     outcome: Outcome
     offenders: tuple[str, ...] = ()
-    """Facts that fail it: ``fsync is off``, ``shop: hr.f()``."""
+    """Facts that fail it: ``fsync is off (/etc/postgresql.conf:12)``, ``shop: hr.f()``."""
     reason: str = ""
     """Why it is unknown."""
 
@@ -135,4 +136,13 @@ def _said(seen: _Seen, kind: CatalogKind) -> str:
     where = f"{seen.database}: " if seen.database else ""
     first = seen.fact.value.partition("\n")[0] or "empty"
     plain = kind in (CatalogKind.SETTING, CatalogKind.HBA, CatalogKind.PRIVILEGE)
-    return f"{where}{seen.name} is {first}" if plain else f"{where}{seen.name}"
+    return (
+        f"{where}{seen.name} is {first}{_written(seen, kind)}" if plain else f"{where}{seen.name}"
+    )
+
+
+def _written(seen: _Seen, kind: CatalogKind) -> str:
+    """ALTER SYSTEM RESET does nothing to a line of postgresql.conf: it is to be changed there."""
+    source = seen.fact.detail.partition(";")[0]
+    is_line = kind is CatalogKind.SETTING and source.startswith(f"{NO_FILE_NAME} ")
+    return f" ({source.removeprefix(NO_FILE_NAME).strip()})" if is_line else ""

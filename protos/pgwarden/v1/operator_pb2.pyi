@@ -20,6 +20,20 @@ class TailItem(_message.Message):
     row_json: str
     def __init__(self, kind: _Optional[str] = ..., row_json: _Optional[str] = ...) -> None: ...
 
+class RetireAgentRequest(_message.Message):
+    __slots__ = ("agent", "reason", "requested_by")
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    REQUESTED_BY_FIELD_NUMBER: _ClassVar[int]
+    agent: str
+    reason: str
+    requested_by: str
+    def __init__(self, agent: _Optional[str] = ..., reason: _Optional[str] = ..., requested_by: _Optional[str] = ...) -> None: ...
+
+class RetireAgentReply(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
 class AgentsRequest(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
@@ -57,14 +71,18 @@ class Agent(_message.Message):
     def __init__(self, agent: _Optional[str] = ..., connected: _Optional[bool] = ..., last_seen_us: _Optional[int] = ..., version: _Optional[str] = ..., capture: _Optional[str] = ..., guard_mode: _Optional[str] = ..., spool_batches: _Optional[int] = ..., acked_sequence: _Optional[int] = ..., degraded: _Optional[_Iterable[str]] = ..., rules_digest: _Optional[str] = ..., rules_version: _Optional[int] = ...) -> None: ...
 
 class SessionsRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("running",)
+    RUNNING_FIELD_NUMBER: _ClassVar[int]
+    running: bool
+    def __init__(self, running: _Optional[bool] = ...) -> None: ...
 
 class SessionsReply(_message.Message):
-    __slots__ = ("rows_json",)
+    __slots__ = ("rows_json", "problems")
     ROWS_JSON_FIELD_NUMBER: _ClassVar[int]
+    PROBLEMS_FIELD_NUMBER: _ClassVar[int]
     rows_json: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, rows_json: _Optional[_Iterable[str]] = ...) -> None: ...
+    problems: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, rows_json: _Optional[_Iterable[str]] = ..., problems: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ActRequest(_message.Message):
     __slots__ = ("kind", "agent", "pid", "backend_started_at_us", "reason", "requested_by")

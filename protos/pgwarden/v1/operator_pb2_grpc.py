@@ -46,6 +46,11 @@ class OperatorStub:
                 request_serializer=protos_dot_pgwarden_dot_v1_dot_operator__pb2.AgentsRequest.SerializeToString,
                 response_deserializer=protos_dot_pgwarden_dot_v1_dot_operator__pb2.AgentsReply.FromString,
                 _registered_method=True)
+        self.RetireAgent = channel.unary_unary(
+                '/pgwarden.v1.Operator/RetireAgent',
+                request_serializer=protos_dot_pgwarden_dot_v1_dot_operator__pb2.RetireAgentRequest.SerializeToString,
+                response_deserializer=protos_dot_pgwarden_dot_v1_dot_operator__pb2.RetireAgentReply.FromString,
+                _registered_method=True)
         self.Sessions = channel.unary_unary(
                 '/pgwarden.v1.Operator/Sessions',
                 request_serializer=protos_dot_pgwarden_dot_v1_dot_operator__pb2.SessionsRequest.SerializeToString,
@@ -92,6 +97,13 @@ class OperatorServicer:
 
     def Agents(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetireAgent(self, request, context):
+        """One that will not come again is no longer missed.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -147,6 +159,11 @@ def add_OperatorServicer_to_server(servicer, server):
                     servicer.Agents,
                     request_deserializer=protos_dot_pgwarden_dot_v1_dot_operator__pb2.AgentsRequest.FromString,
                     response_serializer=protos_dot_pgwarden_dot_v1_dot_operator__pb2.AgentsReply.SerializeToString,
+            ),
+            'RetireAgent': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetireAgent,
+                    request_deserializer=protos_dot_pgwarden_dot_v1_dot_operator__pb2.RetireAgentRequest.FromString,
+                    response_serializer=protos_dot_pgwarden_dot_v1_dot_operator__pb2.RetireAgentReply.SerializeToString,
             ),
             'Sessions': grpc.unary_unary_rpc_method_handler(
                     servicer.Sessions,
@@ -235,6 +252,33 @@ class Operator:
             '/pgwarden.v1.Operator/Agents',
             protos_dot_pgwarden_dot_v1_dot_operator__pb2.AgentsRequest.SerializeToString,
             protos_dot_pgwarden_dot_v1_dot_operator__pb2.AgentsReply.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetireAgent(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/pgwarden.v1.Operator/RetireAgent',
+            protos_dot_pgwarden_dot_v1_dot_operator__pb2.RetireAgentRequest.SerializeToString,
+            protos_dot_pgwarden_dot_v1_dot_operator__pb2.RetireAgentReply.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,7 +35,7 @@ class CollectorMessage(_message.Message):
     def __init__(self, ack: _Optional[_Union[Ack, _Mapping]] = ..., command: _Optional[_Union[Command, _Mapping]] = ..., reject: _Optional[_Union[Reject, _Mapping]] = ..., rules: _Optional[_Union[Rules, _Mapping]] = ..., head: _Optional[_Union[Head, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("agent", "epoch", "version", "host", "boot_id", "protocol", "oldest_protocol", "witness_size")
+    __slots__ = ("agent", "epoch", "version", "host", "boot_id", "protocol", "oldest_protocol", "witness_size", "instance", "acknowledged")
     AGENT_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -44,6 +44,8 @@ class Hello(_message.Message):
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     OLDEST_PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     WITNESS_SIZE_FIELD_NUMBER: _ClassVar[int]
+    INSTANCE_FIELD_NUMBER: _ClassVar[int]
+    ACKNOWLEDGED_FIELD_NUMBER: _ClassVar[int]
     agent: str
     epoch: int
     version: str
@@ -52,7 +54,9 @@ class Hello(_message.Message):
     protocol: int
     oldest_protocol: int
     witness_size: int
-    def __init__(self, agent: _Optional[str] = ..., epoch: _Optional[int] = ..., version: _Optional[str] = ..., host: _Optional[str] = ..., boot_id: _Optional[str] = ..., protocol: _Optional[int] = ..., oldest_protocol: _Optional[int] = ..., witness_size: _Optional[int] = ...) -> None: ...
+    instance: str
+    acknowledged: int
+    def __init__(self, agent: _Optional[str] = ..., epoch: _Optional[int] = ..., version: _Optional[str] = ..., host: _Optional[str] = ..., boot_id: _Optional[str] = ..., protocol: _Optional[int] = ..., oldest_protocol: _Optional[int] = ..., witness_size: _Optional[int] = ..., instance: _Optional[str] = ..., acknowledged: _Optional[int] = ...) -> None: ...
 
 class Ack(_message.Message):
     __slots__ = ("epoch", "sequence", "protocol")
@@ -133,7 +137,7 @@ class Rules(_message.Message):
     def __init__(self, version: _Optional[int] = ..., bundle: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
 
 class Command(_message.Message):
-    __slots__ = ("id", "kind", "cluster", "pid", "backend_started_at_us", "reason", "requested_by", "grants", "inspect", "database")
+    __slots__ = ("id", "kind", "cluster", "pid", "backend_started_at_us", "reason", "requested_by", "grants", "inspect", "database", "unended")
     ID_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
@@ -144,6 +148,7 @@ class Command(_message.Message):
     GRANTS_FIELD_NUMBER: _ClassVar[int]
     INSPECT_FIELD_NUMBER: _ClassVar[int]
     DATABASE_FIELD_NUMBER: _ClassVar[int]
+    UNENDED_FIELD_NUMBER: _ClassVar[int]
     id: str
     kind: str
     cluster: str
@@ -154,7 +159,18 @@ class Command(_message.Message):
     grants: Grants
     inspect: Inspect
     database: str
-    def __init__(self, id: _Optional[str] = ..., kind: _Optional[str] = ..., cluster: _Optional[str] = ..., pid: _Optional[int] = ..., backend_started_at_us: _Optional[int] = ..., reason: _Optional[str] = ..., requested_by: _Optional[str] = ..., grants: _Optional[_Union[Grants, _Mapping]] = ..., inspect: _Optional[_Union[Inspect, _Mapping]] = ..., database: _Optional[str] = ...) -> None: ...
+    unended: Unended
+    def __init__(self, id: _Optional[str] = ..., kind: _Optional[str] = ..., cluster: _Optional[str] = ..., pid: _Optional[int] = ..., backend_started_at_us: _Optional[int] = ..., reason: _Optional[str] = ..., requested_by: _Optional[str] = ..., grants: _Optional[_Union[Grants, _Mapping]] = ..., inspect: _Optional[_Union[Inspect, _Mapping]] = ..., database: _Optional[str] = ..., unended: _Optional[_Union[Unended, _Mapping]] = ...) -> None: ...
+
+class Unended(_message.Message):
+    __slots__ = ("pid", "backend_started_at_us", "cluster")
+    PID_FIELD_NUMBER: _ClassVar[int]
+    BACKEND_STARTED_AT_US_FIELD_NUMBER: _ClassVar[int]
+    CLUSTER_FIELD_NUMBER: _ClassVar[int]
+    pid: _containers.RepeatedScalarFieldContainer[int]
+    backend_started_at_us: _containers.RepeatedScalarFieldContainer[int]
+    cluster: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, pid: _Optional[_Iterable[int]] = ..., backend_started_at_us: _Optional[_Iterable[int]] = ..., cluster: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Grants(_message.Message):
     __slots__ = ("grants",)
@@ -275,7 +291,7 @@ class Shape(_message.Message):
     def __init__(self, status: _Optional[str] = ..., digest: _Optional[str] = ..., redacted_text: _Optional[str] = ..., operation: _Optional[str] = ..., summary: _Optional[str] = ..., verbs: _Optional[_Iterable[str]] = ..., objects: _Optional[_Iterable[str]] = ..., reads: _Optional[_Iterable[str]] = ..., writes: _Optional[_Iterable[str]] = ..., columns: _Optional[_Iterable[str]] = ..., functions: _Optional[_Iterable[str]] = ..., settings: _Optional[_Iterable[str]] = ..., roles: _Optional[_Iterable[str]] = ..., flags: _Optional[_Iterable[str]] = ..., fingerprint: _Optional[str] = ..., statements: _Optional[int] = ...) -> None: ...
 
 class StatementColumns(_message.Message):
-    __slots__ = ("id", "parent_id", "shape", "started_at_us", "duration_us", "rows", "bytes_sent", "text_bytes", "pid", "backend_started_at_us", "cluster_s", "database_s", "user_s", "application_name_s", "client_address_s", "identity_kind_s", "identity_name_s", "source_s", "protocol_s", "tag_s", "sqlstate_s", "error_message_s", "audit_class_s", "audit_objects_s", "rule_s", "preparation_us", "transaction_s", "executions", "durations_s", "trace_parent_s", "digest_d", "parameters_s")
+    __slots__ = ("id", "parent_id", "shape", "started_at_us", "duration_us", "rows", "bytes_sent", "text_bytes", "pid", "backend_started_at_us", "cluster_s", "database_s", "user_s", "application_name_s", "client_address_s", "identity_kind_s", "identity_name_s", "source_s", "protocol_s", "tag_s", "sqlstate_s", "error_message_s", "audit_class_s", "audit_objects_s", "rule_s", "preparation_us", "transaction_s", "executions", "durations_s", "trace_parent_s", "digest_d", "parameters_s", "confidence", "evidence_s")
     ID_FIELD_NUMBER: _ClassVar[int]
     PARENT_ID_FIELD_NUMBER: _ClassVar[int]
     SHAPE_FIELD_NUMBER: _ClassVar[int]
@@ -308,6 +324,8 @@ class StatementColumns(_message.Message):
     TRACE_PARENT_S_FIELD_NUMBER: _ClassVar[int]
     DIGEST_D_FIELD_NUMBER: _ClassVar[int]
     PARAMETERS_S_FIELD_NUMBER: _ClassVar[int]
+    CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
+    EVIDENCE_S_FIELD_NUMBER: _ClassVar[int]
     id: _containers.RepeatedScalarFieldContainer[int]
     parent_id: _containers.RepeatedScalarFieldContainer[int]
     shape: _containers.RepeatedScalarFieldContainer[int]
@@ -340,7 +358,9 @@ class StatementColumns(_message.Message):
     trace_parent_s: _containers.RepeatedScalarFieldContainer[int]
     digest_d: _containers.RepeatedScalarFieldContainer[int]
     parameters_s: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, id: _Optional[_Iterable[int]] = ..., parent_id: _Optional[_Iterable[int]] = ..., shape: _Optional[_Iterable[int]] = ..., started_at_us: _Optional[_Iterable[int]] = ..., duration_us: _Optional[_Iterable[int]] = ..., rows: _Optional[_Iterable[int]] = ..., bytes_sent: _Optional[_Iterable[int]] = ..., text_bytes: _Optional[_Iterable[int]] = ..., pid: _Optional[_Iterable[int]] = ..., backend_started_at_us: _Optional[_Iterable[int]] = ..., cluster_s: _Optional[_Iterable[int]] = ..., database_s: _Optional[_Iterable[int]] = ..., user_s: _Optional[_Iterable[int]] = ..., application_name_s: _Optional[_Iterable[int]] = ..., client_address_s: _Optional[_Iterable[int]] = ..., identity_kind_s: _Optional[_Iterable[int]] = ..., identity_name_s: _Optional[_Iterable[int]] = ..., source_s: _Optional[_Iterable[int]] = ..., protocol_s: _Optional[_Iterable[int]] = ..., tag_s: _Optional[_Iterable[int]] = ..., sqlstate_s: _Optional[_Iterable[int]] = ..., error_message_s: _Optional[_Iterable[int]] = ..., audit_class_s: _Optional[_Iterable[int]] = ..., audit_objects_s: _Optional[_Iterable[int]] = ..., rule_s: _Optional[_Iterable[int]] = ..., preparation_us: _Optional[_Iterable[int]] = ..., transaction_s: _Optional[_Iterable[int]] = ..., executions: _Optional[_Iterable[int]] = ..., durations_s: _Optional[_Iterable[int]] = ..., trace_parent_s: _Optional[_Iterable[int]] = ..., digest_d: _Optional[_Iterable[int]] = ..., parameters_s: _Optional[_Iterable[int]] = ...) -> None: ...
+    confidence: _containers.RepeatedScalarFieldContainer[float]
+    evidence_s: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, id: _Optional[_Iterable[int]] = ..., parent_id: _Optional[_Iterable[int]] = ..., shape: _Optional[_Iterable[int]] = ..., started_at_us: _Optional[_Iterable[int]] = ..., duration_us: _Optional[_Iterable[int]] = ..., rows: _Optional[_Iterable[int]] = ..., bytes_sent: _Optional[_Iterable[int]] = ..., text_bytes: _Optional[_Iterable[int]] = ..., pid: _Optional[_Iterable[int]] = ..., backend_started_at_us: _Optional[_Iterable[int]] = ..., cluster_s: _Optional[_Iterable[int]] = ..., database_s: _Optional[_Iterable[int]] = ..., user_s: _Optional[_Iterable[int]] = ..., application_name_s: _Optional[_Iterable[int]] = ..., client_address_s: _Optional[_Iterable[int]] = ..., identity_kind_s: _Optional[_Iterable[int]] = ..., identity_name_s: _Optional[_Iterable[int]] = ..., source_s: _Optional[_Iterable[int]] = ..., protocol_s: _Optional[_Iterable[int]] = ..., tag_s: _Optional[_Iterable[int]] = ..., sqlstate_s: _Optional[_Iterable[int]] = ..., error_message_s: _Optional[_Iterable[int]] = ..., audit_class_s: _Optional[_Iterable[int]] = ..., audit_objects_s: _Optional[_Iterable[int]] = ..., rule_s: _Optional[_Iterable[int]] = ..., preparation_us: _Optional[_Iterable[int]] = ..., transaction_s: _Optional[_Iterable[int]] = ..., executions: _Optional[_Iterable[int]] = ..., durations_s: _Optional[_Iterable[int]] = ..., trace_parent_s: _Optional[_Iterable[int]] = ..., digest_d: _Optional[_Iterable[int]] = ..., parameters_s: _Optional[_Iterable[int]] = ..., confidence: _Optional[_Iterable[float]] = ..., evidence_s: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class SessionColumns(_message.Message):
     __slots__ = ("pid", "backend_started_at_us", "cluster_s", "database_s", "user_s", "application_name_s", "client_address_s", "client_port", "identity_kind_s", "identity_name_s", "identity_confidence", "identity_evidence_s", "ended_at_us", "seen_at_us", "origin_s")

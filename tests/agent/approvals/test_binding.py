@@ -4,6 +4,7 @@ import pytest
 
 from agent.approvals.binding import Approvals
 from agent.approvals.desk import Desk
+from agent.approvals.eyes import Eyes
 from agent.approvals.requests import AGAIN_US, LONGEST_BYTES, Requests, names_of, relations_of
 from agent.approvals.store import ApprovalStore
 from agent.directory import Directory
@@ -61,7 +62,8 @@ def parser():
 def desk(tmp_path):
     store = ApprovalStore(tmp_path / "approvals.db")
     steps = []
-    yield Desk(store, lambda _: "f", lambda _: Session(BACKEND), steps.append, now=lambda: NOW)
+    eyes = Eyes(lambda _: "f", lambda _: [], int)
+    yield Desk(store, eyes, lambda _: Session(BACKEND), steps.append, now=lambda: NOW)
     store.close()
 
 

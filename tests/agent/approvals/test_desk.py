@@ -1,69 +1,16 @@
 """Grants on the host: a use is on the disk before the statement goes, and stays used."""
 
-import itertools
 from dataclasses import replace
 
 import pytest
 
-from agent.approvals.desk import Desk
+from agent.approvals.desk import pause_seconds
 from agent.approvals.known import Request
-from agent.approvals.store import ApprovalStore, ApprovalStoreError
+from agent.approvals.store import ApprovalStoreError
 from agent.probes.layout import Part
-from model.approval import Bound, Grant, Moment, Step, Term
-from model.session import BackendKey, Session
-
-HOUR = 3_600_000_000
-NOW = Moment(1_790_000_000_000_000, 50 * HOUR, "boot")
-BOUND = Bound("h", "main", "shop", "app", "", "ab" * 32)
-MESSAGES = itertools.count(100)
-SESSION = Session(BackendKey(7, 1), cluster="main", user="app", database="shop")
-
-
-def grant(uses=1, **fields):
-    values = {"id": "g1", "relations": ("shop.orders",), "functions": ()}
-    return Grant(
-        request=BOUND.code, bound=BOUND, uses=uses, term=Term.begin(NOW, HOUR), **values | fields
-    )
-
-
-class Host:
-    """One agent's desk on a folder; ``again`` is what a new process finds there."""
-
-    def __init__(self, folder, fingerprint="f1"):
-        self.folder = folder
-        self.fingerprint = fingerprint
-        self.now = NOW
-        self.session = SESSION
-        self.looks = 0
-        self.steps = []
-        self.store = ApprovalStore(folder / "approvals.db")
-        self.desk = Desk(
-            self.store,
-            lambda grant: self.look(),
-            lambda backend: self.session,
-            self.steps.append,
-            now=lambda: self.now,
-        )
-
-    def look(self):
-        self.looks += 1
-        if isinstance(self.fingerprint, OSError):
-            raise self.fingerprint
-        return self.fingerprint
-
-    def again(self):
-        self.store.close()
-        return Host(self.folder, self.fingerprint)
-
-    def work(self):
-        """One turn of its thread."""
-        self.desk._write_notes()
-        self.desk._check()
-        self.desk._tell()
-
-    def use(self, bound=BOUND, message=None, part=Part.NONE):
-        request = Request(SESSION.key, message or next(MESSAGES), part)
-        return self.desk.use(bound, request, SESSION, "rule")
+from model.approval import Moment, Step, Term
+from model.session import Session
+from tests.agent.approvals.hosting import BOUND, HOUR, NOW, SESSION, Host, grant
 
 
 @pytest.fixture
@@ -244,22 +191,6 @@ def test_without_the_catalog_it_works_while_the_process_watches(tmp_path):
     assert host.use() == "g1"
 
 
-def test_a_statement_that_changes_the_relation_voids_it_at_once(host):
-    host.desk.accept([(grant(uses=5), 0)])
-    host.desk.passed(SESSION.key, b"ALTER TABLE shop.orders ADD x int")
-    assert host.use() == ""
-    again = host.again()
-    again.desk.accept([(grant(uses=5), 0)])
-    host = again
-    host.work()
-    assert host.use() == "g1"  # the note had not been written, and the catalog says: the same
-    host.desk.passed(SESSION.key, b"ALTER TABLE shop.orders ADD x int")
-    host.work()
-    again = host.again()
-    again.desk.accept([(grant(uses=5), 0)])
-    assert again.use() == ""
-
-
 def test_a_change_that_no_text_tells_is_found_in_the_catalog(host):
     host.desk.accept([(grant(), 0)])
     host.fingerprint = "f2"
@@ -357,3 +288,8 @@ def test_a_step_is_told_again_by_a_new_process_until_it_is_surely_recorded(host,
     last = again.again()
     last.work()
     assert [step.reason for step in last.steps] == ["use 2 of 3"]
+
+
+def test_a_transaction_that_stays_open_does_not_make_the_server_be_asked_more_often_for_long():
+    assert pause_seconds(100.0, 101.0) < pause_seconds(None, 101.0)
+    assert pause_seconds(100.0, 3700.0) == pause_seconds(None, 3700.0)

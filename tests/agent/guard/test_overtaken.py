@@ -3,9 +3,10 @@
 import time
 from dataclasses import replace
 
-from agent.capture import Capture, Inbox
+from agent.capture import Capture
 from agent.directory import Directory
-from agent.pipeline import Held
+from agent.inbox import Inbox
+from agent.judging import Held
 from model.event import StatementStarted
 from tests.agent.guard.test_hold import aside, held_process, wait_for
 
@@ -29,6 +30,10 @@ class Script:
         """What the kernel would be told."""
 
     beat = set_hold = pause = press = forget = ignore
+
+    @property
+    def holding(self):
+        return self
 
 
 def test_it_is_settled_before_the_next_hold_of_its_session():

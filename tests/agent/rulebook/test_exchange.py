@@ -3,11 +3,12 @@
 import os
 import threading
 
-from agent.capture import Capture, Inbox
+from agent.capture import Capture
 from agent.directory import Directory
 from agent.guard.allowances import Allowances
 from agent.guard.decision import ALLOW
 from agent.guard.hold import Settled
+from agent.inbox import Inbox
 from agent.rulebook import RuleService
 from config.schema import Rules
 from model.event import SessionSeen
@@ -32,6 +33,10 @@ class Probes:
         return []
 
     losses = finish = beat = set_hold = pause = press = nothing
+
+    @property
+    def holding(self):
+        return self
 
 
 class SlowGuard:

@@ -153,6 +153,23 @@ def test_a_record_of_ten_megabytes_is_cut_and_counted(write, parser):
 
 
 @each_format
+def test_a_cut_text_is_told_with_about_its_length(write, parser):
+    log = parser(max_record_bytes=1 << 16)
+    text = b"select '" + b"x" * 100_000 + b"'"
+    event = parse_audit(log.feed(write(audit_message(text)))[0], "main")
+    assert 0 <= len(event.text) + event.missing_bytes - len(text) < 200
+
+
+@each_format
+def test_what_is_cut_behind_a_text_is_not_missing_of_it(write, parser):
+    log = parser(max_record_bytes=1 << 16)
+    message = audit_message(b"select $1").replace(b"<none>", quoted(b"a," * 50_000))
+    event = parse_audit(log.feed(write(message))[0], "main")
+    assert (event.text, event.missing_bytes) == ("select $1", 0)
+    assert log.skipped == {"record_cut": 1}
+
+
+@each_format
 def test_a_half_record_at_the_end_of_a_file_is_counted(write, parser):
     log = parser()
     log.feed(write(audit_message(b"select 1"))[:-20])

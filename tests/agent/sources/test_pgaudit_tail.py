@@ -80,6 +80,12 @@ def test_the_first_start_may_begin_at_the_beginning(log, follow):
     assert numbers(follow(from_beginning=True).poll(1)) == [1]
 
 
+def test_the_numbers_of_a_server_in_a_container_are_marked_as_its_own(log, follow):
+    own, hosts = follow(from_beginning=True, own_pids=True), follow(from_beginning=True)
+    append(log, record(1))
+    assert [event.own_pids for source in (own, hosts) for event in source.poll(1)] == [True, False]
+
+
 def test_a_half_line_is_one_event_when_it_is_finished(log, follow):
     source = follow()
     append(log, record(1)[:50])

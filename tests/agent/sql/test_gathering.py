@@ -43,6 +43,11 @@ from agent.sql.gathering import MOST_LIMITED
         "SELECT table_to_xml('shop.customers', true, true, '')",
         "SELECT table_to_xml('shop.customers'::regclass, true, true, '')",
         "INSERT INTO t SELECT json_agg(c) FROM shop.customers c WHERE id > 0",
+        "SELECT percentile_disc(ARRAY[0, 0.5, 1]) WITHIN GROUP (ORDER BY id) FROM c WHERE id > 0",
+        "SELECT percentile_disc('{0,1}') WITHIN GROUP (ORDER BY id) FROM c WHERE id > 0",
+        "SELECT percentile_disc((SELECT f)) WITHIN GROUP (ORDER BY id) FROM c WHERE id > 0",
+        "SELECT * FROM shop.customers LIMIT (SELECT 1000)",
+        "SELECT * FROM shop.customers LIMIT (SELECT count(*) FROM shop.customers)::int",
     ],
 )
 def test_many_rows_in_one_value_are_a_read_without_a_filter(shape_of, sql):
@@ -69,6 +74,10 @@ def test_many_rows_in_one_value_are_a_read_without_a_filter(shape_of, sql):
         "SELECT json_agg(v) FROM (VALUES (1), (2)) v",
         "SELECT count(*), max(total) FROM shop.orders WHERE id > 0",
         "SELECT * FROM shop.orders WHERE id > 0",
+        "SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY total) FROM shop.orders WHERE id > 0",
+        "SELECT percentile_cont($1) WITHIN GROUP (ORDER BY total) FROM shop.orders WHERE id > 0",
+        "SELECT * FROM shop.orders LIMIT 10",
+        "SELECT * FROM shop.orders LIMIT least($1, 100)",
         "WITH x AS (UPDATE t SET a = 1 WHERE id = 7 RETURNING *) SELECT json_agg(x) FROM x",
         "SELECT query_to_xml('SELECT count(*) FROM shop.orders', true, true, '')",
         "SELECT query_to_xml('SELECT * FROM shop.orders WHERE id = 7', true, true, '')",

@@ -1,11 +1,23 @@
 """Server messages keep their words and lose their values."""
 
+import gettext
+import re
+from pathlib import Path
+
 import psycopg
 import pytest
 
 from agent.sql.messages import WITHHELD, redact_message
 
 SECRET = "s3cr3t"
+LANGUAGES = sorted(Path("/usr/share/locale").glob("*/LC_MESSAGES/postgres-1[0-9].mo"))
+"""What Debian's server can speak, where it is installed."""
+_PLACE = re.compile(r"%(?:\d+\$)?[-+ #0]*\d*(?:\.\d+)?(?:ll|[lhz])?([a-zA-Z%])")
+
+
+def filled(wording):
+    """As C's printf does, with a secret in the place of every text."""
+    return _PLACE.sub(lambda place: {"s": SECRET, "%": "%"}.get(place[1], "7"), wording)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +50,32 @@ SECRET = "s3cr3t"
     ],
 )  # fmt: skip
 def test_a_message_keeps_what_is_sure_to_be_a_name(message, redacted):
-    assert redact_message(message) == redacted
+    assert redact_message(message, "", "SELECT * FROM hr.salary; DROP ROLE bob") == redacted
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("SELECT ?::regclass", f'relation "{SECRET}" does not exist'),
+        ("SELECT ?::regclass", f'relation "class.{SECRET}" does not exist'),
+        ("SET ROLE ?", f'role "{SECRET}" does not exist'),
+        ("SELECT ?::regproc", f'function "{SECRET}" does not exist'),
+        ("SELECT ?::regnamespace", f'schema "{SECRET}" does not exist'),
+        ('SELECT t."?" FROM t', f"column t.{SECRET} does not exist"),
+        ('INSERT INTO t ("?") VALUES (?)', f'column "{SECRET}" of relation "t" does not exist'),
+        ("SELECT current_setting(?)", f'unrecognized configuration parameter "{SECRET}"'),
+        ("SELECT set_config(?, ?)", f'permission denied to set parameter "{SECRET}"'),
+        ("SELECT f(?)", f"function {SECRET}(unknown) does not exist"),
+        ("SELECT ?::regtype", f"type {SECRET} does not exist"),
+        ('TABLE (SELECT ? AS "a1")', f'column "{SECRET}" specified more than once'),
+        ("SELECT f(?)", f'missing FROM-clause entry for table "{SECRET}"'),
+    ],
+)
+def test_a_name_that_nothing_has_is_kept_only_if_the_text_beside_it_shows_it(query, message):
+    redacted = redact_message(message, "", query)
+    assert SECRET not in redacted
+    assert '"?"' in redacted
+    assert SECRET in redact_message(message, "", f'{query} class."{SECRET}" t'), "shown anyway"
 
 
 @pytest.mark.parametrize(
@@ -56,11 +93,11 @@ def test_a_message_keeps_what_is_sure_to_be_a_name(message, redacted):
     ],
 )  # fmt: skip
 def test_no_value_survives(message):
-    assert SECRET not in redact_message(message)
+    assert SECRET not in redact_message(message, "", "SELECT 1")
 
 
 def test_what_a_function_raises_is_not_repeated():
-    assert SECRET not in redact_message(f"token {SECRET} is invalid", sqlstate="P0001")
+    assert SECRET not in redact_message(f"token {SECRET} is invalid", "P0001", "")
 
 
 @pytest.mark.parametrize(
@@ -78,17 +115,44 @@ def test_what_a_function_raises_is_not_repeated():
     ],
 )
 def test_words_that_postgresql_does_not_use_are_withheld_under_any_code(message, sqlstate):
-    assert redact_message(message, sqlstate) == WITHHELD
+    assert redact_message(message, sqlstate, "") == WITHHELD
+
+
+@pytest.mark.parametrize("language", LANGUAGES, ids=lambda path: path.parts[4])
+def test_no_wording_of_another_language_lets_anything_through(language):
+    with language.open("rb") as compiled:
+        wordings = gettext.GNUTranslations(compiled)._catalog.items()
+    foreign = [said for english, said in wordings if isinstance(said, str) and said != english]
+    shown = [text for text in map(filled, foreign) if SECRET in redact_message(text, "", "")]
+    assert len(foreign) > 1000
+    assert not shown
+
+
+@pytest.mark.parametrize(
+    ("message", "sqlstate"),
+    [
+        ("ungültige Eingabesyntax für Typ integer: »s3cr3t«", "22P02"),
+        ("syntaxe en entrée invalide pour le type integer : « s3cr3t »", "22P02"),
+        ("la sintaxis de entrada no es válida para tipo integer: «s3cr3t»", "22P02"),
+        ('неверный синтаксис для типа integer: "s3cr3t"', "22P02"),
+        ('"integer"型の入力構文が不正です: "s3cr3t"', "22P02"),
+        ("Relation »s3cr3t« existiert nicht", "42P01"),
+        ("doppelter Schlüsselwert verletzt Unique-Constraint »s3cr3t«", "23505"),
+    ],
+)
+def test_what_a_server_says_in_another_language_is_withheld(message, sqlstate):
+    assert redact_message(message, sqlstate, "") == WITHHELD
 
 
 def test_a_wording_of_another_class_is_withheld():
-    assert redact_message("division by zero", "22012") == "division by zero"
-    assert redact_message("division by zero", "42501") == WITHHELD
+    assert redact_message("division by zero", "22012", "") == "division by zero"
+    assert redact_message("division by zero", "42501", "") == WITHHELD
 
 
 def test_our_own_refusal_names_its_rule():
     refusal = "permission denied for database shop (blocked by pgwarden: rule ddl.drop"
-    assert redact_message(f"{refusal}: No DROP here; ask {SECRET})", "42501") == f"{refusal})"
+    told = redact_message(f"{refusal}: No DROP here; ask {SECRET})", "42501", "")
+    assert told == f"{refusal})"
 
 
 @pytest.mark.live
@@ -139,5 +203,5 @@ def test_what_a_server_says_is_known(postgres, query):
     with postgres.connect() as connection, pytest.raises(psycopg.Error) as failure:
         connection.execute(query)
     primary = failure.value.diag.message_primary
-    shown = redact_message(primary, failure.value.sqlstate)
+    shown = redact_message(primary, failure.value.sqlstate, query)
     assert shown != WITHHELD, primary

@@ -166,3 +166,11 @@ def test_any_bytes_give_a_shape(parser, data, missing):
     assert isinstance(shape.status, ParseStatus)
     assert len(shape.digest) == 64
     assert (shape.status is ParseStatus.CUT) == (missing > 0)
+
+
+def test_the_digest_of_a_beginning_is_that_of_no_whole_text_and_of_no_other_length(parser):
+    text = b"SELECT 1 + 1"
+    lengths = [len(text), len(text) + 1, len(text) + 2, len(text) + 1]
+    whole, *cut, again = [each.digest for each in parser.shapes([text] * 4, lengths)]
+    assert len({whole, *cut}) == 3
+    assert again == cut[0]

@@ -128,3 +128,19 @@ def test_a_long_chain_of_operators_is_still_understood(shape_of):
     shape = shape_of(sql)
     assert shape.status is ParseStatus.PARSED
     assert shape.reads == ("t",)
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        ('UPDATE users SET password = "s3cr3tPw" WHERE id = 1', {"id", "password"}),
+        ("SELECT name FROM users WHERE password = s3cr3tPw", {"name", "password"}),
+        ('SELECT U&"x" FROM t', set()),
+        ("SELECT id, password FROM t WHERE password = password", {"id", "password"}),
+        ('SELECT "Odd name" FROM t', {"Odd name"}),
+    ],
+)
+def test_what_the_text_hides_is_no_column_of_it(shape_of, text, columns):
+    found = shape_of(text)
+    assert {*found.columns} == columns
+    assert "s3cr3t" not in f"{found.columns}{found.redacted_text}"

@@ -50,6 +50,22 @@ def test_a_condition_that_depends_on_the_row_is_not_trivial(shape_of, where):
      "id < ALL ('{}'::int[])",
      "name SIMILAR TO '%'", "greatest(id, 1) >= id", "id >= least(7, id)", "nullif(id, id) IS NULL",
      "id - id = 0", "0 = id * 0", "tags @> tags", "tableoid = 't'::regclass",
+     "id IN (VALUES (t.id))", "id IN (VALUES (1), (id))", "id = ANY (SELECT id)",
+     "id = (SELECT t.id)",
+     "name LIKE name", "name ILIKE name", "name LIKE '%' || name", "name LIKE concat(name, '%')",
+     "name SIMILAR TO name", "name ~ name", "starts_with(name, name)", "name ^@ name", "name >= ''",
+     "ctid >= '(0,0)'", "ctid > '(0,0)'::tid", "ctid >= '(0,1)'", "'(0, 0)' < t.ctid",
+     "ctid IS NOT NULL", "xmin IS NOT NULL", "tableoid > 0", "tableoid::regclass = 't'::regclass",
+     "tableoid = (SELECT 't'::regclass)", "ARRAY[id] @> '{}'", "'{}' <@ ARRAY[id]",
+     "tags @> ARRAY[]::text[]", "'(,)'::int4range @> id", "id <@ '[,)'::int4range",
+     "ARRAY[id] IS NOT NULL", "concat(name) IS NOT NULL",
+     "num_nulls(id) >= 0", "(id > 5) IN (true, false)", "id = ANY (ARRAY(SELECT id FROM t))",
+     "id >= (SELECT min(id) FROM t)", "(SELECT max(x.id) FROM t x) >= t.id",
+     "id >= ALL (SELECT id FROM x WHERE false)", "id NOT IN (SELECT id FROM x WHERE 1 = 2)",
+     "id IN (1) OR id NOT IN (1)", "name LIKE 'a%' OR name NOT LIKE 'a%'",
+     "id NOT BETWEEN 1 AND 5 OR id BETWEEN 1 AND 5", "name !~ 'x' OR name ~ 'x'",
+     "CASE id WHEN 1 THEN true ELSE true END", "clock_timestamp() > '2000-01-01'",
+     "id # id = 0", "id & 0 = 0",
      "tableoid = 'public.t'::regclass", "t.tableoid = '\"t\"'::pg_catalog.regclass"],
 )  # fmt: skip
 def test_nor_is_one_that_takes_a_closer_look(shape_of, where):
@@ -81,7 +97,21 @@ def test_nor_is_one_that_takes_a_closer_look(shape_of, where):
      "greatest(id, 1) <= id", "nullif(id, 1) IS NULL", "id - other = 0", "id * 0 = id",
      "id * 2 = 0", "tags && tags",
      "tags @> '{}'", "tableoid = 'u'::regclass", "tableoid = 'other.t'::regclass",
-     "name LIKE name"],
+     "id IN (VALUES (1), (2))", "id IN (VALUES (other))", "id = (SELECT other)", "id = (SELECT 1)",
+     "name LIKE other", "name LIKE name || 'x'", "name LIKE 'a' || '%'",
+     "name LIKE concat(name, x)",
+     "name ~ other", "starts_with(name, other)", "name > ''", "ctid >= '(4,0)'", "ctid > '(0,1)'",
+     "ctid = '(0,1)'", "ctid >= '(0,0)' AND ctid < '(100,0)'", "tableoid = 0", "tableoid > 16384",
+     "ARRAY[id] @> '{1}'", "data @> '{}'", "'[1,5)'::int4range @> id", "id::text IS NOT NULL",
+     "(id > 5) IN (true)", "id = ANY (ARRAY(SELECT id FROM other))", "id > (SELECT min(id) FROM t)",
+     "id >= (SELECT min(id) FROM u)", "id >= (SELECT max(id) FROM t)",
+     "id = (SELECT max(id) FROM t)",
+     "id >= (SELECT min(other) FROM t)", "id >= (SELECT min(id) FROM t WHERE a = 1)",
+     "id IN (SELECT id FROM x WHERE false)", "name LIKE 'a%' OR name NOT LIKE 'b%'",
+     "id IN (1) OR id NOT IN (2)", "id IN (1) OR other NOT IN (1)", "name !~ 'x' OR other ~ 'x'",
+     "created_at < clock_timestamp()", "id & 1 = 0",
+     "CASE id WHEN 1 THEN true ELSE false END",
+     "created_at::date = created_at", "md5(a) = b"],
 )  # fmt: skip
 def test_a_look_alike_that_chooses_rows_is_a_condition(shape_of, where):
     assert "trivial_where" not in shape_of(f"UPDATE public.t SET a = 1 WHERE {where}").flags
@@ -150,6 +180,10 @@ def test_long_conditions_take_no_longer_than_their_length(where):
         "MERGE INTO t USING s ON true WHEN MATCHED AND t.id = t.id THEN DELETE",
         "MERGE INTO t USING s ON false WHEN NOT MATCHED BY SOURCE THEN DELETE",
         "MERGE INTO t USING s ON 1 = 2 WHEN NOT MATCHED BY SOURCE THEN UPDATE SET a = 1",
+        "MERGE INTO t USING (SELECT 1 AS id WHERE false) s ON t.id = s.id"
+        " WHEN NOT MATCHED BY SOURCE THEN DELETE",
+        "MERGE INTO t USING (SELECT id FROM u LIMIT 0) s ON t.id = s.id"
+        " WHEN NOT MATCHED BY SOURCE THEN UPDATE SET a = 1",
         "DELETE FROM t USING s WHERE s.x = 1",
     ],
 )
@@ -165,6 +199,11 @@ def test_a_condition_on_other_relations_alone_chooses_no_row(shape_of, sql):
         "MERGE INTO t USING s ON s.x = 1 WHEN MATCHED AND t.kept THEN DO NOTHING"
         " WHEN MATCHED THEN DELETE",
         "MERGE INTO t USING s ON t.id = s.id WHEN NOT MATCHED BY SOURCE THEN DELETE",
+        "MERGE INTO t USING (SELECT count(*) AS id FROM u WHERE false) s ON t.id = s.id"
+        " WHEN NOT MATCHED BY SOURCE THEN DELETE",
+        "MERGE INTO t USING (SELECT id FROM u LIMIT 10) s ON t.id = s.id"
+        " WHEN NOT MATCHED BY SOURCE THEN DELETE",
+        "MERGE INTO t USING (SELECT 1 AS id WHERE false) s ON t.id = s.id WHEN MATCHED THEN DELETE",
         "MERGE INTO t USING s ON false WHEN NOT MATCHED BY SOURCE AND t.id = 5 THEN DELETE",
         "MERGE INTO t USING s ON false WHEN NOT MATCHED THEN INSERT VALUES (1)",
         "MERGE INTO t USING s ON false WHEN MATCHED THEN DELETE",
@@ -192,3 +231,87 @@ def test_a_where_may_fold_unless_a_column_of_the_relation_itself_is_compared(
 ):
     changes = shape_of(f"DELETE FROM t USING x WHERE {where}").changes
     assert ("foldable" in changes) is folds
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["id * 1 = id", "1 * id = id", "id = id / 1", "id - 0 >= id", "id | 0 = id", "id & -1 = id",
+     "-(-id) = id", "+id = id", "(id + 0) * 1 = id", "id << 0 <= id", "t.id = 0 + id",
+     "id ^ 1 = id"],
+)  # fmt: skip
+def test_arithmetic_that_comes_to_nothing_chooses_no_row(shape_of, where):
+    assert shape_of(f"DELETE FROM t WHERE {where}").flags == ("trivial_where",)
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["id * 2 = id", "id * $1 = id", "1 - id = id", "1 / id = id", "-id = id", "id * 1 = other",
+     "id * 1 <> id", "id & 1 = id", "id * 1 > 5", "2 ^ id = id", "~id = id", "id * 1 * 2 = id"],
+)  # fmt: skip
+def test_arithmetic_that_comes_to_something_may_choose(shape_of, where):
+    assert shape_of(f"DELETE FROM t WHERE {where}").flags == ()
+
+
+@pytest.mark.parametrize(
+    ("clause", "told"),
+    [
+        ("WHEN NOT MATCHED BY SOURCE THEN DELETE", True),
+        ("WHEN NOT MATCHED BY SOURCE AND t.id = t.id THEN UPDATE SET a = 1", True),
+        ("WHEN NOT MATCHED BY SOURCE AND t.old THEN DELETE", False),
+        ("WHEN NOT MATCHED BY SOURCE THEN DO NOTHING", False),
+        ("WHEN NOT MATCHED BY TARGET THEN INSERT VALUES (1)", False),
+        ("WHEN MATCHED THEN DELETE", False),
+    ],
+)
+def test_a_merge_says_that_it_changes_what_its_source_lacks(shape_of, clause, told):
+    shape = shape_of(f"MERGE INTO t USING s ON t.id = s.id {clause}")
+    assert ("by_source" in shape.flags) is told
+
+
+@pytest.mark.parametrize(
+    ("merge", "changes"),
+    [
+        ("ON t.a = s.a OR $1 WHEN MATCHED THEN DELETE", ("merge t", "foldable")),
+        ("ON t.a = s.a WHEN MATCHED THEN UPDATE SET b = 1", ("merge t",)),
+        ("ON t.a = s.a OR $1 WHEN MATCHED AND t.b THEN DELETE", ()),
+        ("ON t.a = s.a OR $1 WHEN NOT MATCHED THEN INSERT VALUES (1)", ()),
+        ("ON true WHEN MATCHED THEN DELETE", ()),
+    ],
+)
+def test_a_merge_says_whether_its_on_is_all_that_chooses(shape_of, merge, changes):
+    assert shape_of(f"MERGE INTO t USING s {merge}").changes == changes
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["ctid <= '(4294967295,65535)'", "ctid BETWEEN '(0,0)' AND '(4294967295,0)'", "random() < 2",
+     "random() >= 0", "random() <= 1.0", "(id = 1) IS NOT NULL", "(id > 5) IS NOT UNKNOWN",
+     "(id < 10) >= false", "true >= (id < 10)", "CASE id WHEN id THEN true END", "int4eq(id, id)",
+     "NOT int4ne(id, id)", "textlike(name, '%')", "regexp_like(name, '')",
+     "name LIKE '%%' ESCAPE '#'",
+     "id BETWEEN SYMMETRIC id AND 7", "pg_typeof(id) = 'int'::regtype", "id % 1 = 0",
+     "NOT EXISTS (SELECT 1 FROM u WHERE u.a = t.a AND false)",
+     "id <> ALL (SELECT a FROM u LIMIT 0)",
+     "id IN (SELECT id FROM t OFFSET 0)", "id = SOME (SELECT id FROM t LIMIT ALL)",
+     "id IN (SELECT id FROM t UNION SELECT a FROM u)", "id IN (SELECT id FROM t GROUP BY id)",
+     "strpos('abc', 'b') = 2 AND ctid >= '(0,0)'", "md5($1) = substr('abc', 2)"],
+)  # fmt: skip
+def test_other_spellings_of_what_chooses_nothing(shape_of, where):
+    assert shape_of(f"DELETE FROM t WHERE {where}").flags == ("trivial_where",)
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["ctid <= '(5,1)'", "ctid BETWEEN '(0,0)' AND '(5,0)'", "random() < 0.5", "random() > 0.9",
+     "(id = 1) IS NULL", "(id = a) IS NOT NULL", "(id < 10) >= true",
+     "CASE id WHEN 1 THEN true END",
+     "int4eq(id, 5)", "textlike(name, 'a%')", "name LIKE '%%' ESCAPE '%'", "regexp_like(name, 'a')",
+     "id BETWEEN SYMMETRIC 3 AND 7", "id % 2 = 0", "id % 1 = 1",
+     "EXISTS (SELECT 1 FROM u WHERE false)",
+     "id <> ALL (SELECT a FROM u LIMIT 1)", "id IN (SELECT id FROM t OFFSET $1)",
+     "id IN (SELECT id FROM t OFFSET 5)", "id IN (SELECT id FROM t LIMIT 5)",
+     "id IN (SELECT a FROM u UNION SELECT b FROM u)", "int4range(1, 5) @> id",
+     "strpos(name, 'b') = 2", "own_function('abc') AND id = 1", "md5(name) = 'x'"],
+)  # fmt: skip
+def test_what_looks_like_them_may_choose(shape_of, where):
+    assert shape_of(f"DELETE FROM t WHERE {where}").flags == ()

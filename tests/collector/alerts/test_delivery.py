@@ -10,6 +10,7 @@ import threading
 import time
 from dataclasses import replace
 
+import httpx
 import pytest
 
 from collector.alerts import (
@@ -242,6 +243,14 @@ def test_a_bug_in_one_receiver_is_retried_and_does_not_end_its_thread(open_alert
     alerts = open_alerts([webhook("hook")], transport=post)
     alerts.on_findings([GUARD], START_US)
     wait_until(lambda: alerts.delivered_total == {("hook", "firing"): 1})
+
+
+def test_who_tells_nobody_reads_no_certificates(tmp_path, monkeypatch):
+    def no_client(*_, **__):
+        raise AssertionError("nobody is told by HTTP")
+
+    monkeypatch.setattr(httpx, "Client", no_client)
+    Alerts(tmp_path).close()
 
 
 def test_a_damaged_outbox_is_set_aside_and_alerts_go_on(open_alerts, tmp_path):

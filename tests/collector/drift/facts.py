@@ -58,6 +58,7 @@ SERVER = {
     ),
     (Kind.PRIVILEGE, "shop"): named({"table:hr.salary<-analyst": "SELECT"}),
     (Kind.FUNCTION, "shop"): {},
+    (Kind.PUBLICATION, "shop"): named({"p": "operations: insert"}),
 }
 """By kind and database."""
 

@@ -124,3 +124,46 @@ def test_a_restored_table_is_one_finding(world):
     seen = {**BASE, FRESH: (value, "oid 17000; column 1; constraint 17001")}
     [found] = world.commit(6, seen, statements=did).findings
     assert found.identity == "mona"
+
+
+LATER = [
+    ("policy", "hr.t.p", "command: all\nroles: PUBLIC\nkind: permissive\nusing: true",
+     "CREATE POLICY p ON hr.t USING (i > 0)", "ALTER POLICY p ON hr.t USING (true)", "using"),
+    ("trigger", "hr.t.g", "definition: CREATE TRIGGER g\nenabled: disabled\nfunction: hr.f",
+     "CREATE TRIGGER g BEFORE UPDATE ON hr.t EXECUTE FUNCTION hr.f()",
+     "ALTER TABLE hr.t DISABLE TRIGGER g", "enabled"),
+    ("schema", "s8", "owner: etl", "CREATE SCHEMA s8", "ALTER SCHEMA s8 OWNER TO etl", "owner"),
+    ("schema", "s8", "owner: etl\ncollation c: icu de, owner carol", "CREATE SCHEMA s8",
+     "ALTER SCHEMA s8 OWNER TO etl", "owner"),
+    ("type", "hr.e", "owner: carol\nkind: enum\nlabels: 'a', 'b'",
+     "CREATE TYPE hr.e AS ENUM ('a')", "ALTER TYPE hr.e ADD VALUE 'b'", "labels"),
+    ("database", "d5", "owner: carol\nallow connections: yes\nconnection limit: 3",
+     "CREATE DATABASE d5", "ALTER DATABASE d5 CONNECTION LIMIT 3", "connection limit"),
+    ("database", "d5", "owner: etl\nallow connections: yes",
+     "CREATE DATABASE d5", "ALTER DATABASE d5 OWNER TO etl", "owner"),
+    ("event_trigger", "e", "owner: carol\nevent: ddl_command_end\nenabled: disabled",
+     "CREATE EVENT TRIGGER e ON ddl_command_end EXECUTE FUNCTION f()",
+     "ALTER EVENT TRIGGER e DISABLE", "enabled"),
+    ("publication", "p", "owner: carol\noperations: insert",
+     "CREATE PUBLICATION p", "ALTER PUBLICATION p SET (publish = 'insert')", "operations"),
+    ("table", "hr.v", "owner: carol\nkind: view\ndefinition: sha256:1",
+     "CREATE VIEW hr.v AS SELECT 1", "CREATE OR REPLACE VIEW hr.v AS SELECT 2", "definition"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "name", "value", "made", "after", "line"), LATER)
+def test_what_another_one_did_to_a_new_object_is_not_its_makers(
+    kind, name, value, made, after, line
+):
+    rows = [ran(2, "carol", made), ran(3, "dave", after)]
+    maker, lines = shares_of(rows, kind, name, value)
+    assert maker == "carol"
+    assert lines.pop(line) == "dave"
+    assert {*lines} <= {"kind"}
+
+
+@pytest.mark.parametrize(("kind", "name", "value", "made", "after", "line"), LATER)
+def test_and_what_came_before_it_was_made_did_nothing_to_it(kind, name, value, made, after, line):
+    rows = [ran(1, "dave", after), ran(2, "carol", made)]
+    maker, lines = shares_of(rows, kind, name, value)
+    assert (maker, lines) == ("carol", {}) or after.startswith("CREATE OR REPLACE")

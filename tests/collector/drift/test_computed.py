@@ -48,3 +48,28 @@ def test_data_checksums_that_are_switched_off_stay_a_difference():
     accepted, observed = ({"data_checksums": Fact(on, "default")} for on in ("on", "off"))
     taken = computed.accepting(scope("setting"), accepted, observed, ["data_checksums"])
     assert taken == accepted
+
+
+def of_plpgsql(detail="default"):
+    return {("setting", "", "plpgsql.check_asserts"): ("on", detail)}
+
+
+def open_after(tmp_path, *looks):
+    world = World(tmp_path)
+    for second, look in enumerate(looks):
+        world.commit(10 * second, settings("100", "143MB") | look)
+    world.tick(10 * len(looks) + 30)
+    return [row["name"] for row in world.drift.status().rows]
+
+
+def test_settings_of_a_library_come_and_go_with_it(tmp_path):
+    assert open_after(tmp_path, of_plpgsql(), {}) == []
+
+
+def test_settings_of_a_library_that_come_back_are_as_they_were(tmp_path):
+    assert open_after(tmp_path, {}, of_plpgsql(), {}, of_plpgsql()) == []
+
+
+@pytest.mark.parametrize("looks", [({}, of_plpgsql(AUTO)), (of_plpgsql(AUTO), {})])
+def test_one_that_somebody_set_is_a_difference(tmp_path, looks):
+    assert open_after(tmp_path, *looks) == ["plpgsql.check_asserts"]

@@ -3,6 +3,7 @@
 import pytest
 
 from collector.drift import Drift
+from collector.drift.accepting import Only
 from model.catalog import CatalogItem, CatalogKind, Snapshot
 from tests.analytics.streams import START_US
 from tests.collector.drift.story import S, actor_of, frame, ran
@@ -208,3 +209,74 @@ def test_what_public_may_do_in_a_database_goes_by_its_new_name(name, before, aft
 
     assert actor(name) == "alice"
     assert actor("other") == ""
+
+
+FUNCTION = CatalogKind.FUNCTION
+DOOR = "owner: postgres\nlanguage: sql\nsecurity: definer"
+
+
+def with_functions(second, database, *names):
+    items = tuple(CatalogItem(FUNCTION, database, name, DOOR) for name in names)
+    return Snapshot(
+        START_US + second * S, "5432", database, (FUNCTION,), items, "15.4", cluster_wide=False
+    )
+
+
+def new_databases(news):
+    return [each for each in news.findings if each.detector == "drift.new_database"]
+
+
+def restored(server):
+    """A dump of ``shop``, and a function that it has not, in a new database."""
+    server.see(1, with_functions(1, "shop", "hr.old()"))
+    lists = listed(6, shop=16384, copy=16999)
+    inner = with_functions(6, "copy", "hr.old()", "hr.door()")
+    news = server.see(6, lists, inner, inside(6, "copy", "hr.t"))
+    [told] = new_databases(news)
+    return told
+
+
+def test_what_came_in_a_new_database_is_told_with_what_is_severe_in_it(server):
+    told = restored(server)
+    assert told.severity == "critical"
+    assert told.database == "copy"
+    assert told.resolved_at_us == 0
+    assert "3 items" in told.title
+    [said] = dict(told.details)["consequences"].split("\n")
+    assert said.startswith("function hr.door() was created and belongs to postgres: it runs with")
+
+
+def test_a_new_database_without_anything_severe_is_told_quietly(server):
+    news = server.see(6, listed(6, shop=16384, copy=16999), inside(6, "copy", "hr.t"))
+    [told] = new_databases(news)
+    assert (told.severity, dict(told.details)["consequences"]) == ("low", "")
+
+
+def test_it_is_over_once_somebody_accepts_the_database(server):
+    told = restored(server)
+    assert new_databases(server.drift.tick(START_US + 7 * S)) == []
+    server.drift.accept("alice", "a copy for tests", Only(name="copy"))
+    [over] = new_databases(server.drift.tick(START_US + 8 * S))
+    assert (over.id, over.resolved_at_us) == (told.id, START_US + 8 * S)
+    assert over.sentence.endswith("since then the database is accepted")
+    assert new_databases(server.drift.tick(START_US + 9 * S)) == []
+
+
+def test_it_is_over_once_the_database_is_dropped_also_after_a_restart(server):
+    told = restored(server)
+    server.drift.tick(START_US + 7 * S)
+    server.drift = Drift(server.folder)
+    open_again, over = new_databases(server.see(20, listed(20, shop=16384)))
+    assert open_again == told
+    assert (over.id, over.sentence.rpartition("; ")[2]) == (
+        told.id,
+        "since then the database is gone",
+    )
+
+
+def test_databases_that_were_there_at_the_first_look_are_a_baseline_as_any(tmp_path):
+    server = Server(tmp_path)
+    news = server.see(0, listed(0, shop=16384), with_functions(0, "shop", "hr.door()"))
+    assert new_databases(news) == []
+    news = server.see(1, inside(1, "shop", "hr.t"))
+    assert [each.detector for each in news.findings] == ["drift.baseline"]

@@ -17,7 +17,9 @@ from collector.drift.declaration import (
     read_declaration,
 )
 from collector.drift.declaration.addresses import as_shown
+from collector.drift.declaration.keys import KEYS
 from collector.drift.ignore import Ignored, IgnoreRule
+from collector.drift.lines import LINE_KINDS
 from model.catalog import WATCHED_NAME, CatalogKind
 from tests.collector.drift.facts import SERVER, facts
 
@@ -128,7 +130,7 @@ def test_whatever_names_and_values_hold_they_come_back(tmp_path_factory, items):
         "".join([*items, *items.values()]).encode()
     except UnicodeEncodeError:
         return
-    parts = {(CatalogKind.TABLE, "shop"): {name: Fact(v, "") for name, v in items.items()}}
+    parts = {(CatalogKind.WATCHED, "shop"): {name: Fact(v, "") for name, v in items.items()}}
     path = tmp_path_factory.mktemp("any") / "desired.yaml"
     path.write_text(export(parts))
     [read_back] = read_declaration(path).parts.values()
@@ -190,6 +192,22 @@ MISTAKES = [
     (
         "version: 1\ncluster:\n  membership:\n    a<-b: membr\n",
         "4:11: membership a<-b: unknown option of a membership 'membr'; did you mean 'member'?",
+    ),
+    (
+        "version: 1\ndatabases:\n  shop:\n    table:\n      hr.t:\n        onwer: alice\n",
+        "6:16: table hr.t: unknown line 'onwer'; did you mean 'owner'?",
+    ),
+    (
+        "version: 1\ndatabases:\n  shop:\n    table:\n      hr.t:\n        colum id: bigint\n",
+        "6:19: table hr.t: unknown line 'colum id'; did you mean 'column id'?",
+    ),
+    (
+        "version: 1\ndatabases:\n  shop:\n    policy:\n      hr.t.p: {shape: x}\n",
+        "5:23: policy hr.t.p: unknown line 'shape'; there are kind, command, roles, using, check",
+    ),
+    (
+        "version: 1\ndatabases:\n  shop:\n    function:\n      f(): |\n        secruity: definer\n",
+        "5:12: function f(): unknown line 'secruity'; did you mean 'security'?",
     ),
     ("version: 1\n  cluster: {}\n", "2:10: not YAML: mapping values are not allowed"),
     ("version: 1\ncluster:\n  hba:\n  - [a]\n", "4:5: a rule of hba must be a mapping"),
@@ -269,3 +287,7 @@ def test_a_rule_that_ended_is_said_once():
     ignored = Ignored([IgnoreRule("because", until=date(2020, 1, 1))])
     assert len(ignored.newly_expired(NOON)) == 1
     assert ignored.newly_expired(NOON) == []
+
+
+def test_every_kind_with_lines_has_its_keys():
+    assert set(KEYS) == LINE_KINDS - {CatalogKind.WATCHED}

@@ -78,3 +78,19 @@ def test_a_busy_table_drives_no_ddl_out():
     found = changes.cause(scope("table"), made, AFTER_US, BEFORE_US, settled=True)
     assert found is not None
     assert changes.find("host-a", 50) is None
+
+
+def test_tables_of_a_restored_dump_are_held_against_their_own_statements(monkeypatch):
+    """Whatever their defaults call: else a dump of n tables costs n times n."""
+    held, match = [], MATCHES[CatalogKind.TABLE]
+    monkeypatch.setitem(
+        MATCHES, CatalogKind.TABLE, lambda change, target: held.append(1) or match(change, target)
+    )
+    changes, names = Changes(), [f"big.t{number}" for number in range(300)]
+    made = [ran(5, "bob", f"CREATE TABLE {name} (at timestamptz DEFAULT now())") for name in names]
+    changes.observe(frame(made))
+    for number, name in enumerate(names, start=1):
+        step = difference(name, None, "owner: bob\ncolumn at: timestamptz default now()")
+        found = changes.cause(scope("table"), step, AFTER_US, BEFORE_US, settled=True, other_way={})
+        assert found.change.id == number
+    assert len(held) < 10 * len(names)

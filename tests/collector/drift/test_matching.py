@@ -151,6 +151,26 @@ DID = [
     ("trigger", "hr.t.audit", "function: hr.f", None, "DROP FUNCTION hr.f CASCADE"),
     ("event_trigger", "guard", None, "enabled: origin", "CREATE EVENT TRIGGER guard ON ddl_command_end EXECUTE FUNCTION f()"),
     ("event_trigger", "guard", "enabled: origin", "enabled: disabled", "ALTER EVENT TRIGGER guard DISABLE"),
+    ("cast", "text AS hr.money", None, "context: implicit", "CREATE CAST (text AS hr.money) WITH FUNCTION hr.f(text) AS IMPLICIT"),
+    ("cast", "int4 AS hr.mood", None, "context: implicit", "CREATE CAST (integer AS mood) WITHOUT FUNCTION AS IMPLICIT"),
+    ("cast", 'hr."Odd a"[] AS text', "context: explicit", None, 'DROP CAST (hr."Odd a"[] AS text)'),
+    ("cast", "text AS hr.money", "context: explicit", None, "DROP SCHEMA hr CASCADE"),
+    ("cast", "text AS hr.money", "context: explicit", None, "ALTER EXTENSION x ADD CAST (text AS hr.money)"),
+    ("operator", "hr.+(integer, integer)", None, "owner: bob", "CREATE OPERATOR hr.+ (FUNCTION = hr.f, LEFTARG = int, RIGHTARG = int)"),
+    ("operator", "hr.+(integer, integer)", "owner: bob", None, "DROP OPERATOR hr.+ (int, int)"),
+    ("operator", "hr.+(integer, integer)", "owner: etl", "owner: eve", "ALTER OPERATOR + (int, int) OWNER TO eve"),
+    ("operator", "hr.+(integer, integer)", "owner: bob", "owner: bob\nrestrict: eqsel", "ALTER OPERATOR hr.+ (int, int) SET (RESTRICT = eqsel)"),
+    ("operator", "x.+(integer, integer)", None, "owner: bob", "ALTER OPERATOR hr.+ (int, int) SET SCHEMA x"),
+    ("schema", "hr", "owner: bob", "owner: bob\ncollation \"Odd c\": libc C, owner bob", 'CREATE COLLATION hr."Odd c" (locale = \'C\')'),
+    ("schema", "hr", "owner: bob\ncollation g: libc C, owner bob", "owner: bob", "DROP COLLATION g"),
+    ("schema", "hr", "owner: bob\ncollation c: libc C, owner bob", "owner: bob\ncollation d: libc C, owner bob", "ALTER COLLATION hr.c RENAME TO d"),
+    ("schema", "hr", "owner: bob\ncollation c: libc C, owner etl", "owner: bob\ncollation c: libc C, owner eve", "REASSIGN OWNED BY etl TO eve"),
+    ("schema", "hr", "owner: bob", "owner: bob\noperator class ops of btree: integer in family ops, default, owner bob", "CREATE OPERATOR CLASS hr.ops DEFAULT FOR TYPE int USING btree AS OPERATOR 1 <"),
+    ("schema", "hr", "owner: bob", "owner: bob\noperator family ops of btree: sha256:1, owner bob", "CREATE OPERATOR CLASS hr.ops DEFAULT FOR TYPE int USING btree AS OPERATOR 1 <"),
+    ("schema", "hr", "owner: bob\noperator family ops of btree: sha256:1, owner bob", "owner: bob\noperator family ops of btree: sha256:2, owner bob", "ALTER OPERATOR FAMILY hr.ops USING btree ADD FUNCTION 1 (int, int) hr.g(int, int)"),
+    ("schema", "hr", "owner: bob\noperator class ops of btree: x", "owner: bob", "DROP OPERATOR CLASS hr.ops USING btree"),
+    ("schema", "hr", "owner: bob\ntext search configuration c: sha256:1, owner bob", "owner: bob\ntext search configuration c: sha256:2, owner bob", "ALTER TEXT SEARCH CONFIGURATION hr.c ADD MAPPING FOR word WITH simple"),
+    ("schema", "hr", "owner: bob", "owner: bob\nconversion v: x", "CREATE DEFAULT CONVERSION hr.v FOR 'UTF8' TO 'LATIN1' FROM hr.f"),
     ("extension", "pgcrypto", None, "version: 1.3", "CREATE EXTENSION pgcrypto"),
     ("extension", "pgcrypto", "version: 1.3", "version: 1.4", "ALTER EXTENSION pgcrypto UPDATE"),
     ("extension", "plpgsql", "version: 1", "version: 1\nmember table hr.t: sha256:1", "ALTER EXTENSION plpgsql ADD TABLE hr.t"),
@@ -159,7 +179,7 @@ DID = [
     ("language", "plperl", None, "trusted: yes", "CREATE EXTENSION plperl"),
     ("language", "plperl", "trusted: yes", None, "DROP LANGUAGE plperl"),
     ("foreign_server", "far", None, "owner: bob", "CREATE SERVER far FOREIGN DATA WRAPPER w"),
-    ("foreign_server", "far", "options: a", "options: b", "ALTER SERVER far OPTIONS (SET host 'x')"),
+    ("foreign_server", "far", "foreign options: a", "foreign options: b", "ALTER SERVER far OPTIONS (SET host 'x')"),
     ("user_mapping", "far<-etl", None, "options: x", "CREATE USER MAPPING FOR etl SERVER far"),
     ("user_mapping", "far<-etl", "options: x", None, "DROP USER MAPPING FOR etl SERVER far"),
     ("user_mapping", "far<-PUBLIC", None, "", "CREATE USER MAPPING FOR PUBLIC SERVER far"),
@@ -168,9 +188,8 @@ DID = [
     ("database", '"my dw"', None, "owner: bob", 'CREATE DATABASE "my dw"'),
     ("table", "hr.v", f"{T}\ndefinition: sha256:1\ntext: SELECT x FROM hr.t", f"{T}\ndefinition: sha256:2\ntext: SELECT x FROM hr.u", "ALTER TABLE hr.t RENAME TO u"),
     ("publication", "p", "table hr.t: all columns", "table hr.t: all columns\ntable hr.u: all columns", "ALTER PUBLICATION p ADD TABLE hr.u"),
-    ("publication", "p", None, "tables: hr.t", "CREATE PUBLICATION p FOR TABLE hr.t"),
-    ("publication", "p", "tables: hr.t", "tables: hr.t, hr.u", "ALTER PUBLICATION p ADD TABLE hr.u"),
-    ("publication", "p", "tables: hr.t", "tables: ", "DROP TABLE hr.t"),
+    ("publication", "p", None, "table hr.t: all columns", "CREATE PUBLICATION p FOR TABLE hr.t"),
+    ("publication", "p", "owner: bob\ntable hr.t: all columns", "owner: bob", "DROP TABLE hr.t"),
     ("subscription", "s", None, "owner: bob", "CREATE SUBSCRIPTION s CONNECTION 'x' PUBLICATION p"),
     ("subscription", "s", "enabled: yes", "enabled: no", "ALTER SUBSCRIPTION s DISABLE"),
     ("subscription", "s", "enabled: yes", None, "DROP SUBSCRIPTION s"),
@@ -213,6 +232,14 @@ DID_NOT = [
     ("privilege", "table:hr.t<-etl", None, "SELECT", "EXPLAIN CREATE TABLE hr.t AS SELECT 1"),
     ("table", "hr.t", T, WIDER, "CREATE FUNCTION f() RETURNS void LANGUAGE plpgsql AS 'BEGIN ALTER TABLE hr.t ADD tax text; END'"),
     ("table", "hr.t", None, T, "CREATE TABLE x.t (id int)"),
+    ("cast", "text AS hr.money", None, "context: implicit", "CREATE CAST (text AS x.money) WITH FUNCTION hr.f(text)"),
+    ("cast", "text AS hr.money", None, "context: implicit", "CREATE CAST (hr.money AS text) WITH FUNCTION hr.f(text)"),
+    ("cast", "text AS hr.money", None, "context: implicit", "CREATE FUNCTION hr.f(text) RETURNS hr.money LANGUAGE sql AS 'SELECT 1'"),
+    ("cast", "text AS hr.money", "context: implicit", None, "CREATE CAST (text AS hr.money) WITH INOUT"),
+    ("operator", "hr.+(integer, integer)", None, "owner: bob", "CREATE OPERATOR x.+ (FUNCTION = hr.f, LEFTARG = int, RIGHTARG = int)"),
+    ("schema", "hr", "owner: bob", "owner: bob\ncollation c: libc C, owner bob", "CREATE COLLATION x.c (locale = 'C')"),
+    ("schema", "hr", "owner: bob", "owner: bob\ncollation c: libc C, owner bob", "DROP COLLATION hr.c"),
+    ("schema", "hr", "owner: bob\ncollation c: libc C, owner mona", "owner: bob\ncollation c: libc C, owner eve", "REASSIGN OWNED BY etl TO eve"),
     ("table", "hr.t", None, T, "DROP TABLE hr.t"),
     ("table", "hr.t", T, None, "CREATE TABLE hr.t (id int)"),
     ("table", "hr.t", T, None, "DROP TABLE hr.other"),
@@ -317,6 +344,19 @@ def test_what_lies_in_a_database_goes_with_it(kind, name, value, sql, where, act
 
 def test_every_kind_has_a_statement_that_does_it_or_is_a_file():
     assert {row[0] for row in DID} == {*CatalogKind} - {"hba", "ident"}
+
+
+@pytest.mark.parametrize(
+    ("key", "sql"),
+    [
+        ("built-in casts", "UPDATE pg_cast SET castcontext = 'i'"),
+        ("built-in operators", "ALTER OPERATOR pg_catalog.= (int, int) OWNER TO eve"),
+        ("built-in operators", "UPDATE pg_operator SET oprcode = 1"),
+    ],
+)
+def test_who_changed_what_initdb_made_is_known(key, sql):
+    lines = (f"owner: bob\n{key}: sha256:1", f"owner: bob\n{key}: sha256:2")
+    assert actor_of([ran(5, "bob", sql)], "schema", "pg_catalog", *lines) == "bob"
 
 
 def test_a_slot_made_by_a_replication_command_is_the_walsenders():

@@ -31,15 +31,15 @@ TABLES = {
 }  # fmt: skip
 
 
-def who(folder, row, before, after, *statements):
+def who(folder, row, before, after, *statements, detail=""):
     """Actor and note of the one difference in a watched row."""
 
     def tree(second, value):
         table = row.partition("[")[0]
         facts = {("table", "shop", name): (lines, "") for name, lines in TABLES.items()}
-        facts[("watched", "shop", table)] = ("watched", "")
+        facts[("watched", "shop", table)] = ("watched", detail)
         if value is not None:
-            facts[("watched", "shop", row)] = (value, "")
+            facts[("watched", "shop", row)] = (value, detail)
         return [("host-a", snapshot(second, facts, kinds=KINDS))]
 
     drift = Drift(folder)
@@ -168,3 +168,38 @@ def test_who_wrote_to_a_table_with_a_trigger_is_where_to_look(tmp_path):
     [told] = drift.status().rows
     assert told["actor"] == ""
     assert told["note"].startswith("alice ran INSERT public.source then, and what it ran inside")
+
+
+FIRED = "written by triggers of public.other, public.fkp"
+BY_TRIGGER = "it wrote to a table with a trigger whose code names this one"
+ROW = ("public.par[4]", "on: true", "on: false")
+
+
+@pytest.mark.parametrize("sql", ["INSERT INTO other VALUES (1)", "UPDATE public.fkp SET id = 2"])
+def test_a_row_that_a_trigger_wrote_is_of_who_fired_it(tmp_path, sql):
+    told = who(tmp_path, *ROW, ran(5, "alice", sql), detail=FIRED)
+    assert told == ("alice", BY_TRIGGER)
+    assert who(tmp_path / "without", *ROW, ran(5, "alice", sql)) == ("", "")
+
+
+def test_who_wrote_to_the_table_itself_goes_before_who_fired_a_trigger(tmp_path):
+    rows = [
+        ran(5, "alice", "INSERT INTO public.other VALUES (1)"),
+        ran(6, "bob", "UPDATE public.par SET id = 2"),
+        ran(7, "alice", "INSERT INTO public.other VALUES (1)"),
+    ]
+    assert who(tmp_path, *ROW, *rows, detail=FIRED) == ("bob", "")
+
+
+def test_of_several_who_fired_a_trigger_none_is_claimed(tmp_path):
+    rows = [
+        ran(5, "alice", "INSERT INTO public.other VALUES (1)"),
+        ran(6, "bob", "DELETE FROM public.fkp"),
+    ]
+    told = who(tmp_path, *ROW, *rows, detail=FIRED)
+    assert told == ("", "it was one of alice (statement 1), bob (statement 2)")
+
+
+@pytest.mark.parametrize("sql", ["SELECT 1 FROM public.other", "INSERT INTO hr.other VALUES (1)"])
+def test_who_only_read_or_wrote_to_another_table_fired_none(tmp_path, sql):
+    assert who(tmp_path, *ROW, ran(5, "alice", sql), detail=FIRED)[0] == ""

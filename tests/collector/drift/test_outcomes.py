@@ -250,13 +250,14 @@ def sessions(*rows):
         [
             {
                 "agent": "host-a", "cluster": "5432", "pid": pid,
-                "backend_started_at": START_US - 9 * S,
+                "backend_started_at": START_US - 9 * S + 1,
                 "ended_at": None if end is None else START_US + int(end * S),
+                "seen_at": START_US + 9 * S,
             }
             for pid, end in rows
         ],
         schema_overrides={"ended_at": pl.Int64},
-    ).with_columns(pl.col("backend_started_at", "ended_at").cast(pl.Datetime("us")))  # fmt: skip
+    ).with_columns(pl.selectors.ends_with("_at").cast(pl.Datetime("us")))  # fmt: skip
 
 
 SHARED = {**BASE, ("setting", "", "work_mem"): ("1GB", FILE)}
@@ -270,6 +271,14 @@ def test_a_restart_is_named_when_all_sessions_ended_together(world):
     assert found.sentence.endswith(
         "; all 2 sessions that were known ended together then, as in a restart"
     )
+
+
+def test_sessions_that_were_found_to_be_gone_together_did_not_end_together(world):
+    world.commit(1, sessions=sessions((1, None), (2, None)))
+    world.commit(4, sessions=sessions((1, 3.0), (2, 3.0)).with_columns(seen_at="ended_at"))
+    world.commit(6, SHARED)
+    [found] = world.tick(20).findings
+    assert "ended" not in found.sentence
 
 
 def test_one_session_that_ended_beside_our_own_is_no_restart(world):

@@ -75,6 +75,56 @@ def test_a_partition_without_its_parents_row_security_is_told(parent, partition,
     assert ("p" not in accepting(TABLES, accepted, observed)) is told
 
 
+PARENT = (
+    "owner: app\nkind: partitioned table\npartition by: RANGE (id)\ncolumn id: bigint not null"
+    "\ncolumn note: text default 'x'\nconstraint events_pkey: PRIMARY KEY (id)"
+    "\nconstraint positive: CHECK ((id > 0))"
+    "\nindex by_note: CREATE INDEX by_note ON ONLY public.events USING btree (lower(note))"
+)
+ITS_PART = (
+    "owner: app\nkind: table\npartition of: public.events FOR VALUES IN (7)"
+    "\ncolumn id: bigint not null\ncolumn note: text default 'x'"
+    "\nconstraint e7_pkey: PRIMARY KEY (id)\nconstraint positive: CHECK ((id > 0))"
+    "\nindex e7_lower_idx: CREATE INDEX e7_lower_idx ON public.e7 USING btree (lower(note))"
+)
+
+
+@pytest.mark.parametrize("own", ["", " generated always as identity"])
+def test_a_partition_need_not_have_its_parents_identity(own):
+    parent = PARENT.replace("bigint not null", "bigint not null generated always as identity")
+    mine = ITS_PART.replace("bigint not null", f"bigint not null{own}")
+    accepted = {"public.events": Fact(parent, "")}
+    observed = accepted | {"public.e7": Fact(mine, "")}
+    assert "public.e7" in accepting(TABLES, accepted, observed)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("", "", False),
+        ("kind: table", "kind: partitioned table\npartition by: HASH (id)", False),
+        ("kind: table", "kind: table\ntablespace: fast\noptions: fillfactor=70", False),
+        ("text default 'x'", "text not null default 'x'", False),
+        ("ITS", "index more: CREATE UNIQUE INDEX more ON public.e7 USING btree (note, \"a(b\")",
+         False),
+        ("ITS", "constraint u: UNIQUE (note)", False),
+        ("kind: table", "kind: foreign table\nserver: far\nforeign options: filename '/x'", True),
+        ("text default 'x'", "text default hr.steal('y')", True),
+        ("text default 'x'", "text", True),
+        ("ITS", "constraint small: CHECK ((id < 0))", True),
+        ("ITS", "rule rr: CREATE RULE rr AS ON INSERT TO public.e7 DO ALSO NOTHING", True),
+        ("ITS", "index more: CREATE INDEX more ON public.e7 USING btree (hr.steal(note))", True),
+        ("ITS", "index more: CREATE INDEX more ON public.e7 USING btree (id) WHERE hr.f(id)", True),
+        ("kind: table", "kind: table\npersistence: unlogged", True),
+    ],
+)  # fmt: skip
+def test_a_partition_whose_rows_fare_otherwise_than_its_parents_is_told(old, new, told):
+    value = f"{ITS_PART}\n{new}" if old == "ITS" else ITS_PART.replace(old, new)
+    accepted = {"public.events": Fact(PARENT, "")}
+    observed = accepted | {"public.e7": Fact(value, "")}
+    assert ("public.e7" not in accepting(TABLES, accepted, observed)) is told
+
+
 GRANTED = {"table:public.events<-reader": "SELECT", "table:public.events<-writer": "INSERT*",
            "default:tables of app<-nightly": "SELECT",
            "default:tables of app in public<-staff": "SELECT"}  # fmt: skip

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from collector.drift.declaration.keys import KEYS
+from collector.drift.lines import lines_of, text_of
 from collector.drift.plan import make, script
 from collector.drift.plan.quoting import NotSqlError, name
 from model.catalog import CatalogKind as Kind
-from tests.collector.drift.facts import SALARY, SERVER, changed
+from tests.collector.drift.facts import SALARY, SERVER, changed, named
 
 AUTO, FILE = "configuration file /d/postgresql.auto.conf:1", "configuration file /d/x.conf:7"
 
@@ -91,6 +93,8 @@ CASES = [
      ["-- ALTER TABLE hr.salary RENAME COLUMN pay TO amount"]),
     (Kind.POLICY, "shop", {"hr.salary.own": None},
      ["CREATE POLICY own ON hr.salary FOR ALL TO PUBLIC USING ((id > 0))"]),
+    (Kind.PUBLICATION, "shop", {"p": "operations: insert\ngenerated columns: stored"},
+     ["ALTER PUBLICATION p SET (publish = 'insert', publish_generated_columns = none)"]),
     (Kind.SCHEMA, "shop", {"hr": "owner: analyst"}, ['ALTER SCHEMA hr OWNER TO "owner"']),
 ]  # fmt: skip
 
@@ -98,6 +102,36 @@ CASES = [
 @pytest.mark.parametrize(("kind", "database", "items", "expected"), CASES)
 def test_a_difference_has_its_statement(kind, database, items, expected):
     assert statements(kind, items, database) == expected
+
+
+PLAIN = {
+    Kind.TABLE: "kind: table", Kind.TYPE: "kind: composite", Kind.POLICY: "command: all",
+    Kind.EVENT_TRIGGER: "event: ddl_command_end\nfunction: hr.f",
+    Kind.TRIGGER: "definition: CREATE TRIGGER p AFTER INSERT ON hr.t EXECUTE FUNCTION hr.f()",
+}  # fmt: skip
+NAMED = {
+    Kind.FUNCTION: "hr.f()", Kind.POLICY: "hr.t.p", Kind.TRIGGER: "hr.t.p", Kind.TABLE: "hr.t",
+    Kind.CAST: "integer AS hr.m", Kind.OPERATOR: "hr.+(integer,integer)", Kind.SEQUENCE: "hr.s",
+    Kind.USER_MAPPING: "s<-r", Kind.TYPE: "hr.m",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("before", "after"), [("1", "2"), ("1", None), (None, "2")])
+@pytest.mark.parametrize("kind", KEYS)
+def test_a_plan_passes_over_no_line_in_silence(kind, before, after):
+    database = "" if kind in (Kind.DATABASE, Kind.TABLESPACE, Kind.SLOT) else "shop"
+    keys = KEYS[kind]
+    silent = []
+    for key in [*keys.whole.split(","), *(f"{w} x" for w in keys.named.split(",") if w)]:
+        plain = {**lines_of(PLAIN.get(kind, "")), key: None}
+        sides = (
+            text_of({name: text for name, text in {**plain, key: each}.items() if text})
+            for each in (before, after)
+        )
+        wanted, seen = ({(kind, database): named({NAMED.get(kind, "x"): v})} for v in sides)
+        if not make(wanted, seen).steps:
+            silent.append(key)
+    assert silent == []
 
 
 def test_a_table_that_was_renamed_is_for_a_person_with_all_that_hangs_on_it():
@@ -174,6 +208,17 @@ def test_what_cannot_be_made_again_from_what_is_kept_is_a_comment(kind, database
     made = make(desired, changed(desired, kind, database, items))
     assert [(step.text, step.loses) for step in made.steps] == [(text, True)]
     assert f"-- loses data (--allow-loss writes it out): {text};" in script(made, title="t")
+
+
+def test_a_type_stays_with_a_function_that_stays():
+    desired = SERVER | {(Kind.FUNCTION, "shop"): {}, (Kind.TYPE, "shop"): {}}
+    seen = changed(desired, Kind.TYPE, "shop", {"hr.m2": "owner: a\nkind: enum\nlabels: 'a'"})
+    seen = changed(seen, Kind.FUNCTION, "shop", {"hr.f(hr.m2)": "body: sha256:1"})
+    made = make(desired, seen)
+    assert [(step.text, step.loses) for step in made.steps] == [
+        ("DROP ROUTINE hr.f(hr.m2)", True),
+        ("DROP TYPE hr.m2", True),
+    ]
 
 
 def test_a_schema_goes_only_with_what_is_in_it():

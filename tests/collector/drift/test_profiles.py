@@ -64,6 +64,9 @@ CASES = [
      {"a": "superuser=false bypassrls=true"}),
     ("public-creates-nothing", Kind.PRIVILEGE, {"schema:public<-PUBLIC": "USAGE"},
      {"schema:public<-PUBLIC": "CREATE, USAGE"}),
+    ("default-privileges-public", Kind.PRIVILEGE,
+     {"default:functions of own1<-PUBLIC": "(revoked)"},
+     {"default:functions of own1 in hr<-PUBLIC": "EXECUTE"}),
     ("definer-search-path", Kind.FUNCTION,
      {"f()": "security: definer\nset search_path: hr"},
      {"f()": "security: definer\nvolatility: x"}),
@@ -135,6 +138,14 @@ def test_what_fails_names_what_and_where():
     parts = changed(SERVER, Kind.TABLE, "shop", {"hr.t": "kind: table\nrow security: on"})
     [result] = check([CHECKS["policies-in-force"]], parts)
     assert result.offenders == ("shop: hr.t",)
+
+
+def test_a_setting_that_fails_names_the_line_that_sets_it():
+    source = "configuration file /data/postgresql.conf:12"
+    parts = changed(SERVER, Kind.SETTING, "", {"fsync": ("off", source)})
+    [result] = check([CHECKS["durability"]], parts)
+    assert result.offenders == ("fsync is off (/data/postgresql.conf:12)",)
+    assert "ALTER SYSTEM RESET fsync" not in result.check.remedy
 
 
 GOOD = (

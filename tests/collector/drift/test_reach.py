@@ -50,10 +50,26 @@ def test_the_database_is_named_where_there_are_several(databases, said):
     assert Consequences().of(known(*databases), [drift]) == said
 
 
+def test_what_is_of_the_cluster_is_said_once_and_in_no_database():
+    seen = known("postgres", "shop")
+    copy = {"copy": Fact("owner: analyst", "")}
+    seen[Scope("host-a", "5432", CatalogKind.DATABASE, "")] = Known(copy, copy)
+    grants = {"database:copy<-PUBLIC": Fact("CONNECT, TEMPORARY", "")}
+    scope = Scope("host-a", "5432", CatalogKind.PRIVILEGE, "")
+    seen[scope] = Known(grants, grants)
+    drift = OpenDrift(
+        scope, difference("database:copy<-PUBLIC", None, "CONNECT, TEMPORARY"), 0, 0, 0
+    )
+    assert Consequences().of(seen, [drift]) == (
+        "payroll connect to and make temporary tables in database copy",
+    )
+
+
 SECRET = "owner: hr\nkind: table"
 SEEN = {
     ("role", ""): dict.fromkeys(("hr", "hr_read", "g1", "victim", "svc"), "superuser=false"),
     ("membership", ""): {},
+    ("database", ""): {"shop": "owner: hr"},
     ("privilege", "shop"): {
         "schema:hr<-PUBLIC": "USAGE",
         "table:hr.public<-PUBLIC": "SELECT",
@@ -94,7 +110,11 @@ def let(kind, database, name, before, after):
         ),
         (("table", "shop", "hr.salary", SECRET, f"{SECRET}\nrow security: on"), ()),
         (("table", "shop", "hr.salary", None, SECRET), ()),
-        (("schema", "shop", "hr", "owner: hr", "owner: svc"), ("svc create in hr",)),
+        (("schema", "shop", "hr", "owner: hr", "owner: svc"), ("svc create in schema hr",)),
+        (
+            ("database", "", "copy", "owner: hr", "owner: svc"),
+            ("svc connect to, create in and make temporary tables in database copy",),
+        ),
     ],
 )
 def test_what_a_difference_lets_roles_do_and_does_not_say_itself(drift, said):

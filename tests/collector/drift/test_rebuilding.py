@@ -24,10 +24,10 @@ DONE = [
 ]
 
 
-def seen(second, *items):
+def seen(second, *items, database="shop"):
     kinds = (TABLE, POLICY, DATABASE)
     at_us = START_US + second * S
-    return "host-a", Snapshot(at_us, "5432", "shop", kinds, (LISTED, *items), "15.4")
+    return "host-a", Snapshot(at_us, "5432", database, kinds, (LISTED, *items), "15.4")
 
 
 class Collector:
@@ -44,15 +44,16 @@ class Collector:
             record=lambda now_us: rebuilt(self.store.query, self.store.ledger.seq, now_us),
         )
 
-    def see(self, second, *items, statements=()):
+    def see(self, second, *items, statements=(), database="shop"):
         """What was told of it."""
         frames = {"statements": frame(list(statements))} if statements else {}
         seq = self.store.ledger.seq + 100
-        news = [self.drift.on_commit(frames, [seen(second, *items)], seq, START_US + second * S)]
+        told = [seen(second, *items, database=database)]
+        news = [self.drift.on_commit(frames, told, seq, START_US + second * S)]
         news.append(self.drift.tick(START_US + (second + 9) * S))
         for each in news:
             self.store.append("catalog", [
-                {"agent": "host-a", "cluster": "5432", "kind": kind.value, "database": "shop",
+                {"agent": "host-a", "cluster": "5432", "kind": kind.value, "database": database,
                  "occurred_at": START_US + second * S, "op": "covered"}
                 for kind in (TABLE, POLICY, DATABASE)
             ])  # fmt: skip
@@ -102,6 +103,21 @@ def test_what_was_open_is_open_with_who_did_it_and_the_loss_is_said_until_somebo
     collector.start()
     _, findings = collector.see(30, OTHER, NEW)
     assert about_the_state(findings) == told
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_of_a_new_database_it_is_still_known_that_nobody_looked_at_it(collector, lost):
+    copy = CatalogItem(DATABASE, "", "copy", "owner: bob", "oid 9")
+    collector.see(20, copy, CatalogItem(TABLE, "copy", "hr.x", "owner: bob"), database="copy")
+    if lost:
+        lose(collector)
+    news = collector.drift.on_commit({}, [seen(40, OTHER, NEW)], 9_999, START_US + 40 * S)
+    assert collector.open() == OPEN
+    over = [each for each in news.findings if each.detector == "drift.new_database"]
+    assert over[-1].sentence.endswith("since then the database is gone")
+    again = seen(60, copy, CatalogItem(TABLE, "copy", "hr.y", "owner: eve"), database="copy")
+    collector.drift.on_commit({}, [again], 10_000, START_US + 60 * S)
+    assert collector.open().keys() == {*OPEN, "copy"}
 
 
 def about_the_state(findings):

@@ -36,6 +36,11 @@ CASES = [
     ("setting", "log_connections", "all", "receipt", "high"),
     ("setting", "log_disconnections", "off", "on", "low"),
     ("setting", "logging_collector", "on", "off", "high"),
+    ("setting", "log_min_duration_statement", "-1", "5000ms", "low"),
+    ("setting", "log_min_duration_statement", "5000ms", "0ms", "low"),
+    ("setting", "log_min_duration_statement", "250ms", "5000ms", "high"),
+    ("setting", "log_min_duration_sample", "100ms", "-1", "high"),
+    ("setting", "log_min_duration_statement@alice", "", "-1", "high"),
     ("setting", "log_destination", "stderr", "csvlog", "high"),
     ("setting", "lo_compat_privileges", "off", "on", "high"),
     ("setting", "unix_socket_permissions", "0770", "0777", "high"),
@@ -65,6 +70,20 @@ CASES = [
     ("setting", "archive_mode", "on", "off", "high"),
     ("setting", "archive_command", "hidden 1", "(disabled)", "high"),
     ("setting", "work_mem", "4MB", "64MB", "low"),
+    ("cast", "text AS hr.money", "", "context: implicit\nway: with function hr.f(text)", "high"),
+    ("cast", "text AS hr.money", "", "context: explicit\nway: with function hr.f(text)", "medium"),
+    ("cast", "text AS hr.money", "context: explicit", "context: implicit", "high"),
+    ("operator", "public.=(text, text)", "", "owner: eve\nfunction: f(text,text)", "high"),
+    ("operator", "hr.=(hr.m, hr.m)", "", "owner: eve\nfunction: f(text,text)", "medium"),
+    ("operator", "hr.=(hr.m, hr.m)", "function: a(x)", "function: b(x)", "high"),
+    (
+        "schema",
+        "hr",
+        "owner: bob",
+        "owner: bob\nconversion c: a to b by f, default, owner e",
+        "high",
+    ),
+    ("schema", "pg_catalog", "built-in casts: sha256:1", "built-in casts: sha256:2", "critical"),
     ("language", "c", "", "owner: postgres\ntrusted: yes", "critical"),
     ("language", "pl", "handler: pl_call", "handler: evil", "high"),
     ("hba", "host all all 10.0.0.0/8", "scram-sha-256", "trust", "critical"),
@@ -95,6 +114,11 @@ CASES = [
     ("role", "x", "", "superuser=false login=true", "medium"),
     ("role", "x", "superuser=true login=true", "", "low"),
     ("membership", "pg_write_server_files<-x", "", "member", "critical"),
+    ("membership", "pg_monitor<-pgwarden", "member", "", "medium"),
+    ("membership", "staff<-pgwarden", "member", "", "low"),
+    ("privilege", "function:pg_catalog.pg_hba_file_rules()<-pgwarden", "EXECUTE", "", "medium"),
+    ("privilege", "table:pg_catalog.pg_file_settings<-pgwarden", "SELECT", "", "medium"),
+    ("privilege", "table:hr.salary<-pgwarden", "SELECT", "", "low"),
     ("privilege", "table:hr.salary<-PUBLIC", "", "SELECT", "high"),
     ("privilege", "table:hr.salary<-PUBLIC", "INSERT, SELECT", "SELECT", "low"),
     ("privilege", "table:hr.salary<-x", "SELECT", "INSERT, SELECT", "medium"),
@@ -171,6 +195,13 @@ CLAUSES = [
     ("membership", "a<-b", "", "member noinherit", "b is now a member of a (noinherit)"),
     ("watched", "public.flags[7]", "enabled: f", "enabled: t",
      "in row public.flags[7], enabled is t, was f"),
+    (
+        "schema",
+        "hr",
+        "owner: a",
+        "owner: a\ntext search dictionary d: of simple",
+        "text search dictionary d of schema hr was created (of simple)",
+    ),
     ("user_mapping", "s<-etl", "", "options: sha256:1", "user mapping s<-etl was created"),
     ("privilege", "function:hr.f()<-PUBLIC", "", "(revoked)",
      "PUBLIC may no longer EXECUTE on function hr.f()"),
@@ -204,6 +235,21 @@ def test_every_kind_has_a_clause_and_a_severity(kind, desired, observed):
     d = difference("x<-y", desired, observed)
     assert describe(kind, d)
     assert severity(kind, d, attributed=True)
+
+
+@pytest.mark.parametrize(
+    ("desired", "observed", "said"),
+    [
+        ("SELECT", "SELECT, INSERT", "also INSERT"),
+        ("SELECT, UPDATE", "SELECT", "no longer UPDATE"),
+        ("SELECT", "INSERT", "also INSERT and no longer SELECT"),
+        ("SELECT", "SELECT*", "also SELECT*"),
+        ("SELECT*", "SELECT", "no longer SELECT*"),
+    ],
+)
+def test_of_a_right_only_what_differs_is_said(desired, observed, said):
+    d = difference("table:hr.t<-g1", desired, observed)
+    assert describe(CatalogKind.PRIVILEGE, d) == f"g1 may {said} on table hr.t"
 
 
 def test_a_rule_of_the_socket_says_nothing_of_where_clients_come_from():

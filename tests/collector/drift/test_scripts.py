@@ -97,3 +97,28 @@ def test_another_person_on_the_connection_of_a_restore_is_no_part_of_it():
     rows = [RESTORE | {"pid": 7, "identity_name": "bob"}]
     other = ran(1, "bob", "GRANT dba TO etl", pid=7, identity_name="eve")
     assert groups(other, before=[rows]) == ["statement 2"]
+
+
+def restored(second, pid, count=2, **words):
+    words = {"pid": pid, "application_name": "pg_restore", **words}
+    begin = ran(second, "mona", "SET check_function_bodies = false", **words)
+    return [begin, *tables(count, second + 0.1, "mona", **words)]
+
+
+def test_all_sessions_of_one_restore_are_one_finding():
+    leader, one, other = restored(0, 1, count=30), restored(4, 2), restored(4.5, 3)
+    last = restored(6, 4, count=1)
+    found = groups(*one, *other, *last, before=[leader])
+    assert len(found) == 5
+    assert len({*found, *groups(*leader)}) == 1
+    assert found[0].startswith("restore ")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [{"database": "other"}, {"identity_name": "ada"}, {"application_name": "psql"}, {"second": 20}],
+)
+def test_two_restores_are_two_findings(words):
+    second = words.pop("second", 1)
+    found = groups(*restored(0, 1), *restored(second, 2, **words))
+    assert len({*found}) == 2

@@ -1,10 +1,13 @@
 """One difference at which our own code fails keeps back no other."""
 
+from dataclasses import replace
+
 import pytest
 
 from collector.drift import explanation, findings
 from collector.drift.accepting import Only
 from collector.drift.reach import Consequences
+from collector.drift.state import SHARED
 from model.catalog import Attribution
 from tests.collector.test_drift import GRANT, WORK_MEM, World, by, snapshot
 
@@ -67,3 +70,18 @@ def test_what_is_accepted_before_it_was_told_is_told_together(world, monkeypatch
     assert {row["resolved_at"] is None for row in news.rows} == {True, False}
     assert news.findings[-1].sentence.endswith("since then accepted by ann: it is right")
     assert news.findings[-1].resolved_at_us
+
+
+def test_a_sentence_names_few_of_the_statements_that_did_the_rest(world):
+    news = world.commit(6, snapshot(6, {**WORK_MEM, **GRANT}))
+    rows = [*news.rows, *world.tick(20).rows]
+    assert rows
+    shared = [f"{SHARED}: statement {n}, statement {n + 1}" for n in range(1, 40)]
+    drifts = [
+        replace(drift, note=note) for drift in world.drift._state.open.values() for note in shared
+    ]
+    found = findings.finding_of(drifts)
+    said = f"{SHARED}: statement 1, statement 2, statement 10 and 37 more"
+    assert found.sentence.count(SHARED) == 1
+    assert said in found.sentence
+    assert dict(found.details)["note"].count(SHARED) == len(shared)

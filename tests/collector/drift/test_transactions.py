@@ -46,6 +46,44 @@ def test_a_transaction_in_one_string_that_ends_in_a_rollback_did_nothing():
     assert actor_of(rows, *GRANTED) == ""
 
 
+def late_commit(*rows, second=150, status="?I", sql="COMMIT"):
+    """Between two looks of which the first is after what the transaction did."""
+    changes = Changes()
+    changes.observe(frame([*rows]))
+    tag = sql.split()[0]
+    end = ran(second, "bob", sql, transaction=status, tag=tag)
+    changes.observe(frame([end], first_id=50))
+    step = difference(GRANTED[1], *GRANTED[2:])
+    at_us, since_us = AFTER_US + 100 * S, AFTER_US
+    found = changes.cause(scope("privilege"), step, at_us, since_us, settled=True)
+    return found.change.actor if found is not None else ""
+
+
+LOGGED = ran(2, "bob", GRANT, transaction="")
+"""As the log alone tells it, of a time in which the agent was away."""
+
+
+@pytest.mark.parametrize("begin", [[], [ran(1, "bob", "BEGIN", transaction="")]])
+def test_what_only_the_log_tells_counts_from_its_commit(begin):
+    assert late_commit(*begin, LOGGED) == "bob"
+
+
+def test_what_only_the_log_tells_is_undone_by_its_rollback():
+    assert late_commit(LOGGED, second=3, sql="ROLLBACK") == ""
+    rows = [LOGGED, ran(3, "bob", "ROLLBACK", transaction="?I", tag="ROLLBACK")]
+    assert actor_of(rows, *GRANTED) == ""
+
+
+def test_what_only_the_log_tells_was_committed_before_the_next_transaction_began():
+    others = [
+        ran(50, "bob", "BEGIN", transaction="IT"),
+        ran(60, "bob", "ROLLBACK", transaction="TI"),
+    ]
+    assert actor_of([LOGGED, *others], *GRANTED) == "bob"
+    no_transaction = [ran(60, "bob", "ROLLBACK", transaction="II", tag="ROLLBACK")]
+    assert actor_of([LOGGED, *no_transaction], *GRANTED) == "bob"
+
+
 def test_a_savepoint_undoes_what_came_after_it_alone():
     other = ("privilege", "table:hr.u<-etl", None, "SELECT")
     rows = [
@@ -60,6 +98,23 @@ def test_a_savepoint_undoes_what_came_after_it_alone():
     assert actor_of(rows, *other) == ""
 
 
+def left_in_the_middle(late, seen_late_us=7):
+    """Who granted, where the session ended in its transaction. The agent learnt of that so much
+    later, and sent the ``late`` rows behind it."""
+    changes = Changes()
+    began, end_us = {"backend_started_at": START_US - 1}, START_US + 3 * S
+    granted = ran(2, "bob", GRANT, transaction="TT", **began)
+    changes.observe(frame([granted]))
+    end = {"ended_at": end_us, "seen_at": end_us + seen_late_us}
+    session = {"agent": "host-a", "pid": granted["pid"], "cluster": "5432", **began, **end}
+    times = pl.selectors.ends_with("_at").cast(pl.Datetime("us"))
+    changes.sessions(pl.DataFrame([session]).with_columns(times))
+    changes.observe(frame([row | began for row in late], first_id=2))
+    kind, *step = GRANTED
+    found = changes.cause(scope(kind), difference(*step), AFTER_US, BEFORE_US, settled=True)
+    return found.change.actor if found else ""
+
+
 @pytest.mark.parametrize(
     ("late", "actor"),
     [
@@ -70,23 +125,12 @@ def test_a_savepoint_undoes_what_came_after_it_alone():
 )
 def test_who_left_in_the_middle_of_a_transaction_has_undone_it(late, actor):
     """Unless the end of the session came before that of its transaction."""
-    changes = Changes()
-    row = ran(2, "bob", GRANT, transaction="TT")
-    changes.observe(frame([row]))
-    changes.sessions(
-        pl.DataFrame(
-            [
-                {
-                    "agent": "host-a", "pid": row["pid"], "cluster": "5432",
-                    "backend_started_at": START_US, "ended_at": START_US + 3 * S,
-                }
-            ]
-        ).with_columns(pl.col("backend_started_at", "ended_at").cast(pl.Datetime("us")))
-    )  # fmt: skip
-    changes.observe(frame(late, first_id=2))
-    kind, *step = GRANTED
-    found = changes.cause(scope(kind), difference(*step), AFTER_US, BEFORE_US, settled=True)
-    assert (found.change.actor if found else "") == actor
+    assert left_in_the_middle(late) == actor
+
+
+def test_who_may_have_committed_while_no_agent_ran_has_not_undone_it():
+    """The end is when it was noticed that the session is gone."""
+    assert left_in_the_middle([], seen_late_us=0) == "bob"
 
 
 def test_a_long_transaction_counts_from_its_commit():
@@ -271,3 +315,86 @@ def test_of_two_grants_of_the_same_the_first_one_is_said_and_the_other_named():
     found = cause_of([ran(5, "bob", GRANT), ran(6, "eve", GRANT)], *GRANTED)
     assert found.change.actor == "bob"
     assert [other.actor for other in found.others] == ["eve"]
+
+
+@pytest.mark.parametrize(("end", "actor"), [("COMMIT", "bob"), ("ROLLBACK", "")])
+def test_a_transaction_of_which_no_status_is_known_counts_from_its_end(end, actor):
+    """As pgaudit tells it while there is no agent with eBPF."""
+    unknown = {"transaction": "", "sqlstate": ""}
+    rows = [
+        ran(-60, "bob", "BEGIN", **unknown),
+        ran(-59, "bob", GRANT, **unknown),
+        ran(5, "bob", end, transaction="?I", tag=end),
+    ]
+    assert actor_of(rows, *GRANTED) == actor
+
+
+def pipelined(*rows, statuses="II"):
+    """Of one Sync: each begins when the one before it ends."""
+    told = []
+    for number, (sql, words) in enumerate(rows):
+        status = statuses if isinstance(statuses, str) else statuses[number]
+        row = ran(2 + number, "vera", sql, transaction=status, duration_us=S, **words)
+        told.append(row)
+    return told
+
+
+FAILS = ("SELECT 1/0", {"sqlstate": "22012"})
+
+
+@pytest.mark.parametrize("statuses", ["II", ("I?", "II"), ("I?", "?I")])
+def test_an_error_undoes_all_of_its_pipeline(statuses):
+    rows = pipelined((GRANT, {}), FAILS, statuses=statuses)
+    assert actor_of(rows, *GRANTED) == ""
+    found = cause_of([*rows, ran(50, "bob", GRANT)], *GRANTED)
+    assert (found.change.actor, found.others) == ("bob", ())
+
+
+def test_what_stands_between_them_is_of_the_pipeline():
+    rows = pipelined((GRANT, {}), ("SELECT 1", {}), ("SELECT 2", {}), FAILS)
+    assert actor_of(rows, *GRANTED) == ""
+    rows = pipelined((GRANT, {}), ("SELECT 1", {}), FAILS, statuses=("I?", "I?", "?I"))
+    assert actor_of(rows, *GRANTED) == ""
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("statuses", ["II", ("I?", "?I")])
+def test_an_error_in_another_batch_undoes_its_pipeline(statuses, order):
+    """What fails may be told first: it waits for no line of the log."""
+    changes = Changes()
+    rows = pipelined((GRANT, {}), FAILS, statuses=statuses)
+    for number, row in [*enumerate(rows)][::order]:
+        changes.observe(frame([row], first_id=number + 1))
+    kind, *step = GRANTED
+    found = changes.cause(scope(kind), difference(*step), AFTER_US, BEFORE_US, settled=True)
+    assert found is None
+
+
+def test_what_a_pipeline_committed_an_error_behind_it_leaves():
+    rows = pipelined(("BEGIN", {}), (GRANT, {}), ("COMMIT", {"tag": "COMMIT"}), FAILS)
+    assert actor_of(rows, *GRANTED) == "vera"
+
+
+def test_what_a_pipeline_rolled_back_did_nothing():
+    rows = pipelined(
+        ("BEGIN", {}), (GRANT, {}), ("ROLLBACK", {"tag": "ROLLBACK"}), ("SELECT 1", {})
+    )
+    assert actor_of(rows, *GRANTED) == ""
+
+
+@pytest.mark.parametrize("status", ["II", "I?", ""])
+def test_an_error_of_another_round_trip_undoes_nothing(status):
+    rows = [
+        ran(2, "vera", GRANT, transaction=status, duration_us=S // 2),
+        ran(2.6, "vera", "SELECT 1", transaction="II" if status else "", duration_us=1),
+        ran(3, "vera", "SELECT 1/0", transaction="II", sqlstate="22012", duration_us=1),
+    ]
+    assert actor_of(rows, *GRANTED) == "vera"
+
+
+def test_an_error_long_after_a_pipeline_whose_end_was_lost_undoes_nothing():
+    rows = [
+        ran(2, "vera", GRANT, transaction="I?", duration_us=1),
+        ran(40, "vera", "SELECT 1/0", transaction="II", sqlstate="22012"),
+    ]
+    assert actor_of(rows, *GRANTED) == "vera"

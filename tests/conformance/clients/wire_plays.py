@@ -51,7 +51,8 @@ def named(place: Place) -> Diary:
 
 
 def pipeline_fails(place: Place) -> Diary:
-    """Different statements under one Sync, one of which fails: those behind it do not run."""
+    """Different statements under one Sync, one of which fails: those behind it do not run. Then one
+    that takes long to fail in its planning, which is nothing to those that were complete."""
     with Wire(place) as wire:
         diary = Diary(place, ear=wire)
         for text, value in ((ADD, "1"), (SERIES, "4"), ("SELECT 1/$1::int", "0"), (ADD, "2")):
@@ -59,6 +60,10 @@ def pipeline_fails(place: Place) -> Diary:
         wire.sync()
         steps = (step(ADD, 1), step(SERIES, 4), step("SELECT 1/$1::int", error="22012"))
         _exchange(diary, wire, steps, ["INSERT 0 1", "SELECT 4", "22012"])
+        slow = "SELECT 1/(length(md5(repeat('x', 30000000))) - 32)"
+        wire.parse(SERIES).bind("2").execute().parse(slow).bind().execute().sync()
+        steps = (step(SERIES, 2), step(slow, error="22012"))
+        _exchange(diary, wire, steps, ["SELECT 2", "22012"])
     return diary
 
 

@@ -4,7 +4,7 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import grpc
@@ -17,6 +17,7 @@ from collector.commands import Agents
 from collector.drift.accepting import AmbiguousFindingError, Only
 from collector.finding_feedback import FeedbackError, FindingFeedback
 from collector.peers import common_name
+from collector.running import ANSWER_SECONDS, RUNNING, running_rows
 from collector.segments import Committed
 from collector.sessions import LiveSessions
 from collector.store import frame_of
@@ -42,6 +43,10 @@ class DriftHandler(Protocol):
     """What compares the catalog with the accepted baseline."""
 
     def status(self) -> "DriftState": ...
+
+    def failing(self, agent: str) -> list[str]:
+        """What of this agent's could not be compared."""
+        ...
 
     def accept(self, by: str, reason: str, only: Only | None = None) -> int:
         """Take what is now as the baseline; returns the number of items, or of differences where
@@ -149,13 +154,16 @@ class OperatorService(operator_pb2_grpc.OperatorServicer):
         drift: DriftHandler | None = None,
         door: Door | None = None,
         feedback: FindingFeedback | None = None,
+        note_change: Callable[..., None] = lambda *_, **__: None,
     ) -> None:
+        """``note_change``: see ``Store.note_change``."""
         self._door = door or Door()
         self._feedback = feedback
         self._agents = agents
         self._sessions = sessions
         self._tails = tails
         self._drift = drift
+        self._note_change = note_change
 
     def Tail(  # noqa: N802 - gRPC's name
         self, request: pb.TailRequest, context: grpc.ServicerContext
@@ -181,6 +189,7 @@ class OperatorService(operator_pb2_grpc.OperatorServicer):
 
     def Agents(self, request: pb.AgentsRequest, context: grpc.ServicerContext) -> pb.AgentsReply:  # noqa: N802
         self._door.admit(context, "Operator.Agents")
+        twins = self._agents.twins()
         return pb.AgentsReply(
             agents=[
                 pb.Agent(
@@ -192,7 +201,11 @@ class OperatorService(operator_pb2_grpc.OperatorServicer):
                     guard_mode=state.status.guard_mode,
                     spool_batches=state.status.spool_batches,
                     acked_sequence=state.acked_sequence,
-                    degraded=state.status.degraded,
+                    degraded=[
+                        *filter(None, [twins.get(state.hello.agent)]),
+                        *state.status.degraded,
+                        *self._not_compared(state.hello.agent),
+                    ],
                     rules_digest=state.status.rules_digest,
                     rules_version=state.status.rules_version,
                 )
@@ -200,10 +213,30 @@ class OperatorService(operator_pb2_grpc.OperatorServicer):
             ]
         )
 
+    def RetireAgent(  # noqa: N802
+        self, request: pb.RetireAgentRequest, context: grpc.ServicerContext
+    ) -> pb.RetireAgentReply:
+        caller = self._door.admit(context, "Operator.RetireAgent")
+        refused = self._agents.retire(request.agent)
+        if refused:
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, refused)
+        by = caller.known_as((request.requested_by,))
+        self._note_change("agent_retired", agent=request.agent, by=by, reason=request.reason)
+        return pb.RetireAgentReply()
+
+    def _not_compared(self, agent: str) -> list[str]:
+        return self._drift.failing(agent) if self._drift is not None else []
+
     def Sessions(  # noqa: N802
         self, request: pb.SessionsRequest, context: grpc.ServicerContext
     ) -> pb.SessionsReply:
         self._door.admit(context, "Operator.Sessions")
+        if request.running:
+            answers = self._agents.ask_all(RUNNING, ANSWER_SECONDS)
+            rows, problems = running_rows(answers)
+            return pb.SessionsReply(
+                rows_json=[orjson.dumps(row).decode() for row in rows], problems=problems
+            )
         return pb.SessionsReply(rows_json=rows_json(self._sessions.frame()))
 
     def Act(self, request: pb.ActRequest, context: grpc.ServicerContext) -> pb.ActReply:  # noqa: N802

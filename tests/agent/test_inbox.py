@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from agent.capture import Inbox
 from agent.guard.hold import Settled
-from agent.pipeline import Held
+from agent.inbox import Inbox
+from agent.judging import Held
 from model.event import (
     AuditLogged,
     Completion,
@@ -174,3 +174,28 @@ def test_what_is_taken_comes_in_order_and_an_empty_inbox_waits_no_longer_than_to
     began = time.monotonic()
     assert inbox.take(0.05) is None
     assert time.monotonic() - began < 1
+
+
+def given_up(inbox, *, urgent_too):
+    inbox.give_up(urgent_too=urgent_too)
+    kept = [event for polled in iter(lambda: inbox.take(0), None) for event in polled.events]
+    return kept, [(lost.reason, lost.count) for lost in inbox.overflow]
+
+
+def test_at_the_end_what_is_ordinary_is_counted_and_what_is_urgent_still_comes():
+    inbox = Inbox()
+    drop = replace(statement(b"DROP TABLE t"), urgent=True)
+    answer = ResponseSent(0, BACKEND, 1, (Completion("DROP TABLE", -1),), ready=True)
+    runs = StatementsExecuted(BACKEND, b"SELECT 1", "SELECT", "II", [EXECUTED] * 7)
+    for events in ([statement()], [drop], [answer, runs]):
+        inbox.offer(events)
+    assert given_up(inbox, urgent_too=False) == ([drop, answer], [("stopped", 1 + 7)])
+    inbox.offer([drop])
+    kept, lost = given_up(inbox, urgent_too=True)
+    assert (kept, lost[1:]) == ([], [("urgent_stopped", 1)])
+
+
+def test_what_came_from_a_log_is_given_up_uncounted_and_unconfirmed():
+    inbox = Inbox()
+    inbox.deliver([audit("SELECT 1")], lambda: None, threading.Event(), ("main", 1))
+    assert given_up(inbox, urgent_too=False) == ([], [])

@@ -1,0 +1,29 @@
+"""How much an agent may say of itself: the ledger keeps it, and every operator is shown it."""
+
+from __future__ import annotations
+
+from protos.pgwarden.v1 import uplink_pb2 as pb
+
+HELLO = {"version": 64, "host": 255, "boot_id": 64, "instance": 64}
+STATUS = {"capture": 16, "guard_mode": 16, "rules_digest": 128}
+"""Characters, by field."""
+SENTENCES = 50
+SENTENCE_CHARACTERS = 1_000
+
+
+def cut_hello(hello: pb.Hello) -> pb.Hello:
+    """The same message, shortened in place."""
+    for field, most in HELLO.items():
+        setattr(hello, field, getattr(hello, field)[:most])
+    return hello
+
+
+def cut_status(status: pb.Status) -> pb.Status:
+    """The same message, shortened in place; what is left out is counted in it."""
+    for field, most in STATUS.items():
+        setattr(status, field, getattr(status, field)[:most])
+    sentences = [each[:SENTENCE_CHARACTERS] for each in status.degraded[:SENTENCES]]
+    more = len(status.degraded) - len(sentences)
+    del status.degraded[:]
+    status.degraded.extend([*sentences, *([f"and {more} more"] if more else [])])
+    return status
