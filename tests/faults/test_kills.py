@@ -1,5 +1,6 @@
 """SIGKILL and SIGSTOP of agent and collector: what was spooled is stored, once."""
 
+import json
 import os
 import signal
 import statistics
@@ -98,6 +99,10 @@ class Producer(Side):
         self.kept |= {number for word, number in said if word == "kept"}
         self._first = max(tried, default=self._first - 1) + 1
 
+    def write(self, file):
+        """For whoever looks into what a run of hours leaves behind."""
+        file.write_text(json.dumps({"tried": sorted(self.tried), "kept": sorted(self.kept)}))
+
 
 def test_nothing_is_lost_or_doubled_when_either_side_is_killed_or_frozen(tmp_path, tier, dice):
     collector, agent = Collector(tmp_path, dice), Producer(tmp_path, dice)
@@ -114,6 +119,7 @@ def test_nothing_is_lost_or_doubled_when_either_side_is_killed_or_frozen(tmp_pat
         agent.kill()
     collector.kill()
     print(f"{collector}\n{agent}")
+    agent.write(tmp_path / "kept.json")
     losses = []
     spool = Spool(tmp_path / "spool.db", lambda *loss: losses.append(loss))
     with (
