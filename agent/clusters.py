@@ -158,6 +158,9 @@ class Clusters:
         """True as well where there are no probes to attach."""
         return self._source is None or watched.attached.is_set()
 
+    def is_log_opening(self, watched: Watched) -> bool:
+        return self._config.capture.pgaudit and (watched.log is None or watched.log.opening)
+
     def problems(self) -> list[str]:
         problems = self.unseen()
         for watched in self.all():

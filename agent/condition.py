@@ -113,6 +113,8 @@ class Condition:
             problems += clusters.unseen()
         elif not all(clusters.is_attached(each) for each in clusters.all()):
             problems.append("the probes are being attached")
+        elif any(clusters.is_log_opening(each) for each in clusters.all()):
+            problems.append("pgaudit's log is being looked for")
         elif self._mode is Mode.ENFORCE:
             calls = parts.calls.problems() if parts.calls else []
             problems += unheld(parts.source, parts.capture, clusters, parts.degraded, calls)

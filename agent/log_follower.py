@@ -70,6 +70,12 @@ class LogFollower:
         """Whether records may come: yes, until it turns out that none can be read."""
         return self.reading or self._looks < LOOKS
 
+    @property
+    def opening(self) -> bool:
+        """Whether reading is about to begin. Without a saved position it does so at the end of the
+        log, so what pgaudit writes before that is never read."""
+        return not self.reading and not self.problem and not self._stop.is_set()
+
     def run(self) -> None:
         source = self._open()
         if source is None:
