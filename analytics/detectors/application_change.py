@@ -3,7 +3,9 @@
 What a service or an AI agent does is a baseline of its own. A release brings many new things
 within minutes: they are told together, once nothing new has come for a while, with what the
 program no longer does. Time is the agent's watermark, the latest start among its statements so far:
-it never goes back, so an old row that arrives late counts at its arrival.
+it never goes back, so an old row that arrives late counts at its arrival. Only when something was
+used last is told by the statement's own start: one that waited for its audit record, while those
+after it did not, would otherwise bring back what a release has dropped.
 """
 
 from __future__ import annotations
@@ -37,13 +39,17 @@ STATE_SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
 """A row a known (subject, item). ``item``: '' is the subject itself, ``kind`` its identity's kind;
 else ``shape F``, ``relation R`` or ``column C``, and ``what`` says it to a person. ``novel_us``:
 the watermark at which a learned subject met it, 0 once that was told. Rows without a subject have
-the watermark of their agent as ``last_us``. ``first_us`` and ``last_us`` are watermarks too."""
+the watermark of their agent as ``last_us``. ``first_us`` is a watermark too, and ``last_us`` the
+latest start of a use (of one that came later than LATE_US, the watermark)."""
 NOTHING_NOVEL = pl.DataFrame(schema=dict.fromkeys(KEY, pl.String) | {"novel_us": pl.Int64})
 DULL_RELATION = r"^(pg_catalog\.|information_schema\.|pg_toast\.|pg_temp|pg_)"
 SAID = 3
 LISTED = 50
 REGULAR_USES = 20
 MISSED_INTERVALS = 12
+LATE_US = 60_000_000
+"""Longer than an agent keeps a statement that waits for its audit record; what is later yet has
+another reason, such as a clock that was set."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +85,7 @@ class ApplicationChange:
         if rows.is_empty():
             return state, []
         marks = _with_watermark(rows, _watermarks(state))
-        spans = marks.group_by(ALIKE).agg(pl.col("mark").first(), last_mark=pl.col("mark").last())
+        spans = marks.group_by(ALIKE).agg(pl.col("mark").first(), pl.col("used_us").max())
         statements = (
             reduced(batch)
             .filter(_programs())
@@ -223,15 +229,23 @@ def _with_watermark(rows: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
     if len(agents) == 1:
         [known, *_] = [*before.filter(pl.col("agent") == agents[0])["mark"], None]
         latest = pl.max_horizontal(pl.col("at_us").cum_max(), pl.lit(known, pl.Int64))
-        return narrow.with_columns(mark=latest)
+        return narrow.with_columns(mark=latest).with_columns(_USED)
     latest = pl.col("at_us").cum_max().over("agent")
     marked = narrow.join(before, on="agent", how="left", maintain_order="left")
-    return marked.with_columns(mark=pl.max_horizontal(latest, "mark"))
+    return marked.with_columns(mark=pl.max_horizontal(latest, "mark")).with_columns(_USED)
+
+
+_USED = (
+    pl.when(pl.col("mark") - pl.col("at_us") <= LATE_US)
+    .then("at_us")
+    .otherwise("mark")
+    .alias("used_us")
+)
 
 
 def _single(rows: pl.DataFrame, marks: pl.DataFrame) -> pl.DataFrame:
     """Each statement of a program, with its ``mark``."""
-    single = rows.with_columns(marks["mark"], last_mark=marks["mark"], times=pl.lit(1, pl.UInt32))
+    single = rows.with_columns(marks["mark"], marks["used_us"], times=pl.lit(1, pl.UInt32))
     return single.filter(_programs()).with_columns(subject="identity")
 
 
@@ -253,7 +267,7 @@ def _met(statements: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([subjects, items]).sort("row", maintain_order=True)
 
 
-_MEETING = ("row", "mark", "last_mark", "times", "id")
+_MEETING = ("row", "mark", "used_us", "times", "id")
 
 
 def _named(rows: pl.DataFrame, kind: str) -> pl.DataFrame:
@@ -266,7 +280,7 @@ def _advance(state: pl.DataFrame, met: pl.DataFrame, novel: pl.DataFrame) -> pl.
         pl.col("kind").first(),
         pl.col("what").first(),
         first_us=pl.col("mark").first(),
-        last_us=pl.col("last_mark").max(),
+        last_us=pl.col("used_us").max(),
         count=pl.col("times").sum().cast(pl.Int64),
         statement_id=pl.col("id").first(),
     )

@@ -132,6 +132,23 @@ def test_a_row_from_the_past_counts_at_its_arrival():
     assert found.at_us == START_US + int((RELEASE_AT - 2) * 1e6)
 
 
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_a_statement_that_comes_late_does_not_bring_back_what_is_gone(size):
+    """It waited for its audit record; those of the new release, for nothing."""
+    old, new = old_release(0, RELEASE_AT), new_release(RELEASE_AT, RELEASE_AT + 300)
+    straggler = old.pop()
+    assert straggler["fingerprint"] == "f1"
+    _, [found] = tell([*old, *new[:4], straggler, *new[4:]], size=size)
+    assert dict(found.details)["dropped"] == "SELECT shop.orders"
+
+
+def test_what_is_used_again_by_a_clock_that_was_set_back_is_not_gone():
+    old, new = old_release(0, RELEASE_AT), new_release(RELEASE_AT, RELEASE_AT + 300)
+    back = [call(RELEASE_AT - 3600 + n, "f1", "shop.orders") for n in range(20)]
+    _, [found] = tell([*old, *new[:4], *back, *new[4:]])
+    assert dict(found.details)["dropped"] == ""
+
+
 def test_an_agent_with_a_wrong_clock_does_not_hold_up_the_others():
     ahead = call(1e9, "f0", "shop.orders", agent="host-b")
     rows = [ahead, *old_release(0, RELEASE_AT), *new_release(RELEASE_AT, RELEASE_AT + 300)]

@@ -60,7 +60,11 @@ def test_a_release_is_one_finding_with_its_shapes_and_its_table_and_what_is_gone
             work(session, OLD, seconds=8)
             assert found(running) == []
             work(session, (*OLD, *NEW), seconds=3)
-            running.wait(lambda: found(running), "the release is told", 30)
+            running.wait(
+                lambda: work(session, (*OLD, *NEW), seconds=0.2) or found(running),
+                "the release is told",
+                30,
+            )
             work(session, (*OLD, *NEW), seconds=SETTLE_SECONDS * 2)
             (told,) = found(running)
             assert told["sentence"].startswith(
@@ -83,9 +87,8 @@ def work(session, statements, seconds) -> None:
         for text in statements:
             number += 1
             session.execute(text, (number % 50,))
-        time.sleep(
-            0.02
-        )  # many uses: what is gone must have been missed for long within SETTLE_SECONDS
+        # Many uses: what is gone must have been missed for long within SETTLE_SECONDS.
+        time.sleep(0.02)
 
 
 def found(running):
