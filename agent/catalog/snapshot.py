@@ -18,7 +18,7 @@ from agent.catalog.kinds import CLUSTER_WIDE, IN_DATABASE, Reader
 from agent.catalog.queries import query
 from agent.catalog.reading import LackError, QueryCost, Reading, Row, text
 from agent.catalog.watched import Watched, read_watched
-from model.catalog import FORMAT, CatalogItem, CatalogKind, Snapshot
+from model.catalog import DATABASE_KINDS, FORMAT, CatalogItem, CatalogKind, Snapshot
 
 APPLICATION_NAME = "pgwarden"
 # A catalog that somebody locked must not stall: the next round reads it.
@@ -42,6 +42,10 @@ MOVED = (
     errors.InternalError_, errors.SerializationFailure, errors.ObjectNotInPrerequisiteState,
     errors.UndefinedTable, errors.UndefinedObject, errors.UndefinedFunction, errors.UndefinedColumn,
 )  # fmt: skip
+
+
+SPELLED = DATABASE_KINDS - {CatalogKind.WATCHED}
+"""Kinds whose items hold what those functions say."""
 
 
 class SnapshotError(Exception):
@@ -179,6 +183,7 @@ class _Round:
                 found[kind] = self._guarded(cursor, reader, reading)
             except LackError as error:
                 problems.append(self._problem(kind, str(error), error.remedy))
+        problems += self._without_renamed(reading, found)
         self.costs = reading.costs
         place = f"{self._cluster}/{info.dbname}"
         return Snapshot(
@@ -229,6 +234,22 @@ class _Round:
                 cursor.execute("ROLLBACK TO SAVEPOINT kind")
                 cursor.execute("RELEASE SAVEPOINT kind")
 
+    def _without_renamed(
+        self, reading: Reading, found: dict[CatalogKind, Sequence[CatalogItem]]
+    ) -> list[str]:
+        """A definition that says a name of a moment later would look like somebody's change. Raises
+        _MovedError as long as another attempt may help; then such kinds are left out."""
+        spelled = SPELLED & found.keys()
+        renamed = _renamed(reading) if spelled else ""
+        if not renamed:
+            return []
+        if not self._last:
+            raise _MovedError
+        reason = f"{renamed} was being renamed"
+        for kind in spelled:
+            del found[kind]
+        return [self._problem(kind, reason, NEXT_ROUND) for kind in sorted(spelled)]
+
     def _moved(self, error: Exception) -> NoReturn:
         if not self._last:
             raise _MovedError from error
@@ -238,6 +259,16 @@ class _Round:
     def _problem(self, kind: CatalogKind, reason: str, remedy: str) -> str:
         what = f"{kind} of {self._cluster}/{self._connection.info.dbname}"
         return f"the {what} cannot be read ({reason}); {remedy}"
+
+
+def _renamed(reading: Reading) -> str:
+    """Something that was renamed since the snapshot; empty where nothing was, or it cannot be
+    known: a kind that lacks the same right has said so."""
+    try:
+        found = reading.rows("renamed")
+    except errors.InsufficientPrivilege:
+        return ""
+    return str(found[0]["name"]) if found else ""
 
 
 def _run(cursor: psycopg.Cursor[Row], statements: bytes) -> None:
