@@ -1,5 +1,7 @@
 """The thread that thinks: an error in one of its parts stops that part, and no other."""
 
+import queue
+
 import polars as pl
 import pytest
 
@@ -69,6 +71,30 @@ def test_commits_that_wait_are_looked_at_together_and_thought_of_each(thinking, 
     thinking.start()
     thinking.stop()
     assert seen == [[1, 2, 3], 1, 2, 3]
+
+
+def test_a_trickle_is_thought_of_together_after_a_rest_that_what_is_urgent_ends(
+    thinking, monkeypatch
+):
+    monkeypatch.setattr("collector.thinking.REST_TIMES", 1e9)
+    monkeypatch.setattr("collector.thinking.REST_SECONDS", 600.0)
+    seen, thought = [], queue.SimpleQueue()
+    analysis = thinking._analysis
+    monkeypatch.setattr(
+        analysis, "look_ahead", lambda some, _: seen.append([seq for seq, _ in some])
+    )
+    monkeypatch.setattr(analysis, "on_commit", lambda frames, seq, *_: thought.put(seq) or [])
+    thinking.start()
+    for seq in (1, 2, 3):
+        thinking.offer(Committed(seq, {"statements": frame([statement(seq)])}))
+        if seq == 1:
+            assert thought.get(timeout=30) == 1
+    thinking.offer(Committed(4, {"losses": losses("host-a", "ebpf", "ring_full")}))
+    assert [thought.get(timeout=30) for _ in range(3)] == [2, 3, 4]
+    assert seen == [[2, 3, 4]]
+    thinking.offer(Committed(5, {"statements": frame([statement(5)])}))
+    thinking.stop()
+    assert thought.get(timeout=30) == 5
 
 
 def test_an_error_in_a_detector_stops_no_alerts(thinking, monkeypatch):
