@@ -35,6 +35,10 @@ static int (*read_user_str)(void *to, int bytes, const void *from) =
 #define LENGTH_PARTS 4 /* lengths are counted up to 33 MB */
 #define MESSAGES_AT_ONCE 512 /* of 8 bytes on average; shorter ones are not followed */
 #define ROWS_AT_ONCE 0
+/* Parts of loops would be inlined as well: the whole is one. */
+#define WORDS_IN_PART (HASHED_BYTES / 8)
+#define BYTES_IN_PART SKELETON_BYTES
+#define MESSAGES_IN_PART MESSAGES_AT_ONCE
 #define TAIL_AT_ONCE 0 /* what depends on it would be walked twice */
 
 /* LOOKUP, INSERT, DELETE, RESERVE, SUBMIT, DISCARD and QUERY are not defined here: bcc rewrites calls
@@ -62,6 +66,11 @@ static char *const nothing = 0; /* bcc looks at its type */
 #define PLANS_SEEN 8	   /* rules of the rewriter make several of one statement */
 #define MESSAGES_AT_ONCE WINDOW_MESSAGES /* all that a window may hold */
 #define ROWS_AT_ONCE WINDOW_MESSAGES
+/* So much of a loop is a function of its own, which is walked once: what it costs to load the probes
+ * is what the verifier walks. */
+#define WORDS_IN_PART 32
+#define BYTES_IN_PART 64
+#define MESSAGES_IN_PART 32
 #define TAIL_AT_ONCE 1
 #define LENGTH_PARTS 128   /* lengths are counted up to 1 GiB, the longest there are */
 #define DECLARE_RING(name, bytes)                                                                  \

@@ -41,29 +41,41 @@ INLINE __u64 length_at(__u8 *place)
 	return __builtin_bswap32(*(__u32 *)place);
 }
 
-/* Rows are most of an answer; of them nothing but the length is looked at. */
-SEPARATE int skip_rows(struct session_state *session)
+/* Rows are most of an answer; of them nothing but the length is looked at. 1: there may be more. It
+ * is one part of the way, as measure_part. */
+SEPARATE int skip_some_rows(struct session_state *session)
 {
 	if (!session)
 		return 0;
 	struct stream *stream = &session->stream;
 	__u64 at = stream->moved, readable = stream->readable;
+	int more = 1;
 #pragma clang loop unroll(disable)
-	for (int i = 0; i < ROWS_AT_ONCE; i++) {
-		if (at + HEADER_BYTES > readable)
-			break;
+	for (int i = 0; i < MESSAGES_IN_PART; i++) {
 		__u64 place = at;
 		HIDE(place);
 		place &= WINDOW_BYTES - 1;
-		if ((stream->window[place] | 32) != 'd') /* DataRow or CopyData */
+		/* DataRow or CopyData */
+		if (at + HEADER_BYTES > readable || (stream->window[place] | 32) != 'd') {
+			more = 0;
 			break;
+		}
 		at += 1 + length_at(&stream->window[place + 1]);
 	}
 	stream->moved = at;
+	return more;
+}
+
+SEPARATE int skip_rows(struct session_state *session)
+{
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < ROWS_AT_ONCE; i += MESSAGES_IN_PART)
+		if (!skip_some_rows(session))
+			break;
 	return 0;
 }
 
-/* Any message. Without a branch, as make_skeleton. */
+/* Any message. Without a branch, as skeleton_part. */
 INLINE void pass_message(struct stream *stream, __u64 at)
 {
 	HIDE(at);
@@ -79,22 +91,34 @@ INLINE void pass_message(struct stream *stream, __u64 at)
 	stream->moved = next;
 }
 
+/* 1: there may be more. */
+SEPARATE int follow_some(struct session_state *session)
+{
+	if (!session)
+		return 0;
+	struct stream *stream = &session->stream;
+#pragma clang loop unroll(disable)
+	for (int i = 0; i < MESSAGES_IN_PART; i++) {
+		if (ROWS_AT_ONCE)
+			skip_rows(session);
+		__u64 at = AGAIN(stream->moved);
+		if (at + HEADER_BYTES > AGAIN(stream->readable))
+			return 0;
+		pass_message(stream, at);
+	}
+	return 1;
+}
+
 /* Follows the messages that begin in the window, and says in `moved` where the next one begins. */
 SEPARATE int follow_window(struct session_state *session)
 {
 	if (!session)
 		return 0;
-	struct stream *stream = &session->stream;
-	stream->moved = 0;
+	session->stream.moved = 0;
 #pragma clang loop unroll(disable)
-	for (int i = 0; i < MESSAGES_AT_ONCE; i++) {
-		if (ROWS_AT_ONCE)
-			skip_rows(session);
-		__u64 at = AGAIN(stream->moved);
-		if (at + HEADER_BYTES > AGAIN(stream->readable))
+	for (int i = 0; i < MESSAGES_AT_ONCE; i += MESSAGES_IN_PART)
+		if (!follow_some(session))
 			break;
-		pass_message(stream, at);
-	}
 	return 0;
 }
 

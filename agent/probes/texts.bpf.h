@@ -56,6 +56,32 @@ INLINE void sip_end(struct sip *s, struct text_key *key)
 	key->low = s->v0 ^ s->v1 ^ s->v2 ^ s->v3;
 }
 
+/* So many words of the kept text, from one of them on; 0 at its end. It is one part of the way, as
+ * measure_part: the verifier walks once through the loop of a part, not through that of the whole. */
+SEPARATE int hash_part(struct session_state *session, struct sip *sum, __u32 first, __u32 bytes)
+{
+	if (!session || !sum)
+		return 0;
+	struct sip s = *sum;
+	int more = 1;
+#pragma clang loop unroll(disable)
+	for (__u32 i = 0; i < WORDS_IN_PART; i++) {
+		__u32 at = first + i;
+		if (at * 8 >= bytes) {
+			more = 0;
+			break;
+		}
+		HIDE(at);
+		__u64 word = ((__u64 *)session->kept)[at & (HASHED_BYTES / 8 - 1)];
+		__u32 left = bytes - at * 8;
+		if (left < 8) /* behind it lies the end of an earlier text */
+			word &= ((__u64)1 << left * 8) - 1;
+		sip_word(&s, word);
+	}
+	*sum = s;
+	return more;
+}
+
 /* Copies the text into the session's state and makes its key. 0: too long, or not to be read. */
 SEPARATE int keep_text(struct config *config, struct session_state *session, __u64 text)
 {
@@ -77,16 +103,9 @@ SEPARATE int keep_text(struct config *config, struct session_state *session, __u
 	struct sip s;
 	sip_begin(&s, config);
 #pragma clang loop unroll(disable)
-	for (__u32 i = 0; i < HASHED_BYTES / 8; i++) {
-		if (i * 8 >= bytes)
+	for (__u32 first = 0; first < HASHED_BYTES / 8; first += WORDS_IN_PART)
+		if (!hash_part(session, &s, first, bytes))
 			break;
-		HIDE(i);
-		__u64 word = ((__u64 *)session->kept)[i & (HASHED_BYTES / 8 - 1)];
-		__u32 left = bytes - i * 8;
-		if (left < 8) /* behind it lies the end of an earlier text */
-			word &= ((__u64)1 << left * 8) - 1;
-		sip_word(&s, word);
-	}
 	sip_word(&s, bytes);
 	sip_end(&s, &session->text_key);
 	session->kept_bytes = bytes;
@@ -99,6 +118,54 @@ INLINE struct known_text *find_text(struct session_state *session)
 	return LOOKUP(texts, &key);
 }
 
+/* On the way through a text: `in_number` and `joined` say what its last byte was part of. */
+struct skeleton_walk {
+	struct sip s;
+	__u64 in_number;
+	__u64 joined;
+};
+
+/* So many bytes, from one of them on; 0 at the end. Without a branch: the verifier walks through
+ * every iteration, and each would double it. */
+SEPARATE int skeleton_part(struct config *config, struct session_state *session,
+			   struct skeleton_walk *walk, __u32 first)
+{
+	if (!config || !session || !walk)
+		return 0;
+	__u32 bytes = session->kept_bytes;
+	struct sip s = walk->s, next;
+	__u64 in_number = walk->in_number, joined = walk->joined;
+	int more = 1;
+#pragma clang loop unroll(disable)
+	for (__u32 i = 0; i < BYTES_IN_PART; i++) {
+		__u32 at = first + i;
+		if (at >= bytes) {
+			more = 0;
+			break;
+		}
+		HIDE(at);
+		__u64 byte = session->kept[at & (SKELETON_BYTES - 1)];
+		__u64 class = config->byte_classes[byte & 255];
+		__u64 digit = class & BYTE_DIGIT;
+		__u64 more_digits = digit & in_number; /* of a number that stands there as 0 already */
+		in_number = digit & (joined ^ 1);
+		joined = (joined & digit) | class >> 1;
+		__u64 word = byte ^ ((byte ^ '0') & -in_number);
+		next = s;
+		next.v3 ^= word;
+		sip_round(&next);
+		next.v0 ^= word;
+		s.v0 = next.v0 ^ ((s.v0 ^ next.v0) & -more_digits);
+		s.v1 = next.v1 ^ ((s.v1 ^ next.v1) & -more_digits);
+		s.v2 = next.v2 ^ ((s.v2 ^ next.v2) & -more_digits);
+		s.v3 = next.v3 ^ ((s.v3 ^ next.v3) & -more_digits);
+	}
+	walk->s = s;
+	walk->in_number = in_number;
+	walk->joined = joined;
+	return more;
+}
+
 /* The key of the text with every number that stands alone made 0. Two texts with one skeleton
  * differ in such numbers only; agent/sql decides for which texts that cannot matter. Zero where the
  * text is too long for it. */
@@ -109,32 +176,13 @@ SEPARATE int make_skeleton(struct config *config, struct session_state *session)
 	__u32 bytes = session->kept_bytes;
 	if (!bytes || bytes > SKELETON_BYTES)
 		return 0;
-	struct sip s, next;
-	sip_begin(&s, config);
-	__u64 in_number = 0, joined = 0;
-	/* Without a branch: the verifier walks through every iteration, and each would double it. */
+	struct skeleton_walk walk = {};
+	sip_begin(&walk.s, config);
 #pragma clang loop unroll(disable)
-	for (__u32 i = 0; i < SKELETON_BYTES; i++) {
-		if (i >= bytes)
+	for (__u32 first = 0; first < SKELETON_BYTES; first += BYTES_IN_PART)
+		if (!skeleton_part(config, session, &walk, first))
 			break;
-		HIDE(i);
-		__u64 byte = session->kept[i & (SKELETON_BYTES - 1)];
-		__u64 class = config->byte_classes[byte & 255];
-		__u64 digit = class & BYTE_DIGIT;
-		__u64 more = digit & in_number; /* of a number that stands there as 0 already */
-		in_number = digit & (joined ^ 1);
-		joined = (joined & digit) | class >> 1;
-		__u64 word = byte ^ ((byte ^ '0') & -in_number);
-		next = s;
-		next.v3 ^= word;
-		sip_round(&next);
-		next.v0 ^= word;
-		s.v0 = next.v0 ^ ((s.v0 ^ next.v0) & -more);
-		s.v1 = next.v1 ^ ((s.v1 ^ next.v1) & -more);
-		s.v2 = next.v2 ^ ((s.v2 ^ next.v2) & -more);
-		s.v3 = next.v3 ^ ((s.v3 ^ next.v3) & -more);
-	}
-	sip_end(&s, &session->occasion.skeleton);
+	sip_end(&walk.s, &session->occasion.skeleton);
 	return 1;
 }
 

@@ -82,6 +82,28 @@ def test_a_text_that_differs_in_numbers_alone_is_not_held_either(agent, client):
         assert agent.held(f"SELECT name FROM t WHERE id = {number}") == 0
 
 
+@pytest.mark.parametrize("at", [64, 128, 512])
+def test_texts_that_differ_where_a_part_of_the_kernels_walk_ends_are_told_apart(agent, client, at):
+    """It walks through 32 words or 64 bytes at a time."""
+
+    def text(number: int) -> str:
+        begin = "SELECT name FROM t"
+        end = f" WHERE id = {number}"
+        return begin + " " * (at - len(begin) - len(end) + (2 if at < 512 else 0)) + end
+
+    first = text(1234)
+    client.execute(first)
+    wait_until(lambda: agent.held(first) == 1, 5, "it is held")
+    client.execute("SELECT 1")
+    for same in (first, text(5678)):
+        before = agent.held(same)
+        client.execute(same)
+        assert agent.held(same) == before
+    other = first.replace("= 1234", "< 1234")
+    client.execute(other)
+    wait_until(lambda: agent.held(other) == 1, 5, "the other one is held")
+
+
 def test_a_refused_statement_is_held_and_refused_every_time(agent, client, cluster):
     for _ in range(20):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
