@@ -77,29 +77,34 @@ class Shape:
     """About UPDATE and DELETE: ``missing_where``, ``trivial_where`` (true for every row); also of
     ON CONFLICT DO UPDATE, unless the rows stand in the statement or a condition chooses them. Of
     MERGE: ``by_source`` (it changes all rows that its source lacks). About reads: ``star``
-    (``SELECT *``), ``limit``, ``unfiltered`` (a SELECT, TABLE or COPY TO of a whole
-    relation: no WHERE, no LIMIT, no aggregate over everything; or one that gathers rows in a value,
-    by json_agg, ARRAY(...), query_to_xml and the like, and that no equality picks). About roles:
-    the attributes that are given, ``superuser``, ``bypassrls``, ``replication``, ``createrole``,
-    and ``public`` (PUBLIC is a grantee). About secrets: ``password`` (one is set or named),
-    ``plain_password`` (as it is, not as a SCRAM or MD5 verifier), ``connection_password`` (in a
-    connection string or option), ``credential_file`` (a server's file that usually holds keys or
-    passwords is read or written). About DDL: ``cascade``, ``drop_part`` (ALTER ... DROP of a
-    column, constraint, partition, a column's expression or identity; NO INHERIT), ``safeguard``
-    (DISABLE TRIGGER, RULE or ROW LEVEL SECURITY, NO FORCE, of an event trigger too; ALTER POLICY,
-    NOT ENFORCED), ``unlogged`` (SET UNLOGGED),
-    ``writes_stopped`` (a rule DO INSTEAD that writes nothing, a CHECK that is true of no row),
-    ``locked_out`` (NOLOGIN, ALLOW_CONNECTIONS false, a CONNECTION LIMIT of 0, of a role or database
-    that is there), ``owner`` (OWNER TO, REASSIGN OWNED), ``renamed`` (a schema, a database),
-    ``renumbered`` (RESTART, INCREMENT, MAXVALUE or CYCLE of a sequence), ``native_code``
-    (LOAD, CREATE LANGUAGE, and code of a
-    language that may do all that the server's account may, C aside), ``library`` (LOAD or C from a
-    path that is not among the server's libraries), ``replica_trigger`` (one is enabled for
-    replication, ENABLE REPLICA or ALWAYS), ``overwrite`` (ALTER ... TYPE ... USING other than a
-    plain cast of the column, or SET EXPRESSION: all its values are replaced), ``temporary_tie`` (a
-    permanent object is made to depend on one of schema pg_temp, and will go with it). About the
-    server: ``program``, ``server_file`` (COPY with one of its programs or files, or a foreign table
-    over one), ``connection`` (the server connects to another one, or is told where and as whom:
+    (``SELECT *``), ``limit``, ``unfiltered`` (a SELECT, TABLE or COPY TO of a whole relation: no
+    WHERE, no LIMIT, no aggregate over everything; or one that gathers rows in a value, by json_agg,
+    ARRAY(...), query_to_xml and the like, and that no equality picks). About roles: the attributes
+    that are given, ``superuser``, ``bypassrls``, ``replication``, ``createrole``, and ``public``
+    (PUBLIC is a grantee). About secrets: ``password`` (one is set or named), ``plain_password`` (as
+    it is, not as a SCRAM or MD5 verifier), ``connection_password`` (in a connection string or
+    option), ``credential_file`` (a server's file that usually holds keys or passwords is read or
+    written). About DDL: ``cascade``, ``drop_part`` (ALTER ... DROP of a column, constraint,
+    partition, a column's expression or identity; NO INHERIT), ``safeguard`` (DISABLE TRIGGER, RULE
+    or ROW LEVEL SECURITY, NO FORCE, of an event trigger too; ALTER POLICY, a new policy that is
+    true for everybody, NOT ENFORCED, a view's security_barrier, security_invoker or check_option
+    reset), ``unlogged`` (SET UNLOGGED), ``writes_stopped`` (a rule DO INSTEAD that writes nothing,
+    a CHECK that is true of no row), ``locked_out`` (NOLOGIN, ALLOW_CONNECTIONS false, a CONNECTION
+    LIMIT of 0, of a role or database that is there; VALID UNTIL before 2026, PASSWORD NULL, RENAME
+    of a role, a timeout below 100 ms for others), ``replication_cut`` (DROP of a publication or
+    subscription, or one that is altered to less; REPLICA IDENTITY NOTHING), ``emptied`` (REFRESH
+    ... WITH NO DATA), ``replaced`` (OR REPLACE of what is not temporary), ``system_object`` (made
+    or altered in pg_catalog or information_schema), ``stepped_up`` (ALTER ... SECURITY DEFINER,
+    LEAKPROOF), ``kept_setting`` (ALTER SYSTEM, ROLE or DATABASE ... SET or RESET), ``owner`` (OWNER
+    TO, REASSIGN OWNED), ``renamed`` (a schema, a database), ``renumbered`` (RESTART, INCREMENT,
+    MAXVALUE or CYCLE of a sequence), ``native_code`` (LOAD, CREATE LANGUAGE, and code of a language
+    that may do all that the server's account may, C aside), ``library`` (LOAD or C from a path that
+    is not among the server's libraries), ``replica_trigger`` (one is enabled for replication,
+    ENABLE REPLICA or ALWAYS), ``overwrite`` (ALTER ... TYPE ... USING other than a plain cast of
+    the column, or SET EXPRESSION: all its values are replaced), ``temporary_tie`` (a permanent
+    object is made to depend on one of schema pg_temp, and will go with it). About the server:
+    ``program``, ``server_file`` (COPY with one of its programs or files, a foreign table over one,
+    a tablespace), ``connection`` (the server connects to another one, or is told where and as whom:
     dblink, foreign servers but those of file_fdw, user mappings, IMPORT FOREIGN SCHEMA,
     subscriptions). About the text: ``explain_analyze``, ``multi``, ``code`` (DO or a function body;
     verbs and objects of static SQL within it are included where it parses), ``dynamic`` (code that

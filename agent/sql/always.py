@@ -28,6 +28,7 @@ _BEFORE_ALL_ROWS = re.compile(r"\s*\(\s*0+\s*,\s*(0+|0*1)\s*\)\s*")
 _BEHIND_ALL_ROWS = re.compile(r"\s*\(\s*0*4294967295\s*,\s*\d+\s*\)\s*")
 """No table has that many blocks."""
 _ALL_OF_A_RANGE = frozenset({"(,)", "[,)", "(,]", "[,]"})
+_PLAIN_PATTERN = re.compile(r"[\w\s.*?|()\[\],-]{1,60}")
 _PLACE_OF_TEXT = frozenset({"strpos", "position"})
 
 
@@ -38,6 +39,19 @@ def is_true_call(call: Node, row: Row) -> bool:
     if name == "overlaps" and len(arguments) == 4:
         return all(same(arguments[i], arguments[i + 2], row) for i in (0, 1))
     return False
+
+
+def matches_every(pattern: str | None) -> bool:
+    """A regular expression that matches nothing at all matches within every text: ``.*``, ``x?``.
+    PostgreSQL reads more signs than Python does, so only plain ones count."""
+    if pattern in ("", "^", "$", "^.*", ".*$", "^.*$"):
+        return True
+    if pattern is None or not _PLAIN_PATTERN.fullmatch(pattern):
+        return False
+    try:
+        return re.fullmatch(pattern, "") is not None
+    except re.error:
+        return False
 
 
 def is_empty_text(value: Any) -> bool:
@@ -141,6 +155,8 @@ def is_real_place(column: Any, sign: str, end: Any) -> bool:
 def is_never_null(kind: str, fields: Node) -> bool:
     if kind == "ColumnRef":
         return not _SYSTEM_COLUMNS.isdisjoint(strings(fields.get("fields"))[-1:])
+    if kind == "CoalesceExpr":
+        return any(constant_kind(argument) for argument in fields.get("args", []))
     return kind == "A_ArrayExpr" or (
         kind == "FuncCall" and dotted(fields.get("funcname")) in _NEVER_NULL
     )

@@ -18,7 +18,7 @@ OUTSIDE = frozenset(
     {
         "CreateForeignTableStmt", "CreateSubscriptionStmt", "AlterSubscriptionStmt",
         "CreateForeignServerStmt", "AlterForeignServerStmt", "CreateUserMappingStmt",
-        "AlterUserMappingStmt", "ImportForeignSchemaStmt",
+        "AlterUserMappingStmt", "ImportForeignSchemaStmt", "CreateTableSpaceStmt",
     }
 )  # fmt: skip
 """Their options may name programs, files and other servers."""

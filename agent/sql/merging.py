@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from agent.sql.by_row import Truth
 from agent.sql.facts import Facts
 from agent.sql.folding import may_fold
 from agent.sql.same import Row, alias_of
+from agent.sql.selecting import has_no_rows
 from agent.sql.tree import Node, each, fields_of, relation_name, unwrap
-from agent.sql.truth import Truth, has_no_rows, judge, truth
+from agent.sql.truth import judge, truth
 
 _CHANGING = ("CMD_UPDATE", "CMD_DELETE")
 _BY_SOURCE = "MERGE_WHEN_NOT_MATCHED_BY_SOURCE"
@@ -68,4 +70,4 @@ def is_empty(source: Any) -> bool:
     if kind != "RangeSubselect":
         return False
     select = fields_of(fields.get("subquery"), "SelectStmt")
-    return has_no_rows(select)
+    return has_no_rows(select, judge)

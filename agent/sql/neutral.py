@@ -33,6 +33,8 @@ def is_unchanged(value: Any, other: Any, row: Row) -> bool:
             if "lexpr" in negated:
                 return False
             value = negated.get("rexpr")
+        elif sign in ("|", "&") and same(left, right, row):
+            value = left
         elif constant_kind(right) == "number" and sign in _TO_THE_RIGHT:
             numbers.append((right, _TO_THE_RIGHT[sign]))
             value = left

@@ -20,9 +20,12 @@ _CONNECTING = frozenset(
 
 
 def note_outside(facts: Facts, kind: str, fields: Node) -> None:
-    """Of a statement about a foreign table or server, a user mapping or a subscription."""
+    """Of a statement about a foreign table or server, a user mapping, a subscription or a place for
+    tables on the server's disk."""
     if kind == "CreateForeignTableStmt":
         note_table_options(facts, fields.get("options"))
+    if kind == "CreateTableSpaceStmt":
+        facts.flag("server_file")
     if (
         "conninfo" in fields
         or kind in _TOLD

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from agent.sql.facts import Facts, Scope
+from agent.sql.locking_out import stifles
 from agent.sql.objects import named, names_in, object_kind, said
 from agent.sql.secret_values import note_role_password
 from agent.sql.tree import (
@@ -70,6 +71,9 @@ def _set_within(about: str, spec: str) -> Callable[[Walker, Node, Scope], None]:
         everything = setting.get("kind") == "VAR_RESET_ALL"
         facts.setting("all" if everything else setting.get("name", ""))
         note_role_setting(facts, setting)
+        facts.flag("kept_setting")
+        if stifles(setting):
+            facts.flag("locked_out")
         facts.credentials = True
 
     return alter

@@ -3,13 +3,14 @@ value for every row."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agent.sql.tree import Node, dotted, each, fields_of, nodes, relation_name, strings, unwrap
 
 MOST_LOOKED_AT = 500
+_PLACES = frozenset({"location", "list_start", "list_end", "rexpr_list_start", "rexpr_list_end"})
 _VOLATILE = frozenset(
     {"random", "random_normal", "clock_timestamp", "timeofday", "nextval", "gen_random_uuid",
      "uuidv4", "uuidv7", "uuid_generate_v4", "gen_random_bytes", "txid_current"}
@@ -42,6 +43,9 @@ class Row:
     """The queries of WITH in scope, and whether each has all rows of the relation."""
     others: frozenset[str] = frozenset()
     """What else stands in FROM or USING: a condition on these alone is the same for all rows."""
+    foreign: frozenset[str] = frozenset()
+    """Columns of those that the text names: ``USING generate_series(1, 9) g WHERE g = 1``. Were
+    there one of this name in the relation, PostgreSQL would refuse the name as ambiguous."""
 
 
 ANY_ROW = Row()
@@ -53,15 +57,36 @@ def row_of(change: Node, sources: Iterable[Any], withs: Iterable[Node]) -> Row:
     target = fields_of(change.get("relation"), "RangeVar")
     row = Row(relation_name(target), frozenset({alias_of(target)}))
     for statement in withs:
-        for _, cte in each(statement.get("withClause", {}).get("ctes")):
-            kind, query = unwrap(cte.get("ctequery"))
-            copies = kind == "SelectStmt" and "aliascolnames" not in cte
-            found = copies and _is_plain_copy(query, row)
-            row = Row(row.relation, row.names, {**row.ctes, cte.get("ctename", ""): found})
+        row = with_queries(row, statement)
+    sources = list(sources)
     named = [(alias_of(source), is_itself((kind, source), row)) for kind, source in each(sources)]
     names = row.names | {name for name, itself in named if itself}
     others = frozenset(name for name, itself in named if not itself) - names - {""}
-    return Row(row.relation, names, row.ctes, others)
+    foreign = frozenset(name for source in each(sources) for name in _named_columns(*source))
+    return Row(row.relation, names, row.ctes, others, foreign)
+
+
+def with_queries(row: Row, statement: Node) -> Row:
+    """With those of the statement's own WITH."""
+    for _, cte in each(statement.get("withClause", {}).get("ctes")):
+        kind, query = unwrap(cte.get("ctequery"))
+        copies = kind == "SelectStmt" and "aliascolnames" not in cte
+        found = copies and _is_plain_copy(query, row)
+        row = replace(row, ctes={**row.ctes, cte.get("ctename", ""): found})
+    return row
+
+
+def _named_columns(kind: str, source: Node) -> Iterator[str]:
+    alias = source.get("alias", {})
+    if kind == "RangeFunction" and "colnames" not in alias:
+        yield alias.get("aliasname", "")
+    if kind in ("RangeFunction", "RangeSubselect"):
+        yield from strings(alias.get("colnames"))
+
+
+_COPYING = frozenset(
+    {"targetList", "fromClause", "limitOption", "op", "withClause", "sortClause", "lockingClause"}
+)
 
 
 def is_itself(source: tuple[str, Node], row: Row) -> bool:
@@ -82,7 +107,7 @@ def is_itself(source: tuple[str, Node], row: Row) -> bool:
 
 def _is_plain_copy(select: Node, row: Row) -> bool:
     """``(SELECT id, total FROM the same)``: some of the columns, all of the rows."""
-    if set(select) - {"targetList", "fromClause", "limitOption", "op", "withClause"}:
+    if set(select) - _COPYING:
         return False
     sources = list(each(select.get("fromClause")))
     plain = all(
@@ -122,6 +147,8 @@ def is_alike(value: Any, row: Row) -> bool:
         kind, fields = unwrap(item)
         if kind == "ColumnRef":
             path = strings(fields.get("fields"))
+            if len(path) == 1 and path[0] in row.foreign:
+                continue
             if len(path) < 2 or path[-2] not in row.others:
                 return False
             continue
@@ -148,6 +175,10 @@ def _stands_alone(subselect: Any, row: Row) -> bool:
     only_itself = bool(sources) and all(is_itself(source, row) for source in sources)
     for _, column in nodes(subselect, "ColumnRef"):
         path = strings(column.get("fields"))
+        if "A_Star" in column["fields"][-1]:
+            path.append("*")
+        if path == ["*"]:
+            continue
         if len(path) < 2 and not only_itself:
             return False
         if len(path) >= 2 and path[-2] not in local:
@@ -229,7 +260,7 @@ def _bare(value: Any, row: Row) -> Any:
         kind, fields = unwrap(value)
         if kind == "ColumnRef":
             return [kind, _path(fields.get("fields", []), row)]
-        return {k: _bare(v, row) for k, v in value.items() if k != "location"}
+        return {k: _bare(v, row) for k, v in value.items() if k not in _PLACES}
     if isinstance(value, list):
         return [_bare(item, row) for item in value]
     return value

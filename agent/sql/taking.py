@@ -6,17 +6,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from agent.sql.by_row import Truth
 from agent.sql.facts import Facts
+from agent.sql.locking_out import locks_out
+from agent.sql.replacing import is_of_the_server, replaces, steps_up
+from agent.sql.replicating import cuts_replication, hides_old_rows
 from agent.sql.tree import (
     Node,
     each,
     is_null,
     nodes,
-    options,
     switched_on,
     unwrap,
 )
-from agent.sql.truth import Truth, judge
+from agent.sql.truth import judge
 
 _CHANGES = {
     "drop_part": (
@@ -45,8 +48,8 @@ _DROPS_CONSTRAINT, _ADDS_CONSTRAINT = "X", "C"
 _NOT_FOR_CLIENTS = frozenset({"D", "R"})
 """``AlterEventTrigStmt.tgenabled``: disabled, or for replication alone."""
 _WRITING = ("InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt")
-_LETS_IN = frozenset({"canlogin", "allow_connections", "connectionlimit", "connection_limit"})
-"""Options of a role or database; where they are off or 0 nobody comes in."""
+_GUARDING = frozenset({"security_barrier", "security_invoker", "check_option"})
+"""Options of a view that decide who sees or writes what."""
 
 
 def note_table_change(facts: Facts, change: Node) -> None:
@@ -57,7 +60,9 @@ def note_table_change(facts: Facts, change: Node) -> None:
         facts.flag(flag)
     if subtype == "AT_SetIdentity" and _renumbers(change.get("def")):
         facts.flag("renumbered")
-    elif subtype == "AT_AlterConstraint" and _is_let_go(unwrap(change.get("def"))[1]):
+    elif subtype == "AT_ReplicaIdentity" and hides_old_rows(change):
+        facts.flag("replication_cut")
+    elif _is_let_go(change) or _weakens(change):
         facts.flag("safeguard")
     elif subtype in ("AT_AddConstraint", "AT_AddColumn") and _forbids_all(change.get("def")):
         facts.flag("writes_stopped")
@@ -65,6 +70,14 @@ def note_table_change(facts: Facts, change: Node) -> None:
 
 def note_taking(facts: Facts, kind: str, fields: Node) -> None:
     """Of a statement that is no query."""
+    if cuts_replication(kind, fields):
+        facts.flag("replication_cut")
+    if replaces(kind, fields):
+        facts.flag("replaced")
+    if is_of_the_server(kind, fields):
+        facts.flag("system_object")
+    if steps_up(kind, fields):
+        facts.flag("stepped_up")
     if flag := _OF_COMMAND.get(kind):
         facts.flag(flag)
     elif kind == "AlterDomainStmt":
@@ -74,7 +87,13 @@ def note_taking(facts: Facts, kind: str, fields: Node) -> None:
             facts.flag("writes_stopped")
     elif kind == "RuleStmt" and _swallows(fields):
         facts.flag("writes_stopped")
-    elif kind in ("AlterRoleStmt", "AlterDatabaseStmt") and _locks_out(fields):
+    elif kind in ("AlterRoleStmt", "AlterDatabaseStmt") and locks_out(fields):
+        facts.flag("locked_out")
+    elif kind == "CreatePolicyStmt" and _opens(fields):
+        facts.flag("safeguard")
+    elif kind == "RefreshMatViewStmt" and fields.get("skipData"):
+        facts.flag("emptied")
+    elif kind == "RenameStmt" and fields.get("renameType") == "OBJECT_ROLE":
         facts.flag("locked_out")
     elif kind == "AlterEventTrigStmt" and fields.get("tgenabled") in _NOT_FOR_CLIENTS:
         facts.flag("safeguard")
@@ -95,8 +114,11 @@ def _renumbers(given: Any) -> bool:
     return False
 
 
-def _is_let_go(constraint: Node) -> bool:
+def _is_let_go(change: Node) -> bool:
     """``ALTER CONSTRAINT ... NOT ENFORCED``."""
+    if change.get("subtype") != "AT_AlterConstraint":
+        return False
+    constraint = unwrap(change.get("def"))[1]
     return bool(constraint.get("alterEnforceability")) and not constraint.get("is_enforced")
 
 
@@ -117,5 +139,20 @@ def _swallows(rule: Node) -> bool:
     return not any(kind in _WRITING for kind, _ in each(rule.get("actions")))
 
 
-def _locks_out(fields: Node) -> bool:
-    return any(name in _LETS_IN and not switched_on(given) for name, given in options(fields))
+def _weakens(change: Node) -> bool:
+    """``ALTER VIEW ... RESET (security_barrier)``, ``SET (security_invoker = off)``."""
+    reset = change.get("subtype") == "AT_ResetRelOptions"
+    if not reset and change.get("subtype") != "AT_SetRelOptions":
+        return False
+    return any(
+        option.get("defname") in _GUARDING and (reset or not switched_on(option.get("arg")))
+        for _, option in nodes(change.get("def"), "DefElem")
+    )
+
+
+def _opens(policy: Node) -> bool:
+    """A policy is one more way in: where it is true of each row, for everybody, the others say
+    nothing."""
+    everybody = any(role.get("roletype") == "ROLESPEC_PUBLIC" for _, role in each(policy["roles"]))
+    seen = policy.get("qual") or policy.get("with_check")
+    return bool(policy.get("permissive")) and everybody and judge(seen) is Truth.TRUE

@@ -21,7 +21,7 @@ _NOTHING_TIED = frozenset(
     {"CreateTableAsStmt", "AlterObjectSchemaStmt", "AlterOwnerStmt", "AlterDefaultPrivilegesStmt"}
 )
 """A copy of rows depends on nothing that they came from; the others tie nothing."""
-_ABOUT = (
+ABOUT = (
     "relation", "relations", "view", "typevar", "sequence", "table", "domainname", "defnames",
     "opclassname", "opfamilyname", "conversion_name", "cfgname", "opername", "typeName", "object",
     "func", "funcname",
@@ -40,18 +40,18 @@ def note_ties(facts: Facts, kind: str, fields: Node) -> None:
     if not kind.startswith(_MAKING) or kind in _NOTHING_TIED:
         return
     fields = fields.get("base", fields) if kind == "CreateForeignTableStmt" else fields
-    first = [key for key in _ABOUT if key in fields][:1]
-    if any(_is_temporary(fields.get(key)) for key in _ABOUT_OF.get(kind, first)):
+    first = [key for key in ABOUT if key in fields][:1]
+    if any(is_temporary(fields.get(key)) for key in _ABOUT_OF.get(kind, first)):
         return
     # A view of a temporary table is temporary itself.
     of_tables = nodes(fields.get("query"), "RangeVar") if kind == "ViewStmt" else ()
-    if any(_is_temporary(table) for _, table in of_tables):
+    if any(is_temporary(table) for _, table in of_tables):
         return
     if _names_temporary(fields) or _is_of_unsaid(fields):
         facts.flag("temporary_tie")
 
 
-def _is_temporary(named: Any) -> bool:
+def is_temporary(named: Any) -> bool:
     """Of a relation, a type, a routine, a list of parts of a name, or a list of relations."""
     relations = named if isinstance(named, list) else [named]
     for relation in relations:

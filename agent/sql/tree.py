@@ -100,8 +100,14 @@ def switched_on(argument: Any) -> bool:
         return bool(fields.get("boolval"))
     if kind == "Integer":
         return bool(fields.get("ival"))
-    text = constant_text(argument)
+    text = option_text(argument)
     return text is None or text.lower() not in ("false", "off", "no", "0")
+
+
+def option_text(argument: Any) -> str | None:
+    """``off`` without quotes, as in ``SET (security_barrier = off)``, is a type to the parser."""
+    kind, _ = unwrap(argument)
+    return dotted(argument) if kind == "TypeName" else constant_text(argument)
 
 
 def is_null(value: Any) -> bool:

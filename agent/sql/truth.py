@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
-from enum import Enum
 from typing import Any
 
 from agent.sql.always import (
-    answers_itself,
     contains_all,
     fixed_number,
     is_bound,
@@ -27,9 +25,12 @@ from agent.sql.always import (
     is_own_number,
     is_real_place,
     is_true_call,
+    matches_every,
     stripped,
 )
 from agent.sql.arms import TURNED, covers
+from agent.sql.by_row import ALIKE, BY_ROW, FALSE, TRUE, Truth
+from agent.sql.negation import negated
 from agent.sql.neutral import is_unchanged
 from agent.sql.same import (
     ANY_ROW,
@@ -40,22 +41,10 @@ from agent.sql.same import (
     number_of,
     same,
     text_of,
-    with_itself,
 )
+from agent.sql.selecting import as_set, asked, is_count
 from agent.sql.spelled import as_operator, without_escape
-from agent.sql.tree import Node, dotted, each, fields_of, is_null, nodes, unwrap
-
-
-class Truth(Enum):
-    """``ALIKE``: not known, but the same for all rows, so it chooses none of them."""
-
-    TRUE = True
-    FALSE = False
-    ALIKE = "alike"
-    BY_ROW = "by_row"
-
-
-TRUE, FALSE, ALIKE, BY_ROW = Truth.TRUE, Truth.FALSE, Truth.ALIKE, Truth.BY_ROW
+from agent.sql.tree import Node, dotted, each, is_null, unwrap
 
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
     "=": operator.eq,
@@ -83,8 +72,6 @@ _NOT_NEGATIVE = frozenset(
         "pg_column_size",
     }
 )
-_EVERYTHING = frozenset({"", ".*", "^", "$", "^.*", ".*$", "^.*$", ".*?"})
-"""Regular expressions that every text has a match for."""
 
 
 def truth(value: Any, row: Row = ANY_ROW) -> bool | None:
@@ -120,7 +107,7 @@ def _judge(value: Any, row: Row) -> Truth:
                 return _comparison(spelled, row)
             return TRUE if is_true_call(fields, row) else BY_ROW
         case "SubLink":
-            return _sublink(fields, row)
+            return asked(fields, row, judge)
         case "CoalesceExpr":
             return _coalesce(fields, row)
         case "CaseExpr":
@@ -144,9 +131,13 @@ def _constant(fields: Node) -> Truth:
 
 
 def _combined(junction: str, arguments: Sequence[Any], row: Row) -> Truth:
-    parts = [judge(argument, row) for argument in arguments]
     if junction == "NOT_EXPR":
-        return {TRUE: FALSE, FALSE: TRUE}.get(parts[0], parts[0])
+        turned = negated(arguments[0])
+        if turned is not None:
+            return judge(turned, row)
+        found = judge(arguments[0], row)
+        return {TRUE: FALSE, FALSE: TRUE}.get(found, found)
+    parts = [judge(argument, row) for argument in arguments]
     decisive = TRUE if junction == "OR_EXPR" else FALSE
     if decisive in parts:
         return decisive
@@ -172,6 +163,9 @@ def _comparison(fields: Node, row: Row) -> Truth:
             return TRUE if is_empty_array(right) else BY_ROW
         case "AEXPR_OP_ANY" if sign == "=":
             return TRUE if _has_itself(left, right, row) else BY_ROW
+        case "AEXPR_OP_ANY" if sign in ("~~", "~~*"):
+            patterns = unwrap(right)[1].get("elements", [])
+            return TRUE if any(is_like_itself(left, one, row) for one in patterns) else BY_ROW
         case "AEXPR_BETWEEN":
             low, high = unwrap(right)[1].get("items", [])
             both = _compared(left, low, ">=", row), _compared(left, high, "<=", row)
@@ -179,11 +173,19 @@ def _comparison(fields: Node, row: Row) -> Truth:
         case "AEXPR_BETWEEN_SYM":
             ends = unwrap(right)[1].get("items", [])
             return TRUE if any(same(left, end, row) for end in ends) else BY_ROW
+        case "AEXPR_NOT_BETWEEN":
+            low, high = unwrap(right)[1].get("items", [])
+            return TRUE if _compared(low, high, ">", row) is TRUE else BY_ROW
         case "AEXPR_NOT_DISTINCT":
             return _compared(left, right, "", row)
+        case "AEXPR_DISTINCT" if is_null(right):
+            return _null_test({"arg": left, "nulltesttype": "IS_NOT_NULL"}, row)
+        case "AEXPR_DISTINCT":
+            found = _compared(left, right, "", row)
+            return {TRUE: FALSE, FALSE: TRUE}.get(found, found)
         case "AEXPR_OP" if left is not None:
             if sign in ("~", "~*"):
-                all_match = text_of(right) in _EVERYTHING or same(left, right, row)
+                all_match = matches_every(text_of(right)) or same(left, right, row)
                 return TRUE if all_match else BY_ROW
             if sign == "^@":
                 return TRUE if is_empty_text(right) or same(left, right, row) else BY_ROW
@@ -222,6 +224,10 @@ def _shifted(left: Any, right: Any, sign: str, row: Row) -> Truth:
             return TRUE
         if kind == "SubLink" and is_outermost(call, other, TURNED.get(compare, ""), row):
             return TRUE
+        if kind == "SubLink" and compare == "=" and call.get("subLinkType") == "EXPR_SUBLINK":
+            as_any = {**call, "subLinkType": "ANY_SUBLINK", "testexpr": other}
+            if asked(as_any, row, judge) is TRUE:
+                return TRUE
         if compare in ("", "=", "<=", ">=") and is_unchanged(one, other, row):
             return TRUE
         if kind in ("FuncCall", "A_Expr"):
@@ -235,11 +241,22 @@ def _shifted(left: Any, right: Any, sign: str, row: Row) -> Truth:
             return BY_ROW if distance is None else Truth(_COMPARE[compare](0.0, distance))
         if kind == "FuncCall" and is_by_chance(call, compare, other):
             return TRUE
-        if kind == "FuncCall" and dotted(call.get("funcname")) in _NOT_NEGATIVE:
+        if _is_not_negative(kind, call, row):
             least = number_of(other) if compare in (">", ">=", "<>") else None
             if least is not None and (least < 0 or (least == 0 and compare == ">=")):
                 return TRUE
     return BY_ROW
+
+
+def _is_not_negative(kind: str, fields: Node, row: Row) -> bool:
+    if kind == "SubLink":
+        return is_count(fields)
+    if kind == "FuncCall":
+        return dotted(fields.get("funcname")) in _NOT_NEGATIVE
+    sign = dotted(fields.get("name")) if kind == "A_Expr" else ""
+    if "lexpr" not in fields:
+        return sign in ("@", "|/")
+    return sign == "*" and same(fields["lexpr"], fields.get("rexpr"), row)
 
 
 def _with_step(value: Any) -> tuple[Any, Any]:
@@ -272,9 +289,13 @@ def _has_itself(left: Any, array: Any, row: Row) -> bool:
     kind, fields = unwrap(array)
     if kind == "TypeCast":
         return _has_itself(left, fields.get("arg"), row)
-    if kind == "SubLink" and fields.get("subLinkType") == "ARRAY_SUBLINK":
-        return _sublink({**fields, "subLinkType": "ANY_SUBLINK", "testexpr": left}, row) is TRUE
-    return kind == "A_ArrayExpr" and any(same(each, left, row) for each in fields["elements"])
+    if kind == "SubLink":
+        whole = fields.get("subLinkType") == "ARRAY_SUBLINK"
+        query = fields.get("subselect") if whole else as_set(fields)
+        link = {"subLinkType": "ANY_SUBLINK", "testexpr": left, "subselect": query}
+        return asked(link, row, judge) is TRUE
+    elements = fields.get("elements", ()) if kind == "A_ArrayExpr" else ()
+    return any(same(one, left, row) for one in elements)
 
 
 def _boolean_test(fields: Node, row: Row) -> Truth:
@@ -334,59 +355,3 @@ def _case(fields: Node, row: Row) -> Truth:
         else:
             results.append(judge(fields["defresult"], row) if "defresult" in fields else FALSE)
     return results[0] if results and len(set(results)) == 1 else BY_ROW
-
-
-# Subqueries
-
-
-def _sublink(fields: Node, row: Row) -> Truth:
-    """``EXISTS (SELECT 1)``, ``id IN (SELECT id FROM the same)``."""
-    select = fields_of(fields.get("subselect"), "SelectStmt")
-    link = fields.get("subLinkType")
-    if link == "EXISTS_SUBLINK" and has_no_rows(select, row):
-        return FALSE
-    if link in ("ANY_SUBLINK", "ALL_SUBLINK"):
-        if has_no_rows(select, row):
-            return Truth(link == "ALL_SUBLINK")
-        if link == "ANY_SUBLINK" and answers_itself(fields, select, row):
-            return TRUE
-    if link == "ANY_SUBLINK" and select.get("op") == "SETOP_UNION":
-        arms = [{**fields, "subselect": select[side]} for side in ("larg", "rarg")]
-        return TRUE if any(_sublink(arm, row) is TRUE for arm in arms) else BY_ROW
-    if any(key in select for key in _CHOOSING) or any(select.get("distinctClause", ())):
-        return BY_ROW
-    if (
-        not is_null(select.get("limitCount", _NULL))
-        or number_of(select.get("limitOffset", _ZERO)) != 0
-    ):
-        return BY_ROW
-    if link == "EXISTS_SUBLINK" and "fromClause" not in select:
-        where = select.get("whereClause")
-        return TRUE if where is None else judge(where, row)
-    inner = with_itself(select, row)
-    if inner is None or judge(select.get("whereClause", _YES), inner) is not TRUE:
-        return BY_ROW
-    if link == "EXISTS_SUBLINK":
-        return TRUE
-    if link != "ANY_SUBLINK" or dotted(fields.get("operName")) not in ("", "="):
-        return BY_ROW
-    tested, targets = fields.get("testexpr"), [t for _, t in each(select.get("targetList"))]
-    values = unwrap(tested)[1].get("args") if unwrap(tested)[0] == "RowExpr" else [tested]
-    pairs = zip(values or (), (target.get("val") for target in targets), strict=False)
-    return TRUE if targets and all(same(*pair, inner) for pair in pairs) else BY_ROW
-
-
-def has_no_rows(select: Node, row: Row = ANY_ROW) -> bool:
-    """``SELECT ... WHERE false``, ``LIMIT 0``; a count has a row all the same."""
-    if "limitCount" in select and number_of(select["limitCount"]) == 0:
-        return True
-    if "whereClause" not in select or judge(select["whereClause"], row) is not FALSE:
-        return False
-    counts = any(nodes(select.get("targetList"), "FuncCall"))
-    return "groupClause" in select or not counts
-
-
-_CHOOSING = ("larg", "havingClause", "withClause", "valuesLists")
-_YES = {"A_Const": {"boolval": {"boolval": True}}}
-_NULL = {"A_Const": {"isnull": True}}
-_ZERO: Node = {"A_Const": {"ival": {}}}

@@ -129,8 +129,8 @@ class Stage:
 
     def _mend(self) -> None:
         """The same objects made again in the same database."""
-        self._empty_loot()
         with self.server.connect(dbname=DATABASE) as admin:
+            self._empty_loot(admin)
             self._restore_roles(admin)
             for (name,) in admin.execute("SELECT datname FROM pg_database").fetchall():
                 if name not in self._databases:
@@ -142,7 +142,9 @@ class Stage:
                 admin.execute("VACUUM")
             admin.execute("SET SESSION AUTHORIZATION keeper; " + (FOLDER / "world.sql").read_text())
 
-    def _empty_loot(self) -> None:
+    def _empty_loot(self, admin: psycopg.Connection) -> None:
+        for (name,) in admin.execute(_TABLESPACE_QUERY).fetchall():
+            admin.execute(f'DROP TABLESPACE "{name}"')
         for name in self.loot.iterdir():
             name.unlink()
         (self.server.data / "postgresql.auto.conf").write_text("")
@@ -152,8 +154,8 @@ class Stage:
         if self._keeper is not None:
             self._keeper.close()
             self._keeper = None
-        self._empty_loot()
         with self.server.connect() as admin:
+            self._empty_loot(admin)
             self._restore_roles(admin)
             admin.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
@@ -273,6 +275,7 @@ _MEMBER_QUERY = (
     "SELECT roleid::regrole::text, member::regrole::text, bool_or(admin_option) "
     "FROM pg_auth_members GROUP BY 1, 2"
 )
+_TABLESPACE_QUERY = "SELECT spcname FROM pg_tablespace WHERE oid > 16383"
 _SETTING_QUERY = (
     "SELECT rolname, datname FROM pg_db_role_setting LEFT JOIN pg_roles r ON r.oid = setrole "
     "LEFT JOIN pg_database d ON d.oid = setdatabase"

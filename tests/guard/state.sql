@@ -7,10 +7,10 @@ WITH rel AS (
 SELECT json_build_object(
   'rows', (SELECT json_object_agg(oid::regclass, md5(query_to_xml(format(
       'SELECT count(*), sum(hashtext(t::text)::bigint) FROM %s t', oid::regclass), false, false, '')::text))
-    FROM rel WHERE relkind IN ('r', 'm')),
+    FROM rel WHERE relkind IN ('r', 'm') AND relispopulated),
   'relations', (SELECT json_object_agg(oid::regclass, md5(concat_ws('|', relkind, relowner::regrole,
       relpersistence, relrowsecurity, relforcerowsecurity, relispartition, relacl::text, reloptions::text,
-      reltablespace, relreplident,
+      reltablespace, relreplident, relispopulated,
       (SELECT array_agg((inhparent::regclass, pg_get_expr(rel.relpartbound, rel.oid))::text)
        FROM pg_inherits WHERE inhrelid = rel.oid),
       (SELECT string_agg(concat_ws(',', attname, format_type(atttypid, atttypmod), attnotnull, attisdropped,
@@ -19,7 +19,7 @@ SELECT json_build_object(
       (SELECT string_agg(pg_get_expr(adbin, adrelid), ';' ORDER BY adnum) FROM pg_attrdef WHERE adrelid = rel.oid),
       (SELECT string_agg(conname || pg_get_constraintdef(c.oid), ';' ORDER BY conname)
        FROM pg_constraint c WHERE conrelid = rel.oid),
-      (SELECT string_agg(concat_ws(',', tgname, tgenabled, tgfoid::regproc), ';' ORDER BY tgname)
+      (SELECT string_agg(concat_ws(',', tgname, tgenabled, tgfoid::regproc, tgqual IS NULL), ';' ORDER BY tgname)
        FROM pg_trigger WHERE tgrelid = rel.oid AND NOT tgisinternal),
       (SELECT string_agg(concat_ws(',', rulename, ev_enabled, md5(pg_get_ruledef(r.oid))), ';' ORDER BY rulename)
        FROM pg_rewrite r WHERE ev_class = rel.oid),
@@ -32,6 +32,8 @@ SELECT json_build_object(
       proacl::text, proconfig::text, probin, prolang))) FROM pg_proc p
     WHERE pronamespace::regnamespace::text IN ('hr', 'shop', 'public') AND NOT EXISTS (
       SELECT FROM pg_depend WHERE classid = 'pg_proc'::regclass AND objid = p.oid AND deptype = 'e')),
+  'builtin_languages', (SELECT count(*) FROM pg_proc p JOIN pg_language l ON l.oid = prolang
+    WHERE pronamespace = 'pg_catalog'::regnamespace AND lanname <> 'internal'),
   'builtin_functions', (SELECT md5(string_agg(concat_ws(',', oid, proacl::text, prosecdef, proowner), ';' ORDER BY oid))
     FROM pg_proc WHERE pronamespace = 'pg_catalog'::regnamespace AND (proacl IS NOT NULL OR oid > 16383)),
   'types', (SELECT md5(string_agg(concat_ws(',', typname, typowner, typacl::text), ';' ORDER BY typname)) FROM pg_type
@@ -59,8 +61,11 @@ SELECT json_build_object(
   'foreign', (SELECT md5(concat((SELECT string_agg(fdwname, ';') FROM pg_foreign_data_wrapper),
       (SELECT string_agg(concat(srvname, srvoptions), ';' ORDER BY srvname) FROM pg_foreign_server),
       (SELECT string_agg(concat(umuser, umoptions), ';' ORDER BY umuser) FROM pg_user_mapping)))),
-  'logical', (SELECT md5(concat((SELECT string_agg(pubname, ';') FROM pg_publication),
-      (SELECT string_agg(subname, ';') FROM pg_subscription),
+  'logical', (SELECT md5(concat((SELECT string_agg(concat_ws(',', pubname, pubinsert, pubupdate, pubdelete), ';'
+      ORDER BY pubname) FROM pg_publication),
+      (SELECT string_agg(concat(prpubid, ' ', prrelid), ';' ORDER BY prrelid) FROM pg_publication_rel),
+      (SELECT string_agg(concat_ws(',', subname, subenabled, subslotname, subpublications::text), ';')
+       FROM pg_subscription),
       (SELECT string_agg(slot_name, ';') FROM pg_replication_slots WHERE NOT temporary)))),
   'prepared', (SELECT count(*) FROM pg_prepared_xacts),
   'tablespaces', (SELECT md5(string_agg(spcname || coalesce(spcacl::text, ''), ';' ORDER BY spcname)) FROM pg_tablespace),
