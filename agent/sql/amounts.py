@@ -23,8 +23,12 @@ _CARRYING = """
 _CARRIERS = frozenset(_CARRYING.split())
 """They take a value apart: of a constant or parameter come no more rows than the client sent."""
 _SERIES = frozenset({"generate_series", "generate_subscripts"})
-_DONE_TO_EACH = "lo_unlink"
-"""``SELECT count(lo_unlink(oid)) FROM ...`` hands out one row, and every large object is gone."""
+_DONE_TO_EACH = frozenset(
+    {"lo_unlink", "pg_notify", "pg_logical_emit_message", "lo_from_bytea", "lo_put", "lowrite",
+     "set_config", "dblink", "dblink_exec", "dblink_send_query"}
+)  # fmt: skip
+"""``SELECT count(lo_unlink(oid)) FROM ...`` hands out one row, and every large object is gone;
+``count(pg_notify('x', email))`` tells each row to who listens."""
 _PERCENTILES = frozenset({"percentile_disc", "percentile_cont"})
 COLLECTORS = ("JsonArrayAgg", "JsonObjectAgg", "JsonArrayQueryConstructor")
 
@@ -64,7 +68,8 @@ def reduces(target: Any) -> bool:
     kind, fields = _bare(target)
     if kind != "FuncCall" or "over" in fields or dotted(fields["funcname"]) not in _REDUCING:
         return False
-    return not any(dotted(c["funcname"]) == _DONE_TO_EACH for _, c in nodes(fields, "FuncCall"))
+    calls = (dotted(call["funcname"]) for _, call in nodes(fields, "FuncCall"))
+    return not any(name.rpartition(".")[2] in _DONE_TO_EACH for name in calls)
 
 
 def _bare(target: Any) -> tuple[str, Node]:

@@ -15,11 +15,9 @@ from agent.sql.amounts import (
     COLLECTORS,
     Sources,
     brings_few,
-    collects,
     is_collector,
     is_limited,
     reduces,
-    subqueries,
 )
 from agent.sql.code import MAX_BODY_DEPTH, enter_body
 from agent.sql.commands import command
@@ -42,11 +40,11 @@ from agent.sql.tree import (
     unwrap,
 )
 from agent.sql.truth import truth
+from agent.sql.unfiltered import hands_out_everything, hands_out_within
 
 Parse = Callable[[str], Node]
 """Text to libpg_query's JSON; raises ValueError if the grammar refuses it."""
 
-_FILTERS = ("whereClause", "havingClause")
 _LEAVES = frozenset({"A_Const", "String", "Integer", "Float", "Boolean", "ParamRef", "TypeName"})
 _INNER = (dict, list)
 _FROM_TEXT = {
@@ -94,8 +92,8 @@ class Walker:
         if is_limited(select):
             self.facts.flag("limit")
         if (
-            self.hands_out_everything(select, scope)
-            or self._hands_out_within(select, scope)
+            hands_out_everything(select, scope)
+            or hands_out_within(select, scope)
             or (self.may_gather and gathers(select))
         ):
             self.facts.flag("unfiltered")
@@ -248,7 +246,7 @@ class Walker:
         for cte in ctes:
             kind, query = unwrap(cte.get("ctequery"))
             self.walk(cte.get("ctequery"), scope.child())
-            whole = kind == "SelectStmt" and self.hands_out_everything(query, scope)
+            whole = kind == "SelectStmt" and hands_out_everything(query, scope)
             scope.ctes[cte.get("ctename", "")] = whole
         return scope
 
@@ -334,46 +332,6 @@ class Walker:
                 query = fields_of(statement.get("stmt"), "SelectStmt")
                 if brings_many(query) and not any(map(reduces, query.get("targetList", []))):
                     self.facts.flag("unfiltered")
-
-    # How much
-
-    def hands_out_everything(self, select: Node, scope: Scope) -> bool:
-        """Whether a SELECT returns a relation as a whole: nothing filters, limits or sums it up."""
-        if is_limited(select) and not any(map(collects, select.get("targetList", []))):
-            return False
-        if "larg" in select:
-            arms = [fields_of(select.get(side), "SelectStmt") for side in ("larg", "rarg")]
-            arms = arms[:1] if select.get("op") == "SETOP_EXCEPT" else arms
-            return any(self.hands_out_everything(arm, scope) for arm in arms)
-        if any(select.get(key) and not truth(select[key]) for key in _FILTERS):
-            return False
-        if any(reduces(target) for target in select.get("targetList", [])):
-            return False
-        return any(self._whole(source, scope) for source in select.get("fromClause", []))
-
-    def _hands_out_within(self, select: Node, scope: Scope) -> bool:
-        """``SELECT ARRAY(SELECT ...)``: a relation in one value, whatever limits the rows."""
-        return any(
-            self.hands_out_everything(fields_of(inner, "SelectStmt"), scope)
-            for inner in subqueries(select.get("targetList"))
-        )
-
-    def _whole(self, source: Any, scope: Scope) -> bool:
-        kind, fields = unwrap(source)
-        match kind:
-            case "RangeVar":
-                name = fields.get("relname", "")
-                return scope.ctes.get(name, True) if "schemaname" not in fields else True
-            case "JoinExpr":
-                return self._whole(fields.get("larg"), scope) or self._whole(
-                    fields.get("rarg"), scope
-                )
-            case "RangeTableSample":
-                return self._whole(fields.get("relation"), scope)
-            case "RangeSubselect":
-                query = fields_of(fields.get("subquery"), "SelectStmt")
-                return self.hands_out_everything(query, scope)
-        return False
 
 
 def _sources(target: str, scope: Scope) -> Sources:

@@ -14,6 +14,8 @@ from agent.sql.tree import Node, dotted, each, fields_of, nodes, strings, unwrap
 
 MOST_LIMITED = 1000
 """A larger LIMIT that stands in the text is no limit; one that is bound later is believed."""
+_MADE = frozenset({"RangeFunction", "RangeTableFunc", "JsonTable"})
+"""What makes rows of a value: ``json_array_elements((SELECT json_agg(c) FROM customers c))``."""
 _JOINS = frozenset({"JOIN_INNER", "JOIN_LEFT", "JOIN_RIGHT", "JOIN_FULL"})
 
 
@@ -25,7 +27,9 @@ def gathers(select: Node, many: Mapping[str, bool] | None = None) -> bool:
     many = _with_ctes(select, many or {})
     if any(gathers(query, many) for query in _inner(select)):
         return True
-    for kind, fields in _outside_queries(select.get("targetList") or select.get("valuesLists")):
+    made = [source for kind, source in _sources(select) if kind in _MADE]
+    listed = select.get("targetList") or select.get("valuesLists")
+    for kind, fields in _outside_queries([listed, made]):
         if kind in ("SubLink", "JsonArrayQueryConstructor"):
             query = fields_of(fields.get("subselect") or fields.get("query"), "SelectStmt")
             whole = kind != "SubLink" or fields.get("subLinkType") == "ARRAY_SUBLINK"
