@@ -190,7 +190,11 @@ def contains_all(whole: Any, part: Any) -> bool:
     side has to be an array beyond doubt."""
     if "A_ArrayExpr" in (_uncast(whole)[0], _uncast(part)[0]):
         return is_empty_array(part)
-    return unwrap(whole)[0] == "TypeCast" and text_of(whole) in _ALL_OF_A_RANGE
+    return is_all_of_a_range(whole)
+
+
+def is_all_of_a_range(value: Any) -> bool:
+    return unwrap(value)[0] == "TypeCast" and text_of(value) in _ALL_OF_A_RANGE
 
 
 def _uncast(value: Any) -> tuple[str, Node]:

@@ -13,6 +13,7 @@ from typing import Any
 from agent.sql.always import (
     contains_all,
     fixed_number,
+    is_all_of_a_range,
     is_bound,
     is_by_chance,
     is_comparison,
@@ -189,6 +190,8 @@ def _comparison(fields: Node, row: Row) -> Truth:
                 return TRUE if all_match else BY_ROW
             if sign == "^@":
                 return TRUE if is_empty_text(right) or same(left, right, row) else BY_ROW
+            if sign == "&&":
+                return TRUE if is_all_of_a_range(left) or is_all_of_a_range(right) else BY_ROW
             if sign in _CONTAINS:
                 whole, part = (left, right) if sign == "@>" else (right, left)
                 return TRUE if same(left, right, row) or contains_all(whole, part) else BY_ROW
