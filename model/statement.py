@@ -90,8 +90,8 @@ class Shape:
     true for everybody, NOT ENFORCED, a view's security_barrier, security_invoker or check_option
     reset), ``unlogged`` (SET UNLOGGED), ``writes_stopped`` (a rule DO INSTEAD that writes nothing,
     a CHECK that is true of no row), ``locked_out`` (NOLOGIN, ALLOW_CONNECTIONS false, a CONNECTION
-    LIMIT of 0, of a role or database that is there; VALID UNTIL before 2026, PASSWORD NULL, RENAME
-    of a role, a timeout below 100 ms for others), ``replication_cut`` (DROP of a publication or
+    LIMIT of 0, of a role or database that is there; VALID UNTIL before 2026, PASSWORD NULL,
+    a timeout below 100 ms for others), ``replication_cut`` (DROP of a publication or
     subscription, or one that is altered to less; REPLICA IDENTITY NOTHING), ``emptied`` (REFRESH
     ... WITH NO DATA), ``replaced`` (OR REPLACE of what is not temporary), ``system_object`` (made
     or altered in pg_catalog or information_schema), ``stepped_up`` (ALTER ... SECURITY DEFINER,

@@ -93,8 +93,6 @@ def note_taking(facts: Facts, kind: str, fields: Node) -> None:
         facts.flag("safeguard")
     elif kind == "RefreshMatViewStmt" and fields.get("skipData"):
         facts.flag("emptied")
-    elif kind == "RenameStmt" and fields.get("renameType") == "OBJECT_ROLE":
-        facts.flag("locked_out")
     elif kind == "AlterEventTrigStmt" and fields.get("tgenabled") in _NOT_FOR_CLIENTS:
         facts.flag("safeguard")
     elif kind == "AlterSeqStmt" and _renumbers(fields.get("options")):
