@@ -193,6 +193,18 @@ def contains_all(whole: Any, part: Any) -> bool:
     return is_all_of_a_range(whole)
 
 
+def is_empty_range(value: Any) -> bool:
+    """``int4range(1, 1)``, ``'empty'::daterange``: nothing is in it."""
+    kind, fields = unwrap(value)
+    if kind == "TypeCast":
+        return (text_of(value) or "").strip().lower() == "empty"
+    arguments = fields.get("args", [])
+    if kind != "FuncCall" or not dotted(fields.get("funcname")).endswith("range"):
+        return False
+    low, high = (number_of(one) for one in arguments) if len(arguments) == 2 else (None, None)
+    return low is not None and low == high
+
+
 def is_all_of_a_range(value: Any) -> bool:
     return unwrap(value)[0] == "TypeCast" and text_of(value) in _ALL_OF_A_RANGE
 

@@ -18,6 +18,7 @@ from agent.sql.always import (
     is_by_chance,
     is_comparison,
     is_empty_array,
+    is_empty_range,
     is_empty_text,
     is_every_boolean,
     is_like_itself,
@@ -194,6 +195,8 @@ def _comparison(fields: Node, row: Row) -> Truth:
                 return TRUE if is_all_of_a_range(left) or is_all_of_a_range(right) else BY_ROW
             if sign in _CONTAINS:
                 whole, part = (left, right) if sign == "@>" else (right, left)
+                if is_empty_range(whole):
+                    return FALSE
                 return TRUE if same(left, right, row) or contains_all(whole, part) else BY_ROW
             return _compared(stripped(left), stripped(right), sign, row)
     return BY_ROW

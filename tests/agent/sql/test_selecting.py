@@ -21,7 +21,8 @@ import pytest
      "note ILIKE ANY (ARRAY['a%', '%'])", "note ~ '[0-9]*'", "note ~ 'x|'", "note ~ '(x)?'",
      "ARRAY[id] = ARRAY[id]", "id IS DISTINCT FROM id + 1", "COALESCE(id, 0) IS NOT NULL",
      "COALESCE(a, b, 0) IS DISTINCT FROM NULL", "id * id >= 0", "@ id >= 0", "id | id = id",
-     "during && '(,)'::daterange", "NOT (id IS DISTINCT FROM id)"],
+     "during && '(,)'::daterange", "NOT (id IS DISTINCT FROM id)",
+     "NOT int4range(1, 1) @> id", "NOT (during <@ 'empty'::daterange)"],
 )  # fmt: skip
 def test_a_condition_that_chooses_no_rows_is_trivial(shape_of, where):
     assert "trivial_where" in shape_of(f"DELETE FROM t WHERE {where}").flags
@@ -54,7 +55,8 @@ def test_what_stands_beside_the_rows_chooses_none_of_them(shape_of, statement):
      "NOT (note LIKE 'x%')", "id NOT BETWEEN 1 AND 9", "note LIKE ANY (ARRAY['a%', 'b%'])",
      "note ~ '[0-9]+'", "note ~ 'a|b'", "note ~ '^x*$'", "note !~ 'x*'", "id IS DISTINCT FROM 5",
      "COALESCE(closed, false)", "COALESCE(a, b) IS NOT NULL", "id * 2 >= 10", "id & 4 = 4",
-     "during && '[2020-01-01,)'::daterange", "tags && ARRAY['x']"],
+     "during && '[2020-01-01,)'::daterange", "tags && ARRAY['x']",
+     "NOT int4range(1, 9) @> id", "int4range(1, 1) @> id"],
 )  # fmt: skip
 def test_what_looks_like_them_chooses(shape_of, where):
     assert "trivial_where" not in shape_of(f"DELETE FROM t WHERE {where}").flags
