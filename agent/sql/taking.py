@@ -28,7 +28,8 @@ _CHANGES = {
     ),
     "safeguard": (
         "AT_DisableTrig", "AT_DisableTrigAll", "AT_DisableTrigUser", "AT_DisableRule",
-        "AT_DisableRowSecurity", "AT_NoForceRowSecurity",
+        # For clients a rule of replication is switched off.
+        "AT_EnableReplicaRule", "AT_DisableRowSecurity", "AT_NoForceRowSecurity",
     ),
     # Such a trigger runs in a subscription's apply worker, where nothing is held.
     "replica_trigger": ("AT_EnableReplicaTrig", "AT_EnableAlwaysTrig"),
