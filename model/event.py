@@ -117,6 +117,9 @@ class StatementStarted:
     """Counts its backend's round trips; only with ``number``."""
     number: int = 0
     """Which of the statements of its round trip it is, from 1; 0: unknown, or inside of one."""
+    continued: bool = False
+    """Its portal has given rows before: the client reads a result in slices, and for pgaudit it is
+    the statement that it was then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +198,8 @@ class StatementsExecuted(NamedTuple):
     """As of a StatementStarted."""
     parameters: bytes = b""
     """As in StatementStarted; then ``executions`` holds one."""
+    continued: bool = False
+    """As in StatementStarted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,6 +130,7 @@ INLINE void fill_execution(struct execution_record *record, struct session_state
 	record->row_limit = session->row_limit;
 	record->before = session->transaction;
 	record->urgent = session->urgent;
+	record->continued = session->continued;
 	session->bytes = 0;
 	record->tail_bytes = write->bytes < TAIL_BYTES ? write->bytes : TAIL_BYTES;
 	for (int i = 0; i < TAIL_BYTES / 8; i++)

@@ -43,6 +43,8 @@ class Layout:
     """``ParamListInfo.numParams``; the parameters lie 8 bytes behind it."""
     portal_status: int = 132
     """``Portal.status``, 28 bytes behind ``portalParams``; 24 since PostgreSQL 18."""
+    portal_at_start: int = 200
+    """``Portal.atStart``: no row of it has been given yet."""
 
     @property
     def planned_relations(self) -> int:
@@ -55,17 +57,17 @@ LAYOUTS = {
         port_database_name=328, port_user_name=336, portal_source_text=48,
         portal_statements=64, list_cells=8, planned_utility=112, command_utility=5,
         context_third=True, portal_parameters=80, list_parameters=48, changed_parts=144,
-        portal_status=108,
+        portal_status=108, portal_at_start=168,
     ),
     13: Layout(
         port_database_name=328, port_user_name=336, portal_source_text=48,
         portal_statements=80, command_utility=5, context_third=True, portal_parameters=96,
-        changed_parts=144, portal_status=124,
+        changed_parts=144, portal_status=124, portal_at_start=184,
     ),
     14: Layout(
         port_database_name=328, port_user_name=336, portal_source_text=48,
         portal_statements=80, planned_utility=112, command_utility=5, portal_parameters=96,
-        portal_status=124,
+        portal_status=124, portal_at_start=192,
     ),
     15: Layout(
         port_database_name=328, port_user_name=336, portal_source_text=56, planned_utility=112
@@ -78,7 +80,7 @@ LAYOUTS = {
     ),
     18: Layout(
         port_database_name=384, port_user_name=392, portal_source_text=56, planned_utility=144,
-        planned_tree=40, planned_results=80, portal_status=128,
+        planned_tree=40, planned_results=80, portal_status=128, portal_at_start=192,
     ),
 }  # fmt: skip
 

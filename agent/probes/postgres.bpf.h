@@ -171,7 +171,7 @@ struct statement_record {
 	__u8 part;    /* enum part */
 	__u32 start;  /* its number in the round trip, 0: it is not one of those */
 	__u32 round;  /* session_state.round */
-	__u32 padding;
+	__u32 continued; /* its portal has given rows before */
 	/* text follows */
 };
 
@@ -187,7 +187,8 @@ struct execution_record {
 	__u32 row_limit;
 	__u8 tail_bytes;
 	__u8 before; /* transaction status before it, as in ReadyForQuery; 0 unknown */
-	__u16 urgent;
+	__u8 urgent;
+	__u8 continued;
 	__u8 tail[TAIL_BYTES]; /* the answer's last bytes; of a shorter one the last tail_bytes */
 	/* text follows */
 };
@@ -301,6 +302,8 @@ struct config {
 	__u32 portal_parameters;   /* Portal.portalParams */
 	__u32 list_parameters;     /* ParamListInfo.numParams, 8 bytes behind it the first */
 	__u32 parameters;          /* whether they are asked for */
+	__u32 portal_at_start;     /* Portal.atStart */
+	__u32 padding;
 	__u8 byte_classes[256];    /* of a text: BYTE_DIGIT, BYTE_JOINS */
 	__u8 type_kinds[PARAMETER_TYPES]; /* by type number: enum type_kind */
 };
@@ -426,7 +429,7 @@ struct occasion {
 	__u8 evades;
 	__u8 part;
 	__u8 lasting; /* it changes what outlives it */
-	__u8 padding;
+	__u8 continued; /* its portal has given rows before */
 };
 
 /* A nested statement that runs, and may have others inside it. */
@@ -523,7 +526,7 @@ struct session_state {
 	__u8 calling; /* enum calling */
 	__u8 asked; /* enum asking */
 	__u8 no_lock; /* what the last record was not to be had for, not for want of room */
-	__u8 padding;
+	__u8 continued; /* as row_limit */
 	struct occasion occasion;
 	struct level levels[LEVELS];
 	__u8 tail[TAIL_BYTES];

@@ -31,6 +31,7 @@ INLINE struct occasion *new_occasion(struct config *config, __u64 base,
 	what->planned = what->touched = 0;
 	what->planned_list = what->unseen = what->judged = 0;
 	what->utility = what->quiet = what->evades = what->part = what->lasting = 0;
+	what->continued = 0;
 	what->limit = 0;
 	what->requested_us = read_requested(config, base);
 	return what;
@@ -145,6 +146,7 @@ INLINE void finish_statement(struct session_state *session, struct occasion *wha
 	record->part = what->part;
 	record->start = what->kind == RECORD_STATEMENT && !what->depth ? session->starts : 0;
 	record->round = session->round;
+	record->continued = what->continued;
 	if (what->urgent)
 		record->text_state |= TEXT_URGENT;
 	record->held = what->hold ? hold() : 0;
@@ -244,6 +246,7 @@ INLINE int send_pending(struct session_state *session, __u32 bytes)
 	record->planned_list = record->quiet = record->evades = record->part = 0;
 	record->start = session->starts;
 	record->round = session->round;
+	record->continued = session->continued;
 	record->text_state = (bytes ? TEXT_WHOLE : TEXT_KNOWN) | (urgent ? TEXT_URGENT : 0);
 	if (bytes)
 		bpf_probe_read_kernel(record + 1, bytes, session->kept);
@@ -298,6 +301,7 @@ INLINE void begin_command(struct session_state *session, __u64 stack, struct occ
 	session->outer_stack = stack;
 	session->requested_us = what->requested_us;
 	session->row_limit = 0;
+	session->continued = 0;
 	session->starts += 1;
 }
 
@@ -415,6 +419,7 @@ INLINE void start_statement(struct config *config, __u64 base, struct session_st
 	session->level = 0;
 	session->requested_us = what->requested_us;
 	session->row_limit = what->row_limit;
+	session->continued = what->continued;
 	session->starts += 1;
 	if (what->kept && !what->hold && session->starts == 1 && !session->walsender) {
 		session->pending = 1;

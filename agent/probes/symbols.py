@@ -149,6 +149,8 @@ class ServerBinary:
             layout.portal_parameters,
             layout.list_parameters,
             parameters,
+            layout.portal_at_start,
+            0,
             BYTE_CLASSES,
             TYPE_KINDS,
         )

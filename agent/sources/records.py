@@ -180,7 +180,7 @@ class Decoder:
     def _execution(self, record: bytes, events: list[Event | Stranger]) -> None:
         (
             _, pid, at_ns, session_us, started_ns, requested_us, sent, key, text_bytes, text_id,
-            row_limit, tail_bytes, before, urgent, tail,
+            row_limit, tail_bytes, before, urgent, continued, tail,
         ) = EXECUTION.unpack_from(record)  # fmt: skip
         done = last_completion(tail[TAIL_BYTES - tail_bytes : -READY_BYTES])
         tag, rows = (done.tag, done.rows if done.tag else row_limit) if done else ("", -1)
@@ -199,7 +199,7 @@ class Decoder:
         if backend is None or backend.session_us != session_us:
             backend = self._backend(pid, session_us)
         captured = backend.take_bound(requested_us, 0) if backend.bound else b""
-        group = (session_us, text_id or key, tag, before, tail[-1])
+        group = (session_us, text_id or key, tag, before, tail[-1], continued)
         groups = self._open.get(pid)
         if groups is None:
             groups = self._open[pid] = {}
@@ -221,7 +221,14 @@ class Decoder:
         transaction = _transaction(before, tail[-1])
         events.append(
             StatementsExecuted(
-                backend.key, text, tag, transaction, executions, urgent != 0, captured
+                backend.key,
+                text,
+                tag,
+                transaction,
+                executions,
+                urgent != 0,
+                captured,
+                continued=continued != 0,
             )
         )
 
@@ -281,7 +288,7 @@ class Decoder:
         (
             kind, pid, at_ns, session_us, requested_us, key, skeleton, planned, touched, copied,
             full, text_id, row_limit, naming, protocol, depth, held, state, planned_list, quiet,
-            evades, part, number, round, _,
+            evades, part, number, round, continued,
         ) = STATEMENT.unpack_from(record)  # fmt: skip
         backend = self._backend(pid, session_us)
         urgent, state = state >= TEXT_URGENT, state & ~TEXT_URGENT
@@ -331,6 +338,7 @@ class Decoder:
             part=part if held else 0,
             round=round,
             number=number,
+            continued=continued != 0,
         )
 
     def _call(self, record: bytes) -> Event:

@@ -63,6 +63,6 @@ def _record(pid: int, state: dict[str, int]) -> bytes:
         0,
         state["starts"],
         state["round"],
-        0,
+        state["continued"],
     )
     return head + text

@@ -76,7 +76,7 @@ def execution(at_ms, asked_by_ns):
     text, tail = b"select 1", b"C\0\0\0\rSELECT 1\0Z\0\0\0\5I"
     return EXECUTION.pack(
         RecordKind.EXECUTION, 4711, ended_ns, 1, began_ns, asked_us, 9, bytes(16), len(text), 0, 0,
-        len(tail), 0, 0, tail.rjust(TAIL_BYTES, b"\0"),
+        len(tail), 0, 0, 0, tail.rjust(TAIL_BYTES, b"\0"),
     ) + text  # fmt: skip
 
 

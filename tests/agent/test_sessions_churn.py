@@ -33,7 +33,7 @@ def records(number):
         SESSION.pack(RecordKind.SESSION, *head, 0, 1, 0, 0, 0, bytes(16), login, b"shop", b"app"),
         EXECUTION.pack(
             RecordKind.EXECUTION, *head, at_ns, session_us, 60, bytes(16), len(text), 0, 0,
-            TAIL_BYTES, ord("I"), 0, TAIL,
+            TAIL_BYTES, ord("I"), 0, 0, TAIL,
         ) + text,
         RECORD_HEAD.pack(RecordKind.EXIT, *head),
     )  # fmt: skip

@@ -72,6 +72,7 @@ def singly(events: list[Event]) -> list[Event]:
                     len(event.text),
                     requested_us,
                     urgent=event.urgent,
+                    continued=event.continued,
                 )
             )
             out.append(

@@ -271,3 +271,24 @@ def test_what_is_streamed_cannot_imitate_its_end(capture, server, stream):
     assert stopped == ("COPY", 0)
     assert told_twice in ([], [("SELECT", -1)], [("START_REPLICATION", -1)])
     assert [each.error for each in responses(events)] == [None]
+
+
+def test_a_slice_of_a_portal_that_has_given_rows_before_says_so(capture, wire):
+    """Which one it continues no text tells: the same one may be bound anew meanwhile."""
+    series = "SELECT generate_series(1, 5)"
+    wire.query("BEGIN").send().until(b"Z")
+    slices = []
+    for portal, new in (("a", 1), ("a", 0), ("b", 1), ("a", 0), ("b", 0), ("b", 0), ("a", 0)):
+        if new:
+            wire.parse(series).bind(portal=portal)
+        (start,) = starts(ask(capture, wire.execute(2, portal).sync()))
+        slices.append((portal, start.continued))
+    wire.parse(series).bind(portal="one").bind(portal="other")
+    together = starts(
+        ask(capture, wire.execute(3, "one").execute(3, "other").execute(3, "one").sync())
+    )
+    wire.query("COMMIT").send().until(b"Z")
+    assert slices == [
+        ("a", False), ("a", True), ("b", False), ("a", True), ("b", True), ("b", True), ("a", True)
+    ]  # fmt: skip
+    assert [start.continued for start in together] == [False, False, True]
