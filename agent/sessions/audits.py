@@ -4,7 +4,8 @@ pgaudit writes a record before the statement ends, in the order of the backend's
 the records of one top-level statement one number.
 """
 
-from bisect import bisect_left
+import re
+from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,16 @@ _LOOSE_LOOK = 50
 """Waiting records to either side of its start that a statement is compared with at most, so that
 a backend whose statements the probe does not see costs no more than that.
 """
+_WRITTEN_FIRST = frozenset(("READ", "WRITE"))
+"""Of these classes the statement's record is written before those of what runs inside it."""
+BOUND = "SELECT"
+"""The command of what pgaudit writes of at Bind; of others it does when they are executed."""
+_FIRST_WORD = re.compile(rb"(?:\s|\(|--[^\n]*\n|/\*.*?\*/)*(\w+)", re.DOTALL)
+_ALSO_BEGUN_BY = {
+    "WITH": ("SELECT", "INSERT", "UPDATE", "DELETE", "MERGE"),
+    "VALUES": ("SELECT",),
+    "TABLE": ("SELECT",),
+}
 _OUTER_COMMANDS = frozenset(("EXECUTE", "CALL", "DO"))
 
 
@@ -37,6 +48,10 @@ class AuditGroup:
     ran: bool = False
     """Its statement still ran when somebody last looked."""
     left: bool = False
+    parts: set[int] = field(default_factory=set)
+    """The substatement_ids that are its root's."""
+    turns: int = 0
+    """How often it has waited for the Execute of what may only have been bound."""
 
 
 Found: TypeAlias = tuple[AuditGroup, Execution, AuditLogged]
@@ -80,7 +95,29 @@ def within(root: Execution, record: AuditLogged) -> Execution:
     for child in root.children:
         if child.audits and child.audits[0].substatement_id == record.substatement_id:
             return child
-    return nearly(root.children, record) or root
+    if has_text(record):
+        return nearly(root.children, record) or root
+    if any(each.substatement_id == record.substatement_id for each in root.audits):
+        return root
+    return _by_command(root.children, record) or root
+
+
+def _by_command(children: list[Execution], record: AuditLogged) -> Execution | None:
+    """Without a text it is the one that ran then and begins with this command; where different ones
+    do, nobody knows."""
+    fitting = [
+        each
+        for each in children
+        if _free(each, record) and ran_at(each, record, 0) and _begins_with(each, record.command)
+    ]
+    alike = len({each.text for each in fitting}) == 1
+    return fitting[0] if alike else None
+
+
+def _begins_with(execution: Execution, command: str) -> bool:
+    found = _FIRST_WORD.match(execution.text)
+    word = found[1].upper().decode() if found else ""
+    return word == command or command in _ALSO_BEGUN_BY.get(word, ())
 
 
 def hand_down(root: Execution, child: Execution) -> None:
@@ -94,18 +131,74 @@ def hand_down(root: Execution, child: Execution) -> None:
         root.audits = [record for record in root.audits if record.substatement_id != number]
 
 
+def belongs(
+    group: AuditGroup, record: AuditLogged, others: Iterable[Execution], surely: bool = False
+) -> bool:
+    """Whether a record with the number of a group is about its statement, or about what ran inside
+    that: while a portal is open, what comes after its statement has the same number. ``others``:
+    statements without a record. ``surely``: not of the millisecond in which it ended."""
+    root = group.root
+    if root is None or not root.audits or record.substatement_id in group.parts:
+        return True
+    if has_text(record) and (other := find(others, record)) is not None:
+        return other.root is root
+    own, start_ns = root.audits[0], root.started_at_us * 1000
+    if own.audit_class in _WRITTEN_FIRST and record.substatement_id < own.substatement_id:
+        return False
+    alike = (record.text, record.command, record.audit_class)
+    if has_text(own) and alike == (own.text, own.command, own.audit_class):
+        return False
+    if latest_ns(record) + (CLOCK_SLACK_NS if latest_ns(own) < start_ns else 0) < start_ns:
+        return False
+    if not root.ended_at_us:
+        return True
+    end_ns = root.ended_at_us * 1000 + 1000
+    if surely and own.at_ns < end_ns < latest_ns(record):
+        return False
+    return record.at_ns - (CLOCK_SLACK_NS if own.at_ns > end_ns else 0) <= end_ns
+
+
+def add_loose(loose: deque[AuditGroup], group: AuditGroup) -> None:
+    insort(loose, group, key=_written_before_ns)
+
+
 def claimed(loose: deque[AuditGroup], started: Execution) -> Found | None:
     """The waiting records that are about a statement which starts just now.
 
     Records come in the order of the statements: if the first that is not older than this start
-    is about another statement, this one has none.
+    is about another statement, this one has none, unless that was written long before.
     """
     first = bisect_left(loose, started.started_at_us * 1000, key=_written_before_ns)
-    if first == len(loose):
+    if first < len(loose):
+        group = loose[first]
+        if record := next((r for r in group.records if find((started,), r)), None):
+            return group, started, record
+    return bound(loose, started)
+
+
+def bound(loose: deque[AuditGroup], execution: Execution) -> Found | None:
+    """The waiting records that were written when its portal was bound, long before this."""
+    if not execution.idle_at_us:
         return None
-    group = loose[first]
-    record = next((r for r in group.records if find((started,), r)), None)
-    return (group, started, record) if record else None
+    since_ns, until_ns = execution.idle_at_us * 1000, execution.started_at_us * 1000
+    for group in loose:
+        record = group.records[0]
+        if record.at_ns > until_ns:
+            break
+        of_query = has_text(record) and record.command == BOUND and latest_ns(record) >= since_ns
+        if of_query and _free(execution, record):
+            return group, execution, record
+    return None
+
+
+def split_off(root: Execution, started: Execution) -> list[AuditLogged]:
+    """The log told of this one before the probe did, behind a portal that is open: what it wrote
+    since then is not the portal's."""
+    for place, record in enumerate(root.audits):
+        if place and has_text(record) and find((started,), record):
+            theirs, root.audits[place:] = root.audits[place:], []
+            return theirs
+    return []
 
 
 def owner(
@@ -121,7 +214,7 @@ def owner(
     near_by = list(islice(loose, max(first - _LOOSE_LOOK, 0), first + _LOOSE_LOOK))
     for match in (find, nearly, partial(nearly_by, moved_us)):
         for group in near_by:
-            if group.statement_id == before.statement_id:
+            if group is before:
                 break
             if record := next((r for r in group.records if match((execution,), r)), None):
                 return group, execution, record

@@ -10,15 +10,16 @@ from collections import deque
 from collections.abc import Callable
 from typing import TypeAlias
 
-from agent.sessions.audits import AuditGroup, ran_at
+from agent.sessions.audits import AuditGroup
 from agent.sessions.execution import Execution
 from agent.sessions.known import Names
+from agent.sessions.past import MOST, Past, past, that_ran
+from agent.sessions.portals import Portals
 from agent.sessions.uncommitted import is_uncommitted
 from model.event import AuditLogged, ErrorReport, Protocol, ResponseSent, StatementStarted
 from model.session import BackendKey, Session
 
 SUCCESS = "00000"
-_SILENT = 100
 _HANDED_OVER = frozenset(("SELECT", "FETCH"))
 """Tags that count rows which the client has, whatever becomes of the transaction."""
 Slot: TypeAlias = tuple[int, int]
@@ -40,10 +41,11 @@ class Backend:
         "levels",
         "loose",
         "names",
+        "past",
         "pending",
+        "portals",
         "said",
         "session",
-        "silent",
         "unmatched",
         "unread",
         "unready",
@@ -76,10 +78,9 @@ class Backend:
         """The records of the statement that pgaudit wrote of last."""
         self.loose: deque[AuditGroup] = deque()
         """Records whose statement has not been seen."""
-        self.silent: deque[Execution] = deque(maxlen=_SILENT)
-        """Those that left without a record, without their texts: pgaudit may yet tell of what ran
-        inside them.
-        """
+        self.past: deque[Past] = deque(maxlen=MOST)
+        """Those that left last: pgaudit may yet tell of what ran inside them."""
+        self.portals = Portals()
         self.last_requested_at_us = 0
         self.unseen = 0
         """Statements whose completion was not seen, since they were last asked for."""
@@ -112,6 +113,7 @@ class Backend:
             hold_id=event.hold_id,
             round=event.round,
             number=event.number,
+            idle_at_us=self.portals.idle_at_us,
         )
         if execution.started_at_us == event.requested_at_us and not event.met:
             execution.preparation_us = event.at_ns // 1000 - execution.started_at_us
@@ -122,7 +124,8 @@ class Backend:
             self.pending.append(execution)
         else:
             parent.children.append(execution)
-        self.unmatched.append(execution)
+        if not (event.continued and self.portals.continued_by(execution)):
+            self.unmatched.append(execution)
         return execution
 
     def begin_asked(self, event: StatementStarted) -> bool:
@@ -203,6 +206,7 @@ class Backend:
             execution.tag, execution.rows = completion.tag, completion.rows
             if not completion.tag:
                 execution.rows = execution.row_limit  # a suspended portal gave just as many
+                self.portals.opened(execution)
             self._end(execution, self._over_by(at_us), SUCCESS, "", ended)
         if event.error is not None:
             self._fail(event, event.error, running, next_id, ended)
@@ -215,6 +219,10 @@ class Backend:
             self.end_all(at_us, "" if event.ended >= 0 else SUCCESS, ended)
             self.let_go = 0
             ended = self.take_unready() + ended
+            began_us = ended[0].started_at_us if ended else at_us
+            self.portals.answered(
+                event.transaction_before, event.transaction_status, began_us, at_us
+            )
         transaction = _transaction(event)
         for execution in ended:
             execution.transaction = transaction
@@ -275,23 +283,12 @@ class Backend:
         return found
 
     def outer(self, record: AuditLogged) -> Execution | None:
-        """The statement without a record of its own that ran when this record was written."""
-        for execution in (*self.pending, *reversed(self.silent)):
-            if not execution.audits and ran_at(execution, record, 0):
-                return execution
-        return None
-
-    def fell_silent(self, execution: Execution) -> None:
-        self.silent.append(
-            Execution(
-                execution.id,
-                execution.session,
-                b"",
-                0,
-                execution.started_at_us,
-                ended_at_us=execution.ended_at_us,
-            )
-        )
+        """The statement that something ran inside of which the log alone tells."""
+        begun = (*self.pending, *(each for each in self.unmatched if each.parent is None))
+        found = that_ran((*map(past, begun), *reversed(self.past)), record)
+        if found is None:
+            return None
+        return Execution(found.id, self.session, b"", 0, found.started_at_us)
 
     def _fail(
         self,

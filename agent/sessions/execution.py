@@ -20,8 +20,12 @@ class Execution:
     protocol: Protocol = Protocol.QUERY
     parent: "Execution | None" = None
     children: list["Execution"] = field(default_factory=list)
+    continues: "Execution | None" = None
+    """The first slice of its portal, whose records are its own as well: pgaudit writes once."""
     source: Source = Source.EBPF
     ended_at_us: int = 0
+    idle_at_us: int = 0
+    """When no transaction was open for the last time: its portal was bound after that."""
     moved_us: int = 0
     """By how much the clock was set meanwhile: it did not run that long."""
     tag: str = ""

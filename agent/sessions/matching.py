@@ -11,6 +11,9 @@ from agent.sessions.audits import (
     CLOCK_SLACK_NS,
     AuditGroup,
     Found,
+    add_loose,
+    belongs,
+    bound,
     claimed,
     find,
     hand_down,
@@ -19,11 +22,14 @@ from agent.sessions.audits import (
     nearly_by,
     only_audited,
     owner,
+    ran_at,
+    split_off,
     within,
 )
 from agent.sessions.backend import Backend
 from agent.sessions.execution import Execution, shortened, without_copy
 from agent.sessions.limits import Limits
+from agent.sessions.past import past
 from agent.sessions.waiting import WaitingRoom
 from model.event import AuditLogged
 from model.session import BackendKey, Session
@@ -37,6 +43,8 @@ _NEARING_US = 300_000
 """How long a record waits for the statement that ran when it was written, before it is content
 with one that ran nearly then: the right one may not have come from the probe yet.
 """
+_BOUND_TURNS = 20
+"""For so many windows a record waits that may be of a portal which was bound and not executed."""
 _RECORD_CHARS = 500
 """What a record takes beside its text, about."""
 _LATE_US = 5_000_000
@@ -85,13 +93,14 @@ class Matching:
     def expire(self, now_us: int, logs_read_us: int, out: list[Output]) -> None:
         self._moved_us.due(logs_read_us)
         for backend, execution in self._settling.due(logs_read_us):
+            self._gather(backend, execution)
             self.leave(backend, execution, out)
         near = self._nearing.due(now_us)
         self._approach(near, out)
         for backend, group in near:
             self._still_awaited(backend, group)
         for backend, item in self._waiting.due(logs_read_us):
-            if isinstance(item, AuditGroup) and self._still_awaited(backend, item):
+            if isinstance(item, AuditGroup) and self._awaited(backend, item):
                 self._waiting.add((backend, item))
             else:
                 self._give_up(backend, item, out)
@@ -99,10 +108,12 @@ class Matching:
     def flush(self, out: list[Output]) -> None:
         """Nothing more comes."""
         self._approach([self._nearing.pop() for _ in range(len(self._nearing))], out)
+        while self._settling:
+            backend, execution = self._settling.pop()
+            self._gather(backend, execution)
+            self.leave(backend, execution, out)
         while self._waiting:
             self._give_up(*self._waiting.pop(), out)
-        while self._settling:
-            self.leave(*self._settling.pop(), out)
 
     def waits(self, backend: Backend) -> bool:
         return self._window_us > 0 and self._audited(backend.session.cluster)
@@ -112,9 +123,9 @@ class Matching:
         for execution in ended:
             if not waits or execution.failed_early:
                 self.leave(backend, execution, out)
-            elif not execution.audits:
+            elif not (execution.audits or _goes_on(execution)):
                 self.wait_for_other(backend, execution, out)
-            elif backend.group is not None and backend.group.root is execution.root:
+            elif self._may_have_more(backend, execution):
                 self._settle(backend, execution, out)
             else:
                 self.leave(backend, execution, out)
@@ -123,10 +134,12 @@ class Matching:
         if execution.left:
             return
         execution.left = True
+        if execution.continues is not None:
+            execution.audits = execution.continues.audits + execution.audits
         if execution.source is Source.EBPF and not execution.failed_early:
             self.text_bytes -= len(execution.text)
-            if not execution.audits and execution.parent is None:
-                backend.fell_silent(execution)
+            if execution.parent is None:
+                backend.past.append(past(execution))
         out.append(execution.statement(backend.session))
         while backend.unmatched and (backend.unmatched[0].left or backend.unmatched[0].audits):
             backend.unmatched.popleft()
@@ -141,8 +154,12 @@ class Matching:
         root = execution.root
         if root is not execution and root.audits:
             hand_down(root, execution)
+        elif execution.continues is not None:
+            pass  # its record is that of its portal
         elif backend.loose and (found := claimed(backend.loose, execution)):
             self._take(backend, found, out)
+        elif root is execution and backend.group is not None:
+            self._split(backend, backend.group, execution, out)
 
     def wait_for_other(
         self, backend: Backend, item: Execution | AuditGroup, out: list[Output]
@@ -157,11 +174,22 @@ class Matching:
             if group is not None and group.root is not None:
                 self._close_group(backend, group.root, out)
             group = backend.group = AuditGroup(record.statement_id)
+        elif not belongs(group, record, backend.unmatched):
+            if self._ran_in_slice(backend, record):
+                return
+            if group.root is not None and group.root.ended_at_us:
+                self._close_group(backend, group.root, out)
+            group = backend.group = AuditGroup(record.statement_id)
+        self._place(backend, group, record, out)
+
+    def _place(
+        self, backend: Backend, group: AuditGroup, record: AuditLogged, out: list[Output]
+    ) -> None:
         if group.left or (group.root is not None and group.root.left):
             self._lost["audit_record_late"] += 1
             return
         if group.root is not None:
-            self._add(within(group.root, record), record)
+            self._add(within(group.root, record), record, group)
             return
         execution = find(backend.unmatched, record)
         if execution is None:
@@ -174,7 +202,32 @@ class Matching:
         if len(self._settling) > self._limits.waiting:
             self.leave(*self._settling.pop(), out)
 
-    def _add(self, execution: Execution, record: AuditLogged) -> None:
+    def _ran_in_slice(self, backend: Backend, record: AuditLogged) -> bool:
+        """Functions in a query that is read in slices."""
+        for execution in reversed(backend.portals.slices):
+            if not execution.left and ran_at(execution, record, 0):
+                self._add(execution, record)
+                return True
+        return False
+
+    def _split(
+        self, backend: Backend, group: AuditGroup, started: Execution, out: list[Output]
+    ) -> None:
+        root = group.root
+        if root is None or root.left or root is started:
+            return
+        if theirs := split_off(root, started):
+            own = backend.group = AuditGroup(group.statement_id, root=started)
+            for record in theirs:
+                self._add(started, record, own)
+            if root.ended_at_us:
+                self._close_group(backend, root, out)
+
+    def _add(
+        self, execution: Execution, record: AuditLogged, group: AuditGroup | None = None
+    ) -> None:
+        if group is not None:
+            group.parts.add(record.substatement_id)
         if len(execution.audits) < self._limits.records_per_statement:
             execution.audits.append(without_copy(record, execution.text))
         else:
@@ -194,7 +247,7 @@ class Matching:
         self._audit_chars += _chars(record)
         group.records.append(record)
         if len(group.records) == 1:
-            backend.loose.append(group)
+            add_loose(backend.loose, group)
             self.wait_for_other(backend, group, out)
             self._nearing.add((backend, group))
             if len(self._nearing) > self._limits.waiting:
@@ -206,18 +259,44 @@ class Matching:
         """The group's statement is found; records that came before it are its own as well."""
         group, execution, record = found
         group.root = execution.root
-        self._add(execution, record)
-        for other in group.records:
-            if other is not record:
-                self._add(within(group.root, other), other)
-        self._audit_chars -= sum(map(_chars, group.records))
-        group.records = []
         if group in backend.loose:
             backend.loose.remove(group)
+        records, group.records = group.records, []
+        self._audit_chars -= sum(map(_chars, records))
+        self._add(execution, record, group)
+        apart = None
+        for other in records:
+            if other is record:
+                continue
+            if belongs(group, other, backend.unmatched, surely=True):
+                self._add(within(group.root, other), other, group)
+                continue
+            if apart is None or apart.root is not None:
+                apart = AuditGroup(group.statement_id)
+            self._place(backend, apart, other, out)
         for member in (group.root, *group.root.children):
             if member.ended_at_us and member.audits:
                 self._settle(backend, member, out)
-        self._conclude_before(backend, group, execution, out)
+        self._conclude_before(backend, group, execution, record, out)
+
+    def _may_have_more(self, backend: Backend, execution: Execution) -> bool:
+        if backend.group is not None and backend.group.root is execution.root:
+            return True
+        return bool(execution.audits and _loose_of(backend, execution))
+
+    def _gather(self, backend: Backend, execution: Execution) -> None:
+        """What waits with its number, and ran inside it as far as is known by now."""
+        if execution.left or execution.parent or not (execution.audits and backend.loose):
+            return
+        for other in _loose_of(backend, execution):
+            own = AuditGroup(other.statement_id, root=execution)
+            if all(belongs(own, record, backend.unmatched) for record in other.records):
+                backend.loose.remove(other)
+                other.root = execution
+                records, other.records = other.records, []
+                self._audit_chars -= sum(map(_chars, records))
+                for record in records:
+                    self._add(within(execution, record), record)
 
     def _approach(self, groups: list[tuple[Backend, AuditGroup]], out: list[Output]) -> None:
         """The statements may have come by now; where none did, one that ran nearly then will do."""
@@ -230,12 +309,19 @@ class Matching:
 
     def _close_group(self, backend: Backend, root: Execution, out: list[Output]) -> None:
         """pgaudit has gone on to the next statement: nothing more comes for this one."""
+        if root.audits and _loose_of(backend, root):
+            return  # it settles: some of that may be its own
         for execution in (root, *root.children):
             if execution.ended_at_us and execution.audits:
                 self.leave(backend, execution, out)
 
     def _conclude_before(
-        self, backend: Backend, group: AuditGroup, matched: Execution, out: list[Output]
+        self,
+        backend: Backend,
+        group: AuditGroup,
+        matched: Execution,
+        record: AuditLogged,
+        out: list[Output],
     ) -> None:
         """A record for a later statement proves that those before it have none, save those that
         wait because the clocks disagree.
@@ -246,10 +332,24 @@ class Matching:
                 backend.unmatched.popleft()
             elif first.root is matched.root or not first.ended_at_us:
                 return
-            elif earlier := owner(backend.loose, group, first, self._moved_us):
+            elif latest_ns(record) < first.ended_at_us * 1000:
+                return  # written when it was bound, before that one ran
+            elif earlier := (
+                owner(backend.loose, group, first, self._moved_us) or bound(backend.loose, first)
+            ):
                 self._take(backend, earlier, out)
             else:
                 self.leave(backend, first, out)
+
+    def _awaited(self, backend: Backend, group: AuditGroup) -> bool:
+        if self._still_awaited(backend, group):
+            return True
+        if group.root is not None or group.left or not backend.alive:
+            return False
+        group.turns += 1
+        if group.turns >= _BOUND_TURNS or backend.imprecise:
+            return False
+        return backend.portals.may_be_bound(group.records[0])
 
     def _still_awaited(self, backend: Backend, group: AuditGroup) -> bool:
         """The statement that wrote these runs, and the probe tells of it at its end; or it ran at
@@ -264,7 +364,13 @@ class Matching:
 
     def _give_up(self, backend: Backend, item: Execution | AuditGroup, out: list[Output]) -> None:
         if isinstance(item, Execution):
-            if not item.left:
+            if item.audits or item.left or item.continues is not None or item.nested:
+                found = None
+            else:
+                found = bound(backend.loose, item)
+            if found:
+                self._take(backend, found, out)
+            elif not item.left:
                 self.leave(backend, item, out)
             return
         self._approach([(backend, item)], out)
@@ -275,6 +381,16 @@ class Matching:
             outer = backend.outer(item.records[0])
             execution = only_audited(self._next_id(), backend.session, item.records, outer)
             self.leave(backend, execution, out)
+
+
+def _goes_on(execution: Execution) -> bool:
+    """The first slice of its portal has its record."""
+    return execution.continues is not None and bool(execution.continues.audits)
+
+
+def _loose_of(backend: Backend, execution: Execution) -> list[AuditGroup]:
+    number = execution.audits[0].statement_id
+    return [group for group in backend.loose if group.statement_id == number]
 
 
 def _chars(record: AuditLogged) -> int:

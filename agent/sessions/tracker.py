@@ -359,7 +359,8 @@ class SessionTracker:
         for one in event.executions:
             self._matching.text_bytes += len(event.text)
             execution = executed(self._id(), backend.session, event, one)
-            backend.unmatched.append(execution)
+            if not backend.portals.executed(execution, event):
+                backend.unmatched.append(execution)
             self._adopt(backend, execution, out)
             self._matching.catch_up(backend, execution, out)
             self._matching.ended(backend, [execution], out)

@@ -106,8 +106,9 @@ PROBE_EXEMPTIONS = (
     Exemption(
         "nested",
         pl.col("parent_id") != 0,
-        "Ran inside a statement that eBPF saw and pgaudit did not log (pgaudit.log without "
-        "function or misc): what DO, CALL, a trigger or a function runs.",
+        "Ran inside a statement that eBPF saw: what DO, CALL, a trigger or a function runs where "
+        "pgaudit did not log that (pgaudit.log without function or misc), functions that the "
+        "planner calls, triggers at COMMIT.",
     ),
     Exemption(
         "no_client",

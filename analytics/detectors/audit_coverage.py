@@ -25,6 +25,11 @@ SAYS = {
 SEVERITIES = {"pgaudit": Severity.HIGH, "ebpf": Severity.MEDIUM}
 IRRELEVANT_LOSSES = ("rules", "guard", "catalog", "analytics", "store")
 """Sources of losses that are no statements."""
+IRRELEVANT_REASONS = (
+    "audit_record_late", "audit_record_over_limit", "refused_unread", "text_cut_for_memory",
+)  # fmt: skip
+"""No statement lacks its half for them: the row is there, with a record or an object less, or the
+server refused a message that was no statement. Clients can bring all of them about."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +118,7 @@ class AuditCoverage:
         """What agents counted as lost (view ``losses``), to be told beside a gap."""
         relevant = losses.filter(
             ~pl.col("source").fill_null("").is_in(IRRELEVANT_LOSSES)
+            & ~pl.col("reason").fill_null("").is_in(IRRELEVANT_REASONS)
             & pl.col("occurred_at").is_not_null()
         )
         return state if relevant.is_empty() else minutes.lost(state, relevant, self.settings.clock)

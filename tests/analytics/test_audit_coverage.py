@@ -179,6 +179,14 @@ def test_a_loss_in_that_minute_is_told_and_explains_as_much_as_was_lost():
     assert "lost" not in elsewhere.sentence
 
 
+@pytest.mark.parametrize("reason", ["audit_record_late", "refused_unread"])
+def test_what_a_client_can_bring_about_explains_no_silence(reason):
+    """No statement lacks its other half for it."""
+    (silent,) = found([*ordinary(), at(70, "ebpf")], losses=lost(75, 30, "sessions", reason))
+    assert silent.severity is Severity.HIGH
+    assert "lost" not in silent.sentence
+
+
 def test_many_backends_in_one_minute_are_one_finding():
     rows = [at(70 + n, "ebpf", user_name=f"u{n}", pid=n) for n in range(9)]
     (finding,) = found([*ordinary(), *rows])

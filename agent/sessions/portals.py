@@ -1,0 +1,68 @@
+"""What is known of a session's open portals. While one is open, pgaudit gives the number of its
+statement to all that runs; and it writes at Bind, which may be long before Execute. Portals end
+with their transaction.
+"""
+
+from collections import deque
+
+from agent.sessions.audits import BOUND, latest_ns
+from agent.sessions.execution import Execution
+from model.event import AuditLogged, StatementsExecuted
+
+_MOST = 100
+_IDLE = "I"
+_UNKNOWN = ("", "?")
+
+
+class Portals:
+    __slots__ = ("_firsts", "_heard", "idle_at_us", "slices")
+
+    def __init__(self) -> None:
+        self._firsts: dict[bytes, Execution] = {}
+        """By text, what was executed with a limit: it may be continued."""
+        self.slices: deque[Execution] = deque(maxlen=_MOST)
+        """What continued one of them."""
+        self.idle_at_us = 0
+        """When no transaction was open, as of the last answer that says so."""
+        self._heard = False
+
+    def opened(self, execution: Execution) -> None:
+        """It was executed with a limit."""
+        first = execution.continues or execution
+        self._firsts.pop(first.text, None)
+        self._firsts[first.text] = first
+        if len(self._firsts) > _MOST:
+            del self._firsts[next(iter(self._firsts))]
+
+    def continued_by(self, execution: Execution) -> bool:
+        """Whether the portal is known whose next slice this is."""
+        execution.continues = self._firsts.get(execution.text)
+        if execution.continues is None:
+            return False
+        self.slices.append(execution)
+        return True
+
+    def executed(self, execution: Execution, event: StatementsExecuted) -> bool:
+        """It came with its answer. Whether it continues one that is known."""
+        execution.idle_at_us = self.idle_at_us
+        continues = event.continued and self.continued_by(execution)
+        if not event.tag:
+            self.opened(execution)
+        before, after = event.transaction[:1], event.transaction[1:]
+        self.answered(before, after, execution.started_at_us, execution.ended_at_us)
+        return continues
+
+    def answered(self, before: str, after: str, began_us: int, at_us: int) -> None:
+        """A round trip is over; the transaction's status as in ReadyForQuery."""
+        self._heard |= after not in _UNKNOWN
+        if before == _IDLE and not self.idle_at_us:
+            self.idle_at_us = began_us
+        if after == _IDLE:
+            self.idle_at_us = at_us
+            self._firsts.clear()
+            self.slices.clear()
+
+    def may_be_bound(self, record: AuditLogged) -> bool:
+        """Whether it may be of a portal that is open, and was not executed yet."""
+        of_query = record.command == BOUND
+        return self._heard and of_query and latest_ns(record) >= self.idle_at_us * 1000
