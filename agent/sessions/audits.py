@@ -191,12 +191,13 @@ def bound(loose: deque[AuditGroup], execution: Execution) -> Found | None:
     return None
 
 
-def split_off(root: Execution, started: Execution) -> list[AuditLogged]:
+def split_off(former: Execution, started: Execution) -> list[AuditLogged]:
     """The log told of this one before the probe did, behind a portal that is open: what it wrote
-    since then is not the portal's."""
-    for place, record in enumerate(root.audits):
-        if place and has_text(record) and find((started,), record):
-            theirs, root.audits[place:] = root.audits[place:], []
+    since then is not the former's. The first is its own, if it is no slice."""
+    for place, record in enumerate(former.audits):
+        own = not place and former.continues is None
+        if not own and has_text(record) and find((started,), record):
+            theirs, former.audits[place:] = former.audits[place:], []
             return theirs
     return []
 

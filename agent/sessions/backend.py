@@ -126,6 +126,8 @@ class Backend:
             parent.children.append(execution)
         if not (event.continued and self.portals.continued_by(execution)):
             self.unmatched.append(execution)
+        if event.row_limit:
+            self.portals.opened(execution)
         return execution
 
     def begin_asked(self, event: StatementStarted) -> bool:
@@ -206,7 +208,6 @@ class Backend:
             execution.tag, execution.rows = completion.tag, completion.rows
             if not completion.tag:
                 execution.rows = execution.row_limit  # a suspended portal gave just as many
-                self.portals.opened(execution)
             self._end(execution, self._over_by(at_us), SUCCESS, "", ended)
         if event.error is not None:
             self._fail(event, event.error, running, next_id, ended)

@@ -205,7 +205,9 @@ class Matching:
     def _ran_in_slice(self, backend: Backend, record: AuditLogged) -> bool:
         """Functions in a query that is read in slices."""
         for execution in reversed(backend.portals.slices):
-            if not execution.left and ran_at(execution, record, 0):
+            # What ended in that millisecond leaves room for another statement.
+            over = execution.ended_at_us and execution.ended_at_us * 1000 < latest_ns(record)
+            if not (execution.left or over) and ran_at(execution, record, 0):
                 self._add(execution, record)
                 return True
         return False
@@ -214,14 +216,16 @@ class Matching:
         self, backend: Backend, group: AuditGroup, started: Execution, out: list[Output]
     ) -> None:
         root = group.root
-        if root is None or root.left or root is started:
-            return
-        if theirs := split_off(root, started):
-            own = backend.group = AuditGroup(group.statement_id, root=started)
-            for record in theirs:
-                self._add(started, record, own)
-            if root.ended_at_us:
-                self._close_group(backend, root, out)
+        for former in (root, *backend.portals.slices):
+            if former in (None, started) or former.left:
+                continue
+            if theirs := split_off(former, started):
+                own = backend.group = AuditGroup(group.statement_id, root=started)
+                for record in theirs:
+                    self._add(started, record, own)
+                if root is not None and root.ended_at_us:
+                    self._close_group(backend, root, out)
+                return
 
     def _add(
         self, execution: Execution, record: AuditLogged, group: AuditGroup | None = None

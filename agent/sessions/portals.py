@@ -10,6 +10,9 @@ from agent.sessions.execution import Execution
 from model.event import AuditLogged, StatementsExecuted
 
 _MOST = 100
+_MOST_BYTES = 2 << 20
+"""Of texts: one of them is 1 MiB at most."""
+_SLICES = 8
 _IDLE = "I"
 _UNKNOWN = ("", "?")
 
@@ -20,8 +23,8 @@ class Portals:
     def __init__(self) -> None:
         self._firsts: dict[bytes, Execution] = {}
         """By text, what was executed with a limit: it may be continued."""
-        self.slices: deque[Execution] = deque(maxlen=_MOST)
-        """What continued one of them."""
+        self.slices: deque[Execution] = deque(maxlen=_SLICES)
+        """What continued one of them last."""
         self.idle_at_us = 0
         """When no transaction was open, as of the last answer that says so."""
         self._heard = False
@@ -31,7 +34,7 @@ class Portals:
         first = execution.continues or execution
         self._firsts.pop(first.text, None)
         self._firsts[first.text] = first
-        if len(self._firsts) > _MOST:
+        while len(self._firsts) > _MOST or sum(map(len, self._firsts)) > _MOST_BYTES:
             del self._firsts[next(iter(self._firsts))]
 
     def continued_by(self, execution: Execution) -> bool:

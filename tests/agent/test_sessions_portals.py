@@ -2,11 +2,15 @@
 Bind, which may be long before Execute.
 """
 
+from agent.sessions.execution import Execution
+from agent.sessions.portals import Portals
+from model.session import Session
 from model.statement import Source
-from tests.agent.test_sessions import Dialogue, seen, us
+from tests.agent.test_sessions import KEY, Dialogue, seen, us
 
 PORTAL, OTHER = "select * from t", "insert into u values (1)"
 WINDOW_US = 1_500_000
+SESSION = Session(KEY)
 
 
 def talk():
@@ -64,6 +68,40 @@ def test_what_a_query_calls_while_it_is_read_is_told_with_its_slice():
     assert sorted(told(said)) == [
         (PORTAL, "both", ("table:t",)), (PORTAL, "both", ("table:t", "table:inner_t")),
     ]  # fmt: skip
+
+
+def test_what_is_remembered_of_portals_is_bounded_in_number_and_bytes():
+    many = Portals()
+    for number in range(1_000):
+        many.opened(Execution(number, SESSION, b"%d" % number, 4, 1))
+    goes_on = [many.continued_by(Execution(1, SESSION, b"%d" % n, 4, 2)) for n in range(1_000)]
+    assert goes_on == [n >= 900 for n in range(1_000)]
+    large = [b"%d" % n + b" " * (1 << 20) for n in range(5)]
+    for text in large:
+        many.opened(Execution(1, SESSION, text, len(text), 1))
+    assert [many.continued_by(Execution(1, SESSION, t, 4, 2)) for t in large] == [False] * 4 + [
+        True
+    ]
+
+
+def test_a_record_that_is_read_before_its_statement_is_told_is_not_a_slices():
+    """Both ran in one millisecond."""
+    said = suspended(talk(), 1).audit(1, 7, PORTAL, obj="t")
+    said.start(6.1, PORTAL, row_limit=5, continued=True)
+    said.answer(6.2, ("", -1), transaction_status="T")
+    said.audit(6, 7, OTHER, sub=2, cls="WRITE", command="INSERT", obj="u")
+    said.start(6.5, OTHER).answer(6.8, ("INSERT", 1), transaction_status="T")
+    assert (OTHER, "both", ("table:u",)) in told(said)
+
+
+def test_a_record_that_is_read_while_a_slice_runs_as_far_as_is_known_is_not_the_slices():
+    said = suspended(talk(), 1).audit(1, 7, PORTAL, obj="t")
+    said.start(6.1, PORTAL, row_limit=5, continued=True)
+    said.audit(8, 7, OTHER, sub=2, cls="WRITE", command="INSERT", obj="u")
+    said.start(8.1, OTHER).answer(8.8, ("", -1), ("INSERT", 1), transaction_status="T")
+    rows = told(said)
+    assert (OTHER, "both", ("table:u",)) in rows
+    assert rows.count((PORTAL, "both", ("table:t",))) == 2
 
 
 def test_a_statement_that_is_executed_long_after_it_was_bound_is_one_row():

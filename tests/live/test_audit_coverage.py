@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from contextlib import suppress
+from types import SimpleNamespace
 
 import psycopg
 import pytest
@@ -186,6 +187,41 @@ def test_of_ordinary_work_both_sides_saw_everything(running, traffic):
     assert exempt['pgwarden_audit_exempt_total{cluster="main",reason="failed"}'] > 0
 
 
+def by_hand(up: Running, application: str) -> Wire:
+    place = SimpleNamespace(
+        transport="tcp", host="127.0.0.1", port=up.cluster.port, application_name=application
+    )
+    return Wire(place, user="postgres", database="postgres")
+
+
+def read_a_slice(wire: Wire, portal: str = "C_1") -> None:
+    wire.execute(30, portal).sync().send().until(b"Z")
+
+
+def test_what_runs_while_a_portal_is_read_in_slices_is_missed_by_nobody(running, traffic):
+    with by_hand(running, "slices") as wire:
+        wire.query("BEGIN").send().until(b"Z")
+        wire.parse("SELECT * FROM shop.orders").bind(portal="C_1")
+        for number in range(3):
+            read_a_slice(wire)
+            wire.query(f"INSERT INTO shop.prices VALUES ({number})").send().until(b"Z")
+        wire.query("COMMIT").send().until(b"Z")
+    running.wait(
+        lambda: coverage(running, "slices")["matched"] >= 8,
+        "the minutes are complete",
+        SOON_SECONDS,
+    )
+    row = coverage(running, "slices")
+    assert (row["matched"], row["only_ebpf"], row["only_pgaudit"]) == (8, 0, 0)
+    objects = running.sql(
+        "SELECT DISTINCT operation, audit_class FROM statements"
+        " WHERE application_name = 'slices' ORDER BY operation"
+    )
+    assert [(row["operation"], row["audit_class"]) for row in objects] == [
+        ("begin", "MISC"), ("commit", "MISC"), ("insert", "WRITE"), ("select", "READ")
+    ]  # fmt: skip
+
+
 def test_what_pgaudit_by_design_does_not_log_is_exempt_by_its_reason_and_missed_by_nobody(
     running, traffic
 ):
@@ -235,6 +271,35 @@ def test_a_superuser_who_silences_pgaudit_is_named_with_what_he_then_did(running
     assert {row["pid"] for row in evidence} == {pid}
     assert len(evidence) == 3
     assert coverage(running, "chatter")["only_ebpf"] == 0
+
+
+def test_who_silences_pgaudit_beside_an_open_portal_is_named_as_loudly(running, traffic):
+    with by_hand(running, "hider") as wire:
+        pid = wire.process_id
+        wire.query("BEGIN").send().until(b"Z")
+        wire.parse("SELECT * FROM shop.orders").bind(portal="C_1")
+        read_a_slice(wire)
+        for number in range(20):
+            wire.query(f"SELECT {number} FROM shop.orders LIMIT 1").send().until(b"Z")
+        wire.query("SET pgaudit.log = 'none'").send().until(b"Z")
+        wire.query("SELECT * FROM shop.prices").send().until(b"Z")
+        wire.parse("SELECT * FROM shop.orders").bind(portal="C_2")
+        read_a_slice(wire, "C_2")
+        wire.query("COMMIT").send().until(b"Z")
+    (found,) = running.wait(
+        lambda: [
+            row
+            for row in running.sql(f"{FINDINGS} AND object = 'pgaudit'")
+            if json.loads(row["details"])["pid"] == str(pid)
+        ],
+        "a finding",
+        SOON_SECONDS,
+    )
+    assert found["severity"] == "high"
+    texts = [row["text"] for row in running.sql(found["evidence_sql"])]
+    assert texts == [
+        "SET pgaudit.log = ?", "SELECT * FROM shop.prices", "SELECT * FROM shop.orders", "COMMIT"
+    ]  # fmt: skip
 
 
 def test_a_log_switched_off_for_all_is_a_finding_though_the_settings_now_say_off(running, traffic):

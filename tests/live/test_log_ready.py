@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from tests.live.postgres import PostgresCluster, server_folder
-from tests.live.running import HTTP, Running, prepare
+from tests.live.running import HTTP, READY_SECONDS, Running, prepare
 
 pytestmark = [
     pytest.mark.live,
@@ -72,7 +72,7 @@ def test_an_agent_that_has_not_found_the_log_is_not_ready(cluster):
         up = Running(cluster, {"agent": {"clusters": [entry]}})
         try:
             up.start(wait=False)
-            up.wait(lambda: "probes.attached" in up.log, "the probes")
+            up.wait(lambda: "probes.attached" in up.log, "the probes", READY_SECONDS)
             said = up.wait(lambda: is_told(up), "an answer")
             assert (said.status_code, "log is being looked for" in said.text) == (503, True)
             opened.set()

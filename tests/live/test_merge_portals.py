@@ -91,6 +91,13 @@ def slices_to_the_end(wire: Wire) -> None:
     ask(wire, "commit")
 
 
+def slices_in_one_round_trip(wire: Wire) -> None:
+    ask(wire.parse(SERIES).bind().execute(15).execute(15))
+    ask(wire.parse(SERIES).bind().execute(15).parse(NEWS).bind().execute())
+    flushed(wire.parse(SERIES).bind().execute(15))
+    ask(wire.execute(15))
+
+
 def executed_late(wire: Wire) -> None:
     ask(wire, "select 'before'")
     flushed(wire.parse(SERIES).bind())
@@ -129,14 +136,13 @@ def deferred(wire: Wire) -> None:
 
 def planned(wire: Wire) -> None:
     ask(wire, "select v from item where id = six()")
-    ask(wire.parse("select id from item where id < six()").bind().execute())
 
 
 PLAYS = {
     play.__name__: play
     for play in (
-        slices, slices_to_the_end, executed_late, executed_late_behind_others, cursor, deferred,
-        planned,
+        slices, slices_to_the_end, slices_in_one_round_trip, executed_late,
+        executed_late_behind_others, cursor, deferred, planned,
     )
 }  # fmt: skip
 OBJECTS = {
@@ -145,7 +151,6 @@ OBJECTS = {
     NEWS: {"table:public.news"},
     "do $$ begin perform * from news; end $$": {"table:public.news"},
     "select v from item where id = six()": {"table:public.item"},
-    "select id from item where id < six()": {"table:public.item"},
     "insert into news values (5)": {"table:public.news"},
     "delete from news": {"table:public.news"},
 } | {f"insert into log values ({n})": {"table:public.log"} for n in (1, 2, 3)}
