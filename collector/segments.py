@@ -22,10 +22,11 @@ from collector import schema
 from collector.intake import Decoded
 from collector.ledger import Ledger, LedgerError, fsync_folder
 from collector.ledger_entry import SealedFile
+from collector.refusals import Refusals
 from collector.security_events import sealed_events
 from collector.segment_file import write_segment
 from collector.sharing import Waiting
-from collector.submission import Owner, Refused, Submission, is_own, opened, ranges
+from collector.submission import BatchId, Owner, Refused, Submission, is_own, opened, ranges
 from model.catalog import Snapshot
 
 COMMIT_SECONDS = 0.5
@@ -105,6 +106,7 @@ class Segments:
         self.counters = SegmentCounters()
         self.healthy = True
         self.broken = False
+        self._refusals = Refusals(data_dir / "state")
         for name in schema.TABLES:
             (data_dir / FOLDER / name).mkdir(parents=True, exist_ok=True)
 
@@ -146,6 +148,14 @@ class Segments:
     def durable_sequence(self, agent: str, epoch: int) -> int:
         with self._lock:
             return self._durable.get((agent, epoch), 0)
+
+    def refuse(self, batch: BatchId, reason: str) -> None:
+        """It did not even come to be queued. Raises OSError: then nothing after it may be."""
+        self._refusals.add([(batch, reason)])
+
+    def refused(self, agent: str, epoch: int, durable: int) -> list[tuple[int, str]]:
+        """What was refused of the numbers up to ``durable``, and why."""
+        return self._refusals.of(agent, epoch, durable)
 
     def knows(self, agent: str) -> bool:
         """Something of it is durable here."""
@@ -228,9 +238,9 @@ class Segments:
     def _commit_group(self, group: list[Submission]) -> None:
         began = time.monotonic()
         contents, poison = opened(group)
-        if poison:
-            group = self._without(poison, group)
         try:
+            if poison:
+                group = self._without(poison, group)
             committed = self.commit(group, contents)
         except LedgerError as error:
             self.broken = True
@@ -254,7 +264,12 @@ class Segments:
 
     def _without(self, poison: list[Refused], group: list[Submission]) -> list[Submission]:
         """The group without them. They are not received any more: sent again, they are refused
-        again."""
+        again. Raises OSError."""
+        for submission, reason in poison:
+            if submission.refused is not None:
+                self._say(partial(submission.refused, reason))
+        # Without room for it nothing may be acknowledged; to tell of it needs none.
+        self._refusals.add((each.batch, reason) for each, reason in poison if each.batch)
         bad = {id(submission) for submission, _ in poison}
         good = [submission for submission in group if id(submission) not in bad]
         last = {(each.agent, each.epoch): each.last for each in ranges(good)}
@@ -264,9 +279,6 @@ class Segments:
                 stream = each.agent, each.epoch
                 if self._received.get(stream) == each.last:
                     self._received[stream] = last.get(stream, self._durable.get(stream, 0))
-        for submission, reason in poison:
-            if submission.refused is not None:
-                self._say(partial(submission.refused, reason))
         return good
 
     def _settle(self, submission: Submission, durable: bool) -> None:

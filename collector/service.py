@@ -77,6 +77,8 @@ class UplinkService:
         if self._missing is not None and self._segments.knows(hello.agent):
             self._missing.heard(hello, durable, time.time_ns() // 1000)
         protocol = min(hello.protocol, PROTOCOL)
+        for sequence, reason in self._segments.refused(hello.agent, hello.epoch, durable):
+            yield _refusal(hello.epoch, sequence, reason)  # before what covers it
         ack = pb.Ack(epoch=hello.epoch, sequence=durable, protocol=protocol)
         yield pb.CollectorMessage(ack=ack)
         yield from self._greeting(hello.agent)
@@ -180,8 +182,17 @@ class UplinkService:
         self, stream: AgentStream, data: bytes, epoch: int, sequence: int, reason: str
     ) -> bool:
         """On the stream's own thread, which may wait."""
+        is_kept = self._is_remembered(BatchId(stream.hello.agent, epoch, sequence), reason)
         self._reject(stream, data, epoch, sequence, reason)
         time.sleep(POISON_PAUSE_SECONDS)
+        return is_kept  # else nothing after it may be acknowledged on this stream
+
+    def _is_remembered(self, batch: BatchId, reason: str) -> bool:
+        try:
+            self._segments.refuse(batch, reason)
+        except OSError as error:
+            _log.warning("a refusal of %s could not be kept: %s", batch.agent, error)
+            return False
         return True
 
     def _reject(
@@ -193,8 +204,7 @@ class UplinkService:
         except OSError as error:  # it is for a person to look at, and nobody's acknowledgement
             self.not_kept += 1
             _log.warning("poison of %s could not be kept: %s", stream.hello.agent, error)
-        reject = pb.Reject(epoch=epoch, sequence=sequence, reason=reason)
-        stream.outbox.put(pb.CollectorMessage(reject=reject))
+        stream.outbox.put(_refusal(epoch, sequence, reason))
 
     def _keep(self, data: bytes, sequence: int) -> None:
         self._quarantine.mkdir(exist_ok=True)
@@ -205,3 +215,8 @@ class UplinkService:
             except OSError:
                 path.unlink(missing_ok=True)  # a part of it
                 raise
+
+
+def _refusal(epoch: int, sequence: int, reason: str) -> pb.CollectorMessage:
+    reject = pb.Reject(epoch=epoch, sequence=sequence, reason=reason)
+    return pb.CollectorMessage(reject=reject)

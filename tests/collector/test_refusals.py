@@ -1,0 +1,112 @@
+"""A refused batch among good ones: the acknowledgement that covers its number does not hide it."""
+
+import queue
+
+import grpc
+import pytest
+
+from agent.spool.spool import Spool
+from agent.wire.batch import BatchBuilder, to_wire
+from collector.refusals import KEPT_OF_AGENT, Refusals
+from collector.submission import BatchId
+from protos.pgwarden.v1 import uplink_pb2 as pb
+from tests.collector.road import SHAPE, collector_at, statement, statements, uplink_to
+from tests.waiting import wait_until
+
+CONNECT = "/pgwarden.v1.Uplink/Connect"
+
+
+def far_ahead():
+    """Well formed, and refused by who decodes its rows."""
+    builder = BatchBuilder()
+    builder.add(statement(9999, started_at_us=9_000_000_000_000_000), SHAPE)
+    (payload,) = builder.take()
+    return payload
+
+
+def unequal_columns():
+    """Refused as it comes in."""
+    builder = BatchBuilder()
+    builder.add(statement(9999), SHAPE)
+    (payload,) = builder.take()
+    batch = pb.Batch.FromString(payload.body)
+    batch.statements.rows.append(1)
+    return type(payload)(batch.SerializeToString(), payload.counts)
+
+
+def opened(tmp_path, losses):
+    return Spool(tmp_path / "spool.db", lambda *loss: losses.append(loss))
+
+
+def sent_by_an_agent_that_reads_no_answer(address, spool, is_there):
+    """As one that is killed between the collector's commit and its reading of the refusal."""
+    outbox = queue.SimpleQueue()
+    outbox.put(pb.AgentMessage(hello=pb.Hello(agent="host-a", epoch=spool.begin())))
+    for batch in spool.read_from(1):
+        outbox.put(to_wire(batch.body, spool.epoch, batch.sequence))
+    with grpc.insecure_channel(address) as channel:
+        connect = channel.stream_stream(
+            CONNECT, lambda m: m if isinstance(m, bytes) else m.SerializeToString()
+        )
+        call = connect(iter(outbox.get, None))
+        wait_until(is_there)
+        call.cancel()
+        outbox.put(None)
+    spool.close()
+
+
+@pytest.mark.parametrize("poison", [far_ahead, unequal_columns])
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_an_agent_that_was_killed_before_it_read_a_refusal_hears_it_again(
+    tmp_path, poison, is_restarted
+):
+    losses = []
+    spool = opened(tmp_path, losses)
+    spool.append(statements(1, 10), poison(), statements(11, 10))
+    with collector_at(tmp_path) as collector:
+        sent_by_an_agent_that_reads_no_answer(
+            collector.address, spool, lambda: collector.count() == 20
+        )
+        if not is_restarted:
+            drained(collector, spool := opened(tmp_path, losses))
+    if is_restarted:
+        with collector_at(tmp_path) as collector:
+            drained(collector, spool := opened(tmp_path, losses))
+    assert losses == [("spool", "rejected", 1)]
+    spool.close()
+
+
+def drained(collector, spool):
+    with uplink_to(collector.address, spool) as uplink:
+        assert uplink.drain(10)
+    assert collector.count() == 20
+
+
+def test_of_each_agent_the_newest_refusals_are_kept_whatever_another_one_sends(tmp_path):
+    refusals = Refusals(tmp_path / "state")
+    refusals.add([(BatchId("quiet", 7, 3), "why")])
+    refusals.add((BatchId("loud", 1, number), "x" * 999) for number in range(1, 1001))
+    for known in (refusals, Refusals(tmp_path / "state")):
+        assert known.of("quiet", 7, 3) == [(3, "why")]
+        assert known.of("quiet", 7, 2) == known.of("quiet", 8, 3) == []
+        loud = known.of("loud", 1, 10**6)
+        assert [number for number, _ in loud] == list(range(1001 - KEPT_OF_AGENT, 1001))
+
+
+def test_without_room_for_the_refusal_nothing_is_acknowledged_that_covers_it(tmp_path, monkeypatch):
+    losses = []
+    spool = opened(tmp_path, losses)
+    spool.append(statements(1, 10), far_ahead(), statements(11, 10))
+
+    def full(self, reasons):
+        raise OSError(28, "No space left on device")
+
+    with collector_at(tmp_path) as collector, uplink_to(collector.address, spool) as uplink:
+        with monkeypatch.context() as patch:
+            patch.setattr(Refusals, "_write", full)
+            wait_until(lambda: not collector.store.segments.healthy)
+            assert collector.count() == 0
+        assert uplink.drain(10)
+        assert collector.count() == 20
+    assert losses == [("spool", "rejected", 1)]
+    spool.close()
