@@ -5,14 +5,12 @@ about entries that are durable already; and appended to a file outside, where so
 this host's disk does not reach it.
 """
 
-import errno
 import hashlib
 import json
 import logging
 import os
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +27,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from collector.checkpoint import Checkpoint, write_checkpoint
+from collector.heads_outside import HeadsOutside
 from collector.ledger import Ledger, fsync_folder
 from collector.ledger_reading import last_line, whole_bytes
+from collector.line_file import extend
 
 NAME = "heads.jsonl"
 KEY_NAME = "ledger.key"
@@ -41,8 +41,8 @@ FIRST = "0" * 64
 ENTRIES_SIGNED = "signed"
 """A head says so: each entry after it has a signature of its own."""
 RETRY_SECONDS = 5.0
-MAX_UNTOLD = 10_000
-"""Heads that wait for the file outside; beyond that the oldest are left out."""
+STOP_SECONDS = 1.0
+"""For what is left, here and outside: who stops us waits for all of it."""
 
 _log = logging.getLogger(__name__)
 
@@ -127,14 +127,17 @@ class Heads:
         self._ledger = ledger
         self._key = key
         self._checkpoint: Checkpoint | None = ledger.checkpoint
+        self._length = 0
+        """Of heads that are durable, in bytes."""
         self._last = self._open()
         self.public_key = key.public_key().public_bytes_raw()
         self.signed = _state_of(self._last)
         self.problems = self._contradictions()
-        self.failures = 0
-        """How often a head could not be written, here or outside."""
+        self._failures = 0
         self._said = ""
-        self._untold = deque(self._not_outside(), MAX_UNTOLD)
+        self.on_contradiction: Callable[[str], None] = lambda problem: None
+        """Hears of what the file outside tells after the start."""
+        self._outside = self._open_outside()
         self._wake = threading.Event()
         self._stopping = False
         self._lock = threading.Lock()
@@ -161,6 +164,11 @@ class Heads:
         except (ValueError, TypeError, KeyError):
             return 0
 
+    @property
+    def failures(self) -> int:
+        """How often a head could not be written, here or outside."""
+        return self._failures + (self._outside.failures if self._outside is not None else 0)
+
     def start(self) -> None:
         self._offer()
         self._thread.start()
@@ -172,31 +180,40 @@ class Heads:
             self._wake.set()
 
     def close(self) -> None:
-        """Sign what is left."""
+        """Sign what is left. A file outside that hangs does not hold that up."""
         self._stopping = True
         self._wake.set()
         if self._thread.is_alive():
-            self._thread.join(10.0)
+            self._thread.join(STOP_SECONDS)
         self.sign()
+        if self._outside is not None:
+            self._outside.stop(STOP_SECONDS)
+
+    def told_outside(self, seconds: float = STOP_SECONDS) -> bool:
+        """Whether the file outside, if there is one, has every head."""
+        return self._outside is None or self._outside.flush(seconds)
 
     def sign(self) -> bool:
-        """Whether everything durable is signed, and told outside, when this returns."""
+        """Whether everything durable is signed now; the file outside may be behind."""
         with self._lock:
             try:
                 checkpoint = self._ledger.checkpoint
                 self._sign()
-                self._tell_outside()
                 self._keep(checkpoint)
             except OSError as error:
-                self.failures += 1
+                self._failures += 1
                 self._say(f"{error.filename or self._path}: {error.strerror}")
                 return False
+            finally:
+                if self._outside is not None:
+                    self._outside.hurry()
             self._said = ""
             return True
 
     def _run(self) -> None:
         while not self._stopping:
             good = self.sign()
+            self._hear_outside()
             self._wake.wait(self._sealing.seconds if good else RETRY_SECONDS)
             self._wake.clear()
 
@@ -206,12 +223,12 @@ class Heads:
             return
         prev = hashlib.sha256(self._last).hexdigest() if self._last else FIRST
         line = head_line(state, time.time_ns() // 1000, prev, self._key)
-        append_line(self._path, line)
+        length = extend(self._path, self._length, line)
         if not self._last:
             fsync_folder(self._data_dir)
-        self._last, self.signed = line, state
-        if self._sealing.outside is not None:
-            self._untold.append(line)
+        self._length, self._last, self.signed = length, line, state
+        if self._outside is not None:
+            self._outside.offer(line)
         self._offer()
 
     def _offer(self) -> None:
@@ -225,13 +242,6 @@ class Heads:
         write_checkpoint(self._data_dir, checkpoint, self._key, key_id(self._key.public_key()))
         self._checkpoint = checkpoint
 
-    def _tell_outside(self) -> None:
-        if self._sealing.outside is None:
-            return
-        while self._untold:
-            append_line(self._sealing.outside, self._untold[0])
-            self._untold.popleft()
-
     def _open(self) -> bytes:
         """The last whole line; a half one behind it is what a crash leaves, and is set aside."""
         try:
@@ -243,9 +253,29 @@ class Heads:
                     file.seek(whole)
                     (folder / f"heads-tail-{whole}.bin").write_bytes(file.read())
                 os.truncate(self._path, whole)
+            self._length = whole
             return last_line(self._path)
         except OSError as error:
             raise HeadsError(f"{error.filename or self._path}: {error.strerror}") from error
+
+    def _open_outside(self) -> HeadsOutside | None:
+        self._is_outside_read = self._sealing.outside is None
+        if self._sealing.outside is None:
+            return None
+        outside = HeadsOutside(self._sealing.outside, self._path, self._length, self._last)
+        if outside.looked():
+            self._is_outside_read = True
+            self.problems += outside.problems
+        return outside
+
+    def _hear_outside(self) -> None:
+        """A file that did not answer when we started may do so now."""
+        if self._is_outside_read or self._outside is None or not self._outside.looked(0.0):
+            return
+        self._is_outside_read = True
+        for problem in self._outside.problems:
+            self.problems.append(problem)
+            self.on_contradiction(problem)
 
     def _contradictions(self) -> list[str]:
         """What only somebody who changed the files can have done, or a disk that forgot."""
@@ -261,48 +291,10 @@ class Heads:
             return [f"the first {size} entries are not those that were signed"]
         return []
 
-    def _not_outside(self) -> list[bytes]:
-        """Heads that the file outside does not have yet."""
-        outside = self._sealing.outside
-        if outside is None:
-            return []
-        try:
-            if self._last and outside.exists() and last_line(outside) == self._last:
-                return []  # each head binds the one before: there is nothing to compare
-            lines = self._path.read_bytes().split(b"\n")[:-1] if self._last else []
-        except OSError as error:
-            self._say(f"{error.filename}: {error.strerror}")
-            return []
-        try:
-            known = outside.read_bytes().split(b"\n") if outside.exists() else []
-        except OSError as error:
-            self._say(f"{outside}: {error.strerror}")
-            return lines
-        ours = {line: number for number, line in enumerate(lines, 1)}
-        strangers = [line for line in known if line not in ours and _state_of(line)]
-        if strangers:
-            self.problems.append(f"{outside} has {len(strangers)} heads that {NAME} does not have")
-        return lines[max((ours[line] for line in known if line in ours), default=0) :]
-
     def _say(self, problem: str) -> None:
         if problem != self._said:
             self._said = problem
             _log.error("a ledger head could not be written: %s", problem)
-
-
-def append_line(path: Path, line: bytes) -> None:
-    """Durable when it returns. What an earlier try left half written ends its line first."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-    try:
-        length = os.fstat(descriptor).st_size
-        torn = length > 0 and os.pread(descriptor, 1, length - 1) != b"\n"
-        data = (b"\n" if torn else b"") + line + b"\n"
-        if os.write(descriptor, data) != len(data):
-            os.ftruncate(descriptor, length)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _state_of(line: bytes) -> TreeState | None:

@@ -21,7 +21,6 @@ from collector.heads import (
     KEY_NAME,
     Heads,
     Sealing,
-    append_line,
     create_key,
     key_id,
     open_key,
@@ -29,6 +28,7 @@ from collector.heads import (
 )
 from collector.ledger import Ledger, fsync_folder
 from collector.ledger_reading import NAME as LEDGER
+from collector.line_file import append_line
 from collector.own_entries import examine
 from collector.pgwarden_verify import KEY_CONTEXT, canonical
 from collector.successions import SUCCESSIONS, successions
@@ -63,7 +63,8 @@ def rotate(data_dir: Path, sealing: Sealing) -> tuple[str, str]:
     create_key(_next_of(file))
     new = read_key(_next_of(file)).public_key()
     ledger.append(_now_us(), (), notes=(_note(old, new, ledger.seq + 1),))
-    heads.sign()  # what cannot be told outside now is told at the next start
+    heads.sign()
+    heads.told_outside()  # what cannot be told now is told at the next start
     finish(data_dir, file, ledger.last_notes.get(KIND))
     open_key(data_dir, sealing.key)  # its public half goes to ledger.pub
     ledger.close()

@@ -132,6 +132,7 @@ class Store:
             self.note("checkpoint_rebuilt", problem=self.checkpoint_problem)
         self.segments.start()
         self.tidying.start()
+        self.heads.on_contradiction = self._contradicted
         self.heads.start()
         if self._unread is not None:
             threading.Thread(target=self._read_beginning, name="ledger", daemon=True).start()
@@ -164,7 +165,10 @@ class Store:
             return
         if good:
             return
-        problem = f"the first {self._unread.size} entries are not those that were signed"
+        self._contradicted(f"the first {self._unread.size} entries are not those that were signed")
+
+    def _contradicted(self, problem: str) -> None:
+        """Found out while we run."""
         self.contradictions.append(problem)
         _log.error("the ledger is contradicted: %s", problem)
         (self.data_dir / CHECKPOINT).unlink(missing_ok=True)

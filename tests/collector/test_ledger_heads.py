@@ -1,5 +1,6 @@
 """Signed heads and proofs, made by the real store; an auditor needs one file and no pgwarden."""
 
+import errno
 import json
 import os
 import random
@@ -24,6 +25,7 @@ from collector.proofs import Prover
 from collector.store import Store, StoreError, frame_of
 from tests.collector.road import START_US
 from tests.collector.test_store import batch
+from tests.waiting import wait_until
 
 VERIFIER = Path(verifier.__file__)
 
@@ -205,14 +207,74 @@ def test_heads_that_could_not_go_outside_go_later(tmp_path):
     outside = tmp_path / "mount" / "heads.jsonl"
     store = opened(tmp_path / "data", outside)
     lose(store, 1)
-    assert not store.heads.sign()
-    assert store.heads.failures
+    assert store.heads.sign()
+    assert not store.heads.told_outside(0.1)
+    wait_until(lambda: store.heads.failures)
     outside.parent.mkdir()
     outside.write_bytes(b'{"at_us":17')  # torn by a full disk
     assert store.heads.sign()
+    assert store.heads.told_outside(10)
     store.close()
     assert verified(tmp_path / "data", outside).signed == 1
     assert outside.read_bytes().endswith((tmp_path / "data/heads.jsonl").read_bytes())
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_head_whose_fsync_failed_is_not_there_twice(tmp_path, monkeypatch, is_first):
+    store = opened(tmp_path / "data", tmp_path / "outside.jsonl", entries=10**6, seconds=10**6)
+    if is_first:
+        store.close()
+        (tmp_path / "data/heads.jsonl").unlink()
+        (tmp_path / "outside.jsonl").unlink()
+    else:
+        lose(store, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", failing_once(os.fsync, "heads.jsonl"))
+        if is_first:
+            store = opened(tmp_path / "data", tmp_path / "outside.jsonl", seconds=10**6)
+        else:
+            assert not store.heads.sign()
+    assert store.heads.failures
+    lose(store, 2)
+    assert store.heads.sign()
+    store.close()
+    assert verified(tmp_path / "data", tmp_path / "outside.jsonl").signed >= 1
+    store = opened(tmp_path / "data", tmp_path / "outside.jsonl")
+    assert store.contradictions == []
+    store.close()
+
+
+def failing_once(fsync, name):
+    failed = []
+
+    def play(descriptor):
+        path = os.readlink(f"/proc/self/fd/{descriptor}")
+        if path.endswith(f"/{name}") and not failed:
+            failed.append(path)
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        fsync(descriptor)
+
+    return play
+
+
+def test_a_head_that_is_twice_in_the_file_outside_is_no_contradiction(tmp_path, monkeypatch):
+    outside = tmp_path / "outside.jsonl"
+    store = opened(tmp_path / "data", outside, entries=10**6, seconds=10**6)
+    assert store.heads.told_outside(10)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", failing_once(os.fsync, "outside.jsonl"))
+        lose(store, 1)
+        assert store.heads.sign()
+        wait_until(lambda: store.heads.failures)
+    store.heads.sign()
+    assert store.heads.told_outside(10)
+    store.close()
+    lines = outside.read_bytes().splitlines()
+    assert len(lines) == len(set(lines)) + 1
+    verified(tmp_path / "data", outside)
+    store = opened(tmp_path / "data", outside)
+    assert store.contradictions == []
+    store.close()
 
 
 def test_a_head_cut_at_any_byte_is_set_aside_at_the_start(sealed, tmp_path):
