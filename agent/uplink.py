@@ -291,6 +291,7 @@ class Uplink:
                 boot_id=me.boot_id,
                 instance=me.instance,
                 acknowledged=self._spool.known_acknowledged(stream.epoch),
+                spool_epoch=self._spool.born,
                 protocol=PROTOCOL if self._witness is not None else OLDEST,
                 oldest_protocol=OLDEST,
                 witness_size=self._witness.size if self._witness is not None else 0,

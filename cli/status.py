@@ -20,8 +20,10 @@ from model.version import __version__
 from protos.pgwarden.v1 import operator_pb2, operator_pb2_grpc
 
 LOSS_HOURS = 24
+MOST = 2**63 - 1
+"""What an agent counted before counts were bounded must not hide the others' losses."""
 LOSSES = f"""
-SELECT agent, sum("count")::BIGINT FROM losses
+SELECT agent, least(sum("count"), {MOST})::BIGINT FROM losses
 WHERE occurred_at > now()::TIMESTAMP - INTERVAL {LOSS_HOURS} HOUR GROUP BY agent
 """
 

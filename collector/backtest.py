@@ -19,6 +19,7 @@ from rules import Rule, RuleSet
 
 BATCH_ROWS = 2_000_000
 EXAMPLES = 3
+MOST = 2**63 - 1
 """For each rule and identity: the latest of so many kinds of them."""
 
 OUTCOMES = ("ran", "failed", "refused", "unknown")
@@ -184,8 +185,9 @@ class _Tried:
         if not looks:
             return
         rows = views.execute(
-            "SELECT who_kind, who_name, who_user, outcome, sum(n)::BIGINT, min(first), max(last),"
-            f" arg_max(example, last, {EXAMPLES}) FROM {self._seen} GROUP BY 1, 2, 3, 4",
+            f"SELECT who_kind, who_name, who_user, outcome, least(sum(n), {MOST})::BIGINT,"
+            f" min(first), max(last), arg_max(example, last, {EXAMPLES})"
+            f" FROM {self._seen} GROUP BY 1, 2, 3, 4",
             [looks],
         ).fetchall()
         for kind, name, user, outcome, count, first, last, examples in rows:

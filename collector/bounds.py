@@ -1,4 +1,5 @@
-"""How much an agent may say of itself: the ledger keeps it, and every operator is shown it."""
+"""How much an agent may say of itself: the ledger keeps it, every operator is shown it, and what it
+counts is added to what others do."""
 
 from __future__ import annotations
 
@@ -9,10 +10,15 @@ STATUS = {"capture": 16, "guard_mode": 16, "rules_digest": 128}
 """Characters, by field."""
 SENTENCES = 50
 SENTENCE_CHARACTERS = 1_000
+MOST_LOST = 1 << 40
+"""That one row of losses may count: a million of them still fit a sum of 64 bits."""
+MOST_BATCHES = 1 << 53
+"""A number of a batch that an agent can have come to."""
 
 
 def cut_hello(hello: pb.Hello) -> pb.Hello:
     """The same message, shortened in place."""
+    hello.acknowledged = min(hello.acknowledged, MOST_BATCHES)
     for field, most in HELLO.items():
         setattr(hello, field, getattr(hello, field)[:most])
     return hello

@@ -13,6 +13,7 @@ import polars as pl
 from google.protobuf.message import DecodeError
 
 from collector import schema
+from collector.bounds import MOST_LOST
 from collector.catalog_rows import rows_of, snapshot_of
 from collector.columns import LATEST_US, PoisonError, Sent, sessions_of, statements_of
 from model.approval import Step
@@ -192,7 +193,8 @@ _AGENT_STEPS = frozenset((Step.REQUESTED.value, Step.USED.value, Step.VOIDED.val
 
 
 def _loss(loss: pb.Loss, agent: str) -> tuple[object, ...]:
-    return (_instant(loss.at_us, "at_us"), agent, loss.source, loss.reason, loss.count)
+    lost = min(loss.count, MOST_LOST)
+    return (_instant(loss.at_us, "at_us"), agent, loss.source, loss.reason, lost)
 
 
 def _rules_change(change: pb.RulesChange, agent: str) -> tuple[object, ...]:

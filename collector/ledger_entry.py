@@ -56,6 +56,9 @@ class EventsRoot:
 
 Note = Mapping[str, Any]
 """What happened to the record or around it: ``kind``, and more as texts and integers."""
+BATCHES_MISSING = "batches_missing"
+"""Kind of a note: an agent was told that they are durable, and this record does not have them. They
+are counted in ``losses`` and settled with that."""
 SIGNED = "signed"
 """Kind of an entry's last note: in it stands the collector's signature over all the rest."""
 

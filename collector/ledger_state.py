@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from collector.ledger_entry import (
+    BATCHES_MISSING,
     DAMAGED,
     EXPIRED,
     GENESIS,
@@ -49,6 +50,10 @@ class LedgerState:
         for source in entry.sources:
             key = (source.agent, source.epoch)
             self.high_water[key] = max(self.high_water.get(key, 0), source.last)
+        for note in entry.notes:
+            if note.get("kind") == BATCHES_MISSING:
+                key = (str(note["agent"]), int(note["epoch"]))
+                self.high_water[key] = max(self.high_water.get(key, 0), int(note["last"]))
         self.last_notes.update((str(note.get("kind")), note) for note in entry.notes)
 
     def copy(self) -> LedgerState:

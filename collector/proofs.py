@@ -5,7 +5,7 @@ segment, whose rows a merge keeps in their order.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import polars as pl
 from collector import ledger_reading
 from collector.heads import NAME as HEADS
 from collector.key_rotation import KIND
-from collector.ledger_entry import MERGED, Entry, SealedFile
+from collector.ledger_entry import MERGED, RESTORED, Entry, SealedFile
 from collector.security_events import SECURITY_TABLES, event_leaves
 from model.merkle import inclusion_proof, leaf_hash, root_of
 
@@ -74,7 +74,7 @@ class Prover:
         self.unread: list[str] = []
         self._last: dict[str, tuple[str, pl.DataFrame]] = {}
         """The segment of each table that was read last: a merged one serves many entries."""
-        self._removals = {path: entry for entry in self._entries for path in entry.removed}
+        self._removals = _removals(self._entries)
         self._sealed = {file.path: file for entry in self._entries for file in entry.files}
 
     def entry(self, seq: int) -> Fields:
@@ -176,3 +176,14 @@ class Prover:
             start += sum(self._sealed[path].rows for path in before)
             at = merge.files[0]
         return Place(at, start, rows)
+
+
+def _removals(entries: Sequence[Entry]) -> dict[str, Entry]:
+    """The entry that took a segment out, by path; what was put back since is not out."""
+    removals: dict[str, Entry] = {}
+    for entry in entries:
+        if entry.reason == RESTORED:
+            for file in entry.files:
+                removals.pop(file.path, None)
+        removals.update((path, entry) for path in entry.removed)
+    return removals

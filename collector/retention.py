@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
@@ -86,7 +86,7 @@ def _by_age(
     data_dir: Path, ledger: Ledger, retention: Retention, table: str, before_us: int
 ) -> list[Path]:
     files = [f for f in ledger.files_now() if f.table == table and f.first_us < before_us]
-    free = [file for file in files if not retention.holds_back(file)]
+    free = [file for file in files if not _is_held(data_dir, retention, file)]
     note: Note = {"cause": "age", "before_us": before_us}
     gone = _remove(data_dir, ledger, table, [f for f in free if f.last_us < before_us], note)
     if table in BULK:
@@ -101,11 +101,13 @@ def _by_size(data_dir: Path, ledger: Ledger, retention: Retention, limit: int) -
     """The oldest first, by their commits: rows are dated by agents, and one that dates them ahead
     would be the last to lose any."""
     over = sum(file.bytes for file in ledger.files_now()) - limit
-    bulk = (f for f in ledger.files_now() if f.table in BULK and not retention.holds_back(f))
+    bulk = [file for file in ledger.files_now() if file.table in BULK]
     chosen: dict[str, list[SealedFile]] = {}
     for file in sorted(bulk, key=lambda file: Path(file.path).name):
         if over <= 0:
             break
+        if _is_held(data_dir, retention, file):
+            continue
         chosen.setdefault(file.table, []).append(file)
         over -= file.bytes
     note: Note = {"cause": "size", "max_bytes": limit}
@@ -114,6 +116,23 @@ def _by_size(data_dir: Path, ledger: Ledger, retention: Retention, limit: int) -
         for table, files in chosen.items()
         for path in _remove(data_dir, ledger, table, files, note)
     ]
+
+
+def _is_held(data_dir: Path, retention: Retention, file: SealedFile) -> bool:
+    """By the dates of its rows: the ledger bounds ``last_us`` for those that are dated ahead, which
+    keeps others growing old, and a hold may be on their time. What cannot be read stays."""
+    if retention.holds_back(file):
+        return True
+    if not any(hold.starts_us > file.last_us for hold in retention.holds):
+        return False
+    time_column = schema.TABLES[file.table].time
+    try:
+        rows = pl.read_parquet(data_dir / file.path, columns=[time_column], glob=False)
+    except (OSError, pl.exceptions.PolarsError):
+        return True
+    youngest = rows.get_column(time_column).cast(pl.Int64).max()
+    last_us = youngest if isinstance(youngest, int) else file.last_us
+    return retention.holds_back(replace(file, last_us=max(file.last_us, last_us)))
 
 
 def _remove(

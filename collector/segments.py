@@ -149,6 +149,18 @@ class Segments:
         with self._lock:
             return self._durable.get((agent, epoch), 0)
 
+    def durable_of_spool(self, agent: str, epoch: int, first_epoch: int) -> int:
+        """The highest number that came from the file whose epochs began with that one."""
+        with self._lock:
+            return max(
+                (
+                    sequence
+                    for (name, known), sequence in self._durable.items()
+                    if name == agent and (known == epoch or known >= first_epoch)
+                ),
+                default=0,
+            )
+
     def refuse(self, batch: BatchId, reason: str) -> None:
         """It did not even come to be queued. Raises OSError: then nothing after it may be."""
         self._refusals.add([(batch, reason)])

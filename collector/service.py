@@ -75,7 +75,8 @@ class UplinkService:
         self._agents.heard(hello.agent, acked_sequence=durable)
         # What an agent told another collector is no gap in this one's record.
         if self._missing is not None and self._segments.knows(hello.agent):
-            self._missing.heard(hello, durable, time.time_ns() // 1000)
+            stored = self._segments.durable_of_spool(hello.agent, hello.epoch, hello.spool_epoch)
+            self._missing.heard(hello, stored, time.time_ns() // 1000)
         protocol = min(hello.protocol, PROTOCOL)
         for sequence, reason in self._segments.refused(hello.agent, hello.epoch, durable):
             yield _refusal(hello.epoch, sequence, reason)  # before what covers it

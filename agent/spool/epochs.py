@@ -19,6 +19,8 @@ from agent.spool.file import DONE, SET, new_epoch
 _TABLE = (
     "CREATE TABLE IF NOT EXISTS epoch (first INTEGER PRIMARY KEY, epoch INTEGER NOT NULL) STRICT"
 )
+BORN = "born"
+"""In ``meta``: the file's first epoch; numbers go on from 1 since. Older releases write none."""
 _OURS = "ours"
 """In ``meta``: ``last`` as this release wrote it. An older one does not write it."""
 
@@ -34,8 +36,10 @@ class Span:
 class Epochs:
     """A queue: those before the last are of earlier openings, and are sent before it."""
 
-    def __init__(self, spans: Sequence[Span], last: int) -> None:
+    def __init__(self, spans: Sequence[Span], last: int, born: int) -> None:
         self._spans = [*(span for span in spans if span.first <= last), Span(last + 1, new_epoch())]
+        self.born = born
+        """0: unknown."""
         self.is_written = False
         """As it is now, and durable."""
 
@@ -64,11 +68,11 @@ class Epochs:
     def split(self, after: int) -> Epochs:
         """What was given after that sequence, in another epoch: for the last span."""
         kept = [span for span in self._spans if span.first <= after]
-        return Epochs(kept, after)
+        return Epochs(kept, after, self.born)
 
     def alone(self, last: int) -> Epochs:
         """The last one goes on in an empty file."""
-        other = Epochs([], last)
+        other = Epochs([], last, self.born)
         other._spans = [Span(last + 1, self._spans[-1].epoch)]
         return other
 
@@ -83,6 +87,8 @@ class Epochs:
         rows = [(span.first, span.epoch) for span in self._spans]
         db.executemany("INSERT INTO epoch VALUES (?, ?)", rows)
         db.execute(SET, ("epoch", self.head))
+        if self.born:
+            db.execute(SET, (BORN, self.born))
 
 
 def read_epochs(db: sqlite3.Connection, meta: Mapping[str, int]) -> tuple[Epochs, int]:
@@ -94,6 +100,7 @@ def read_epochs(db: sqlite3.Connection, meta: Mapping[str, int]) -> tuple[Epochs
     spans = [Span(*row) for row in rows]
     # An older release appended since, or took another epoch for all that waits.
     is_older = meta.get(_OURS) != last or not spans or spans[0].epoch != meta["epoch"]
+    born = meta.get(BORN, 0 if last else meta["epoch"])
     if is_older:
-        return Epochs([Span(0, meta["epoch"])] if last else [], last), 0
-    return Epochs(spans, last), min(meta.get(DONE, 0), last)
+        return Epochs([Span(0, meta["epoch"])] if last else [], last, born), 0
+    return Epochs(spans, last, born), min(meta.get(DONE, 0), last)

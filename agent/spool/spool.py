@@ -141,6 +141,11 @@ class Spool(SpoolFile):
         """Of what is being sent."""
         return self._epochs.head
 
+    @property
+    def born(self) -> int:
+        """The first epoch in which this file gave numbers; 0: an older release made it."""
+        return self._epochs.born
+
     def known_acknowledged(self, epoch: int) -> int:
         """Up to here the collector said that it has this epoch; 0: nothing, or it is unknown."""
         with self._lock:

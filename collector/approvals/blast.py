@@ -22,7 +22,7 @@ WITH asked AS (SELECT unnest($relations::VARCHAR[]) AS name), used AS (
     UNION ALL
 {_USED.format(list="writes", how="write")}
 )
-SELECT a.name, u.user_name, u.identity_name, u.how, sum(u.times)::BIGINT,
+SELECT a.name, u.user_name, u.identity_name, u.how, least(sum(u.times), {2**63 - 1})::BIGINT,
     epoch_us(max(u.started_at))
 FROM used u JOIN asked a ON u.relation = a.name
     OR u.relation = split_part(a.name, '.', -1)

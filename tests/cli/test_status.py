@@ -1,12 +1,16 @@
 """`pgwarden status`: one page about collector, agents and ledger, with an exit code."""
 
 import json
+import time
 
 import pytest
 from typer.testing import CliRunner
 
 from agent.spool.spool import Spool
+from agent.wire.batch import BatchBuilder, Payload
 from cli.main import app
+from collector.bounds import MOST_LOST
+from model.event import Lost
 from protos.pgwarden.v1 import uplink_pb2 as pb
 from tests.collector.road import START_US, collector_at, statements, uplink_to
 from tests.waiting import wait_until
@@ -112,3 +116,30 @@ def test_certificates_that_cannot_be_read_are_named(tmp_path):
 def test_the_socket_is_its_accounts_alone(tmp_path):
     with collector_at(tmp_path):
         assert (tmp_path / "collector.sock").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_one_agent_counts_beyond_all_bounds_hides_nobodys_losses(tmp_path):
+    now_us = time.time_ns() // 1000
+    with collector_at(tmp_path) as collector:
+        for count in (2**64 - 1, 7):
+            builder = BatchBuilder()
+            builder.add_loss(Lost(now_us * 1000, "x", "y", 0))
+            (payload,) = builder.take()
+            batch = pb.Batch.FromString(payload.body)
+            batch.losses[0].count = count
+            spool = Spool(tmp_path / f"{count}.db", lambda *_: None)
+            spool.append(Payload(batch.SerializeToString(), payload.counts))
+            with uplink_to(collector.address, spool, f"host-{count % 10}") as uplink:
+                assert uplink.drain(10)
+            spool.close()
+        # As an older release stored it.
+        row = {"occurred_at": now_us, "source": "x", "reason": "y", "count": 2**64 - 1}
+        collector.store.append("losses", [{**row, "agent": "host-old"}] * 2)
+        assert collector.store.segments.flush()
+        collector.store.heads.sign()
+        found = json.loads(ask(tmp_path, "--json").output)
+    assert found["ledger"]["problems"] == []
+    assert {each["agent"]: each["lost"] for each in found["agents"]} == {
+        "host-5": MOST_LOST,
+        "host-7": 7,
+    }

@@ -6,6 +6,7 @@ import pytest
 
 from agent.spool.spool import Spool
 from agent.wire.batch import Payload
+from collector.bounds import MOST_LOST, cut_hello
 from collector.missing_batches import MissingBatches
 from collector.pgwarden_verify import check_folder
 from protos.pgwarden.v1 import uplink_pb2 as pb
@@ -50,6 +51,66 @@ def test_what_a_restored_record_lacks_is_counted_once(tmp_path, is_restarted):
     ledger = (tmp_path / "data/ledger.jsonl").read_text()
     assert ledger.count('"kind":"batches_missing"') == 1
     assert check_folder(tmp_path / "data").problems == []
+
+
+@pytest.mark.parametrize("openings", [(10,), (10, 4), (3, 4, 5)])
+@pytest.mark.parametrize("is_started_anew", [False, True])
+def test_what_is_missing_of_several_openings_of_the_spool_is_counted_as_often_as_it_is_lost(
+    tmp_path, openings, is_started_anew
+):
+    """Numbers go on over all of them: the record has those before, in other epochs."""
+    number = 0
+
+    def opening(count):
+        nonlocal number
+        spool = spooled(tmp_path)
+        try:
+            return deliver(tmp_path, spool, range(number, number + count))
+        finally:
+            number += count
+            spool.close()
+
+    opening(7)
+    if is_started_anew:
+        for part in tmp_path.glob("spool.db*"):
+            part.unlink()
+        opening(3)
+    shutil.copytree(tmp_path / "data", tmp_path / "backup")
+    for count in openings:
+        opening(count)
+    before = number
+    shutil.rmtree(tmp_path / "data")
+    (tmp_path / "backup").rename(tmp_path / "data")
+    opening(0)  # and the collector restarts before another batch comes
+    ids, losses = opening(5)
+    assert [count for *_, count in losses] == [sum(openings)]
+    assert len(ids) + sum(openings) == before + 5 == number
+    _, losses = opening(1)
+    assert [count for *_, count in losses] == [sum(openings)]
+    assert check_folder(tmp_path / "data").problems == []
+
+
+def test_a_spool_made_anew_since_the_copy_counts_from_its_own_first_number(tmp_path):
+    spool = spooled(tmp_path)
+    deliver(tmp_path, spool, range(20))
+    spool.close()
+    shutil.copytree(tmp_path / "data", tmp_path / "backup")
+    for part in tmp_path.glob("spool.db*"):
+        part.unlink()
+    spool = spooled(tmp_path)
+    deliver(tmp_path, spool, range(20, 26))
+    shutil.rmtree(tmp_path / "data")
+    (tmp_path / "backup").rename(tmp_path / "data")
+    assert deliver(tmp_path, spool, [])[1] == [("host-a", "uplink", "record_older", 6)]
+    spool.close()
+
+
+def test_a_number_that_nobody_can_have_come_to_is_counted_within_bounds(tmp_path):
+    hello = cut_hello(pb.Hello(agent="a", epoch=1, acknowledged=2**64 - 1))
+    rows = []
+    missing = MissingBatches(lambda table, each: rows.extend(each), lambda kind, **facts: None)
+    missing.heard(hello, 5, 7)
+    assert rows[0]["count"] == MOST_LOST
 
 
 def test_an_agent_that_comes_from_another_collector_has_no_gap_here(tmp_path):

@@ -9,7 +9,9 @@ import pytest
 
 from collector import ledger_reading as ledger
 from collector.pgwarden_verify import check_folder
+from collector.proofs import GoneError, Prover
 from collector.store import Store, StoreError
+from tests.collector.test_ledger_heads import lose, opened
 from tests.collector.test_store import batch, count
 
 FOLDER = "segments/statements"
@@ -133,3 +135,29 @@ def test_a_restored_segment_is_no_commit_of_its_own(sealed):
     assert store.taken_back
     assert [each.seq for each in store.commits_from(6)] == []
     store.close()
+
+
+def test_the_events_of_a_segment_that_came_back_can_be_proven_and_are_compared_again(tmp_path):
+    data = tmp_path / "data"
+    store = opened(data)
+    for lost in (1, 2, 3):
+        lose(store, lost)
+    store.close()
+    victim = data / "segments/losses/000000000002.parquet"
+    victim.rename(tmp_path / "kept")
+    opened(data).close()
+    with pytest.raises(GoneError, match="damaged"):
+        Prover(data).event(2, 1)
+    (tmp_path / "kept").rename(victim)
+    store = opened(data)
+    assert store.taken_back
+    store.heads.sign()
+    store.close()
+    assert json.loads(Prover(data).event(2, 1)["event"])["count"] == 2
+    assert list(Prover(data).matching(lambda event: True)) == [(1, 1), (2, 1), (3, 1)]
+    victim.write_bytes(victim.with_name("000000000003.parquet").read_bytes())
+    assert any("entry 2" in each for each in Prover(data).contradictions())
+    victim.unlink()
+    opened(data).close()
+    with pytest.raises(GoneError, match="damaged"):
+        Prover(data).event(2, 1)

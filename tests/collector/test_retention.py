@@ -204,3 +204,20 @@ def test_where_all_rows_are_ahead_it_may_be_our_own_clock_that_is_behind(commit)
     ahead_us = time.time_ns() // 1000 + 365 * DAY_US
     store = commit(("statements", [{"id": 7, "started_at": ahead_us}]))
     assert [file.last_us for file in store.ledger.files_now()] == [ahead_us]
+
+
+def test_a_hold_keeps_rows_that_are_dated_ahead_whatever_their_segment_counts_as(commit):
+    now_us = time.time_ns() // 1000
+    held_us, loss = now_us + 90 * DAY_US, {"source": "t", "reason": "r", "count": 1}
+    store = commit(
+        ("losses", [{**loss, "occurred_at": each} for each in (now_us, held_us)]),
+        ("statements", [{"id": n, "started_at": each} for n, each in ((7, now_us), (8, held_us))]),
+        ("statements", [{"id": 9, "started_at": now_us}]),
+    )
+    hold = Hold("case 17", held_us - DAY_US, held_us + DAY_US)
+    for keeping in (Retention(days=30, holds=(hold,)), Retention(max_bytes=0, holds=(hold,))):
+        retain(store.data_dir, store.ledger, keeping, now_us + 120 * DAY_US)
+        assert (kept(store), left(store)) == (["losses", "statements"], [7, 8])
+    beside = Hold("case 18", held_us + DAY_US, held_us + 2 * DAY_US)
+    retain(store.data_dir, store.ledger, Retention(days=30, holds=(beside,)), now_us + 120 * DAY_US)
+    assert kept(store) == []

@@ -35,7 +35,7 @@ class CollectorMessage(_message.Message):
     def __init__(self, ack: _Optional[_Union[Ack, _Mapping]] = ..., command: _Optional[_Union[Command, _Mapping]] = ..., reject: _Optional[_Union[Reject, _Mapping]] = ..., rules: _Optional[_Union[Rules, _Mapping]] = ..., head: _Optional[_Union[Head, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("agent", "epoch", "version", "host", "boot_id", "protocol", "oldest_protocol", "witness_size", "instance", "acknowledged")
+    __slots__ = ("agent", "epoch", "version", "host", "boot_id", "protocol", "oldest_protocol", "witness_size", "instance", "acknowledged", "spool_epoch")
     AGENT_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -46,6 +46,7 @@ class Hello(_message.Message):
     WITNESS_SIZE_FIELD_NUMBER: _ClassVar[int]
     INSTANCE_FIELD_NUMBER: _ClassVar[int]
     ACKNOWLEDGED_FIELD_NUMBER: _ClassVar[int]
+    SPOOL_EPOCH_FIELD_NUMBER: _ClassVar[int]
     agent: str
     epoch: int
     version: str
@@ -56,7 +57,8 @@ class Hello(_message.Message):
     witness_size: int
     instance: str
     acknowledged: int
-    def __init__(self, agent: _Optional[str] = ..., epoch: _Optional[int] = ..., version: _Optional[str] = ..., host: _Optional[str] = ..., boot_id: _Optional[str] = ..., protocol: _Optional[int] = ..., oldest_protocol: _Optional[int] = ..., witness_size: _Optional[int] = ..., instance: _Optional[str] = ..., acknowledged: _Optional[int] = ...) -> None: ...
+    spool_epoch: int
+    def __init__(self, agent: _Optional[str] = ..., epoch: _Optional[int] = ..., version: _Optional[str] = ..., host: _Optional[str] = ..., boot_id: _Optional[str] = ..., protocol: _Optional[int] = ..., oldest_protocol: _Optional[int] = ..., witness_size: _Optional[int] = ..., instance: _Optional[str] = ..., acknowledged: _Optional[int] = ..., spool_epoch: _Optional[int] = ...) -> None: ...
 
 class Ack(_message.Message):
     __slots__ = ("epoch", "sequence", "protocol")
