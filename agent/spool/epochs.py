@@ -14,7 +14,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from agent.spool.file import DONE, SET, new_epoch
+from agent.spool.file import DONE, MIRRORS, SET, new_epoch
 
 _TABLE = (
     "CREATE TABLE IF NOT EXISTS epoch (first INTEGER PRIMARY KEY, epoch INTEGER NOT NULL) STRICT"
@@ -82,7 +82,8 @@ class Epochs:
         db.execute(SET, (_OURS, last))
         if self.is_written:
             return
-        db.execute(_TABLE)
+        db.execute(_TABLE)  # an older release's file may lack it
+        db.execute(MIRRORS["epoch"])
         db.execute("DELETE FROM epoch")
         rows = [(span.first, span.epoch) for span in self._spans]
         db.executemany("INSERT INTO epoch VALUES (?, ?)", rows)

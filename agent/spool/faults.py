@@ -65,8 +65,8 @@ def size_of(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def set_aside(path: Path) -> None:
-    """A damaged file, with what SQLite keeps beside it, gets another name."""
+def set_aside(path: Path) -> Path:
+    """A damaged file, with what SQLite keeps beside it, gets another name, which is returned."""
     stamp = time.time_ns()
     for suffix in ("", *SIDE_FILES, MOVED):
         part = path.with_name(path.name + suffix)
@@ -74,3 +74,4 @@ def set_aside(path: Path) -> None:
             part.unlink(missing_ok=True)
         else:
             part.rename(part.with_name(f"{path.name}.damaged-{stamp}{suffix}"))
+    return path.with_name(f"{path.name}.damaged-{stamp}")

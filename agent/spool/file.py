@@ -4,6 +4,7 @@ import os
 import secrets
 import sqlite3
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,8 +25,15 @@ CREATE TABLE batch (
 CREATE TABLE quarantine (
   sequence INTEGER, epoch INTEGER, reason TEXT, body BLOB, at INTEGER
 ) STRICT;
+CREATE TABLE epoch (first INTEGER PRIMARY KEY, epoch INTEGER NOT NULL) STRICT;
 PRAGMA user_version = 1;
 """
+MIRRORS = {
+    "batch": "CREATE INDEX IF NOT EXISTS batch_mirror ON batch (sequence, rows)",
+    "meta": "CREATE INDEX IF NOT EXISTS meta_mirror ON meta (name, value)",
+    "epoch": "CREATE INDEX IF NOT EXISTS epoch_mirror ON epoch (first, epoch)",
+}
+"""What ``salvage.py`` reads where a table is damaged; a file of an older release gets them."""
 VERSION = 1
 """Of what is in the file. What an older release cannot go on with is another one."""
 DONE = "done"
@@ -76,6 +84,17 @@ def _prepare(db: sqlite3.Connection) -> None:
         raise LaterReleaseError("it is of a later release: start that one, and drain it first")
     if version == 0:
         db.executescript(
-            f"BEGIN IMMEDIATE; {SCHEMA}"
+            f"BEGIN IMMEDIATE; {SCHEMA}{'; '.join(MIRRORS.values())};"
             f"INSERT INTO meta VALUES ('epoch', {new_epoch()}), ('last', 0); COMMIT;"
         )
+        return
+    with suppress(sqlite3.OperationalError):  # no room for it, and it can be done without
+        _mirror(db)
+
+
+def _mirror(db: sqlite3.Connection) -> None:
+    """In the file of an older release, which keeps them up as we do."""
+    names = {name for (name,) in db.execute("SELECT name FROM sqlite_master")}
+    for table, create in MIRRORS.items():
+        if table in names and f"{table}_mirror" not in names:
+            db.execute(create)

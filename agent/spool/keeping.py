@@ -4,7 +4,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from agent.spool.faults import (
 )
 from agent.spool.file import MOVED, SIDE_FILES, LaterReleaseError, connect
 from agent.spool.moving import finish_move, move
+from agent.spool.salvage import salvage
 
 log = structlog.get_logger(__name__)
 
@@ -63,8 +64,8 @@ class SpoolFile:
         self._starved = False  # a write found no room since the log was last folded
         self._move_at = 0.0
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if self._open():
-            on_loss("spool", "spool_damaged", 1)
+        if lost := self._open():
+            on_loss("spool", "spool_damaged", lost)
 
     def close(self) -> None:
         with self._lock:
@@ -175,8 +176,9 @@ class SpoolFile:
 
     def _recover(self) -> None:
         waiting = self._depth
-        self._set_aside()
-        self._on_loss("spool", "spool_damaged", max(waiting, 1))
+        lost = self._begin_anew()
+        if lost := max(waiting, 1) if lost is None else lost:
+            self._on_loss("spool", "spool_damaged", lost)
         self._reconnect()
 
     def _reconnect(self) -> None:
@@ -186,8 +188,8 @@ class SpoolFile:
         except sqlite3.Error as error:
             raise SpoolError(f"{self._path}: no new spool: {error}; check the disk") from error
 
-    def _open(self) -> bool:
-        """Open or create the file; True when a damaged one had to be set aside."""
+    def _open(self) -> int:
+        """Open or create the file; rows that are lost with a damaged one, which is set aside."""
         try:
             finish_move(self._path)
             if not size_of(self._path) and size_of(self._log):
@@ -202,15 +204,15 @@ class SpoolFile:
                     f"{self._path}: cannot open the spool: {error};"
                     " is another agent using the same state_dir?"
                 ) from error
-            self._set_aside()
+            lost = self._begin_anew()
             self._connect_anew()
-            return True
+            return 1 if lost is None else lost
         except PermissionError as error:
             raise SpoolError(
                 f"{self._path}: cannot open the spool: {error.strerror};"
                 " give agent.state_dir to the account that runs the agent"
             ) from error
-        return False
+        return 0
 
     def _connect_anew(self) -> None:
         meta = self._connect()
@@ -230,7 +232,19 @@ class SpoolFile:
         self._last = meta["last"]
         return meta
 
-    def _set_aside(self) -> None:
+    def _begin_anew(self) -> int | None:
+        """A new file in the place of a damaged one, with what can be read of that. Rows that are
+        lost; None: nobody knows."""
         if hasattr(self, "_db"):
             self._db.close()
-        set_aside(self._path)
+        aside = set_aside(self._path)
+        if not size_of(aside):
+            return None
+        try:
+            with closing(connect(self._path)) as fresh:
+                lost = salvage(aside, fresh, self._path)
+        except (OSError, sqlite3.Error) as error:
+            log.error("spool.not_salvaged", file=str(aside), problem=str(error))
+            return None
+        log.error("spool.damaged", file=str(aside), rows_lost=lost)
+        return lost

@@ -1,0 +1,138 @@
+"""What can still be read of a damaged spool goes into a new one, and the rest is counted.
+
+A flipped bit hurts one page of the file. Every table has a mirror, an index over all its columns
+but the bodies: what waits, with how many rows, is told by whichever of the two can be read. So what
+one damaged page costs is known to the row; where both are gone, each number counts as one row.
+"""
+
+import os
+import sqlite3
+import zlib
+from collections.abc import Mapping
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+from agent.spool.file import DONE, SET
+
+PAGE_BYTES = 4096
+MOST_PAGES = 1 << 20
+"""A header that says more is damaged itself."""
+MOST_NUMBERS = 1 << 20
+"""That are looked for one by one."""
+UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
+
+
+def salvage(damaged: Path, fresh: sqlite3.Connection, file: Path) -> int | None:
+    """Rows that are lost of ``damaged``; None: nothing of it can be told. ``fresh`` is the empty
+    spool in ``file``. Raises sqlite3.Error and OSError where that one cannot be written."""
+    _fill_up(damaged)
+    lost = _carried(damaged, fresh)
+    if lost is None:
+        _lend_first_page(damaged, fresh, file)
+        lost = _carried(damaged, fresh)
+    return lost
+
+
+def _fill_up(damaged: Path) -> None:
+    """A file that was cut gets its length back, so that the pages that are left can be read. Of one
+    that was cut in the middle nothing is believed."""
+    with damaged.open("rb") as file:
+        pages = int.from_bytes(file.read(32)[28:32], "big")
+    if pages <= MOST_PAGES and damaged.stat().st_size < pages * PAGE_BYTES:
+        os.truncate(damaged, damaged.stat().st_size // PAGE_BYTES * PAGE_BYTES)
+        os.truncate(damaged, pages * PAGE_BYTES)
+
+
+def _lend_first_page(damaged: Path, fresh: sqlite3.Connection, file: Path) -> None:
+    """It says where the tables are: in all files of this release at the same places."""
+    fresh.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    with file.open("rb") as whole, damaged.open("r+b") as target:
+        page = bytearray(whole.read(PAGE_BYTES))
+        pages = target.seek(0, os.SEEK_END) // PAGE_BYTES
+        page[28:40] = pages.to_bytes(4, "big") + bytes(8)  # and no free pages
+        target.seek(0)
+        target.write(page)
+
+
+def _carried(damaged: Path, fresh: sqlite3.Connection) -> int | None:
+    with closing(sqlite3.connect(damaged)) as db:
+        try:
+            db.execute("PRAGMA locking_mode = EXCLUSIVE")
+            meta = _both(db, "name, value", "meta")
+            spans = _both(db, "first, epoch", "epoch")
+        except UNREADABLE:
+            return None
+        if not {"epoch", "last"} <= meta.keys():
+            return None
+        waiting = _waiting(db, meta)
+        lost = 0
+        with fresh:
+            for sequence, rows in waiting.items():
+                found = _batch(db, sequence)
+                if found is None:
+                    lost += max(rows, 1)
+                else:
+                    fresh.execute("INSERT INTO batch VALUES (?, ?, ?, ?)", (sequence, *found))
+            fresh.executemany(SET, meta.items())
+            fresh.execute("DELETE FROM epoch")
+            fresh.executemany("INSERT INTO epoch VALUES (?, ?)", spans.items())
+        return lost
+
+
+def _both(db: sqlite3.Connection, columns: str, table: str) -> dict[Any, int]:
+    """Rows by their first column, from the table and its mirror. A page may also say that it has
+    fewer rows: who has more is believed. Raises one of UNREADABLE where neither is whole."""
+    readings, problem = [], None
+    for where in ("NOT INDEXED", f"INDEXED BY {table}_mirror"):
+        try:
+            rows = db.execute(f"SELECT {columns} FROM {table} {where}").fetchall()
+            readings.append({key: value for key, value in rows if isinstance(value, int)})
+        except UNREADABLE as error:
+            problem = error
+    if not readings and problem is not None:
+        raise problem
+    found: dict[Any, int] = {}
+    for reading in sorted(readings, key=len):
+        found.update(reading)
+    return found
+
+
+def _waiting(db: sqlite3.Connection, meta: Mapping[str, int]) -> dict[int, int]:
+    """Rows by number, ascending, of all batches that wait; 0 rows: it is not known how many."""
+    with suppress(*UNREADABLE):
+        read = _both(db, "sequence, rows", "batch")
+        given = range(meta.get(DONE, 0) + 1, meta["last"] + 1)
+        return {sequence: read[sequence] for sequence in sorted(read) if sequence in given}
+    found = dict.fromkeys(_numbers(meta) - _set_aside(db), 0)
+    for sequence in list(found):
+        for where in ("INDEXED BY batch_mirror", "NOT INDEXED"):
+            with suppress(*UNREADABLE):
+                query = f"SELECT rows FROM batch {where} WHERE sequence = ?"
+                rows = db.execute(query, (sequence,)).fetchall()
+                found.pop(sequence, None)
+                found.update((sequence, count) for (count,) in rows)
+                break
+    return dict(sorted(found.items()))
+
+
+def _numbers(meta: Mapping[str, int]) -> set[int]:
+    last = meta["last"]
+    return set(range(max(meta.get(DONE, 0), last - MOST_NUMBERS) + 1, last + 1))
+
+
+def _set_aside(db: sqlite3.Connection) -> set[int]:
+    """Numbers that were counted before."""
+    with suppress(*UNREADABLE):
+        return {number for (number,) in db.execute("SELECT sequence FROM quarantine")}
+    return set()
+
+
+def _batch(db: sqlite3.Connection, sequence: int) -> tuple[bytes, int, int] | None:
+    """Body, checksum and rows, if all of it can be read."""
+    with suppress(*UNREADABLE):
+        query = "SELECT body, crc, rows FROM batch NOT INDEXED WHERE sequence = ?"
+        for body, crc, rows in db.execute(query, (sequence,)):
+            if isinstance(body, bytes) and zlib.crc32(body) == crc:
+                return body, crc, rows
+    return None

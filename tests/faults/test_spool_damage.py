@@ -1,0 +1,128 @@
+"""A damaged spool: what can be read of it goes on, in its numbers, and what is lost is counted."""
+
+import shutil
+import sqlite3
+
+import pytest
+
+from agent.spool.spool import Spool
+from tests.collector.road import statements
+
+BATCHES, ROWS = 300, 2
+PAGE = 4096
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A spool in one file whose first batches are with the collector."""
+    folder = tmp_path_factory.mktemp("spool")
+    spool = Spool(folder / "spool.db", lambda *_: None)
+    spool.append(*(statements(number * ROWS, ROWS) for number in range(1, BATCHES + 21)))
+    spool.forget(20)
+    epoch = spool.epoch
+    spool.close()
+    return (folder / "spool.db").read_bytes(), epoch
+
+
+def opened(path, data):
+    path.parent.mkdir()
+    path.write_bytes(data)
+    losses = []
+    spool = Spool(path, lambda *loss: losses.append(loss))
+    waiting, first = {}, 1
+    while batches := spool.read_from(first):
+        waiting.update((batch.sequence, batch) for batch in batches)
+        first = batches[-1].sequence + 1
+    assert {loss[:2] for loss in losses} <= {("spool", "spool_damaged")}
+    lost = BATCHES * ROWS - sum(batch.rows for batch in waiting.values())
+    return spool, waiting, lost, sum(count for *_, count in losses)
+
+
+def flipped(data, page, dice):
+    changed = bytearray(data)
+    changed[page * PAGE + dice.randrange(12)] ^= 1 << dice.randrange(8)
+    return bytes(changed)
+
+
+def test_a_flip_in_the_head_of_any_page_costs_what_is_counted(tmp_path, whole, dice, tier):
+    data, epoch = whole
+    pages = range(len(data) // PAGE)
+    kept_most = 0
+    for number in tier(pages, [*pages] * 10):
+        path = tmp_path / f"{number}-{dice.random()}" / "spool.db"
+        spool, waiting, lost, counted = opened(path, flipped(data, number, dice))
+        assert lost == counted, number
+        assert all(spool.read_from(each)[0].body == batch.body for each, batch in waiting.items())
+        if waiting:
+            assert spool.epoch == epoch, "what may have been sent is the same batch"
+        assert spool.append(statements(9_000, 1)) > max(waiting, default=0)
+        kept_most += lost < BATCHES * ROWS / 10
+        spool.close()
+        shutil.rmtree(path.parent)
+    # But for the one page that leads to all the others of a table.
+    assert kept_most >= len(tier(pages, [*pages] * 10)) * 0.95
+
+
+def test_a_cut_costs_what_lay_behind_it(tmp_path, whole, dice, tier):
+    data, epoch = whole
+    for number in range(tier(20, 300)):
+        cut = dice.randrange(PAGE * 8, len(data))
+        path = tmp_path / str(number) / "spool.db"
+        spool, _, lost, counted = opened(path, data[:cut])
+        assert 0 < lost == counted, (number, cut)
+        assert spool.epoch == epoch
+        spool.close()
+        shutil.rmtree(path.parent)
+
+
+def test_in_the_file_of_an_older_release_each_lost_batch_counts_at_least_one(tmp_path, whole):
+    """It has no mirrors, and gets none from a damaged table."""
+    older = tmp_path / "older.db"
+    older.write_bytes(whole[0])
+    with sqlite3.connect(older) as db:
+        for name in ("batch", "meta", "epoch"):
+            db.execute(f"DROP INDEX {name}_mirror")
+        (leaf,) = db.execute(
+            "SELECT max(pageno) FROM dbstat WHERE name = 'batch' AND pagetype = 'leaf'"
+        ).fetchone()
+    db.close()
+    data = bytearray(older.read_bytes())
+    data[(leaf - 1) * PAGE] ^= 1
+    spool, _, lost, counted = opened(tmp_path / "new" / "spool.db", bytes(data))
+    assert 0 < counted <= lost < BATCHES * ROWS / 10
+    spool.close()
+
+
+@pytest.mark.parametrize("page", [0, 1])
+def test_the_first_pages_cost_nothing(tmp_path, whole, dice, page):
+    """What they say is known: the tables' places, and what is in their mirrors."""
+    data, epoch = whole
+    damaged = bytearray(data)
+    damaged[page * PAGE : page * PAGE + 200] = dice.randbytes(200)
+    spool, waiting, lost, counted = opened(tmp_path / "new" / "spool.db", bytes(damaged))
+    assert (lost, counted, spool.epoch, min(waiting)) == (0, 0, epoch, 21)
+    assert spool.append(statements(9_000, 1)) == BATCHES + 21
+    spool.close()
+
+
+def test_damage_that_is_met_while_the_agent_runs_costs_no_more(tmp_path, whole, dice):
+    data, epoch = whole
+    path = tmp_path / "new" / "spool.db"
+    spool, _, lost, counted = opened(path, data)
+    assert (lost, counted) == (0, 0)
+    losses = []
+    spool._on_loss = lambda *loss: losses.append(loss)
+    with path.open("r+b") as file:
+        for page in range(len(data) // PAGE // 2, len(data) // PAGE // 2 + 4):
+            file.seek(page * PAGE)
+            file.write(dice.randbytes(12))
+    spool._db.execute("PRAGMA shrink_memory")
+    spool._db.execute("PRAGMA cache_size = 0")
+    spool.read_from(1, 1000)
+    left = {
+        batch.sequence for first in range(1, BATCHES + 21, 64) for batch in spool.read_from(first)
+    }
+    assert 0 < len(left) < BATCHES
+    assert losses == [("spool", "spool_damaged", (BATCHES - len(left)) * ROWS)]
+    assert spool.epoch == epoch
+    spool.close()
