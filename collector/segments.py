@@ -109,6 +109,9 @@ class Segments:
         self._refusals = Refusals(data_dir / "state")
         for name in schema.TABLES:
             (data_dir / FOLDER / name).mkdir(parents=True, exist_ok=True)
+        # Their names too must be durable before a segment in them is.
+        for folder in (data_dir / FOLDER, data_dir):
+            fsync_folder(folder)
 
     def start(self) -> None:
         self._thread.start()

@@ -25,7 +25,7 @@ from collector.entry_signature import Signer
 from collector.heads import KEY_NAME, Heads, HeadsError, Sealing, key_id, open_key
 from collector.index import build_index, open_index, update_index
 from collector.key_rotation import KIND, finish
-from collector.ledger import Ledger
+from collector.ledger import Ledger, fsync_folder
 from collector.ledger_entry import DAMAGED
 from collector.ledger_reading import entries_since
 from collector.own_entries import set_aside_foreign
@@ -74,7 +74,9 @@ class Store:
         self.data_dir = data_dir
         self._on_commit = on_commit
         try:
-            data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not data_dir.is_dir():
+                data_dir.mkdir(parents=True, mode=0o700)
+                fsync_folder(data_dir.parent)
             self._lock_file = lock_folder(data_dir)
             key_file = sealing.key or data_dir / KEY_NAME
             is_new_key = not key_file.exists()

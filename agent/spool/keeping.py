@@ -201,8 +201,7 @@ class SpoolFile:
         except sqlite3.Error as error:
             if not is_damage(error):
                 raise SpoolError(
-                    f"{self._path}: cannot open the spool: {error};"
-                    " is another agent using the same state_dir?"
+                    f"{self._path}: cannot open the spool: {error}; {_remedy(error)}"
                 ) from error
             lost = self._begin_anew()
             self._connect_anew()
@@ -248,3 +247,9 @@ class SpoolFile:
             return None
         log.error("spool.damaged", file=str(aside), rows_lost=lost)
         return lost
+
+
+def _remedy(error: sqlite3.Error) -> str:
+    if is_full(error):
+        return "make room on the disk of agent.state_dir"
+    return "is another agent using the same state_dir?"

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -210,6 +211,14 @@ def test_a_refused_loss_is_owed_with_its_own_count_and_not_counted_again(path):
     ]
     assert not spool.owed()
     assert not losses
+
+
+def test_a_new_spool_on_a_full_disk_asks_for_room(small_disk):
+    with (small_disk / "ballast").open("wb", buffering=0) as ballast, suppress(OSError):
+        while ballast.write(bytes(4096)):
+            pass
+    with pytest.raises(SpoolError, match="make room on the disk"):
+        Spool(small_disk / "spool.db", Losses())
 
 
 def test_the_file_is_private_and_a_second_agent_is_refused_with_the_remedy(path):

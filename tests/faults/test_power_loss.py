@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from pathlib import Path
 
 from collector.entry_signature import Signer
 from collector.heads import Heads, Sealing, open_key
@@ -12,6 +13,7 @@ from collector.own_entries import examine
 from collector.pgwarden_verify import check_folder
 from collector.segments import Segments
 from collector.standing import standing
+from collector.store import Store
 from tests.collector.test_store import batch
 from tests.faults.power import PowerDisk
 
@@ -62,3 +64,19 @@ def _survives(folder, promised, number):
     ledger.close()
     assert verify(folder) == [], number
     assert check_folder(folder).problems == [], number
+
+
+def test_folders_are_durable_under_their_names_before_a_segment_lies_in_them(tmp_path, monkeypatch):
+    """What a cut would else take with all that is in them; ``power.py`` looks at files alone."""
+    inside, fsync = [], os.fsync
+
+    def noted(descriptor):
+        place = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
+        inside.append((place, {each.name for each in place.iterdir()} if place.is_dir() else set()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    data = tmp_path / "data"
+    Store(data).close()
+    for folder in (data / "segments" / "losses", data / "segments", data):
+        assert any(place == folder.parent and folder.name in names for place, names in inside)
