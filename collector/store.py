@@ -100,7 +100,7 @@ class Store:
         """Why the ledger cannot be what this collector once wrote and signed."""
         self.taken_back, self.quarantined = self._look_at_segments()
         self.segments = Segments(data_dir, self.ledger, self._committed, commit_seconds)
-        self._index = open_index(data_dir, self.ledger)
+        self._index = self._open_index()
         if self.ledger.checkpoint is None and not self.contradictions:
             self.ledger.take_checkpoint()
         self.tidying = Tidying(
@@ -112,6 +112,15 @@ class Store:
             history_days,
             self.heads.signed_at_us,
         )
+
+    def _open_index(self) -> duckdb.DuckDBPyConnection:
+        try:
+            return open_index(self.data_dir, self.ledger)
+        except duckdb.Error as error:
+            self.ledger.close()
+            self._lock_file.close()
+            why = str(error).splitlines()[0]
+            raise StoreError(f"{self.data_dir}: no index: {why}; check owner and disk") from error
 
     def _look_at_segments(self) -> tuple[list[str], list[str]]:
         """Those that hold again, and those that were set aside, with why. Raises StoreError."""

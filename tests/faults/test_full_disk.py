@@ -2,12 +2,15 @@
 
 import os
 
+import pytest
+
 from agent.spool.spool import Spool
 from agent.wire.batch import Payload
 from collector import ledger as ledger_module
 from collector.ledger import Ledger
 from collector.ledger_reading import verify
 from collector.pgwarden_verify import check_folder
+from collector.store import Store, StoreError
 from protos.pgwarden.v1 import uplink_pb2 as pb
 from tests.collector.road import collector_at, statements, uplink_to
 from tests.waiting import wait_until
@@ -75,6 +78,16 @@ def test_poison_on_a_full_disk_is_refused_and_stops_no_commit(tmp_path, disk):
         assert collector.count() == 6 * ROWS
     spool.close()
     assert losses == [("spool", "rejected", 2)]
+
+
+def test_a_start_without_room_for_the_index_says_so(disk):
+    Store(disk / "data").close()
+    (disk / "data/index.duckdb").unlink()
+    _fill(disk / "ballast")
+    with pytest.raises(StoreError, match=r"data: no index: .*check owner and disk"):
+        Store(disk / "data")
+    (disk / "ballast").unlink()
+    Store(disk / "data").close()
 
 
 def _fill(ballast):
