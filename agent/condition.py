@@ -106,7 +106,7 @@ class Condition:
         """Why this agent is not ready, one sentence each. A part that is missing and degrades is
         none: it stands in the status, and ``doctor`` says what to do."""
         parts, clusters = self._parts, self._parts.clusters
-        problems = parts.rules.missing()
+        problems = parts.rules.missing() + parts.spool.problems
         if not clusters.scanned:
             problems.append("the servers of this host have not been looked for yet")
         elif not clusters.all():
@@ -138,7 +138,7 @@ class Condition:
         guard = [parts.capture.problem] if parts.capture and parts.capture.problem else []
         guard += parts.explaining.problems() + parts.naming.problems() + parts.rules.problems()
         guard += parts.approving.problems() if parts.approving else []
-        guard += [parts.spool.problem] if parts.spool.problem else []
+        guard += parts.spool.problems
         guard += [parts.witness.problem] if parts.witness and parts.witness.problem else []
         return [*parts.degraded, *guard, *parts.clusters.problems(), *sorted(self._silent)]
 

@@ -166,12 +166,21 @@ class Recorder:
             self._wake()
         self._pipeline.mix(self._spool.mixed_room)
         read_us = self._logs_read_us()
-        due: dict[object, Callable[[], None]] = {}
+        due: dict[object, tuple[int, Callable[[], None]]] = {}
         while self._confirms and self._confirms[0][0] <= read_us:
-            confirm = self._confirms.popleft()[1]
-            due[_source_of(confirm)] = confirm  # the newest covers the older: each costs two fsyncs
-        for confirm in due.values():
-            self._guarded(confirm)
+            newest = self._confirms.popleft()
+            due[_source_of(newest[1])] = newest  # it covers the older: each costs two fsyncs
+        for due_us, confirm in due.values():
+            self._guarded(partial(self._confirm, due_us, confirm))
+
+    def _confirm(self, due_us: int, confirm: Callable[[], None]) -> None:
+        """Where there is no room for the position nothing is lost: it is written with the next
+        flush, or by then a newer one; until then a restart would read those lines once more."""
+        try:
+            confirm()
+        except OSError as error:
+            self._confirms.appendleft((due_us, confirm))
+            self._log(error)
 
     def _logs_read_us(self) -> int:
         return self._logs.as_of(self._clock.now_us, time.monotonic_ns() // 1000)
@@ -195,8 +204,13 @@ class Recorder:
         self._logged_at[kind] = now
         # Not the error's own text: it may quote a statement.
         where = "".join(traceback.format_tb(error.__traceback__)[-3:])
+        reason = error.strerror if isinstance(error, OSError) else None
         log.error(
-            "recorder.failed", error=kind, where=where, suppressed=self._unlogged.pop(kind, 0)
+            "recorder.failed",
+            error=kind,
+            reason=reason or "",
+            where=where,
+            suppressed=self._unlogged.pop(kind, 0),
         )
 
 

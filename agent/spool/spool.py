@@ -15,7 +15,9 @@ from agent.spool.faults import is_damage, is_full, is_unsynced, size_of, told_in
 from agent.spool.file import DONE, LOG_BYTES, SET, Spooled
 from agent.spool.keeping import CountLoss, SpoolError, SpoolFile
 from agent.spool.losses import lost_with, owe
+from agent.spool.reserve import NoReserveError, Reserve
 from agent.spool.room import admit, mixed_room
+from agent.spool.shortage import Shortage
 from agent.wire.batch import Payload
 from model.event import Lost
 
@@ -44,16 +46,27 @@ class Spool(SpoolFile):
         self._max_bytes = max_bytes
         self._owed: dict[tuple[str, str], Lost] = {}
         self._refused = False  # something, when it was last appended to
+        self._failure = ""
+        self._shortage = Shortage(path)
+        self._reserve = Reserve(path.with_name(path.name + ".owed"))
         super().__init__(path, on_loss)
+        try:
+            self._owed = self._reserve.open(self._last)
+        except NoReserveError:
+            on_loss("spool", "spool_damaged", 1)
+
+    def close(self) -> None:
+        super().close()
+        self._reserve.close()
 
     def append(self, *payloads: Payload) -> int:
         """Make them durable, in order; returns the last sequence. What does not fit is counted."""
         with self._lock:
             accepted, refused = admit(payloads, self._bytes, self._max_bytes)
-            reason = self._store(accepted)
+            reason = self._commit(accepted, payloads)
             if reason == "disk_full":
                 first = [payload for payload in accepted if payload.priority]
-                if len(first) == len(accepted) or self._store(first):
+                if len(first) == len(accepted) or self._commit(first, payloads):
                     first = []
                 refused = [payload for payload in payloads if payload not in first]
             elif reason:
@@ -62,7 +75,15 @@ class Spool(SpoolFile):
             last = self._last
             for payload in refused:
                 self._refuse(payload, reason or "spool_full")
+            self._reserve.settle(self._owed, last)
+            if not refused:
+                self._shortage.took()
         return last
+
+    @property
+    def problems(self) -> list[str]:
+        """Why what comes now is not kept, one sentence each."""
+        return [each for each in (self.problem, self._shortage.sentence) if each]
 
     @property
     def mixed_room(self) -> int:
@@ -210,11 +231,22 @@ class Spool(SpoolFile):
     def last_sequence(self) -> int:
         return self._last
 
+    def _commit(self, accepted: list[Payload], payloads: Sequence[Payload]) -> str:
+        """As ``_store``; with it comes true what is owed of the other ones."""
+        owed = dict(self._owed)
+        if len(accepted) < len(payloads):
+            for payload in payloads:
+                if payload not in accepted:
+                    owe(payload, owed)
+        self._reserve.prepare(owed, self._last + len(accepted))
+        return self._store(accepted)
+
     def _store(self, payloads: list[Payload]) -> str:
         """Why it could not; empty when they are durable."""
         try:
             self._with_room(lambda: self._insert(payloads))
         except sqlite3.Error as error:
+            self._failure = str(error)
             if not is_damage(error):
                 return "disk_failed" if is_unsynced(error) else "disk_full"
             with suppress(SpoolError):  # no room for a new one: the next append tries again
@@ -258,6 +290,10 @@ class Spool(SpoolFile):
         self._depth += len(payloads)
 
     def _refuse(self, payload: Payload, reason: str) -> None:
-        for lost, count in lost_with(payload, reason):
-            self._on_loss("spool", lost, count)
+        lost = list(lost_with(payload, reason))
+        full = f"it holds the {self._max_bytes} bytes that it may"
+        why = full if reason == "spool_full" else self._failure
+        self._shortage.refused(reason, why, sum(count for _, count in lost))
+        for name, count in lost:
+            self._on_loss("spool", name, count)
         owe(payload, self._owed)

@@ -70,7 +70,7 @@ def test_a_failed_fsync_costs_nothing_where_another_file_can_be_used(appended, d
     assert "spool.fsync_failed" in printed
     assert "spool.moved" in printed
     assert kept(path) == list(range(4, APPENDS + 1))
-    assert sorted(file.name for file in path.parent.iterdir()) == ["spool.db"]
+    assert sorted(file.name for file in path.parent.iterdir()) == ["spool.db", "spool.db.owed"]
 
 
 def test_while_every_fsync_fails_nothing_is_taken_for_durable_and_what_waited_stays(appended):
