@@ -5,6 +5,7 @@ Reads files only; the collector may run or not.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,11 @@ from collector.segments import FOLDER
 
 _IN_USE = ("Could not set lock", "different configuration")
 """What DuckDB says of a file that another process, or this one, has open to write."""
+_IS_OPEN = f"{INDEX}: the collector has it open; it was not compared"
+SETTLE_SECONDS = 10.0
+"""What looks wrong beside a living collector is looked at again for so long: it names a file in the
+ledger after it is whole in its folder, and takes merged ones away after it has said so."""
+PAUSE_SECONDS = 0.2
 Progress = Callable[[int, int], None]
 """Segments that were read, of how many."""
 
@@ -36,21 +42,45 @@ class StoreReport:
 
 def check_store(data_dir: Path, progress: Progress = lambda _done, _all: None) -> StoreReport:
     """Raises OSError where the ledger cannot be read."""
-    # Files first: what a living collector seals meanwhile is then no stranger.
     present = {str(path.relative_to(data_dir)) for path in _files(data_dir / FOLDER)}
     found = read(data_dir / LEDGER)
     state = state_of(found.entries)
     report = StoreReport(len(state.files))
     report.problems += [f"{LEDGER}, entry {p.line}: {p.message}" for p in found.problems]
+    damages: dict[str, str] = {}
     for number, file in enumerate(state.files.values(), 1):
         report.rows += file.rows
         if (damage := segment_damage(data_dir, file)) is not None:
-            report.problems.append(f"{file.path}: {damage}")
+            damages[file.path] = damage
         progress(number, len(state.files))
-    for name in sorted(present - state.files.keys()):
-        _say_extra(name, state, report)
+    strangers = {name for name in present if _is_strange(name, state)}
     _check_index(data_dir, state, report)
+    if _IS_OPEN in report.notices:
+        _look_again(data_dir, damages, strangers)
+    report.problems += [f"{path}: {damage}" for path, damage in damages.items()]
+    report.problems += [f"{name}: the ledger does not name it" for name in sorted(strangers)]
+    extra = present - state.files.keys()
+    report.notices += [
+        _extra(name, state) for name in sorted(extra) if not _is_strange(name, state)
+    ]
     return report
+
+
+def _look_again(data_dir: Path, damages: dict[str, str], strangers: set[str]) -> None:
+    """Takes out what the collector has put right, or said, since."""
+    deadline = time.monotonic() + SETTLE_SECONDS
+    while damages or strangers:
+        state = state_of(read(data_dir / LEDGER).entries)
+        for path in list(damages):
+            file = state.files.get(path)
+            damage = segment_damage(data_dir, file) if file is not None else None
+            if damage is None:
+                del damages[path]
+        gone = {name for name in strangers if not (data_dir / name).exists()}
+        strangers -= gone | {name for name in strangers if not _is_strange(name, state)}
+        if time.monotonic() >= deadline:
+            return
+        time.sleep(PAUSE_SECONDS if damages or strangers else 0)
 
 
 def segment_damage(data_dir: Path, file: SealedFile) -> str | None:
@@ -68,15 +98,17 @@ def _files(folder: Path) -> Iterator[Path]:
     return (path for path in sorted(folder.rglob("*")) if not path.is_dir())
 
 
-def _say_extra(name: str, state: LedgerState, report: StoreReport) -> None:
+def _is_strange(name: str, state: LedgerState) -> bool:
+    known = name in state.files or name in state.merged or name in state.damaged
+    return not known and not name.endswith(".tmp")
+
+
+def _extra(name: str, state: LedgerState) -> str:
     if name in state.merged:
-        report.notices.append(f"{name}: merged or expired; the collector removes it")
-    elif name in state.damaged:
-        report.notices.append(f"{name}: was taken out as damaged; a start looks if it is whole")
-    elif name.endswith(".tmp"):
-        report.notices.append(f"{name}: half written; the collector sets it aside at its start")
-    else:
-        report.problems.append(f"{name}: the ledger does not name it")
+        return f"{name}: merged or expired; the collector removes it"
+    if name in state.damaged:
+        return f"{name}: was taken out as damaged; a start looks if it is whole"
+    return f"{name}: half written; the collector sets it aside at its start"
 
 
 def _check_index(data_dir: Path, state: LedgerState, report: StoreReport) -> None:
@@ -88,7 +120,7 @@ def _check_index(data_dir: Path, state: LedgerState, report: StoreReport) -> Non
             head, segments, sources = index_rows(connection)
     except duckdb.Error as error:
         if any(words in str(error) for words in _IN_USE):
-            report.notices.append(f"{INDEX}: the collector has it open; it was not compared")
+            report.notices.append(_IS_OPEN)
         else:
             report.problems.append(f"{INDEX}: cannot be read")
         return

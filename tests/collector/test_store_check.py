@@ -1,6 +1,7 @@
 """`store check` names each damaged, missing or extra file; `store rebuild` makes the index anew."""
 
 import json
+import os
 import shutil
 
 import duckdb
@@ -9,7 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from collector import store_rebuild
+from collector import store_check, store_rebuild
+from collector.compaction import compact
 from collector.index import index_rows
 from collector.store import Store
 from collector.store_check import check_store
@@ -164,6 +166,53 @@ def test_a_rebuild_beside_a_running_collector_is_refused_with_the_remedy_and_a_c
     assert check_store(sealed).problems == []
     record.close()
     assert count(sealed) == 50
+
+
+def after_a_look_at_the_ledger(monkeypatch, step):
+    """What a living collector does in the moment after it was read first."""
+    steps, real = [step], store_check.read
+
+    def read_ledger(path):
+        found = real(path)
+        if steps:
+            steps.pop()()
+        return found
+
+    monkeypatch.setattr(store_check, "read", read_ledger)
+
+
+def test_a_file_that_a_living_collector_names_a_moment_later_is_no_stranger(sealed, monkeypatch):
+    record, ledger = Store(sealed), sealed / "ledger.jsonl"
+    whole = ledger.read_bytes()
+    ledger.write_bytes(whole[: whole.index(THIRD.encode())].rpartition(b"\n")[0] + b"\n")
+    after_a_look_at_the_ledger(monkeypatch, lambda: ledger.write_bytes(whole))
+    assert check_store(sealed).problems == []
+    record.close()
+
+
+def test_a_file_that_is_merged_and_removed_while_it_is_checked_is_not_missing(sealed, monkeypatch):
+    record = Store(sealed)
+    for file in record.ledger.files:
+        os.utime(sealed / file, (0, 0))
+
+    def merge():
+        replaced = compact(sealed, record.ledger, "statements")
+        assert len(replaced) > 1
+        for path in replaced:
+            path.unlink()
+
+    after_a_look_at_the_ledger(monkeypatch, merge)
+    assert check_store(sealed).problems == []
+    record.close()
+
+
+def test_what_stays_strange_beside_a_living_collector_is_told(sealed, monkeypatch):
+    monkeypatch.setattr(store_check, "SETTLE_SECONDS", 0.5)
+    record = Store(sealed)
+    shutil.copy(sealed / THIRD, (sealed / THIRD).with_name("9.parquet"))
+    _flip(sealed)
+    assert len(check_store(sealed).problems) == 2
+    record.close()
 
 
 def test_a_folder_without_a_ledger_is_a_sentence(tmp_path):
