@@ -11,7 +11,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from collector.admission import Admission
+from collector.admission import MOST_AT_ONCE, Admission
 from collector.certificates import (
     CertificateError,
     CertificateFiles,
@@ -31,8 +31,8 @@ from protos.pgwarden.v1 import (
 )
 
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-MAX_STREAMS = 256
-"""Agents and tails at the same time: each holds a thread."""
+SPARE_THREADS = 64
+"""For calls that are told that there is no room for them, and for those of the unix socket."""
 
 _OPTIONS = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -67,10 +67,19 @@ class Server:
         approvals: "approvals_pb2_grpc.ApprovalsServicer | None" = None,
         access: "access_pb2_grpc.AccessServicer | None" = None,
     ) -> None:
-        pool = futures.ThreadPoolExecutor(MAX_STREAMS, thread_name_prefix="rpc")
+        # Each open call holds a thread, which is made when it is needed first.
+        threads = MOST_AT_ONCE + SPARE_THREADS
+        pool = futures.ThreadPoolExecutor(threads, thread_name_prefix="rpc")
         self._own = _own(tls) if tls is not None else None
-        self._admission = Admission(_revocations(tls) if tls is not None else None)
-        self._server = grpc.server(pool, interceptors=[self._admission], options=_OPTIONS)
+        self._admission = Admission(
+            _revocations(tls) if tls is not None else None, most_at_once=MOST_AT_ONCE
+        )
+        self._server = grpc.server(
+            pool,
+            interceptors=[self._admission],
+            options=_OPTIONS,
+            maximum_concurrent_rpcs=threads,  # more are refused at once; they would wait unheard
+        )
         self._server.add_generic_rpc_handlers((uplink.handler(),))
         self._health = health.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

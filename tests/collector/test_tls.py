@@ -3,16 +3,19 @@
 import shutil
 import ssl
 import threading
+from contextlib import ExitStack, contextmanager
 
 import grpc
 import pytest
 
 from agent.spool.spool import Spool
+from collector import admission
+from collector import server as server_module
 from collector.access.door import Door, own_certificate
-from collector.admission import MOST_CALLS
+from collector.admission import MOST_CALLS, MOST_STREAMS
 from collector.commands import Agents
 from collector.operator_service import OperatorService, Tails
-from collector.server import MAX_STREAMS, ListenError, Server
+from collector.server import ListenError, Server
 from collector.service import UplinkService
 from collector.sessions import LiveSessions
 from collector.store import Store
@@ -42,13 +45,19 @@ def files(authority):
 
 @pytest.fixture
 def collector(tmp_path, files):
+    with serving(tmp_path, files) as address:
+        yield address
+
+
+@contextmanager
+def serving(tmp_path, files, *more):
     store = Store(tmp_path / "data", commit_seconds=0.05)
     agents = Agents()
     uplink = UplinkService(store.segments, agents, tmp_path / "quarantine")
     operator = OperatorService(
         agents, LiveSessions(), Tails(), door=Door(own_certificate(files.certificate))
     )
-    server = Server(["127.0.0.1:0"], uplink, operator, files)
+    server = Server(["127.0.0.1:0", *more], uplink, operator, files)
     store.start()
     server.start()
     yield server.addresses[0]
@@ -168,22 +177,110 @@ def test_a_loopback_port_takes_events_but_no_operators(tmp_path, spool):
     store.close()
 
 
-def test_who_opens_streams_and_says_nothing_leaves_threads_for_others(collector, spool, authority):
-    """Each open call holds a thread of the server, which has MAX_STREAMS of them."""
-    files = authority.issue("hostile")
-    parts = [path.read_bytes() for path in (files.ca, files.key, files.certificate)]
-    ended = threading.Event()
+CONNECT = "/pgwarden.v1.Uplink/Connect"
+AGENTS = "/pgwarden.v1.Operator/Agents"
 
-    def nothing():
-        ended.wait(60)
+
+class Hostile:
+    """Begins calls and says nothing in them."""
+
+    def __init__(self, address, authority, name):
+        files = authority.issue(name)
+        parts = [path.read_bytes() for path in (files.ca, files.key, files.certificate)]
+        own = [("grpc.use_local_subchannel_pool", 1)]
+        self.channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(*parts), own)
+        self.ended = threading.Event()
+        self.calls = []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.ended.set()
+        self.channel.close()
+
+    def begin(self, count, method=CONNECT):
+        start = self.channel.stream_stream(method, bytes, bytes)
+        self.calls += [start(self._nothing()) for _ in range(count)]
+
+    def open(self):
+        return sum(not call.done() for call in self.calls)
+
+    def codes(self):
+        return {call.code() for call in self.calls if call.done()}
+
+    def _nothing(self):
+        self.ended.wait(60)
         yield from ()
 
-    with grpc.secure_channel(collector, grpc.ssl_channel_credentials(*parts)) as channel:
-        connect = channel.stream_stream("/pgwarden.v1.Uplink/Connect", bytes, bytes)
-        calls = [connect(nothing()) for _ in range(MAX_STREAMS + 1)]
-        wait_until(lambda: sum(call.done() for call in calls) == len(calls) - MOST_CALLS)
-        codes = {call.code() for call in calls if call.done()}
-        assert codes == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+
+def test_of_one_owner_only_so_many_streams_are_open(collector, spool, authority):
+    with Hostile(collector, authority, "hostile") as hostile:
+        hostile.begin(MOST_CALLS)
+        wait_until(lambda: hostile.open() == MOST_STREAMS)
+        assert hostile.codes() == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+        assert "4 streams open" in next(c for c in hostile.calls if c.done()).details()
         with uplink_to(collector, spool, tls=authority.issue("host-a")) as uplink:
             assert uplink.drain(10)
-        ended.set()
+
+
+def test_who_begins_single_requests_and_does_not_send_them_is_counted_too(
+    collector, spool, authority
+):
+    with Hostile(collector, authority, "hostile") as hostile:
+        hostile.begin(MOST_CALLS + 5, AGENTS)
+        wait_until(lambda: hostile.open() == MOST_CALLS)
+        assert hostile.codes() == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+
+
+def test_a_call_that_says_nothing_is_ended_and_others_go_on(
+    collector, spool, authority, monkeypatch
+):
+    monkeypatch.setattr(admission, "HELLO_SECONDS", 0.5)
+    with (
+        uplink_to(collector, spool, tls=authority.issue("host-a")) as uplink,
+        Hostile(collector, authority, "hostile") as hostile,
+    ):
+        assert uplink.drain(10)
+        hostile.begin(2)
+        hostile.begin(2, AGENTS)
+        wait_until(lambda: hostile.open() == 0)
+        assert hostile.codes() == {grpc.StatusCode.CANCELLED}
+        spool.append(statements(10, 10))
+        assert uplink.drain(10)
+        assert uplink.counters.reconnects <= 1
+
+
+def test_many_hostile_agents_that_say_nothing_shut_no_honest_one_out(
+    tmp_path, files, spool, authority, monkeypatch
+):
+    """As many in proportion as nine with 32 calls each were to 256 threads."""
+    monkeypatch.setattr(server_module, "MOST_AT_ONCE", 40)
+    monkeypatch.setattr(server_module, "SPARE_THREADS", 4)
+    with ExitStack() as stack, serving(tmp_path, files) as address:
+        for number in range(9):
+            hostile = stack.enter_context(Hostile(address, authority, f"hostile{number}"))
+            hostile.begin(20)
+            wait_until(lambda hostile=hostile: hostile.open() == MOST_STREAMS)
+        with uplink_to(address, spool, tls=authority.issue("host-a")) as uplink:
+            assert uplink.drain(20)
+
+
+def test_one_call_more_than_it_serves_is_told_so_at_once_and_its_owner_still_gets_in(
+    tmp_path, files, spool, authority, monkeypatch
+):
+    monkeypatch.setattr(server_module, "MOST_AT_ONCE", 3)
+    socket = f"unix:{tmp_path}/c.sock"
+    with ExitStack() as stack, serving(tmp_path, files, socket) as address:
+        hostile = stack.enter_context(Hostile(address, authority, "other"))
+        hostile.begin(4)
+        wait_until(lambda: hostile.open() == 3)
+        assert "3 calls at once" in refused_with(address, spool, authority)
+        with uplink_to(socket, spool) as uplink:
+            assert uplink.drain(20)
+
+
+def refused_with(address, spool, authority):
+    with uplink_to(address, spool, tls=authority.issue("host-a")) as uplink:
+        wait_until(lambda: uplink.counters.last_error or not spool.depth)
+        return uplink.counters.last_error
