@@ -31,6 +31,16 @@ class Authority:
         certificate = self._builder(self._name, self._key).add_extension(ca, critical=True)
         self.path = folder / "ca.pem"
         self.path.write_bytes(_pem(certificate.sign(self._key, hashes.SHA256())))
+        self._chain = b""
+
+    def below(self, folder: Path) -> "Authority":
+        """One that this one has signed: it issues files of certificate and intermediate."""
+        other = Authority(folder)
+        ca = x509.BasicConstraints(ca=True, path_length=None)
+        builder = self._builder(other._name, other._key).add_extension(ca, critical=True)
+        other._chain = _pem(builder.sign(self._key, hashes.SHA256())) + self._chain
+        other.path = self.path
+        return other
 
     def issue(self, common_name: str, ca: Path | None = None, expired: bool = False) -> Files:
         """A certificate for ``common_name`` on this host; ``ca`` is who its owner trusts."""
@@ -46,7 +56,7 @@ class Authority:
         )
         stem = f"{common_name}-{certificate.serial_number}"
         paths = (self._folder / f"{stem}.pem", self._folder / f"{stem}.key")
-        paths[0].write_bytes(_pem(certificate))
+        paths[0].write_bytes(_pem(certificate) + self._chain)
         paths[1].write_bytes(
             key.private_bytes(
                 serialization.Encoding.PEM,

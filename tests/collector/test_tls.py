@@ -177,6 +177,26 @@ def test_a_loopback_port_takes_events_but_no_operators(tmp_path, spool):
     store.close()
 
 
+def test_with_an_authority_in_between_the_collector_knows_its_own_certificate(tmp_path, spool):
+    between = Authority(tmp_path / "root").below(tmp_path / "between")
+    files = between.issue("collector")
+    files.certificate.write_bytes(b"subject=collector\n" + files.certificate.read_bytes())
+    with serving(tmp_path, files) as address:
+        with uplink_to(address, spool, tls=between.issue("host-a")) as uplink:
+            assert uplink.drain(10)
+        assert list(agents_known_to(address, files)) == ["host-a"]
+        with pytest.raises(grpc.RpcError) as refusal:
+            agents_known_to(address, between.issue("collector"))
+        assert refusal.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+def agents_known_to(address, files):
+    parts = [path.read_bytes() for path in (files.ca, files.key, files.certificate)]
+    with grpc.secure_channel(address, grpc.ssl_channel_credentials(*parts)) as channel:
+        stub = operator_pb2_grpc.OperatorStub(channel)
+        return [each.agent for each in stub.Agents(operator_pb2.AgentsRequest(), timeout=10).agents]
+
+
 CONNECT = "/pgwarden.v1.Uplink/Connect"
 AGENTS = "/pgwarden.v1.Operator/Agents"
 
