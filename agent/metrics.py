@@ -133,11 +133,16 @@ class AgentMetrics:
         self._watch("spool_bytes", "Size of the spool", size_bytes)
         self._watch("spool_limit_bytes", "Size at which the spool is full", limit_bytes)
 
-    def watch_spool_disk(self, fsync_failures: Number, broken: Number) -> None:
+    def watch_spool_disk(
+        self, fsync_failures: Number, broken: Number, copies_removed: Number
+    ) -> None:
         self._watch(
             "spool_fsync_failures", "How often the spool could not be synced", fsync_failures
         )
         self._watch("spool_broken", "1: nothing can be made durable here", broken)
+        self._watch(
+            "spool_copies_removed", "Copies of damaged spools that were removed", copies_removed
+        )
 
     def watch_uplink(self, connected: Callable[[], bool], acked_sequence: Number) -> None:
         self._watch("uplink_connected", "1: the collector is connected", connected)

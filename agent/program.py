@@ -386,7 +386,9 @@ class Agent:
         self._metrics.watch_spool(
             lambda: spool.depth, lambda: spool.bytes, lambda: self._config.spool.max_bytes
         )
-        self._metrics.watch_spool_disk(lambda: spool.fsync_failures, lambda: bool(spool.problem))
+        self._metrics.watch_spool_disk(
+            lambda: spool.fsync_failures, lambda: bool(spool.problem), lambda: spool.copies_removed
+        )
         self._metrics.watch_uplink(
             lambda: self._uplink.connected, lambda: spool.last_sequence - spool.depth
         )

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from agent.spool.copies import trim
 from agent.spool.faults import is_damage, is_full, is_unsynced, size_of, told_in_words
 from agent.spool.file import DONE, LOG_BYTES, SET, Spooled
 from agent.spool.keeping import CountLoss, SpoolError, SpoolFile
@@ -47,6 +48,7 @@ class Spool(SpoolFile):
         self._owed: dict[tuple[str, str], Lost] = {}
         self._refused = False  # something, when it was last appended to
         self._failure = ""
+        self.copies_removed = 0
         self._shortage = Shortage(path)
         self._reserve = Reserve(path.with_name(path.name + ".owed"))
         super().__init__(path, on_loss)
@@ -54,6 +56,7 @@ class Spool(SpoolFile):
             self._owed = self._reserve.open(self._last)
         except NoReserveError:
             on_loss("spool", "spool_damaged", 1)
+        self._trim_copies()
 
     def close(self) -> None:
         super().close()
@@ -253,6 +256,16 @@ class Spool(SpoolFile):
                 self._recover()
             return "spool_damaged"
         return ""
+
+    def _recover(self) -> None:
+        try:
+            super()._recover()
+        finally:
+            self._trim_copies()
+
+    def _trim_copies(self) -> None:
+        with suppress(OSError):  # the next one tries again
+            self.copies_removed += trim(self._path, self._max_bytes)
 
     def _delete(self, upto: int) -> bool:
         def delete() -> None:

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import structlog
 
 from agent.spool.spool import Spool, SpoolError
 from agent.wire.batch import BatchBuilder, Payload
@@ -256,6 +257,45 @@ def test_a_spool_cut_at_any_byte_opens_and_never_hands_out_wrong_bytes(
             assert list(folder.glob("*.damaged-*")), "set aside for a person to look at"
         assert opened.append(bulk()) > len(kept)
         opened.close()
+
+
+def copies(path):
+    """Damaged spools beside it, by the time when they were set aside."""
+    return sorted({each.name.split("damaged-")[1][:19] for each in path.parent.glob("*.damaged-*")})
+
+
+def damaged_again(path, times, max_bytes):
+    """Sizes of the copies, as they came; how many were removed and told; the last copies."""
+    removed, seen = 0, []
+    with structlog.testing.capture_logs() as logs:
+        for _ in range(times):
+            path.write_bytes(b"x" * 300_000)
+            spool = Spool(path, Losses(), max_bytes)
+            spool.append(bulk())
+            spool.close()
+            removed += spool.copies_removed
+            seen += [each for each in copies(path) if each not in seen]
+    told = [each for each in logs if each["event"] == "spool.copy_removed"]
+    assert len(told) == removed == times - len(copies(path))
+    assert len(seen) == times
+    assert copies(path) == seen[-len(copies(path)) :], "the newest"
+    return len(copies(path))
+
+
+@pytest.mark.parametrize(("max_bytes", "kept"), [(10_000_000, 4), (700_000, 2), (1_000, 1)])
+def test_copies_of_damaged_spools_are_bounded_in_number_and_bytes(path, max_bytes, kept):
+    assert damaged_again(path, 6, max_bytes) == kept
+
+
+def test_a_spool_that_is_damaged_while_it_is_used_removes_older_copies_as_well(path):
+    damaged_again(path, 4, 10_000_000)
+    spool = Spool(path, Losses())
+    for _ in range(3):
+        spool.append(bulk())
+        spool._recover()
+        assert len(copies(path)) == 4
+    assert spool.copies_removed == 3
+    spool.close()
 
 
 def test_a_flipped_bit_in_a_batch_is_found_set_aside_and_counted(path):

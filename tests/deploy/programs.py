@@ -35,7 +35,7 @@ def agent_metrics() -> AgentMetrics:
     metrics = AgentMetrics("0.0-test")
     metrics.watch_sessions(lambda: 7)
     metrics.watch_spool(lambda: 3, lambda: 4096, lambda: 1 << 20)
-    metrics.watch_spool_disk(lambda: 0, lambda: 0)
+    metrics.watch_spool_disk(lambda: 0, lambda: 0, lambda: 0)
     metrics.watch_uplink(lambda: True, lambda: 41)
     metrics.watch_catalog(lambda: {"5432": time.time() - 30})
     metrics.watch_canaries(lambda: {("5432", "PortalRun"): True})
