@@ -7,6 +7,12 @@ from typing import Any
 
 from agent.sql.tree import Node, dotted, fields_of, relation_name, unwrap
 
+_CALLED = {
+    "matview": "materialized view", "tabconstraint": "constraint",
+    # The name that such a command says is the domain's, or the type's.
+    "domconstraint": "domain", "attribute": "type",
+}  # fmt: skip
+
 
 def said(verb: str, object_kind: str) -> str:
     return f"{verb} {object_kind}".strip().upper().replace("_", " ")
@@ -15,9 +21,7 @@ def said(verb: str, object_kind: str) -> str:
 def object_kind(value: Any) -> str:
     """``OBJECT_MATVIEW`` is ``materialized view``."""
     word = str(value or "").removeprefix("OBJECT_").lower()
-    return {"matview": "materialized view", "tabconstraint": "constraint"}.get(
-        word, word.replace("_", " ")
-    )
+    return _CALLED.get(word, word.replace("_", " "))
 
 
 def named(fields: Node, spec: str) -> Iterator[tuple[str, str]]:

@@ -128,7 +128,8 @@ class Changes:
             target = moved.with_other_names(target, renames, said, other_way, former)
             if target.replaced and target.renamer is None:
                 return self._made_anew(target, renames, at_us, since_us, settled=settled)
-        if step.change is DriftChange.CHANGED and (new := new_parts(step)):
+        changed = step.change is DriftChange.CHANGED
+        if changed and (new := new_parts(step) | moved.new_indexes(target)):
             fits = partial(in_time, scope, at_us, since_us)
             target = moved.with_new_parts(target, new, filter(fits, self._near(target)))
         if scope.kind is not CatalogKind.WATCHED or renaming is not None:
@@ -290,10 +291,8 @@ def cause(
         changing = _changing_it(changes, target, at_us, since_us)
         shared = afterwards(claimed, changing, target, fits)
     else:
-        shared = {
-            **shares(claimed, acting, target, fits, opposite),
-            **renamers(claimed, later, target),
-        }
+        shared = shares(claimed, acting, target, fits, opposite)
+        shared = {**shared, **renamers(claimed, shared, later, target)}
     if not settled and not says_all(claimed, shared, target, fits):
         return None
     nobodys = unexplained(target, [entry.change for entry in found], shared, match)

@@ -23,6 +23,8 @@ MOST_STATEMENTS = 20
 _OF_LINES = OBJECT_KINDS | {CatalogKind.DATABASE, CatalogKind.TABLESPACE, CatalogKind.ROLE}
 Keys = tuple[str, ...]
 """Of lines that change together: a column's under its former name and under the new one."""
+_OF_QUERY = ("definition", "text")
+"""A view's query, and the hash of it."""
 
 
 def of_the_worst(best: Change, found: Sequence[Change], target: Target, match: Match) -> Change:
@@ -122,14 +124,17 @@ def unexplained(
     )
 
 
-def renamers(best: Change, found: Sequence[Change], target: Target) -> Mapping[str, Change]:
+def renamers(
+    best: Change, shared: Mapping[str, Change], found: Sequence[Change], target: Target
+) -> Mapping[str, Change]:
     """By the former line of a column or constraint that is otherwise than before besides: who gave
-    it another name, where that is not who made it so."""
+    it another name, where that is not who made it so (``shared``, else ``best``)."""
     did = {}
     for part in numbers.retyped_in(target.step):
         for each in found[:MOST_STATEMENTS]:
             named = {part.old, part.new} <= {*wording.tokens(each.said)}
-            if named and each.actor != best.actor and renames_part(each):
+            makes = shared.get(f"{part.word} {part.new}", best)
+            if named and each.actor != makes.actor and renames_part(each):
                 did[f"{part.word} {part.old}"] = each
     return did
 
@@ -238,11 +243,13 @@ def _lines(target: Target) -> dict[Keys, Target]:
 
 
 def _with_renames(target: Target) -> list[Keys]:
-    pairs = [
+    pairs: list[Keys] = [
         (f"{part.word} {part.old}", f"{part.word} {part.new}")
         for part in numbers.renamed_in(target.step)
         if f"{part.word} {part.old}" not in target.after  # else another one has the name
     ]
+    if {*_OF_QUERY} <= {*target.changed}:
+        pairs.append(_OF_QUERY)
     paired = {*chain.from_iterable(pairs)}
     return [*pairs, *((key,) for key in target.changed if key not in paired)]
 

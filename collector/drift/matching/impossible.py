@@ -12,7 +12,7 @@ from typing import NamedTuple
 from collector.drift import wording
 from collector.drift.changes import Change
 from collector.drift.lines import Part, parts
-from collector.drift.matching import table_parts
+from collector.drift.matching import plain
 from collector.drift.matching.signatures import is_another
 from collector.drift.matching.target import CAUSED, Match, Target
 from collector.drift.numbers import same_object
@@ -106,7 +106,8 @@ def _touches(words: Words, target: Target) -> bool:
         return "owner" in target.changed and bool(target.owners & said)
     if words[0] != "alter" or not _names(words, target):
         return False
-    keys = {part.key for part in parts(target.scope.kind, target.step)}
+    rules = _RULES.get(target.scope.kind, {})
+    keys = {part.key for part in parts(target.scope.kind, target.step)} & rules.keys()
     if target.scope.kind is CatalogKind.TRIGGER:
         return "trigger" in said and bool({target.parts[-1], "all", "user"} & said)
     return any({key, f"no{key}", *_SAID_BY.get(key, ())} & said for key in keys)
@@ -128,10 +129,14 @@ def _is_about_others(change: Change, said: Sequence[Words], target: Target) -> b
 
 def _may_set(words: Words, line: _Line, rules: Mapping[str, Says]) -> bool:
     says = rules.get(line.part.key)
-    if says is None:
-        return not _is_column(line) or _may_set_column(words, line)
+    if says is None and line.target.scope.kind not in plain.KINDS:
+        return True
     verb = words[0]
-    if verb in _ELSEWHERE or verb == "drop":
+    if verb in _ELSEWHERE:
+        return False
+    if says is None:
+        return plain.may_set(words, line.part, line.target)
+    if verb == "drop":
         return False
     if verb == "reassign":
         return says is _owner and _is_one(words[-1], line.part.after)
@@ -144,23 +149,6 @@ def _may_set(words: Words, line: _Line, rules: Mapping[str, Says]) -> bool:
     types = _TYPES.get(line.target.scope.kind)
     of_kind = types is None or bool(types & {*words[1:5]})
     return of_kind and (verb == "create" or says(words, line))
-
-
-def _is_column(line: _Line) -> bool:
-    """Of a table, there before and after."""
-    part = line.part
-    there = part.before is not None and part.after is not None
-    of_table = line.target.scope.kind is CatalogKind.TABLE and not line.target.parent
-    return of_table and there and part.key.startswith(table_parts.COLUMN)
-
-
-def _may_set_column(words: Words, line: _Line) -> bool:
-    """By what hangs on it, too: another name of its type, a default that was dropped."""
-    shown = not _HIDDEN & {*words[2:6]} and not {"rename", "schema"} & {*words}
-    if [*words[:2]] == ["alter", "table"] and shown:
-        of_this = line.target.parts[-1] in words
-        return of_this and table_parts.may_change(words, line.part.key)
-    return words[0] not in _ELSEWHERE
 
 
 def _names(words: Words, target: Target) -> bool:

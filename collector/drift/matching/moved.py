@@ -6,7 +6,7 @@ did not go under the former one in the same look is of somebody else, who may ha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from collector.drift import wording
@@ -38,6 +38,7 @@ NUMBERED = OBJECT_KINDS | {CatalogKind.ROLE, CatalogKind.DATABASE, CatalogKind.T
 GAVE_THE_NAME = EXACT + 20
 OTHER_NAME = (RENAMED_FROM, RENAMED_TO, TAKEN)
 _OUT_OF_TIME = 12
+INDEX = "index "
 Place = tuple[str, tuple[str, ...], str]
 
 
@@ -130,22 +131,45 @@ def _with_names(target: Target, names: tuple[Called, ...]) -> Target:
 
 
 def with_new_parts(target: Target, keys: set[str], changes: Iterable[Change]) -> Target:
-    """``keys``: lines of columns and constraints that are new. ``changes``: of that time."""
+    """``keys``: lines of columns, constraints and indexes that are new. ``changes``: of that
+    time."""
     tables = {target.parts, *(wording.parts(each.name) for each in target.names)}
     known = [
         pair
         for change in sorted(changes, key=moment_of, reverse=True)
-        if renames_part(change) and any(about(change, RELATIONS, table) for table in tables)
-        for pair in renaming.part_renames(change)
+        for pair in _part_renames(change, target, tables)
     ]
     found = []
     for key in sorted(keys):
         at = wording.unquoted(key.partition(" ")[2])
-        for old, new in known:
-            if new == at:
+        for word, old, new in known:
+            if new == at and key.startswith(word):
                 found.append((key, old))
                 at = old
     return replace(target, new_parts=tuple(found))
+
+
+def new_indexes(target: Target) -> set[str]:
+    """Their lines; they have no numbers, so one that has another name is among them."""
+    return {key for key in target.after.keys() - target.before.keys() if key.startswith(INDEX)}
+
+
+def _part_renames(
+    change: Change, target: Target, tables: Collection[tuple[str, ...]]
+) -> Iterator[tuple[str, str, str]]:
+    """What its line begins with, the name before, and the new one. One that was there is no new
+    one: indexes have no numbers that would say so."""
+    if renames_part(change) and any(about(change, RELATIONS, table) for table in tables):
+        yield from (("", *pair) for pair in renaming.part_renames(change))
+    if "index" in change.types:
+        for rename in change.renames:
+            old = rename.old.rpartition(".")[2]
+            if not {old, f'"{old}"'} & {*_indexes(target)}:
+                yield INDEX, old, rename.new
+
+
+def _indexes(target: Target) -> Iterator[str]:
+    yield from (key.removeprefix(INDEX) for key in target.before if key.startswith(INDEX))
 
 
 def halves(target: Target, renames: Sequence[Change]) -> tuple[Target, Target, tuple[Change, ...]]:

@@ -83,6 +83,7 @@ def object_of_database(change: Change, target: Target) -> int:
 
 
 _CHANGING = frozenset(("create", "alter", "import", "refresh"))
+_INDEX = frozenset(("index",))
 _PARTS = frozenset(("index", "trigger", "policy", "rule", "statistics", "publication"))
 """Types whose statements name a table besides."""
 _PARTS_APART = frozenset(("trigger", "policy", "statistics", "publication"))
@@ -324,17 +325,31 @@ def _of_built_in(change: Change, target: Target) -> int:
     return NAMED if _SYSTEM in change.said.lower() else POSSIBLE
 
 
+def _of_index(change: Change, target: Target, key: str) -> int:
+    what, _, name = key.partition(" ")
+    if what != "index" or not change.types & _INDEX:
+        return 0
+    name = wording.unquoted(name)
+    names = [name]
+    if change.renames:
+        if any(key == new for new, _ in target.new_parts):
+            return 0
+        names = [
+            rename.old.rpartition(".")[2]
+            for rename in change.renames
+            if (key in target.before and rename.old.rpartition(".")[2] == name)
+            or (key in target.after and rename.new == name)
+        ]
+    on = max((about(change, _INDEX, (*target.parts[:1], each)) for each in names), default=0)
+    return on and on + 8
+
+
 def _of_changed_lines(change: Change, target: Target) -> int:
     """An index of the table, a column's type that has another name, a table of a publication."""
     if target.added or target.removed:
         return 0
-    for key in target.changed:
-        what, _, name = key.partition(" ")
-        if change.renames and not any(f"index {r.new}" in target.after for r in change.renames):
-            continue
-        of_index = frozenset(("index",))
-        if what == "index" and (found := about(change, of_index, (*target.parts[:1], name))):
-            return found + 8
+    if found := max((_of_index(change, target, key) for key in target.changed), default=0):
+        return found
     for rename in change.renames:
         old, new = rename.old.rpartition(".")[2], rename.new or rename.schema
         if _replaced(target, old, new):

@@ -70,7 +70,7 @@ class Target:
     is_elsewhere: bool = False
     """What had the name before was not dropped: it has another one now."""
     new_parts: tuple[tuple[str, str], ...] = ()
-    """Lines of columns and constraints that are new, with a name that they had before."""
+    """Lines of columns, constraints and indexes that are new, with a name that they had before."""
 
     owners: frozenset[str] = frozenset()
     """Whom captured statements gave it to between the looks, the last one or not."""

@@ -1,0 +1,88 @@
+"""Whether a plain statement can have set a line of a table or type, as far as its text tells.
+
+``words``: of one statement that is known whole. What it does by CASCADE may be anything.
+"""
+
+from __future__ import annotations
+
+from collector.drift.lines import Part
+from collector.drift.matching import table_parts
+from collector.drift.matching.table_parts import HIDDEN, Line
+from collector.drift.matching.target import Target
+from collector.drift.wording import Words
+from model.catalog import CatalogKind
+
+KINDS = frozenset((CatalogKind.TABLE, CatalogKind.TYPE))
+_RELATIONS = frozenset(("table", "foreign", "view", "materialized"))
+_ALTERS = {CatalogKind.TABLE: _RELATIONS, CatalogKind.TYPE: frozenset(("type", "domain"))}
+_WIDE = frozenset(("schema", "extension", "owned"))
+"""What they make or take is not all in their text."""
+_BEGINS = frozenset(("(", "partition", "as", "of", "using", "is"))
+"""Behind a new object's name."""
+_NEW_NAMES = frozenset(("rename", "schema"))
+_ELSEWHERE = _NEW_NAMES | {"attach", "detach", "inherit"}
+"""Words of an ALTER of another object that may change this one."""
+
+
+def may_set(words: Words, part: Part, target: Target) -> bool:
+    former = (old for key, old in target.new_parts if key == part.key)
+    line = table_parts.line_of(part, former)
+    verb, what = words[0], words[1] if len(words) > 1 else ""
+    if "cascade" in words or what in _WIDE:
+        return True
+    if verb == "alter":
+        return _alters(words, what, line, target)
+    if verb == "create":
+        return _creates(words, line, target)
+    if verb == "drop":
+        return _drops(words, what, line, target)
+    return False
+
+
+def _alters(words: Words, what: str, line: Line, target: Target) -> bool:
+    said = {*words}
+    if what == "index":
+        return _alters_index(words, line)
+    if what == "rule":
+        return line.what == "rule" and line.is_called(*words)
+    if what not in _ALTERS[target.scope.kind]:
+        return bool(_NEW_NAMES & said) and line.is_there
+    names = {target.parts[-1], *target.parent[-1:], *(each.name for each in target.names)}
+    if target.parent or target.names or target.others or HIDDEN & {*words[2:6]} or names & said:
+        return table_parts.may_set(words, line, target.parts[-1])
+    return bool(_ELSEWHERE & said)
+
+
+def _alters_index(words: Words, line: Line) -> bool:
+    """A constraint has the name of its index."""
+    if line.what in ("index", "constraint"):
+        return line.is_called(*words)
+    return line.what == "replica identity"
+
+
+def _creates(words: Words, line: Line, target: Target) -> bool:
+    head = [*words[1:12]]
+    if "index" in head[:2]:
+        return _creates_index(words, line, target)
+    if "rule" in head[:3]:
+        return line.what == "rule" and line.is_called(*words)
+    name = next((at for at, word in enumerate(words) if word in _BEGINS), len(words))
+    return bool({target.parts[-1], *HIDDEN} & {*words[2:name]})
+
+
+def _creates_index(words: Words, line: Line, target: Target) -> bool:
+    if line.what != "index" or not line.came:
+        return False
+    name = words[: words.index("on")][-1] if "on" in words else ""
+    # Indexes of partitions have names of their own.
+    if target.parent or name in ("index", "concurrently", "exists"):
+        return True
+    return line.is_called(name)
+
+
+def _drops(words: Words, what: str, line: Line, target: Target) -> bool:
+    if what == "index":
+        return line.what == "replica identity" or (line.what == "index" and line.is_called(*words))
+    if what == "rule":
+        return line.what == "rule" and line.is_called(*words)
+    return bool({target.parts[-1], *HIDDEN} & {*words[2:]})
