@@ -23,6 +23,9 @@ MOST_STATEMENTS = 20
 MOST_LINES = 200
 _KINDS = OBJECT_KINDS | {CatalogKind.ROLE, CatalogKind.DATABASE, CatalogKind.TABLESPACE}
 _REPLACING = "create or replace"
+_SAY_OWNER = ("create database", "create tablespace", "create schema")
+_FOR = frozenset(("owner", "authorization"))
+_SELF = frozenset(("current_user", "session_user", "current_role", "default"))
 _SAY_NOTHING = frozenset(
     (
         "alter", "table", "column", "constraint", "index", "type", "to", "on", "off", "set", "add",
@@ -81,6 +84,15 @@ def as_made(kind: CatalogKind, whole: Difference, later: Collection[str], owner:
         seen = Fact(whole.observed, detail)
         detail = numbers.merged(seen, Fact(value, detail), value, ()) if detail else detail
     return whole._replace(observed=value, details=(before, detail))
+
+
+def owner_said(made: Change) -> str:
+    """By whom it is owned whom the statement makes it for: itself unless it says another role."""
+    words = wording.tokens(made.said)
+    at = next((at for at, word in enumerate(words) if word in _FOR), len(words))
+    said = [word for word in words[at + 1 :] if word != "="][:1]
+    known = made.heading.startswith(_SAY_OWNER) and "multi" not in made.flags
+    return said[0] if known and said and said[0] not in {*_SELF, "?"} else made.user
 
 
 def since_made(

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from collector.drift import numbers
-from collector.drift.afterwards import as_made, can_be_parted, since_made
+from collector.drift.afterwards import as_made, can_be_parted, owner_said, since_made
 from collector.drift.attribution import Cause
 from collector.drift.baseline import Difference
 from collector.drift.changes import Change
@@ -77,7 +77,7 @@ def _since_made(whole: _Whole, did: Mapping[tuple[str, ...], Sequence[Change]]) 
     kind, total = whole.drift.scope.kind, whole.drift.difference
     later = [*did][1:]
     others = [key for keys in later for key in keys]
-    made = as_made(kind, total, others, whole.cause.change.user)
+    made = as_made(kind, total, others, owner_said(whole.cause.change))
     differences = [made, *(since_made(kind, made, total, keys) for keys in later)]
     return [
         _of(whole, number, difference, difference, keys, did[keys])

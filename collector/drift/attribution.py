@@ -268,6 +268,7 @@ def cause(
         undoing = _undoing(changes, target, at_us, since_us) if len(found) > 1 else []
         equal = _standing(equal, undoing, target)
         best = _made_by(equal, undoing, target)
+        equal = _not_undone(equal, undoing, target)
     if not settled and (weak or not best.known_to_be_committed):
         return None
     match = MATCHES[target.scope.kind]
@@ -316,6 +317,14 @@ def _standing(equal: Sequence[Found], undoing: Sequence[Change], target: Target)
     """Without those whose value somebody else set otherwise afterwards."""
     mine, match = [entry.change for entry in equal], MATCHES[target.scope.kind]
     left = {id(each) for each in precedence.standing(mine, undoing, target, match)}
+    return [entry for entry in equal if id(entry.change) in left]
+
+
+def _not_undone(equal: list[Found], undoing: Sequence[Change], target: Target) -> list[Found]:
+    """A membership is one thing: what somebody took away again is not what is there."""
+    if target.scope.kind is not CatalogKind.MEMBERSHIP:
+        return equal
+    left = {id(e) for e in precedence.since_undone([e.change for e in equal], undoing)}
     return [entry for entry in equal if id(entry.change) in left]
 
 

@@ -57,11 +57,19 @@ def setting(change: Change, target: Target) -> int:
     said = wording.tokens(change.said)
     if set_here and target.removed and "set" in said and not {"reset", "default"} & {*said}:
         return 0  # what it set is gone
-    if set_here and change.types >= {"role", "database"} and not databases & {*words}:
+    in_database = change.types >= {"role", "database"}
+    if set_here and in_database and not databases & {*words}:
         return 0  # ALTER ROLE ... IN DATABASE
+    if set_here and len(words) > 1 and not (in_database or _is_vague(change)):
+        return 0
     if set_here:
         return set_here if change.types & {"role", "database"} or words == ["all"] else 0
     return CAUSED if "drop" in change.verbs and target.removed else 0
+
+
+def _is_vague(change: Change) -> bool:
+    """Its text is that of several statements, or not all of it is known."""
+    return "multi" in change.flags or change.contained or not change.text
 
 
 def _says_otherwise(change: Change, target: Target) -> bool:
@@ -120,11 +128,13 @@ def _member(change: Change, target: Target, group: str, member: str) -> int:
         return 0 if wrong and wrong >= change.verbs & {"grant", "revoke"} else EXACT
     if "role" not in change.types:
         return 0
-    if {group, member} <= change.roles and change.verbs & {"create", "alter", "drop"}:
+    about_one = any(("role", name) in change.objects for name in (group, member))
+    # Those that CREATE ROLE names besides are members of the new role, not of each other.
+    named = {group, member} <= change.roles and (about_one or change.contained)
+    if named and change.verbs & {"create", "alter", "drop"}:
         return NAMED
     if any(renamed_role(change, target, name) for name in (group, member)):
         return NAMED
-    about_one = any(("role", name) in change.objects for name in (group, member))
     if about_one and "drop" in change.verbs and target.removed:
         return CAUSED
     # From 16 on who creates a role is its admin.

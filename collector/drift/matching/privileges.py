@@ -136,12 +136,18 @@ def _default(change: Change, target: Target, grantee: str) -> int:
     maker = words[2] if words[1:2] == ["of"] and len(words) > 2 else ""
     schema = target.object.partition(" in ")[2].strip('"')
     said = {name for kind, name in change.objects if kind == "schema"}
-    if (schema != "" and said and schema not in said) or (schema == "" and said):
+    # Without IN SCHEMA it is about all schemas at once, which is an item of its own.
+    elsewhere = schema not in said if said or _is_plain(change) else False
+    if (schema != "" and elsewhere) or (schema == "" and said):
         return 0
     said_whose = {"role", "user"} & {*wording.tokens(change.said)[:5]}
     if maker and maker not in change.roles | (set() if said_whose else {change.user}):
         return POSSIBLE
     return NAMED if _right_way(change, target) else 0
+
+
+def _is_plain(change: Change) -> bool:
+    return bool(change.text) and "multi" not in change.flags and not change.contained
 
 
 def _default_renamed(change: Change, target: Target) -> int:
@@ -159,7 +165,8 @@ def _with_object(change: Change, target: Target, kind: str, parts: tuple[str, ..
     if kind == "database":
         said = max((fits(n, parts) for k, n in change.objects if k == "database"), default=0)
         given = "database" in change.types and renamed(change, target, parts)
-        does = given or change.verbs & {"create", "drop"} or _may_set_owner(change)
+        owns = _may_set_owner(change) and granted_to(target.step.name)[1] != "PUBLIC"
+        does = given or change.verbs & {"create", "drop"} or owns
         if (said or given) and does and not change.verbs & {"grant", "revoke"}:
             return CAUSED
         return 0

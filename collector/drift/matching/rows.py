@@ -31,7 +31,7 @@ def watched(change: Change, target: Target) -> int:
     by_way = 0 if written else max(0, _by_another_way(change, target) - 2)
     written = written or by_way
     if written and not _other_columns(target):
-        likely = change.verbs & VERBS[target.step.change.value]
+        likely = change.verbs & VERBS[target.step.change.value] and not _only_adds(change, target)
         return written if likely or by_way or not change.verbs & WRITING else written - _UNLIKELY
     if _fires_a_trigger(change, target) and not _other_columns(target):
         return BY_TRIGGER
@@ -40,6 +40,13 @@ def watched(change: Change, target: Target) -> int:
     if ddl and defined:
         return defined if _other_columns(target) else CAUSED
     return max(0, written - _UNLIKELY)
+
+
+def _only_adds(change: Change, target: Target) -> bool:
+    """An INSERT whose text is known, and says nothing of rows that are there."""
+    is_there = not target.added and not target.removed
+    plain = bool(change.text) and not change.contained
+    return is_there and plain and change.verbs & WRITING == {"insert"}
 
 
 def _fires_a_trigger(change: Change, target: Target) -> bool:
