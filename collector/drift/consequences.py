@@ -27,6 +27,8 @@ SAME_VALUE = 1
 """An equal object went when it came, by a statement that hides the new name."""
 SAME_MOMENT_US = 50_000
 """Of two removals closer than this nobody knows which was first."""
+_LEFT = frozenset(("replica identity", "definition"))
+"""Lines that a loss leaves, and that do not name it."""
 _PARENTS = ("partition of", "inherits")
 _WITH_PARTS = frozenset((CatalogKind.TABLE, CatalogKind.SEQUENCE))
 _STAYS = frozenset(
@@ -236,11 +238,19 @@ def _lost_with(act: Act, target: Target, about: frozenset[str]) -> int:
     """A foreign key, a column or a default that hung on what went; a publication's table."""
     if not act.cascades and target.scope.kind is not CatalogKind.PUBLICATION:
         return 0
-    before, after = ("\n".join(lines) for lines in _changed(target))
-    gone = mentioned(before) - mentioned(after)
-    if gone & act.gone:
-        return SAID
-    return SAID if _names_lost(act, target, gone, before) else 0
+    # What came besides, or is otherwise than before, is somebody's who did that.
+    left = [key for key in target.after if key in target.changed and key not in _LEFT]
+    if not all(_lost(act, target, key) for key in left):
+        return 0
+    return SAID if any(_lost(act, target, key) for key in target.changed) else 0
+
+
+def _lost(act: Act, target: Target, key: str) -> bool:
+    if key not in target.before:
+        return False
+    before, after = (f"{key}: {side.get(key, '')}" for side in (target.before, target.after))
+    gone = mentioned(before) - (mentioned(after) if key in target.after else frozenset())
+    return bool(gone & act.gone) or _names_lost(act, target, gone, before)
 
 
 def _as_its_parent(act: Act, target: Target) -> int:

@@ -308,3 +308,26 @@ def test_a_table_that_differed_before_is_renamed_with_all_that_hangs_on_it(tmp_p
     drift.on_commit({"statements": renamed}, tree(20, after), 3, START_US + 20 * S)
     drift.tick(START_US + 30 * S)
     assert {row["actor"] for row in drift.status().rows} == {"alice"}
+
+
+@pytest.mark.parametrize(
+    ("dropped", "kind", "hung_on", "rest"),
+    [
+        ("DROP TABLE x.g CASCADE", ("table", "x.g", table("column i: integer")),
+         "constraint k: FOREIGN KEY (i) REFERENCES x.g(i)", ""),
+        ("DROP TYPE x.g CASCADE", ("type", "x.g", ENUM), "column k: x.g", ""),
+        ("DROP FUNCTION x.g() CASCADE", ("function", "x.g()", F),
+         "column k: integer default x.g()", "column k: integer"),
+    ],
+)  # fmt: skip
+def test_what_somebody_did_to_that_table_besides_is_not_taken_along(
+    tmp_path, dropped, kind, hung_on, rest
+):
+    before = {kind[:2]: kind[2], ("table", "x.t"): table("column i: integer", hung_on)}
+    after = {("table", "x.t"): table("column i: integer not null", *filter(None, [rest]))}
+    did = [ran(5, "bob", dropped), ran(6, "carol", "ALTER TABLE x.t ALTER i SET NOT NULL")]
+    told(tmp_path, before, after, *did)
+    rows = [row for row in Drift(tmp_path).status().rows if row["name"] == "x.t"]
+    assert {(row["actor"], "not null" in row["observed"]) for row in rows} == {
+        ("bob", False), ("carol", True),
+    }  # fmt: skip

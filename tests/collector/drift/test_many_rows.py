@@ -57,7 +57,8 @@ def test_rows_that_came_and_rows_that_changed_are_asked_about_apart():
     changes = Changes()
     rows = [ran(5, "bob", "UPDATE flags SET a = 1"), ran(6, "eve", "INSERT INTO flags VALUES (1)")]
     changes.observe(frame(rows), WATCHED)
-    assert cause_of_row(changes, 1).undecided
+    found = cause_of_row(changes, 1)
+    assert (found.change.actor, found.undecided) == ("bob", False)
     added = difference("public.flags[2]", None, "on: yes")
     found = changes.cause(scope("watched"), added, AFTER_US, BEFORE_US, settled=True)
     assert (found.change.actor, found.undecided) == ("eve", False)
