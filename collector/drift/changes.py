@@ -16,6 +16,7 @@ CHANGING = frozenset(
     ("grant", "revoke", "alter", "create", "drop", "reassign", "import", "refresh", "truncate")
 )
 WRITING = frozenset(("insert", "update", "delete", "merge", "copy", "truncate"))
+PREPARED = frozenset(("prepare", "execute"))
 SLOT_FUNCTIONS = frozenset(
     (
         "pg_create_physical_replication_slot", "pg_create_logical_replication_slot",
@@ -158,7 +159,7 @@ def may_change(statements: pl.DataFrame, watched: frozenset[str]) -> pl.Expr:
     if watched:
         last = pl.col("writes").list.eval(pl.element().str.split(".").list.last())
         found = found | (last.list.set_intersection(list(watched)).list.len() > 0).fill_null(False)
-        found = found | operation.is_in(["execute", "prepare"])
+        found = found | operation.is_in([*PREPARED]) | _any_of("verbs", PREPARED)
     by_hand = pl.element().str.contains(CATALOG_TABLE)
     found = found | pl.col("writes").list.eval(by_hand).list.any().fill_null(False)
     of_slots = pl.col("text").fill_null("").str.contains(SLOT_COMMANDS)
@@ -173,12 +174,15 @@ def _any_of(column: str, wanted: frozenset[str]) -> pl.Expr:
 
 
 def change_of(row: Mapping[str, Any]) -> Change | None:
-    """Of a row ``in_microseconds``. None for an EXPLAIN: it runs nothing of what it says."""
+    """Of a row ``in_microseconds``. None for an EXPLAIN: it runs nothing of what it says. In a
+    string of several every other statement counts."""
     operation, flags = row["operation"] or "", frozenset(row["flags"] or [])
-    if operation == "explain" and "explain_analyze" not in flags:
+    if operation == "explain" and not flags & {"explain_analyze", "multi"}:
         return None
     text = row["text"] or ""
     words = wording.tokens(text)
+    if "multi" in flags and (ran := wording.that_run(words)) != words:
+        words, row = ran, {**row, "text": _text_of(text, ran)}
     verbs = frozenset((*(row["verbs"] or []), *([operation] if operation else [])))
     objects = frozenset(_object(entry) for entry in row["objects"] or [])
     roles = frozenset(row["roles"] or [])
@@ -357,6 +361,11 @@ def _schema_of(words: Sequence[str]) -> str:
     if named[:1] == ["authorization"]:
         named = ["" if named[1:2] and named[1] in _SELF else each for each in named[1:]]
     return named[0] if named else ""
+
+
+def _text_of(text: str, ran: Sequence[str]) -> str:
+    """Where not all of it was read it stays as it is."""
+    return wording.text_of(ran) if len(text) <= wording.READ_CHARACTERS else text
 
 
 def _text(row: Mapping[str, Any], verbs: frozenset[str], flags: frozenset[str]) -> str:

@@ -15,6 +15,7 @@ from collector.drift.changes import (
     CHANGING,
     GRANTING,
     UNREAD,
+    WRITING,
     Change,
     Effect,
     all_privileges,
@@ -124,6 +125,9 @@ def read(text: str, parse_status: str = "") -> OneString | None:
     for each in wording.statements(words):
         if each:
             found.add(each)
+    if not any(each[0] == "execute" for each in found.statements):
+        quiet = (at for at, each in enumerate(found.statements) if wording.runs_nothing(each))
+        found.undone |= {*quiet}
     return found if len(found.ends) <= MOST_TRANSACTIONS else None
 
 
@@ -177,13 +181,18 @@ def _says(words: Words, name: str) -> bool:
 
 
 def _did(verb: str, mine: Sequence[Words]) -> bool:
-    """``commit prepared`` is two words. What a block does is not in its text."""
+    """``commit prepared`` is two words. What a block does is not in its text, nor what an EXECUTE
+    writes."""
+    if verb in WRITING and any(words[0] == "execute" for words in mine):
+        return True
     return _has_block(mine) or any(verb.partition(" ")[0] in words for words in mine)
 
 
 def _may_hide(statements: Sequence[Words]) -> bool:
     """Names that its text does not show."""
-    return _has_block(statements) or any("?" in words for words in statements)
+    return _has_block(statements) or any(
+        words[0] == "execute" or "?" in words for words in statements
+    )
 
 
 def _has_block(statements: Iterable[Words]) -> bool:

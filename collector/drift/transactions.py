@@ -17,6 +17,7 @@ import structlog
 
 from collector.drift import one_string, wording
 from collector.drift.changes import (
+    PREPARED,
     SUCCEEDED,
     Backend,
     Change,
@@ -247,15 +248,17 @@ class Transactions:
 
     def _change(self, row: Row) -> Change | None:
         change = _read(row) if row["_changing"] else None
-        if change is None or row["parent_id"] or row["operation"] not in ("prepare", "execute"):
+        if change is None or row["parent_id"] or not change.verbs & PREPARED:
             return change
-        name = _second_word(row)
-        if row["operation"] == "prepare":
-            self._session(change.backend).prepared[name] = change
-            return None
-        known = self._sessions.get(change.backend)
-        what = known.prepared.get(name) if known is not None else None
-        return replace(change, verbs=what.verbs, writes=what.writes) if what is not None else None
+        alone, prepared = "multi" not in change.flags, self._session(change.backend).prepared
+        found = change if not alone or "execute" in change.verbs else None
+        for words in wording.parted(row["text"] or ""):
+            what = prepared.get(words[1]) if len(words) > 1 else None
+            if wording.runs_nothing(words) and words[0] == "prepare":
+                prepared[words[1]] = change
+            elif words[0] == "execute":
+                found = _executed(found, what, alone=alone)
+        return found
 
     def _took_part(self, row: Row, effects: list[Effect]) -> list[Effect]:
         """Those that belong to no open transaction."""
@@ -348,6 +351,15 @@ def _read(row: Row) -> Change | None:
         where = "".join(traceback.format_tb(error.__traceback__)[-3:])
         log.error("drift.statement_not_read", error=type(error).__name__, where=where)
         return change_of({**row, "text": ""})
+
+
+def _executed(change: Change | None, what: Change | None, *, alone: bool) -> Change | None:
+    """With what was prepared by that name, if that is known."""
+    if change is None or what is None:
+        return None if alone else change
+    if alone:
+        return replace(change, verbs=what.verbs, writes=what.writes)
+    return replace(change, verbs=change.verbs | what.verbs, writes=change.writes | what.writes)
 
 
 def _second_word(row: Row) -> str:

@@ -106,6 +106,30 @@ def statements(words: Sequence[str]) -> Iterator[Sequence[str]]:
     yield words[begin:]
 
 
+def that_run(words: list[str]) -> list[str]:
+    """Without the statements of a string that do nothing of what they say.
+
+    >>> that_run(tokens("EXPLAIN SELECT 1; DROP TABLE t"))
+    ['drop', 'table', 't']
+    >>> that_run(tokens("PREPARE p AS DELETE FROM t; EXECUTE p")) == tokens(
+    ...     "PREPARE p AS DELETE FROM t; EXECUTE p"
+    ... )
+    True
+    """
+    said = [each for each in statements(words) if each]
+    ran = [each for each in said if not runs_nothing(each)]
+    if len(ran) == len(said) or any(each[0] == "execute" for each in said):
+        return words
+    return [word for each in ran for word in (";", *each)][1:]
+
+
+def runs_nothing(words: Words) -> bool:
+    """An EXPLAIN, and a PREPARE that no EXECUTE has followed yet."""
+    if words[0] == "prepare":
+        return [*words[1:2]] != ["transaction"]
+    return words[0] == "explain" and not {"analyze", "analyse"} & {*words}
+
+
 def at_commas(words: Sequence[str]) -> list[list[str]]:
     """Parted there, but not within brackets.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collector.drift import wording
 from collector.drift.changes import SLOT_FUNCTIONS, Change
+from collector.drift.matching.owners import reassigned
 from collector.drift.matching.reserved import left_out
 from collector.drift.matching.target import CAUSED, EXACT, NAMED, POSSIBLE, Target, about
 from collector.drift.reloads import PENDING, of_server
@@ -220,11 +221,10 @@ def owner_changed(change: Change, target: Target) -> int:
     if "owner" not in target.changed or target.added or target.removed:
         return 0
     old, new = target.before.get("owner", ""), target.after.get("owner", "")
-    named = change.roles | {change.user}
-    if "reassign" in change.verbs and new in named:
-        if old in named:
-            return NAMED
-        # What an ALTER that says owner and name is as good as.
-        return EXACT + 2 if target.owners & named - {new} else 0
+    whose = {role for olds, news in reassigned(change, new) if new in news for role in olds}
+    if old in whose:
+        return NAMED
+    if target.owners & whose - {new}:
+        return EXACT + 2  # what an ALTER that says owner and name is as good as
     is_rename = "role" in change.types and any((r.old, r.new) == (old, new) for r in change.renames)
     return NAMED if is_rename else 0

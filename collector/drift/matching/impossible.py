@@ -103,7 +103,7 @@ def sets_otherwise(change: Change, target: Target) -> int:
 def _touches(words: Words, target: Target) -> bool:
     said = {*words}
     if words[0] == "reassign":
-        return "owner" in target.changed and bool(target.owners & said)
+        return "owner" in target.changed and bool(target.owners & {*words[:-1]})
     if words[0] != "alter" or not _names(words, target):
         return False
     rules = _RULES.get(target.scope.kind, {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collector.drift import wording
 from collector.drift.changes import Change
+from collector.drift.matching.owners import reassigned
 from collector.drift.matching.target import NAMED, Target, fits, owner_in
 from collector.drift.wording import Rename
 from model.catalog import CatalogKind
@@ -55,7 +56,11 @@ def _line(change: Change, target: Target, key: str) -> int:
     if begin is None:
         return 0
     owners = {owner_in(side.get(key, "")) for side in (target.before, target.after)}
-    if "reassign" in change.verbs or change.heading.startswith("drop owned"):
+    if "reassign" in change.verbs:
+        old, new = (owner_in(side.get(key, "")) for side in (target.before, target.after))
+        gives = any(old in olds and new in news for olds, news in reassigned(change, new))
+        return NAMED if gives else 0
+    if change.heading.startswith("drop owned"):
         return NAMED if owners - {""} <= change.roles | {change.user} else 0
     if not _can(change, target, key):
         return 0

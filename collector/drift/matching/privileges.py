@@ -172,7 +172,8 @@ def _with_object(change: Change, target: Target, kind: str, parts: tuple[str, ..
         return 0
     if change.verbs & {"grant", "revoke"} and not change.verbs & _OBJECT_VERBS:
         return 0
-    return max(_made_or_dropped(change, target, kind), _with_owner(change, kind, parts))
+    came_along = _with_owner(change, kind, parts) if change.contained or _loses(target) else 0
+    return max(_made_or_dropped(change, target, kind), came_along)
 
 
 def _made_or_dropped(change: Change, target: Target, kind: str) -> int:
@@ -201,6 +202,14 @@ def _with_owner(change: Change, kind: str, parts: tuple[str, ...]) -> int:
     return POSSIBLE if about(change, types, parts) else 0
 
 
+def _loses(target: Target) -> bool:
+    """Only: with an object that is another role's nobody gets a right that is told."""
+    before, after = ({*value.replace("*", "").split(", ")} - {"", REVOKED} for value in (
+        target.step.desired, target.step.observed
+    ))  # fmt: skip
+    return after < before
+
+
 def _may_set_owner(change: Change) -> bool:
     vague = change.contained or change.said == change.summary
     said = vague or "owner" in wording.tokens(change.said)
@@ -223,5 +232,5 @@ def _of_role(change: Change, target: Target, grantee: str) -> int:
     if change.drops_owned and target.removed:
         return CAUSED + 5
     if "reassign" in change.verbs:
-        return POSSIBLE
+        return POSSIBLE if _loses(target) else 0
     return POSSIBLE if "drop" in change.verbs and "role" in change.types and target.removed else 0

@@ -26,6 +26,9 @@ POSSIBLE = 10
 ANYWHERE = "*"
 """Key of statements whose consequences have other names than they do."""
 
+REASSIGNING = "reassign:"
+"""Key of REASSIGN OWNED: one may give on what another gave, and names neither object nor owner."""
+
 RELATIONS = frozenset(("table", "view", "materialized view", "foreign table", "sequence", "index"))
 ROUTINES = frozenset(("function", "procedure", "routine", "aggregate"))
 _OWNED = frozenset((CatalogKind.DATABASE, CatalogKind.TABLESPACE)) | OBJECT_KINDS
@@ -211,6 +214,8 @@ class Target:
             for key in _LEADING:
                 if key in line:
                     found |= {*wording.tokens(line[key])}
+        if "owner" in self.changed:
+            found.add(REASSIGNING)
         for key in self.changed:
             owners = (owner_in(side.get(key, "")) for side in (self.before, self.after))
             found |= {_role(owner) for owner in owners if owner}
@@ -244,6 +249,8 @@ def keys_of(change: Change) -> set[str]:
     wide = change.flags & {"cascade"} or reaching or "slot" in change.types
     if wide or "import" in change.verbs or "extension" in change.types:
         found.add(ANYWHERE)
+    if "reassign" in change.verbs:
+        found.add(REASSIGNING)
     return found | _systems(change, names)
 
 

@@ -124,6 +124,13 @@ def test_it_is_given_on_several_times():
     assert named(statements, *GIVEN)[0] == "paul"
 
 
+def test_who_reassigns_what_is_another_roles_took_over_nothing():
+    statements = [
+        ("nina", "ALTER TABLE hr.w3 OWNER TO own1"), ("paul", "REASSIGN OWNED BY etl TO own1"),
+    ]  # fmt: skip
+    assert named(statements, *GIVEN) == ("nina", set())
+
+
 def test_what_was_another_roles_was_not_given_on():
     statements = [
         ("frank", "UPDATE pg_class SET relowner = 10"), ("paul", "REASSIGN OWNED BY etl TO own1"),

@@ -216,3 +216,59 @@ def test_what_ran_within_a_statement_of_a_string_is_of_its_transaction():
     tags = ("BEGIN", "SELECT", "ROLLBACK", "GRANT")
     rows = [{"id": 20 + at, **row} for at, row in enumerate(one_by_one(sql, *tags))]
     assert did(*rows, {"id": 90, **nested(5.2, A, 21)}) == [False, True]
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "EXPLAIN SELECT 1", "EXPLAIN (COSTS OFF) DELETE FROM hr.a", "PREPARE p AS SELECT 1",
+        "PREPARE p AS DELETE FROM hr.a; DEALLOCATE p", "EXECUTE p", "EXPLAIN ANALYZE SELECT 1",
+        "SELECT 1; EXPLAIN SELECT 1",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    ("sql", "made"),
+    [
+        (A, GRANTED_A),
+        ("ALTER ROLE etl SUPERUSER", ("role", "etl", "superuser=false", "superuser=true")),
+        (
+            "ALTER TABLE hr.a ADD q int",
+            ("table", "hr.a", "owner: x", "owner: x\ncolumn q: integer"),
+        ),
+    ],
+)
+def test_what_stands_first_in_a_string_hides_nothing_behind_it(before, sql, made):
+    for text in (f"{before}; {sql}", f"{sql}; {before}", f"BEGIN; {before}; {sql}; COMMIT"):
+        assert actor_of([ran(5, "dave", text)], *made) == "dave", text
+
+
+@pytest.mark.parametrize("quiet", ["EXPLAIN", "PREPARE p AS"])
+def test_what_a_string_only_plans_or_prepares_it_has_not_done(quiet):
+    wrote = ("watched", "public.flags[7]", "live: false", "live: true")
+    row = ran(5, "dave", f"{quiet} UPDATE flags SET live = true; {A}")
+    assert actor_of([row], *wrote, watched=frozenset(("flags",))) == ""
+    rows = [row, ran(6, "bob", "UPDATE flags SET live = true")]
+    found = cause_of(rows, *wrote, watched=frozenset(("flags",)))
+    assert found.change.actor == "bob"
+    assert not found.others
+    only = f"{quiet} SELECT 1; {quiet} UPDATE flags SET live = true"
+    assert actor_of([ran(5, "dave", only)], *wrote, watched=frozenset(("flags",))) == ""
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [ran(5, "dave", "PREPARE p AS UPDATE flags SET live = true; EXECUTE p")],
+        [
+            ran(4, "dave", f"PREPARE p AS UPDATE flags SET live = true; {A}"),
+            ran(5, "dave", "EXECUTE p; SELECT 1"),
+        ],
+        [
+            ran(4, "dave", "PREPARE p AS UPDATE flags SET live = true"),
+            ran(5, "dave", "SELECT 1; EXECUTE p"),
+        ],
+    ],
+)
+def test_what_was_prepared_counts_where_a_string_executes_it(rows):
+    wrote = ("watched", "public.flags[7]", "live: false", "live: true")
+    assert actor_of(rows, *wrote, watched=frozenset(("flags",))) == "dave"
