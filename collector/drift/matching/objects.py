@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from collector.drift import wording
+from collector.drift import ranges, wording
 from collector.drift.changes import Change
 from collector.drift.matching import in_schemas
 from collector.drift.matching.cluster import owner_changed
@@ -19,6 +19,7 @@ from collector.drift.matching.target import (
     ROUTINES,
     Target,
     about,
+    fits,
     renamed,
     renames_part,
 )
@@ -73,6 +74,7 @@ def object_of_database(change: Change, target: Target) -> int:
         _direct(change, target),
         _with_its_table(change, target),
         _with_its_schema(change, target),
+        _with_its_range(change, target),
         _with_its_owner(change, target),
         _by_cascade(change, target),
         _with_an_extension(change, target),
@@ -260,6 +262,26 @@ def _with_its_schema(change: Change, target: Target) -> int:
     if target.added and change.verbs & {"import"}:
         return CAUSED + 5
     return 0
+
+
+def _with_its_range(change: Change, target: Target) -> int:
+    """The functions that make values of a range type, and of its multirange type."""
+    comes_or_goes = (target.added and "create" in change.verbs) or (
+        target.removed and "drop" in change.verbs
+    )
+    if not comes_or_goes or target.scope.kind is not CatalogKind.FUNCTION:
+        return 0
+    types = [name for kind, name in change.objects if kind == "type"]
+    if not types or (target.known and not ranges.is_constructor(target.object, target.known)):
+        return 0
+    words = wording.tokens(change.text)
+    named = [each for name in types for each in ranges.names_of_constructors(name, words)]
+    if said := max(fits(each, target.parts) for each in named):
+        return WITH_IT + said - EXACT
+    # A DROP does not say what its multirange type was called.
+    told = target.removed and bool(target.known)
+    here = any("." not in name or name.startswith(f"{target.parts[0]}.") for name in types)
+    return (CAUSED if _mentions(change, target.step.name) else POSSIBLE + 8) if told and here else 0
 
 
 def _schema_renamed(change: Change, target: Target, schema: tuple[str, ...]) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
 
-from collector.drift import wording
+from collector.drift import ranges, wording
 from collector.drift.baseline import Difference, Scope
 from collector.drift.changes import SLOT_FUNCTIONS, UNLINKING, Change, Moment
 from collector.drift.lines import ARROW, granted_to
@@ -26,6 +26,8 @@ POSSIBLE = 10
 ANYWHERE = "*"
 """Key of statements whose consequences have other names than they do."""
 
+DROPPED_TYPE = "type:"
+"""Key of DROP TYPE, which does not say what its multirange type was called."""
 REASSIGNING = "reassign:"
 """Key of REASSIGN OWNED: one may give on what another gave, and names neither object nor owner."""
 
@@ -188,6 +190,8 @@ class Target:
             found |= {part for each in self.step.name.split(" AS ") for part in wording.parts(each)}
         if self.object.startswith("wrapper "):
             found |= {*wording.parts(self.object.partition(" ")[2])}
+        if self.removed and ranges.is_constructor(self.step.name, self.known):
+            found |= {DROPPED_TYPE, *wording.tokens(self.step.name)}
         if self.scope.kind is CatalogKind.SCHEMA:
             found.add(_in_system(self.step.name))
         if self.scope.kind in _OWNED:
@@ -251,7 +255,17 @@ def keys_of(change: Change) -> set[str]:
         found.add(ANYWHERE)
     if "reassign" in change.verbs:
         found.add(REASSIGNING)
+    if "type" in change.types and change.verbs & {"create", "drop"}:
+        found |= {*_of_types(change)} | ({DROPPED_TYPE} if "drop" in change.verbs else set())
     return found | _systems(change, names)
+
+
+def _of_types(change: Change) -> Iterator[str]:
+    """Functions that a range type brings."""
+    words = wording.tokens(change.text)
+    for kind, name in change.objects:
+        for made in ranges.names_of_constructors(name, words) if kind == "type" else ():
+            yield from _ends_of(made)
 
 
 def _ends_of(name: str) -> Iterator[str]:

@@ -17,6 +17,7 @@ from collector.drift.plan.quoting import (
 )
 from collector.drift.plan.settings import value
 from collector.drift.plan.steps import Phase, Step, World, by_hand
+from collector.drift.ranges import is_constructor
 from model.catalog import CatalogKind, DriftChange
 
 ENABLE = {"origin": "ENABLE", "always": "ENABLE ALWAYS", "replica": "ENABLE REPLICA",
@@ -26,7 +27,9 @@ NO_BODY = "only a hash of its body is kept"
 BY_HAND = "its text is not kept here; take it from your migrations"
 
 
-def function(difference: Difference, _world: World, _database: str) -> Iterator[Step]:
+def function(difference: Difference, world: World, database: str) -> Iterator[Step]:
+    if difference.change is not DriftChange.CHANGED and _of_a_range(difference, world, database):
+        return
     who = signature(difference.name)
     if difference.change is DriftChange.REMOVED:
         yield by_hand(Phase.CODE, f"create function {difference.name} again; {BY_HAND}")
@@ -55,6 +58,20 @@ def function(difference: Difference, _world: World, _database: str) -> Iterator[
     if unknown:
         keys = ", ".join(unknown)
         yield by_hand(Phase.CODE, f"function {difference.name}: {keys} differs; {BY_HAND}")
+
+
+def _of_a_range(difference: Difference, world: World, database: str) -> bool:
+    """It comes and goes with the type. Multirange types are no items."""
+    own = difference.name.partition("(")[0]
+    kinds = {
+        name: lines_of(fact.value).get("kind")
+        for side in (world.desired, world.observed)
+        for name, fact in side.get((CatalogKind.TYPE, database), {}).items()
+    }
+    is_type = "range" in kinds.values() and kinds.get(own, "range") == "range"
+    return is_type and is_constructor(
+        difference.name, lines_of(difference.desired or difference.observed)
+    )
 
 
 def _setting(text: str) -> str:

@@ -20,6 +20,10 @@ from tests.collector.drift.story import (
 )
 
 AUTO = "configuration file /data/postgresql.auto.conf:3"
+MAKES_R = "owner: bob\nlanguage: internal\nreturns: hr.r"
+MAKES_MANY = "owner: bob\nlanguage: internal\nreturns: hr.r_multirange"
+MAKES_OTHER = "owner: bob\nlanguage: internal\nreturns: hr.many"
+"""Functions of a range type."""
 T = "owner: bob\nkind: table\ncolumn id: integer"
 """A table."""
 WIDER = f"{T}\ncolumn tax: text"
@@ -110,6 +114,13 @@ DID = [
     ("table", "hr.t", T, T.replace("bob", "eve"), "ALTER TABLE hr.t OWNER TO eve"),
     ("table", "hr.t", T.replace("bob", "etl"), T.replace("bob", "eve"), "REASSIGN OWNED BY etl TO eve"),
     ("table", "hr.t", T, T.replace("bob", "eve"), "REASSIGN OWNED BY etl, bob TO eve"),
+    ("function", "hr.r(integer, integer)", None, MAKES_R, "CREATE TYPE hr.r AS RANGE (subtype = int)"),
+    ("function", "hr.r_multirange()", None, MAKES_MANY, "CREATE TYPE hr.r AS RANGE (subtype = int)"),
+    ("function", "hr.many(hr.r)", None, MAKES_OTHER, "CREATE TYPE hr.r AS RANGE (subtype = int, multirange_type_name = hr.many)"),
+    ("function", "hr.r(integer, integer)", MAKES_R, None, "DROP TYPE hr.r"),
+    ("function", "hr.many(VARIADIC hr.r[])", MAKES_OTHER, None, "DROP TYPE IF EXISTS hr.r"),
+    ("function", "hr.many()", MAKES_OTHER, None, "DROP TYPE hr.r"),
+    ("privilege", "function:hr.r(integer, integer)<-etl", None, "EXECUTE", "CREATE TYPE hr.r AS RANGE (subtype = int)"),
     ("table", "hr.t", T, T.replace("bob", "eve"), "DO $$ BEGIN REASSIGN OWNED BY bob TO eve; END $$"),
     ("table", "hr.t", T, None, "DROP TABLE hr.t"),
     ("table", "hr.t", T, None, "DROP TABLE IF EXISTS a, t"),
@@ -245,6 +256,9 @@ DID_NOT = [
     ("schema", "hr", "owner: bob", "owner: bob\ncollation c: libc C, owner bob", "CREATE COLLATION x.c (locale = 'C')"),
     ("schema", "hr", "owner: bob", "owner: bob\ncollation c: libc C, owner bob", "DROP COLLATION hr.c"),
     ("schema", "hr", "owner: bob\ncollation c: libc C, owner mona", "owner: bob\ncollation c: libc C, owner eve", "REASSIGN OWNED BY etl TO eve"),
+    ("function", "hr.r(integer)", None, MAKES_R.replace("internal", "sql"), "CREATE TYPE hr.r AS RANGE (subtype = int)"),
+    ("function", "hr.r(integer)", None, MAKES_R, "DROP TYPE hr.r"),
+    ("function", "hr.r(integer)", None, MAKES_R, "CREATE TYPE x.r AS RANGE (subtype = int)"),
     ("table", "hr.t", T, T.replace("bob", "eve"), "REASSIGN OWNED BY etl TO eve"),
     ("table", "hr.t", T, T.replace("bob", "eve"), "REASSIGN OWNED BY eve TO bob"),
     ("schema", "hr", "owner: bob\ncollation c: libc C, owner etl", "owner: bob\ncollation c: libc C, owner eve", "REASSIGN OWNED BY eve TO etl"),

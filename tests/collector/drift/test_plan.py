@@ -332,3 +332,20 @@ def test_a_kind_that_was_not_read_is_said_and_never_taken_for_dropped():
     assert made.steps == ()
     assert made.not_observed == ((Kind.TABLE, "shop"),)
     assert "-- not observed, nothing planned: table of shop" in script(made, title="t")
+
+
+def test_the_functions_of_a_range_type_go_and_come_with_it():
+    """The server refuses to drop them."""
+    own = "owner: owner\nlanguage: internal\nreturns: "
+    functions = {
+        "hr.r(integer, integer)": f"{own}hr.r",
+        "hr.r_multirange()": f"{own}hr.r_multirange",
+        "hr.own(integer)": f"{own}integer",
+    }
+    without = changed(SERVER, Kind.TYPE, "shop", {})
+    more = changed(without, Kind.TYPE, "shop", {"hr.r": "owner: owner\nkind: range"})
+    more = changed(more, Kind.FUNCTION, "shop", functions)
+    texts = [step.text for step in make(without, more).steps]
+    assert texts == ["DROP ROUTINE hr.own(integer)", "DROP TYPE hr.r"]
+    by_hand = [step.text.partition(" again")[0] for step in make(more, without).steps]
+    assert sorted(by_hand) == ["create function hr.own(integer)", "create type hr.r"]
