@@ -256,6 +256,9 @@ def cause(
     found = sorted(candidates(changes, target, at_us, since_us, settled=settled), reverse=True)
     if not found:
         return None
+    if _needs_no_tolerance(found, target, at_us):
+        changes = [change for change in changes if change.at_us <= at_us]
+        found = [entry for entry in found if entry.change.at_us <= at_us]
     weak = found[0].strength <= WEAK
     # Keys are redacted: whoever wrote to a watched table may have written any of its rows.
     of_rows = target.scope.kind is CatalogKind.WATCHED
@@ -305,6 +308,15 @@ def cause(
     )
     also = droppers(claimed, shared, later, target)
     return Cause(claimed, alike, undecided, shared, nobodys, also, weak)
+
+
+def _needs_no_tolerance(found: Sequence[Found], target: Target, at_us: int) -> bool:
+    """What began after a look it has not seen; two clocks may tell that wrongly, so it counts where
+    nothing that began before explains the difference. What is no table of the catalog is read a
+    while after the look's own moment."""
+    if target.scope.kind is CatalogKind.SLOT or of_server(target.scope, target.step):
+        return False
+    return any(entry.strength > WEAK and entry.change.at_us <= at_us for entry in found)
 
 
 def _equal(found: Sequence[Found]) -> list[Found]:

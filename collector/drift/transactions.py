@@ -63,6 +63,8 @@ class Transactions:
         self._sessions: OrderedDict[Backend, Session] = OrderedDict()
         self._waiting: OrderedDict[tuple[str, int], list[Effect]] = OrderedDict()
         """Effects of nested statements, by the statement that ran them."""
+        self._around: OrderedDict[tuple[str, int], Effect] = OrderedDict()
+        """Of statements in which others may have run that come later."""
         self._two_phase = TwoPhase()
         self._round_trips = RoundTrips()
 
@@ -79,8 +81,7 @@ class Transactions:
         found: list[Change] = []
         for row in rows:
             if row["parent_id"] and (change := self._change(row)):
-                self._wait((row["agent"], row["parent_id"]), [change.effect])
-                found.append(change)
+                found.append(self._inside(row, change))
         self._hand_up([row for row in rows if row["parent_id"]])
         for row in rows:
             if not row["parent_id"]:
@@ -139,6 +140,20 @@ class Transactions:
             if not moved:
                 return
 
+    def _inside(self, row: Row, change: Change) -> Change:
+        """Those that come after the statement around them have its end."""
+        known = self._around.get((row["agent"], row["parent_id"]))
+        if known is None:
+            self._wait((row["agent"], row["parent_id"]), [change.effect])
+            return change
+        self._note(row, known)
+        return replace(change, effect=known)
+
+    def _note(self, row: Row, effect: Effect) -> None:
+        self._around[row["agent"], row["id"]] = effect
+        while len(self._around) > MOST_WAITING:
+            self._around.popitem(last=False)
+
     def _wait(self, parent: tuple[str, int], effects: list[Effect]) -> None:
         self._waiting.setdefault(parent, []).extend(effects)
         while len(self._waiting) > MOST_WAITING:
@@ -165,6 +180,7 @@ class Transactions:
             return self._of_string(row, told, change, effects)
         if change is not None:
             effects = [*effects, change.effect]
+            self._note(row, change.effect)
         alone = self._took_part(row, effects) if effects else []
         self._round_trips.passed(row, alone)
         self._control(row)

@@ -154,8 +154,8 @@ def parted(text: str) -> tuple[tuple[str, ...], ...]:
 
 
 def _rename(words: Sequence[str]) -> Rename | None:
-    if not words or words[0] != "alter":
-        return None
+    if not words or words[0] != "alter" or words[1:2] == ["extension"]:
+        return None  # an extension's own name is in no schema, and it has no other one
     for at in range(2, len(words) - 2):
         pair = (words[at], words[at + 1])
         if pair == ("rename", "to"):
@@ -168,6 +168,8 @@ def _rename(words: Sequence[str]) -> Rename | None:
 def _name_before(words: Sequence[str], at: int) -> str:
     if words[1] in _ON_TABLE:
         return words[2]
+    if words[1] == "operator" and words[2] not in ("class", "family") and "(" in words:
+        return "".join(words[2 : words.index("(")])  # signs are words each
     end = at
     if words[end - 1] == ")":
         while end > 0 and words[end - 1] != "(":

@@ -158,6 +158,8 @@ def _names(words: Words, target: Target) -> bool:
         return True
     if target.scope.kind is CatalogKind.ROLE:
         return target.step.name in said or bool(said & _SELF)
+    if target.scope.kind is CatalogKind.OPERATOR:
+        return target.parts[-1] in "".join(words)  # signs are words each
     of_table = target.scope.kind is CatalogKind.TRIGGER
     name = target.parts[-2] if of_table and len(target.parts) > 1 else target.parts[-1]
     # A role that is called otherwise owns what it owned.

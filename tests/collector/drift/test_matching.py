@@ -188,6 +188,9 @@ DID = [
     ("extension", "plpgsql", "version: 1", "version: 1\nmember table hr.t: sha256:1", "ALTER EXTENSION plpgsql ADD TABLE hr.t"),
     ("extension", "plpgsql", "version: 1\nmember function hr.f(integer): sha256:1", "version: 1\nmember function hr.f(integer): sha256:2", "CREATE OR REPLACE FUNCTION hr.f(int) RETURNS int LANGUAGE sql AS 'SELECT 1'"),
     ("extension", "cube", None, "version: 1", "CREATE EXTENSION earthdistance CASCADE"),
+    ("operator", "hr.##(integer, integer)", "owner: bob", "owner: eve", "ALTER OPERATOR hr.## (int, int) OWNER TO eve"),
+    ("operator", "hr.&&!(integer, integer)", "owner: bob", None, "ALTER OPERATOR hr.&&! (int, int) SET SCHEMA public"),
+    ("extension", "cube", "schema: hr\nmember function hr.f(): sha256:1", "schema: public\nmember function public.f(): sha256:1", "ALTER EXTENSION cube SET SCHEMA public"),
     ("language", "plperl", None, "trusted: yes", "CREATE EXTENSION plperl"),
     ("language", "plperl", "trusted: yes", None, "DROP LANGUAGE plperl"),
     ("foreign_server", "far", None, "owner: bob", "CREATE SERVER far FOREIGN DATA WRAPPER w"),
@@ -258,6 +261,7 @@ DID_NOT = [
     ("schema", "hr", "owner: bob\ncollation c: libc C, owner mona", "owner: bob\ncollation c: libc C, owner eve", "REASSIGN OWNED BY etl TO eve"),
     ("function", "hr.r(integer)", None, MAKES_R.replace("internal", "sql"), "CREATE TYPE hr.r AS RANGE (subtype = int)"),
     ("function", "hr.r(integer)", None, MAKES_R, "DROP TYPE hr.r"),
+    ("operator", "hr.##(integer, integer)", "owner: bob", "owner: eve", "ALTER OPERATOR hr.#<# (int, int) OWNER TO eve"),
     ("function", "hr.r(integer)", None, MAKES_R, "CREATE TYPE x.r AS RANGE (subtype = int)"),
     ("table", "hr.t", T, T.replace("bob", "eve"), "REASSIGN OWNED BY etl TO eve"),
     ("table", "hr.t", T, T.replace("bob", "eve"), "REASSIGN OWNED BY eve TO bob"),
@@ -491,3 +495,12 @@ def test_a_line_that_says_another_value_was_not_written_by_the_statement(line, v
 def test_what_waits_for_a_restart_is_shown_with_the_line_of_before():
     line = "; set to ab12-22222222"
     assert told_of(line, "ab12-11111111", after="8MB (restart pending)") == "alice"
+
+
+@pytest.mark.parametrize("sign", ["#", "##", "&&!", "<#>"])
+def test_an_operator_that_came_from_another_schema_is_of_who_moved_it(sign):
+    for said in (f"hr.{sign}", sign):
+        sql = f"ALTER OPERATOR {said} (int, int) SET SCHEMA public"
+        name = f"public.{sign}(integer, integer)"
+        assert who("operator", name, None, "owner: bob", sql) == "bob"
+        assert who("operator", f"public.{sign}#(integer)", None, "owner: bob", sql) == ""

@@ -398,3 +398,15 @@ def test_an_error_long_after_a_pipeline_whose_end_was_lost_undoes_nothing():
         ran(40, "vera", "SELECT 1/0", transaction="II", sqlstate="22012"),
     ]
     assert actor_of(rows, *GRANTED) == "vera"
+
+
+@pytest.mark.parametrize(("since", "actor"), [(0, "bob"), (50, "")])
+def test_what_ran_inside_a_statement_that_came_before_it_ended_with_that(since, actor):
+    """What an extension's script did minutes ago made no difference of now."""
+    changes = Changes()
+    changes.observe(frame([ran(2, "bob", "CREATE EXTENSION seg SCHEMA hr")]))
+    inside = ran(2.1, "bob", "CREATE FUNCTION hr.f() RETURNS int LANGUAGE c", parent_id=1)
+    changes.observe(frame([inside], first_id=50))
+    step = difference("hr.f()", None, "owner: bob")
+    found = changes.cause(scope("function"), step, AFTER_US, BEFORE_US + since * S, settled=True)
+    assert (found.change.actor if found is not None else "") == actor
