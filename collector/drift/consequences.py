@@ -108,7 +108,9 @@ def _other_name(act: Act, target: Target, about: frozenset[str], beside: Beside)
         old, now = pair
         if old.step.name == now.step.name:
             continue
-        if same_lines(rename.kind, rename.old, rename.new, old.step.desired, now.step.observed):
+        before, after = old.step.desired, now.step.observed
+        # Lines that say the new name may be told as a difference of their own.
+        if before == after or same_lines(rename.kind, *rename[1:3], before, after):
             return OWN
     return 0
 

@@ -16,6 +16,8 @@ NOT_BY_SQL = frozenset(("command line", "environment variable", "override"))
 _TRUTH = {"on": True, "true": True, "yes": True, "off": False, "false": False, "no": False}
 _SET_TO = "set to"
 """So an agent tells the value of an ALTER SYSTEM, and the line that came of one."""
+_OTHER_SORT = {"logical": "physical", "physical": "logical"}
+"""Of replication slots."""
 _ROLE = frozenset(("role",))
 _SELF = frozenset(("current_user", "session_user", "current_role"))
 
@@ -172,10 +174,17 @@ def slot(change: Change, target: Target) -> int:
     called = change.functions & SLOT_FUNCTIONS
     if called:
         drops = called == {"pg_drop_replication_slot"}
-        return CAUSED if drops == target.removed else 0
+        return CAUSED if drops == target.removed and _may_make(called, target) else 0
     if about(change, frozenset(("subscription",)), target.parts):
         return CAUSED
     return POSSIBLE if "subscription" in change.types else 0
+
+
+def _may_make(called: frozenset[str], target: Target) -> bool:
+    """Its name says which sort of slot it makes."""
+    sort = target.after.get("type", "")
+    others = {each for each in called if f"_{_OTHER_SORT.get(sort)}_" in each}
+    return not target.added or others != called
 
 
 def names_role(change: Change, role: str) -> bool:

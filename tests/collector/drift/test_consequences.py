@@ -124,12 +124,16 @@ CASES = {
             ("type", "x.ty"): ENUM,
             ("table", "x.t"): table("column e: x.ty"),
             ("function", "x.f(x.ty)"): F,
+            ("function", "x.same(x.ty)"): F.replace("integer", "x.ty"),
+            ("function", "x.many(a x.ty, VARIADIC b x.ty[])"): F.replace("integer", "SETOF x.ty"),
             ("privilege", "function:x.f(x.ty)<-bot"): "EXECUTE",
         },
         {
             ("type", "x.ty2"): ENUM,
             ("table", "x.t"): table("column e: x.ty2"),
             ("function", "x.f(x.ty2)"): F,
+            ("function", "x.same(x.ty2)"): F.replace("integer", "x.ty2"),
+            ("function", "x.many(a x.ty2, VARIADIC b x.ty2[])"): F.replace("integer", "SETOF x.ty2"),
             ("privilege", "function:x.f(x.ty2)<-bot"): "EXECUTE",
         },
     ),
@@ -331,3 +335,25 @@ def test_what_somebody_did_to_that_table_besides_is_not_taken_along(
     assert {(row["actor"], "not null" in row["observed"]) for row in rows} == {
         ("bob", False), ("carol", True),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("result", ["integer", "x.ty", "SETOF x.ty"])
+def test_a_function_of_a_type_is_of_who_renamed_that_also_where_it_returns_it(tmp_path, result):
+    """As a server tells it: both keep their numbers."""
+    kinds = (CatalogKind.FUNCTION, CatalogKind.TYPE)
+
+    def look(second, name):
+        function = F.replace("integer", result).replace("x.ty", name)
+        items = {
+            ("type", "shop", name): (ENUM, "oid 7"),
+            ("function", "shop", f"x.f({name})"): (function, "oid 8"),
+        }
+        return [("host-a", snapshot(second, items, kinds=kinds))]
+
+    drift = Drift(tmp_path)
+    drift.on_commit({}, look(0, "x.ty"), 1, START_US)
+    renamed = {"statements": frame([ran(5, "erin", "ALTER TYPE x.ty RENAME TO ty2")])}
+    drift.on_commit(renamed, look(10, "x.ty2"), 2, START_US + 10 * S)
+    drift.tick(START_US + 20 * S)
+    assert {row["actor"] for row in drift.status().rows} == {"erin"}
+    assert len({row["finding_id"] for row in drift.status().rows}) == 1
