@@ -255,7 +255,8 @@ class SnapshotWatcher:
             kinds = CLUSTER_KINDS
         here = here or known.digests is None
         sent = self._read(home, known, kinds, here, cluster_wide=True)
-        known.sent.unchanged(CLUSTER_KINDS - kinds - KINDS_IN_DATABASE, self._now.at_us)
+        unread = kinds | known.unread
+        known.sent.unchanged(CLUSTER_KINDS - unread - KINDS_IN_DATABASE, self._now.at_us)
         known.cluster = cluster
         return sent
 

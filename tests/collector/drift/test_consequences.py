@@ -125,7 +125,7 @@ CASES = {
             ("table", "x.t"): table("column e: x.ty"),
             ("function", "x.f(x.ty)"): F,
             ("function", "x.same(x.ty)"): F.replace("integer", "x.ty"),
-            ("function", "x.many(a x.ty, VARIADIC b x.ty[])"): F.replace("integer", "SETOF x.ty"),
+            ("function", "x.all(a x.ty, b x.ty[])"): F.replace("integer", "SETOF x.ty"),
             ("privilege", "function:x.f(x.ty)<-bot"): "EXECUTE",
         },
         {
@@ -133,7 +133,7 @@ CASES = {
             ("table", "x.t"): table("column e: x.ty2"),
             ("function", "x.f(x.ty2)"): F,
             ("function", "x.same(x.ty2)"): F.replace("integer", "x.ty2"),
-            ("function", "x.many(a x.ty2, VARIADIC b x.ty2[])"): F.replace("integer", "SETOF x.ty2"),
+            ("function", "x.all(a x.ty2, b x.ty2[])"): F.replace("integer", "SETOF x.ty2"),
             ("privilege", "function:x.f(x.ty2)<-bot"): "EXECUTE",
         },
     ),
