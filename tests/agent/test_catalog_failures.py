@@ -95,6 +95,27 @@ def test_what_could_not_be_sent_is_read_and_sent_at_the_next_look(monkeypatch):
     assert K.TABLE in {kind for snapshot in server.sent for kind in snapshot.kinds}
 
 
+def test_a_kind_that_cannot_be_read_was_last_looked_at_before(monkeypatch):
+    """What is new once it can be read again came after the last look that read it."""
+    server = Server()
+    monkeypatch.setattr(watcher, "moment_of", lambda _: Moment(server.at_us, str(server.at_us)))
+    reader = server.watcher()
+    server.at_us = 100
+    reader.look()
+    [read_us] = {each.at_us for each in server.sent if K.ROLE in each.kinds}
+    server.poison = frozenset((K.ROLE,))
+    for moment_us in (200, 300):
+        server.at_us = moment_us
+        reader.look()
+        monkeypatch.setattr(watcher, "changed_cluster_kinds", lambda *_: frozenset())
+    server.poison, server.at_us = frozenset(), 400
+    server.roles.append("mallory")
+    del server.sent[:]
+    reader.look()
+    [change] = [each for each in server.sent if K.ROLE in each.kinds]
+    assert change.since_us == read_us
+
+
 def test_a_clock_that_was_set_back_is_named_and_what_changes_then_is_still_told(monkeypatch):
     server, hour_us, seconds = Server(), 3_600_000_000, [0.0]
     monkeypatch.setattr(watcher, "moment_of", lambda _: Moment(server.at_us, str(server.at_us)))
