@@ -30,6 +30,8 @@ PRIVILEGED_FUNCTION = (
     r"|database_to_xml.*|table_to_xml.*|schema_to_xml.*|txid_.*|pg_backup_.*|pg_import_.*)$"
 )
 """They reach the server's files, logs, sessions, or other servers."""
+SETS = "set_config"
+"""As SET does, which setting is known: no act of its own where a guarded one would be told of."""
 TELLING_FLAGS = {
     "program": "used COPY with a program",
     "server_file": "used COPY with a file of the server",
@@ -61,7 +63,7 @@ def items(statements: pl.DataFrame) -> pl.DataFrame:
             _ddl(ddl),
             _named(ddl.filter(pl.col("operation") == "drop"), "object", pl.lit(value=True)),
             _named(statements, "set", pl.col("name").str.contains(GUARDED_SETTING)),
-            _named(statements, "call", pl.col("name").str.contains(PRIVILEGED_FUNCTION)),
+            _calls(statements),
             _named(statements, "flag", pl.col("name").is_in(list(TELLING_FLAGS))),
             *_looks(statements),
             statements.filter(pl.col("operation").is_in(WRITES)).select(
@@ -69,6 +71,14 @@ def items(statements: pl.DataFrame) -> pl.DataFrame:
             ),
         ]
     )
+
+
+def _calls(statements: pl.DataFrame) -> pl.DataFrame:
+    calls = _named(statements, "call", pl.col("name").str.contains(PRIVILEGED_FUNCTION))
+    only_at_run_time = statements.filter(pl.col("settings").list.contains("?")).select("row")
+    sets = pl.col("item").str.contains(rf" (pg_catalog\.)?{SETS}$")
+    unknown = calls.filter(sets).join(only_at_run_time, on="row", how="semi")
+    return pl.concat([calls.filter(~sets), unknown])
 
 
 def _looks(statements: pl.DataFrame) -> list[pl.DataFrame]:

@@ -5,7 +5,8 @@ come from it. As in MIDAS-F, the count of an edge in the current tick is compare
 over past ticks by a chi-square, and a tick counts as no more than a multiple of the mean, so a
 burst does not become usual. A never-seen edge has a small mean instead of none (with exact means
 it would score 0). What a tick's chi-square is worth is measured on the daily extremes of its
-source (``analytics.extremes``): a nightly job bursts every night.
+source (``analytics.extremes``): a nightly job bursts every night. Dumps open all tables and are a
+source of their own (``analytics.ways``).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 import polars as pl
 
-from analytics import alike, candidates, days, extremes, keyed
+from analytics import alike, candidates, days, extremes, keyed, ways
 from analytics.alike import Dated
 from analytics.candidates import in_order, level, risen, shortened, told, worth_a_look
 from analytics.extremes import KEY, Prior
@@ -111,13 +112,10 @@ class EdgeBurst:
         tick = pl.when("late").then(-1).otherwise("tick").alias("tick")
         kept = (*SCOPE, *_ROW, tick, pl.col("tick").alias("own_tick"))
         # Nothing else is carried along: an explode copies all that it has.
-        access = rows.select(
-            *kept,
-            owner=pl.concat_str(pl.lit("="), "identity"),
-            group=pl.concat_str(pl.lit("~"), "identity_kind"),
-            kind=pl.lit("access"),
+        access = rows.with_columns(ways.dump_or_not()).select(
+            *kept, owner=ways.owner(), group=ways.group(), kind=pl.lit("access"),
             target=pl.concat_list("reads", "writes"),
-        ).explode("target", empty_as_null=True)
+        ).explode("target", empty_as_null=True)  # fmt: skip
         relation = pl.col("target")
         secret = relation.str.contains(SENSITIVE_RELATION)
         dull = relation.str.contains(DULL_RELATION) & ~secret
@@ -174,6 +172,7 @@ class EdgeBurst:
 
     def _finding(self, row: dict[str, Any]) -> Finding:
         what = _words(row)
+        kind, dump, _ = row["group"].removeprefix("~").partition(ways.SUFFIX[ways.DUMP])
         seconds = self.settings.tick_seconds
         suffix, history = candidates.history(row["history"])
         start_us = min(int(row["tick"] * seconds * 1e6), row["at_us"])
@@ -207,7 +206,7 @@ class EdgeBurst:
             ),
             statement_id=row["id"],
             details=(
-                ("identity_kind", row["group"].removeprefix("~")),
+                ("identity_kind", kind),
                 ("expected", what.usual),
                 ("seen", f"{row['total']:.0f}"),
                 ("unit", what.unit),
@@ -215,6 +214,7 @@ class EdgeBurst:
                 ("usual_extreme_of_a_day", f"{math.expm1(row['expected']):.4g}"),
                 ("window_seconds", f"{seconds:g}"),
                 ("statements", str(row["id"])),
+                *ways.detail(ways.DUMP if dump else ways.READ),
                 *history,
             ),
         )
@@ -226,7 +226,7 @@ _ROW = (
 )  # fmt: skip
 _SINGLE = (
     *SCOPE, *alike.OF_ONE, "row", "id", "alike", "identity", "identity_name", "identity_kind",
-    "user_name", "client_address", "operation", "reads", "writes",
+    "user_name", "client_address", "operation", "reads", "writes", "application_name",
 )  # fmt: skip
 
 

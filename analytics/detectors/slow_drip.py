@@ -6,7 +6,8 @@ growing share of the relation (rows beyond the usual, against its size). How lar
 nobody tells the collector: the most rows that one statement of anybody took from it alone is the
 estimate. The figure is compared with the extremes of the identity's days (``analytics.extremes``).
 
-A day counts as little more than usual for what is usual, less so while the CUSUM is high.
+A day counts as little more than usual for what is usual, less so while the CUSUM is high. Dumps
+have days of their own (``analytics.ways``).
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from typing import Any
 
 import polars as pl
 
-from analytics import alike, candidates, days, extremes, keyed
+from analytics import alike, candidates, days, extremes, keyed, ways
 from analytics.alike import Dated
 from analytics.candidates import in_order, level, risen, shortened, told, worth_a_look
 from analytics.extremes import KEY, Prior
 from analytics.findings import DAY_US, between, finding_id, literal, on_server
 from analytics.frames import SCOPE, succeeded, top_level
+from analytics.ways import WAY
 from model.finding import Finding, FindingKind
 
 NAME = "slow_drip"
@@ -45,7 +47,8 @@ SLACK = 0.5
 MOST_Z = 2.5
 HIGH_CUSUM = 2.0
 WINSOR, WINSOR_WHILE_HIGH = 2.0, 0.5
-LEAST_SIZE = 1000.0
+LEAST_SIZE = 10_000.0
+"""Where nobody ever took more, a relation may well be as large as this: 1,000 rows are a page."""
 MARGIN = 1.3
 PART_THAT_COUNTS = 0.01
 PRIOR = Prior(3.0, 2.0, 0.5)
@@ -169,14 +172,15 @@ class SlowDrip:
         score = round(max(row["bits"], 0.001), 3)
         end_us = (row["at_us"] // DAY_US + 1) * DAY_US
         name = shortened(relation)
+        by = ways.SUFFIX[row[WAY]]
         return Finding(
-            id=finding_id(row["at_us"], NAME, *(row[n] for n in SCOPE), who, relation),
+            id=finding_id(row["at_us"], NAME, *(row[n] for n in SCOPE), who + by, relation),
             kind=FindingKind.ANOMALY,
             detector=NAME,
             severity=candidates.severity(score),
             title=f"Slow drip: {shortened(who)} from {name}",
-            sentence=f"{shortened(who)} took {week:,.0f} rows of {name} in {active} of the last "
-            f"{WEEK} days, {share:.2g} of its size as far as known, {each:,.1f} rows a query; "
+            sentence=f"{shortened(who)} took {week:,.0f} rows of {name}{by} in {active} of the "
+            f"last {WEEK} days, {share:.2g} of its size as far as known, {each:,.1f} rows a query; "
             f"usual {WEEK * row['usual']:,.0f}{suffix}",
             at_us=row["at_us"],
             agent=row["agent"],
@@ -191,6 +195,7 @@ class SlowDrip:
                 f"WHERE {on_server(row)} "
                 f"AND {known} = {literal(who)} AND database = {literal(row['database'])} "
                 f"AND list_contains(reads, {literal(relation)}) "
+                f"AND {ways.condition(row[WAY])} "
                 f"AND {between('started_at', end_us - WEEK * DAY_US, end_us)} "
                 "ORDER BY started_at LIMIT 500"
             ),
@@ -206,6 +211,7 @@ class SlowDrip:
                 ("cusum", f"{row['cusum']:.2f}"),
                 ("window_seconds", str(WEEK * 86_400)),
                 ("statements", str(row["id"])),
+                *ways.detail(row[WAY]),
                 *history,
             ),
         )
@@ -238,18 +244,19 @@ def _single(dated: Dated, reads: pl.DataFrame, hot: pl.DataFrame) -> pl.DataFram
 
 _SINGLE = (
     *SCOPE, *alike.OF_ONE, "row", "id", "alike", "identity", "identity_name", "identity_kind",
-    "user_name", "reads",
+    "user_name", "reads", "application_name",
 )  # fmt: skip
 
 
 def _reads(rows: pl.DataFrame) -> pl.DataFrame:
     """A row for all statements that are alike and a relation that they read."""
     return (
-        rows.select(
+        rows.with_columns(ways.dump_or_not())
+        .select(
             *SCOPE, "row", "at_us", "seen_us", "times", "day", "late", "segment", "alike", "id",
-            "most_rows", "identity", "identity_name", "user_name",
-            owner=pl.concat_str(pl.lit("="), "identity"),
-            group=pl.concat_str(pl.lit("~"), "identity_kind"),
+            "most_rows", "identity", "identity_name", "user_name", WAY,
+            owner=ways.owner(),
+            group=ways.group(),
             rows="rows_taken",
             alone=pl.col("reads").list.len() == 1,
             relation="reads",

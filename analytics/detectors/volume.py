@@ -3,7 +3,8 @@
 A window's total, as a logarithm, is compared with the largest windows of earlier days
 (``analytics.extremes``): an identity whose days vary has to take more to be remarkable. What is
 usual at the hour of the week is said with it. A row that comes slightly late counts in the current
-window; one that comes later than that counts nowhere.
+window; one that comes later than that counts nowhere. Dumps and rows that are changed have
+windows and days of their own (``analytics.ways``).
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from typing import Any
 
 import polars as pl
 
-from analytics import alike, candidates, days, extremes, keyed, usual
+from analytics import alike, candidates, days, extremes, keyed, usual, ways
 from analytics.alike import Dated
 from analytics.candidates import shortened
 from analytics.extremes import KEY, Prior
 from analytics.findings import between, finding_id, literal, on_server
 from analytics.frames import SCOPE, by_who, top_level, who_columns
+from analytics.ways import CHANGE, DUMP, WAY
 from model.finding import Finding, FindingKind
 from model.verdict import Severity
 
@@ -31,6 +33,8 @@ WINDOW = "window"
 NOTEWORTHY_BITS = 4.0
 PRIOR = Prior(6.0, 1.2, 0.4)
 """Of a day's largest window, as a natural logarithm."""
+PRIOR_OF_DUMPS = Prior(15.0, 3.0, 1.0)
+"""A dump takes whole databases: that it is large is no news."""
 VALUES = {
     **extremes.VALUES,
     "window": pl.Int64,
@@ -38,7 +42,9 @@ VALUES = {
     "bytes": pl.Float64,
 }
 _ROW = ("row", "at_us", "id", "alike", "identity", "identity_name", "user_name", "who")
-_SINGLE = tuple(dict.fromkeys((*SCOPE, *_ROW, *alike.OF_ONE, "identity_kind")))
+_SINGLE = tuple(
+    dict.fromkeys((*SCOPE, *_ROW, *alike.OF_ONE, "identity_kind", "application_name", "writes"))
+)
 
 
 @dataclass(frozen=True)
@@ -114,7 +120,7 @@ class Volume:
         start = pl.col("window") * int(self.settings.window_seconds * 1e6)
         long = pl.concat(
             windows.with_columns(
-                metric=pl.lit(metric),
+                metric=pl.concat_str(pl.lit(metric), ways.suffix()),
                 total=metric,
                 before=f"{metric}_before",
                 floor=pl.lit(float(self.settings.floor(metric))),
@@ -147,9 +153,7 @@ class Volume:
         risen = (
             _owned(rows_of(kept))
             .join(kept, on=(*OWNER, "window"), how="inner", maintain_order="left")
-            .with_columns(
-                amount=pl.when(pl.col("metric") == "rows").then("rows").otherwise("bytes")
-            )
+            .with_columns(amount=pl.when(_OF_ROWS).then("rows").otherwise("bytes"))
             .with_columns(
                 total=pl.col("before") + pl.col("amount").cum_sum().over(*owner, "window")
             )
@@ -165,7 +169,8 @@ class Volume:
         return candidates.told(risen, owner, owner)
 
     def _finding(self, row: dict[str, Any]) -> Finding:
-        who, metric, seconds = row["identity"], row["metric"], self.settings.window_seconds
+        who, seconds = row["identity"], self.settings.window_seconds
+        metric = row["metric"].partition(" ")[0]
         start_us = int(row["window"] * seconds * 1e6)
         from_us = min(start_us, row["at_us"])  # a row that came late may be older
         known = "identity_name" if row["identity_name"] else "user_name"
@@ -173,27 +178,30 @@ class Volume:
         normal = amount(metric, math.expm1(row["usual"]))
         most = amount(metric, math.expm1(row["most"]))
         suffix, history = candidates.history(row["history"])
+        dumped = ways.SUFFIX[DUMP] if row[WAY] == DUMP else ""
+        did = "changed" if row[WAY] == CHANGE else "took"
         score = round(max(row["bits"], 0.001), 3)
         return Finding(
-            id=finding_id(row["at_us"], NAME, metric, *(row[name] for name in SCOPE), who),
+            id=finding_id(row["at_us"], NAME, row["metric"], *(row[name] for name in SCOPE), who),
             kind=FindingKind.ANOMALY,
             detector=NAME,
             severity=Severity.HIGH if score >= NOTEWORTHY_BITS else Severity.MEDIUM,
-            title=f"Unusual volume: {shortened(who)} took {total}",
-            sentence=f"{shortened(who)} took {total} within {seconds:g} s; usual at this hour is "
-            f"{normal}, the most on earlier days was {most}{suffix}",
+            title=f"Unusual volume: {shortened(who)} {did} {total}",
+            sentence=f"{shortened(who)} {did} {total} within {seconds:g} s{dumped}; "
+            f"usual at this hour is {normal}, the most on earlier days was {most}{suffix}",
             at_us=row["at_us"],
             agent=row["agent"],
             cluster=row["cluster"],
             database=row["database"],
             user=row["user_name"],
             identity=who,
-            object=metric,
+            object=row["metric"],
             score=score,
             evidence_sql=(
                 "SELECT started_at, client_address, rows, bytes_sent, text FROM statements "
                 f"WHERE {on_server(row)} "
                 f"AND {known} = {literal(who)} AND database = {literal(row['database'])} "
+                f"AND {ways.condition(row[WAY], changes_apart=True)} "
                 f"AND {between('started_at', from_us, start_us + int(seconds * 1e6))} "
                 f"ORDER BY {'rows' if metric == 'rows' else 'bytes_sent'} DESC LIMIT 100"
             ),
@@ -207,6 +215,7 @@ class Volume:
                 ("usual_extreme_of_a_day", f"{math.expm1(row['expected']):.0f}"),
                 ("window_seconds", f"{seconds:g}"),
                 ("statements", str(row["id"])),
+                *ways.detail(row[WAY]),
                 *history,
             ),
         )
@@ -222,8 +231,9 @@ def _taken(part: pl.DataFrame) -> pl.DataFrame:
     """Rows with their window and amounts."""
     kept = ("late", "segment", "seen_us", "identity_kind")
     return part.filter(~pl.col("late")).select(
-        *SCOPE, *_ROW, *kept, today="day", window="tick", rows="rows_taken", bytes="bytes_taken"
-    )
+        *SCOPE, *_ROW, *kept, ways.way(),
+        today="day", window="tick", rows="rows_taken", bytes="bytes_taken",
+    )  # fmt: skip
 
 
 def _single(dated: Dated, rows: pl.DataFrame, hot: pl.DataFrame) -> pl.DataFrame:
@@ -234,7 +244,7 @@ def _single(dated: Dated, rows: pl.DataFrame, hot: pl.DataFrame) -> pl.DataFrame
 
 
 def _owned(rows: pl.DataFrame) -> pl.DataFrame:
-    return rows.with_columns(owner=pl.concat_str(pl.lit("="), "identity"))
+    return rows.with_columns(owner=ways.owner())
 
 
 def _windows(state: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
@@ -243,9 +253,9 @@ def _windows(state: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
     ``rows`` and ``bytes`` with what was ``before`` this batch; ``stored_window`` (null: none) with
     ``stored_rows`` and ``stored_bytes``; ``last``: no later window of the identity in the batch.
     """
-    here = (*SCOPE, "identity")
+    here = (*SCOPE, "identity", WAY)
     counted = (
-        by_who(rows, "window")
+        by_who(rows, WAY, "window")
         .agg(
             who_columns(),
             pl.col("identity_kind", "today").first(),
@@ -254,8 +264,8 @@ def _windows(state: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
             seen_us=pl.col("seen_us").max(),
         )
         .with_columns(
-            owner=pl.concat_str(pl.lit("="), "identity"),
-            group=pl.concat_str(pl.lit("~"), "identity_kind"),
+            owner=ways.owner(),
+            group=ways.group(),
             item=pl.lit(WINDOW),
             number=pl.int_range(pl.len()).over(here),
             last=pl.int_range(pl.len(), 0, -1).over(here) == 1,
@@ -280,7 +290,7 @@ def _windows(state: pl.DataFrame, rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-_KEPT = (*OWNER, "group", "window", "today", "since_us", "seen_us", *METRICS)
+_KEPT = (*OWNER, "group", WAY, "window", "today", "since_us", "seen_us", *METRICS)
 _BEFORE = tuple(f"{name}_before" for name in METRICS)
 
 
@@ -305,15 +315,22 @@ def _latest(windows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _subjects(measured: pl.DataFrame) -> pl.DataFrame:
+    usual, dumped = PRIOR.columns(), PRIOR_OF_DUMPS.columns()
+    prior = {name: pl.when(_DUMPED).then(dumped[name]).otherwise(usual[name]) for name in usual}
     return (
         measured.group_by(*OWNER, "metric", maintain_order=True)
         .agg(
-            pl.col("group", "today", "since_us").first(),
+            pl.col("group", WAY, "today", "since_us").first(),
             pl.col("seen_us").max(),
             top=pl.col("figure").max(),
         )
-        .with_columns(item=pl.concat_str(pl.lit("peak "), "metric"), **PRIOR.columns())
+        .with_columns(item=pl.concat_str(pl.lit("peak "), "metric"), **prior)
+        .drop(WAY)
     )
+
+
+_DUMPED = pl.col(WAY) == DUMP
+_OF_ROWS = pl.col("metric").str.starts_with("rows")
 
 
 def amount(metric: str, value: float) -> str:

@@ -26,7 +26,7 @@ from analytics.gate.settings import (
     TROUBLE,
     GateSettings,
 )
-from analytics.gate.sorts import ARRIVAL, detector_of, sort_of
+from analytics.gate.sorts import ARRIVAL, PASSWORD, detector_of, sort_of
 from analytics.gate.tail import MAX_BITS, MAX_SCORE
 from analytics.gate.weights import ORDINARY_BITS
 from model.finding import Finding, FindingKind
@@ -361,7 +361,8 @@ def _most_bits(finding: Finding, settings: GateSettings) -> float:
         return settings.arrival_bits
     if finding.detector in FOLLOWS_A_RELEASE and _kind(finding) == RELEASED:
         return settings.release_bits
-    if finding.detector == ERRORS and CLAIMED in finding.details:
+    wrong_password = finding.detector == ERRORS and CLAIMED in finding.details
+    if wrong_password or sort_of(finding) == PASSWORD:
         return settings.claimed_bits
     if finding.detector == ERRORS and finding.object in TROUBLE:
         return settings.trouble_bits

@@ -16,7 +16,12 @@ WEIGHTS = {
     "origin: address": CIRCUMSTANCE,
     "origin: program": CIRCUMSTANCE,
     "activity_time": CIRCUMSTANCE,
+    "volume: dump": CIRCUMSTANCE,
+    "slow_drip: dump": CIRCUMSTANCE,
+    "edge_burst: dump": CIRCUMSTANCE,
     "first_act: object": CIRCUMSTANCE,
+    "first_act: refused": CIRCUMSTANCE,  # a wrong door, at which nothing was taken
+    "first_act: housekeeping": CIRCUMSTANCE,
     "first_act: look": PREPARATION,
     "first_act: reach": PREPARATION,
     "origin": PREPARATION,  # an address that fails on many logins

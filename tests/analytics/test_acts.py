@@ -47,6 +47,8 @@ def told(*news):
         ("GRANT SELECT ON shop.orders TO PUBLIC", "etl gave rights to everybody"),
         ("COPY shop.orders TO PROGRAM 'curl'", "etl used COPY with a program"),
         ("SELECT pg_read_file('/etc/passwd')", "etl called pg_read_file"),
+        ("SELECT set_config('log_' || 'statement', 'none', false)", "etl called set_config"),
+        ("SELECT set_config('role', 'owner', false)", "etl changed role"),
         ("DELETE FROM shop.orders", "etl changed whole relations"),
     ],
 )
@@ -105,6 +107,7 @@ def test_who_is_often_refused_has_no_more_reason_to_take_another_role():
         "SET statement_timeout = 5",
         "SET application_name = 'x'",
         "SET search_path = shop",
+        "SELECT pg_catalog.set_config('search_path', '', false)",
         "SELECT count(a), now() FROM shop.orders",
         "BEGIN",
     ],

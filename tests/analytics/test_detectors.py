@@ -137,6 +137,10 @@ def steady(user="etl", until=6000, **words):
     return [statement(n, user_name=user, rows=100, **words) for n in range(0, until, 20)]
 
 
+def lately(found):
+    return [each for each in found if each.at_us >= statement(6000)["started_at"]]
+
+
 def test_volume_names_what_is_usual():
     rows = [*steady(), statement(6001, user_name="etl", rows=18_100)]
     [found] = run(VOLUME, rows)
@@ -156,6 +160,41 @@ def test_a_repeated_extreme_is_raised_again_only_when_it_is_a_new_one():
     peaks = [(6001, 50_000), (6061, 49_000), (6121, 9_000_000)]
     rows = [*steady(), *(statement(at, user_name="etl", rows=count) for at, count in peaks)]
     assert [dict(f.details)["seen"] for f in run(VOLUME, rows)] == ["50100", "9000000"]
+
+
+def test_a_dump_of_everything_does_not_hide_what_else_somebody_takes():
+    dumps = [
+        row | {"rows": 8_000_000, "application_name": "pg_dump"} for row in steady("dba")[::15]
+    ]
+    days = sorted([*steady("dba"), *dumps], key=lambda row: row["started_at"])
+    theft = statement(6001, user_name="dba", rows=400_000)
+    assert [found.object for found in lately(run(VOLUME, [*days, theft]))] == ["rows"]
+    again = statement(6001, user_name="dba", rows=8_000_000, application_name="pg_dump")
+    assert lately(run(VOLUME, [*days, again])) == []
+
+
+def test_a_dump_larger_than_all_before_says_that_it_is_one():
+    dumps = [row | {"rows": 8_000, "application_name": "pg_dump"} for row in steady("dba")[::2]]
+    large = statement(6001, user_name="dba", rows=90_000_000, application_name="pg_dump")
+    [found] = lately(run(VOLUME, [*dumps, large]))
+    assert " took 90,000,000 rows within 60 s with a dump; " in found.sentence
+    assert ("way", "dump") in found.details
+
+
+def test_rows_that_are_deleted_are_taken_by_nobody_and_hide_no_export():
+    cleaning = [
+        row | {"rows": 900_000, "operation": "delete", "writes": ["shop.carts"]}
+        for row in steady()[::3]
+    ]
+    days = sorted([*steady(), *cleaning], key=lambda row: row["started_at"])
+    export = statement(6001, user_name="etl", rows=400_000, reads=["shop.carts"])
+    [found] = lately(run(VOLUME, [*days, export]))
+    assert found.sentence.startswith("etl took 400,100 rows within 60 s; ")
+    more = statement(
+        6001, user_name="etl", rows=90_000_000, operation="delete", writes=["shop.carts"]
+    )
+    [found] = lately(run(VOLUME, [*days, more]))
+    assert found.sentence.startswith("etl changed 90,000,000 rows within 60 s; ")
 
 
 def test_what_always_varies_has_to_vary_more():

@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 
 from analytics.detectors.origin import Origin, OriginSettings
+from analytics.findings import CLAIMED
 from tests.analytics.streams import batches, frame, statement
 
 DAY = 86_400
@@ -79,6 +80,15 @@ def test_an_address_that_failed_on_many_roles_and_then_became_one_is_told_in_one
         "1 address (203.0.113.9) failed on 27 roles in 27 logins, then became person3"
     )
     assert dict(worst.details)["failed_roles"] == "27"
+
+
+def test_who_fails_to_log_in_is_only_claimed_and_who_comes_is_not():
+    """What is claimed agrees with nothing: it must not end the session of whose login it is."""
+    fails = [failed(20, f"role{n}", n) for n in range(26)]
+    found = told([*working(), *fails, service(20, 2, 1000, "10.1.0.4", "psql")])
+    claims = {f.title.partition(" from ")[0]: CLAIMED in f.details for f in found if later(f)}
+    assert claims["Failed logins"] is True
+    assert claims["New origin: service2"] is False
 
 
 def test_a_spray_alone_is_told_again_only_as_it_grows():

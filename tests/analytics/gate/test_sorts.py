@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from analytics.findings import CLAIMED
 from analytics.gate import Gate
 from tests.analytics.gate.candidates import (
     HOUR_US,
@@ -71,6 +72,27 @@ def test_what_does_not_come_with_an_arrival_is_evidence_beside_it(gate):
     errors = candidate(9.0, NOW_US + MINUTE_US, "error_burst", cause="42501")
     [raised] = told(gate, came("new here", 3.0), errors)
     assert raised.agrees == ("origin",)
+
+
+def test_an_address_that_fails_on_one_login_is_no_case_however_often(gate):
+    def failing(roles):
+        return candidate(30.0, NOW_US, "origin", details=(("failed_roles", str(roles)), CLAIMED))
+
+    assert told(gate, failing(1)) == []
+    assert len(told(gate, failing(2))) == 1
+
+
+def test_looking_after_a_server_is_no_reach_for_its_files(gate):
+    calls = {name: act("call", 9.0, cause=name) for name in ("pg_reload_conf", "pg_read_file")}
+    evidence = {name: told(gate, call)[0].evidence for name, call in calls.items()}
+    assert evidence["pg_reload_conf"] < evidence["pg_read_file"]
+
+
+def test_dumps_have_a_history_of_their_own_and_count_for_less(gate):
+    exported = candidate(9.0, NOW_US)
+    dumped = replace(exported, details=(("way", "dump"),))
+    [more], [less] = told(gate, exported), told(gate, dumped)
+    assert less.evidence < more.evidence
 
 
 def test_two_sorts_of_one_detector_do_not_agree(gate):

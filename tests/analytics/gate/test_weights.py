@@ -9,6 +9,7 @@ from analytics.gate.calibration import evidence
 from analytics.gate.settings import FAMILIES
 from analytics.gate.sorts import ACTS, ORIGINS, SEPARATOR, STRANGER, detector_of
 from analytics.gate.weights import WEIGHTS, bits_alone, weight
+from analytics.ways import DUMP
 from tests.analytics.gate.candidates import (
     HOUR_US,
     IDENTITIES,
@@ -63,10 +64,11 @@ def test_so_many_bits_are_so_much_evidence_alone(sort):
 
 
 def test_each_weight_is_of_a_sort_that_there_is():
-    acts = {f"first_act{SEPARATOR}{kind}" for kind in ACTS.values()}
+    acts = {f"first_act{SEPARATOR}{kind}" for kind in (*ACTS.values(), "housekeeping")}
     origins = {f"origin{SEPARATOR}{kind}" for kind in (*ORIGINS, STRANGER)}
     detectors = {detector_of(sort) for sort in FAMILIES}
-    assert set(WEIGHTS) <= acts | origins | detectors
+    dumps = {f"{name}{SEPARATOR}{DUMP}" for name in ("volume", "slow_drip", "edge_burst")}
+    assert set(WEIGHTS) <= acts | origins | detectors | dumps
 
 
 def test_a_weight_makes_nobody_surer_so_that_no_session_ends_by_it(gate):
