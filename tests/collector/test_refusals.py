@@ -101,12 +101,14 @@ def test_without_room_for_the_refusal_nothing_is_acknowledged_that_covers_it(tmp
     def full(self, reasons):
         raise OSError(28, "No space left on device")
 
-    with collector_at(tmp_path) as collector, uplink_to(collector.address, spool) as uplink:
+    with collector_at(tmp_path) as collector:
         with monkeypatch.context() as patch:
             patch.setattr(Refusals, "_write", full)
-            wait_until(lambda: not collector.store.segments.healthy)
+            segments = collector.store.segments
+            sent_by_an_agent_that_reads_no_answer(
+                collector.address, spool, lambda: not segments.healthy
+            )
             assert collector.count() == 0
-        assert uplink.drain(10)
-        assert collector.count() == 20
+        drained(collector, spool := opened(tmp_path, losses))
     assert losses == [("spool", "rejected", 1)]
     spool.close()
