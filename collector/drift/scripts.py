@@ -24,6 +24,8 @@ MOST_RUNS = 20
 
 
 _RESTORER = "pg_restore"
+_OF_ONE_SESSION = frozenset(("", "psql"))
+"""Whatever else restores may do so in several (``--jobs``), also by a name that it was given."""
 
 
 class _Who(NamedTuple):
@@ -40,6 +42,7 @@ class _Place(NamedTuple):
     cluster: str
     database: str
     actor: str
+    application: str
 
 
 @dataclass(slots=True)
@@ -53,7 +56,7 @@ class _Run:
     restores: bool
     count: int = 0
     place: _Place | None = None
-    """Of a pg_restore: with --jobs it has several sessions."""
+    """Of what may have several sessions."""
 
     def has(self, at_us: int, pause_us: int) -> bool:
         return self.first_us - pause_us <= at_us <= self.last_us + pause_us
@@ -112,7 +115,7 @@ class Scripts:
         two changes they may load data for long, so all that their sessions say counts."""
         says_so = pl.col("settings").list.contains("check_function_bodies").fill_null(False)
         if "application_name" in statements.columns:
-            says_so = says_so | (pl.col("application_name") == "pg_restore").fill_null(False)
+            says_so = says_so | (pl.col("application_name") == _RESTORER).fill_null(False)
         pids = {*statements.filter(says_so)["pid"]} | self._restores.pids
         if not pids:
             return
@@ -129,9 +132,10 @@ class Scripts:
         self._restores.forget_before(at_us - LATE_US)
 
     def _begin_restore(self, who: _Who, row: Mapping[str, Any], at_us: int) -> _Run:
-        if row.get("application_name") != _RESTORER:
+        application = row.get("application_name") or ""
+        if application in _OF_ONE_SESSION:
             return self._restores.begin(who, row["id"], at_us)
-        place = _Place(row["agent"], row["cluster"], row["database"], who.actor)
+        place = _Place(row["agent"], row["cluster"], row["database"], who.actor, application)
         if (other := self._restores.at(place, at_us)) is not None:
             return self._restores.join(who, other)
         run = self._restores.begin(who, row["id"], at_us)

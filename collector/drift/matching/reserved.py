@@ -52,7 +52,8 @@ _WORDS: Mapping[CatalogKind, Mapping[str, frozenset[str]]] = {
     CatalogKind.TRIGGER: _table({"enabled": "enable disable", _ELSE: ""}),
     CatalogKind.EVENT_TRIGGER: _table({"enabled": "enable disable", _ELSE: ""}),
     CatalogKind.EXTENSION: _table({
-        "schema": "schema update", "member *": "add drop update schema", _ELSE: "update",
+        "schema": "schema update", "member *": "add drop update schema",
+        "other *": "add drop update schema", _ELSE: "update",
     }),
     CatalogKind.LANGUAGE: _table({_ELSE: ""}),
     CatalogKind.FOREIGN_SERVER: _table({

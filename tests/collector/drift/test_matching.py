@@ -13,6 +13,7 @@ from tests.collector.drift.story import (
     AFTER_US,
     BEFORE_US,
     actor_of,
+    cause_of,
     difference,
     frame,
     ran,
@@ -192,7 +193,7 @@ DID = [
     ("extension", "cube", None, "version: 1", "CREATE EXTENSION earthdistance CASCADE"),
     ("operator", "hr.##(integer, integer)", "owner: bob", "owner: eve", "ALTER OPERATOR hr.## (int, int) OWNER TO eve"),
     ("operator", "hr.&&!(integer, integer)", "owner: bob", None, "ALTER OPERATOR hr.&&! (int, int) SET SCHEMA public"),
-    ("extension", "cube", "schema: hr\nmember function hr.f(): sha256:1", "schema: public\nmember function public.f(): sha256:1", "ALTER EXTENSION cube SET SCHEMA public"),
+    ("extension", "cube", "schema: hr\nmember function hr.f(): sha256:1\nother members: 17, sha256:1", "schema: public\nmember function public.f(): sha256:1\nother members: 17, sha256:2", "ALTER EXTENSION cube SET SCHEMA public"),
     ("language", "plperl", None, "trusted: yes", "CREATE EXTENSION plperl"),
     ("language", "plperl", "trusted: yes", None, "DROP LANGUAGE plperl"),
     ("foreign_server", "far", None, "owner: bob", "CREATE SERVER far FOREIGN DATA WRAPPER w"),
@@ -499,6 +500,14 @@ def test_a_line_that_says_another_value_was_not_written_by_the_statement(line, v
 def test_what_waits_for_a_restart_is_shown_with_the_line_of_before():
     line = "; set to ab12-22222222"
     assert told_of(line, "ab12-11111111", after="8MB (restart pending)") == "alice"
+
+
+def test_who_moves_an_extension_moves_all_that_is_in_it():
+    before = "schema: hr\nmember function hr.f(): sha256:1\nother members: 17, sha256:1"
+    after = "schema: public\nmember function public.f(): sha256:1\nother members: 17, sha256:2"
+    rows = [ran(5, "dave", "ALTER EXTENSION seg SET SCHEMA public")]
+    found = cause_of(rows, "extension", "seg", before, after)
+    assert (found.change.actor, found.nobodys) == ("dave", frozenset())
 
 
 @pytest.mark.parametrize("sign", ["#", "##", "&&!", "<#>"])

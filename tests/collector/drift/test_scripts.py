@@ -105,9 +105,10 @@ def restored(second, pid, count=2, **words):
     return [begin, *tables(count, second + 0.1, "mona", **words)]
 
 
-def test_all_sessions_of_one_restore_are_one_finding():
-    leader, one, other = restored(0, 1, count=30), restored(4, 2), restored(4.5, 3)
-    last = restored(6, 4, count=1)
+@pytest.mark.parametrize("name", ["pg_restore", "erin-tool"])
+def test_all_sessions_of_one_restore_are_one_finding_by_whatever_name_it_goes(name):
+    sessions = ((0, 1, 30), (4, 2, 2), (4.5, 3, 2), (6, 4, 1))
+    leader, one, other, last = (restored(*each, application_name=name) for each in sessions)
     found = groups(*one, *other, *last, before=[leader])
     assert len(found) == 5
     assert len({*found, *groups(*leader)}) == 1
