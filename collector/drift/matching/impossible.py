@@ -94,6 +94,8 @@ def is_impossible(change: Change, target: Target) -> bool:
 
 def sets_otherwise(change: Change, target: Target) -> int:
     """It sets a line that differs, to what it is not now: what was set before that is over."""
+    if "reassign" in change.verbs and "owner" in target.changed:
+        target = target.of_line("owner")  # it sets no other one
     if target.added or target.removed or not is_impossible(change, target):
         return 0
     words = [each for each in wording.parted(change.text) if _touches(each, target)]

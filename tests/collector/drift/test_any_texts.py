@@ -76,7 +76,15 @@ CHAIN = [
 ]  # fmt: skip
 
 
+GIVEN_BACK = [
+    ("vera", "ALTER TABLE hr.t DISABLE ROW LEVEL SECURITY"),
+    ("vera", "ALTER TABLE hr.t OWNER TO etl"), ("vera", "REASSIGN OWNED BY etl TO ada"),
+    ("vera", "ALTER TABLE hr.t ADD COLUMN k int"), ("mona", "ALTER TABLE hr.t OWNER TO etl"),
+]  # fmt: skip
+
+
 @example(CHAIN)
+@example(GIVEN_BACK)
 @settings(max_examples=150, deadline=None)
 @given(STEPS)
 def test_each_line_is_of_who_made_it_what_it_is_and_nobody_else_is_named(steps):
