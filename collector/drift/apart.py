@@ -46,10 +46,11 @@ def apart(drift: OpenDrift, step: Difference, cause: Cause, group_of: Group) -> 
     if numbers.said_of_parts(difference) != drift.renamed:
         return alone
     did = _by_group(whole, group_of)
-    if len(did) < 2:
-        return alone
     if can_be_parted(kind, step):
-        return _since_made(whole, did)
+        return _since_made(whole, did) if len(did) > 1 else alone
+    if len(did) == 1 and cause.change in next(iter(did.values())):
+        return alone
+    # What ``cause`` itself did may all be lines of an older part.
     return [_share(whole, number, keys, did[keys]) for number, keys in enumerate(did)]
 
 
