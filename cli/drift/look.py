@@ -113,7 +113,9 @@ def explain(
     _say("when", f"{row['occurred_at']:%Y-%m-%d} {clock_of(row['occurred_at'])}")
     _say("where", place_of(row))
     _say("severity", row["severity"], SEVERITY_STYLE.get(row["severity"], ""))
-    _say("outcome", details.get("attribution", ""))
+    ended = row["resolved_at"] is not None
+    outcomes = sorted({str(each["outcome"]) for each in changes}) if ended else []
+    _say("outcome", ", ".join(outcomes) or details.get("attribution", ""))
     for clause in str(details.get("consequences", "")).splitlines():
         _say("  •", clause)
     for name, value in details.items():

@@ -297,6 +297,22 @@ def test_a_finding_is_explained_with_its_statement(record):
     assert run(record, "explain", "zzz").exit_code == 1
 
 
+@pytest.mark.parametrize(
+    ("resolved_at", "outcome"), [(None, "attributed"), (START_US + 9_000_000, "reverted")]
+)
+def test_the_outcome_of_a_finding_that_is_over_is_what_became_of_it(record, resolved_at, outcome):
+    finding = {
+        "id": "abc123", "kind": "drift", "severity": "low", "title": "Drift", "sentence": "it is",
+        "occurred_at": START_US, "agent": "host-a", "resolved_at": resolved_at,
+        "details": json.dumps({"attribution": "attributed"}),
+    }  # fmt: skip
+    drift(record, finding_id="abc123", outcome=outcome)
+    record.store.append("findings", [finding])
+    assert record.store.segments.flush()
+    lines = run(record, "explain", "abc123").stdout.splitlines()
+    assert [line.split() for line in lines if line.startswith("outcome")] == [["outcome", outcome]]
+
+
 def test_what_ran_inside_a_function_is_explained_with_the_call_around_it(record):
     place = {"agent": "host-a", "cluster": "5432", "started_at": START_US, "user_name": "bob"}
     texts = ("SELECT public.give('t')", "SELECT app.inner('t')", "GRANT SELECT ON t TO eve")
