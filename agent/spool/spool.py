@@ -32,6 +32,8 @@ _TRIM_QUARANTINE = (
     f"DELETE FROM quarantine WHERE rowid <= (SELECT max(rowid) FROM quarantine) - {MAX_QUARANTINED}"
 )
 
+REPLACED = "spool_replaced"
+
 
 class Spool(SpoolFile):
     """Sequences count from 1; what is appended has an epoch of this opening (``epochs.py``).
@@ -241,20 +243,26 @@ class Spool(SpoolFile):
             for payload in payloads:
                 if payload not in accepted:
                     owe(payload, owed)
-        self._reserve.prepare(owed, self._last + len(accepted))
-        return self._store(accepted)
+        for _ in range(2):
+            self._reserve.prepare(owed, self._last + len(accepted))
+            reason = self._store(accepted)
+            if reason != REPLACED:
+                return reason
+        return "spool_damaged"
 
     def _store(self, payloads: list[Payload]) -> str:
-        """Why it could not; empty when they are durable."""
+        """Why it could not; empty when they are durable. REPLACED: it may in another file."""
         try:
             self._with_room(lambda: self._insert(payloads))
         except sqlite3.Error as error:
             self._failure = str(error)
             if not is_damage(error):
                 return "disk_failed" if is_unsynced(error) else "disk_full"
-            with suppress(SpoolError):  # no room for a new one: the next append tries again
+            try:
                 self._recover()
-            return "spool_damaged"
+            except SpoolError:  # no room for a new one: the next append tries again
+                return "spool_damaged"
+            return REPLACED
         return ""
 
     def _recover(self) -> None:

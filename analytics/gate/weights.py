@@ -42,8 +42,8 @@ def heaviest(detector: str) -> float:
     >>> heaviest("first_act"), heaviest("activity_time"), heaviest("volume")
     (1.5, 0.5, 1.0)
     """
-    found = [each for sort, each in WEIGHTS.items() if detector_of(sort) == detector]
-    return max(found, default=DEED)
+    sorts = [sort for sort in WEIGHTS if detector_of(sort) == detector]
+    return max(map(weight, (detector, *sorts)))
 
 
 def bits_alone(evidence: float, of_weight: float) -> float:

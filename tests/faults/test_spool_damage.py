@@ -63,6 +63,28 @@ def test_a_flip_in_the_head_of_any_page_costs_what_is_counted(tmp_path, whole, d
     assert kept_most >= len(tier(pages, [*pages] * 10)) * 0.95
 
 
+def test_what_comes_upon_damage_that_no_start_sees_is_kept_in_the_next_file(tmp_path, whole):
+    """A key and its mirror that differ: only who writes there meets it."""
+    data, _ = whole
+    places = [
+        at + byte for at in range(len(data)) if data.startswith(b"last", at) for byte in range(4)
+    ]
+    met = 0
+    for number, place in enumerate(places):
+        changed = bytearray(data)
+        changed[place] ^= 1 << 3
+        path = tmp_path / str(number) / "spool.db"
+        spool, waiting, lost, counted = opened(path, bytes(changed))
+        before = len(list(path.parent.glob("*.damaged-*")))
+        new = spool.append(statements(9_000, 1))
+        assert (lost, counted, new) == (0, 0, max(waiting) + 1)
+        [kept] = spool.read_from(new)
+        assert kept.rows == 1
+        met += len(list(path.parent.glob("*.damaged-*"))) > before
+        spool.close()
+    assert met, "some of it was met by the append alone"
+
+
 def test_a_cut_costs_what_lay_behind_it(tmp_path, whole, dice, tier):
     data, epoch = whole
     for number in range(tier(20, 300)):
