@@ -379,7 +379,7 @@ def test_a_judge_that_hangs_aside_does_not_stop_the_next_ones():
             hang.wait(20)
         return ALLOW
 
-    guard, answered = aside(patient, deadline_ms=50)
+    guard, answered = aside(patient, deadline_ms=1000)
     with held_process() as slow, held_process() as next_one:
         slow = replace(slow, text_bytes=9)
         assert guard.begin(slow) is None
