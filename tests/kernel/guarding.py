@@ -22,11 +22,14 @@ from agent.parts import interchangeable
 from agent.planned import Planned
 from agent.probes.plan_layouts import PLAN_LAYOUTS
 from agent.sources.ebpf import EbpfSource
+from agent.sources.holding import HOLD_WINDOW_MS
 from agent.sql.cache import ShapeCache
 from agent.sql.client import ParserClient
 from rules import Judge
 from rules.ruleset import RuleSet
 from tests.live.postgres import PostgresCluster
+
+DEADLINE_MS = 2000
 
 
 class Agent:
@@ -44,7 +47,9 @@ class Agent:
     ) -> None:
         judge, cache = Judge(rules), ShapeCache()
         self._parser = ParserClient(cache)
-        self._source = EbpfSource(nested=nested, holds=True)
+        self._source = EbpfSource(
+            nested=nested, holds=True, hold_window_ms=DEADLINE_MS + HOLD_WINDOW_MS
+        )
         self._source.watch_calls(calls)
         allowances = Allowances(self._source.holding, interchangeable(cache, lambda: judge))
         server = Server.running(cluster.postmaster_pid, cluster.major)
@@ -67,7 +72,7 @@ class Agent:
             at_once=guard_judge.at_once,
             afterwards=guard_judge.keep,
             is_held=self._source.holding.is_held,
-            deadline_ms=2000,
+            deadline_ms=DEADLINE_MS,
         )
         self._inbox = Inbox()
         self._capture = Capture(
