@@ -165,5 +165,5 @@ def _is_head(line: bytes) -> bool:
     try:
         fields = json.loads(line)
         return bool(int(fields["size"]) and bytes.fromhex(fields["root"]))
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
         return False

@@ -54,6 +54,11 @@ class Refusals:
                 if (batch.agent, batch.epoch) == (agent, epoch) and batch.sequence <= upto
             )
 
+    def reason(self, batch: BatchId) -> str:
+        """Why it was refused; empty if it was not, as far as is known."""
+        with self._lock:
+            return self._reasons.get(batch, "")
+
     def _write(self, reasons: dict[BatchId, str]) -> None:
         rows = [[each.agent, each.epoch, each.sequence, why] for each, why in reasons.items()]
         if not self._path.parent.is_dir():

@@ -137,16 +137,24 @@ class Segments:
                 self._lock.wait(0.2)
             if self._closed(submission):
                 return Accepted.BROKEN
+            why, refuse = "", submission.refused
             if batch is not None:
                 key = (batch.agent, batch.epoch)
                 if batch.sequence <= self._received.get(key, 0):
                     self.counters.duplicates += 1
                     undecided = batch.sequence > self._durable.get(key, 0)
-                    self._queue(submission.again(undecided))
-                    return Accepted.DUPLICATE
-                self._received[key] = batch.sequence
-            self._queue(submission)
-        return Accepted.NEW
+                    why = "" if undecided else self._refusals.reason(batch)
+                    if not why or refuse is None:
+                        self._queue(submission.again(undecided))
+                        return Accepted.DUPLICATE
+                else:
+                    self._received[key] = batch.sequence
+            if not why or refuse is None:
+                self._queue(submission)
+                return Accepted.NEW
+        # Refused since the stream was greeted, which its agent has not been told.
+        refuse(why)
+        return Accepted.DUPLICATE
 
     def durable_sequence(self, agent: str, epoch: int) -> int:
         with self._lock:

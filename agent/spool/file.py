@@ -66,7 +66,7 @@ def connect(path: Path) -> sqlite3.Connection:
     os.chmod(path, 0o600)
     try:
         _prepare(db)
-    except sqlite3.Error:
+    except BaseException:  # a damaged name is no text; and an open file stays locked
         db.close()
         raise
     return db

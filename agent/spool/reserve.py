@@ -66,6 +66,7 @@ class Reserve:
             return {}
         found = [_decoded(data[at : at + SLOT_BYTES]) for at in (0, SLOT_BYTES)]
         if not any(found):
+            self._write(self._slots[1])  # told once, not at each start
             raise NoReserveError
         self._slots = [slot or Slot() for slot in found]
         reached = [slot for slot in self._slots if slot.after <= last]

@@ -60,7 +60,7 @@ def _carried(damaged: Path, fresh: sqlite3.Connection) -> int | None:
         try:
             db.execute("PRAGMA locking_mode = EXCLUSIVE")
             meta = _both(db, "name, value", "meta")
-            spans = _both(db, "first, epoch", "epoch")
+            spans = _numbered(_both(db, "first, epoch", "epoch"))
         except UNREADABLE:
             return None
         if not {"epoch", "last"} <= meta.keys():
@@ -74,7 +74,9 @@ def _carried(damaged: Path, fresh: sqlite3.Connection) -> int | None:
                     lost += max(rows, 1)
                 else:
                     fresh.execute("INSERT INTO batch VALUES (?, ?, ?, ?)", (sequence, *found))
-            fresh.executemany(SET, meta.items())
+            fresh.executemany(
+                SET, [(key, value) for key, value in meta.items() if type(key) is str]
+            )
             fresh.execute("DELETE FROM epoch")
             fresh.executemany("INSERT INTO epoch VALUES (?, ?)", spans.items())
         return lost
@@ -98,10 +100,15 @@ def _both(db: sqlite3.Connection, columns: str, table: str) -> dict[Any, int]:
     return found
 
 
+def _numbered(rows: dict[Any, int]) -> dict[int, int]:
+    """Those whose key is what it should be: a damaged row may hold anything."""
+    return {key: value for key, value in rows.items() if isinstance(key, int)}
+
+
 def _waiting(db: sqlite3.Connection, meta: Mapping[str, int]) -> dict[int, int]:
     """Rows by number, ascending, of all batches that wait; 0 rows: it is not known how many."""
     with suppress(*UNREADABLE):
-        read = _both(db, "sequence, rows", "batch")
+        read = _numbered(_both(db, "sequence, rows", "batch"))
         given = range(meta.get(DONE, 0) + 1, meta["last"] + 1)
         return {sequence: read[sequence] for sequence in sorted(read) if sequence in given}
     found = dict.fromkeys(_numbers(meta) - _set_aside(db), 0)
@@ -109,9 +116,9 @@ def _waiting(db: sqlite3.Connection, meta: Mapping[str, int]) -> dict[int, int]:
         for where in ("INDEXED BY batch_mirror", "NOT INDEXED"):
             with suppress(*UNREADABLE):
                 query = f"SELECT rows FROM batch {where} WHERE sequence = ?"
-                rows = db.execute(query, (sequence,)).fetchall()
+                counts = db.execute(query, (sequence,)).fetchall()
                 found.pop(sequence, None)
-                found.update((sequence, count) for (count,) in rows)
+                found.update((sequence, rows) for (rows,) in counts if isinstance(rows, int))
                 break
     return dict(sorted(found.items()))
 
@@ -133,6 +140,7 @@ def _batch(db: sqlite3.Connection, sequence: int) -> tuple[bytes, int, int] | No
     with suppress(*UNREADABLE):
         query = "SELECT body, crc, rows FROM batch NOT INDEXED WHERE sequence = ?"
         for body, crc, rows in db.execute(query, (sequence,)):
-            if isinstance(body, bytes) and zlib.crc32(body) == crc:
+            is_whole = isinstance(body, bytes) and zlib.crc32(body) == crc
+            if is_whole and isinstance(rows, int):
                 return body, crc, rows
     return None

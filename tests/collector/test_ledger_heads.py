@@ -219,6 +219,19 @@ def test_heads_that_could_not_go_outside_go_later(tmp_path):
     assert outside.read_bytes().endswith((tmp_path / "data/heads.jsonl").read_bytes())
 
 
+@pytest.mark.parametrize("odd", [b'{"size": 1e999, "root": "00"}', b"[" * 100_000])
+def test_a_line_that_is_no_head_keeps_none_from_going_outside(tmp_path, odd):
+    outside = tmp_path / "outside.jsonl"
+    outside.write_bytes(odd + b"\n")
+    store = opened(tmp_path / "data", outside)
+    lose(store, 1)
+    assert store.heads.sign()
+    assert store.heads.told_outside(10)
+    store.close()
+    assert outside.read_bytes().startswith(odd)
+    assert outside.read_bytes().endswith((tmp_path / "data/heads.jsonl").read_bytes())
+
+
 @pytest.mark.parametrize("is_first", [True, False])
 def test_a_head_whose_fsync_failed_is_not_there_twice(tmp_path, monkeypatch, is_first):
     store = opened(tmp_path / "data", tmp_path / "outside.jsonl", entries=10**6, seconds=10**6)

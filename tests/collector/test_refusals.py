@@ -8,7 +8,7 @@ import pytest
 from agent.spool.spool import Spool
 from agent.wire.batch import BatchBuilder, to_wire
 from collector.refusals import KEPT_OF_AGENT, Refusals
-from collector.submission import BatchId
+from collector.submission import BatchId, Owner, Submission
 from protos.pgwarden.v1 import uplink_pb2 as pb
 from tests.collector.road import SHAPE, collector_at, statement, statements, uplink_to
 from tests.waiting import wait_until
@@ -112,3 +112,31 @@ def test_without_room_for_the_refusal_nothing_is_acknowledged_that_covers_it(tmp
         drained(collector, spool := opened(tmp_path, losses))
     assert losses == [("spool", "rejected", 1)]
     spool.close()
+
+
+def test_what_was_refused_after_the_greeting_is_told_when_it_is_sent_again(tmp_path):
+    """The old stream's batches are decided while its agent is on a new one already."""
+    told = []
+
+    def sent(owner, stream, sequence, payload):
+        message = pb.Batch.FromString(payload.body)
+        message.epoch, message.sequence = 7, sequence
+        return Submission(
+            {}, BatchId("host-a", 7, sequence), owner, message=message, weight=1,
+            settled=lambda done: told.append((stream, "ack" if done else "drop", sequence)),
+            refused=lambda reason: told.append((stream, "refused", sequence)),
+        )  # fmt: skip
+
+    old, new = Owner(), Owner()
+    with collector_at(tmp_path) as collector:
+        segments = collector.store.segments
+        for sequence, payload in ((1, far_ahead()), (2, statements(1, 1))):
+            segments.submit(sent(old, "old", sequence, payload))
+        greeted = segments.refused("host-a", 7, segments.durable_sequence("host-a", 7))
+        assert segments.flush()
+        segments.replace_owner(old)
+        for sequence, payload in ((1, far_ahead()), (2, statements(1, 1))):
+            segments.submit(sent(new, "new", sequence, payload))
+        assert segments.flush()
+    assert greeted == []
+    assert [each for each in told if each[0] == "new"] == [("new", "refused", 1), ("new", "ack", 2)]

@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+import time
 
 import pytest
 
@@ -83,6 +84,26 @@ def test_what_comes_upon_damage_that_no_start_sees_is_kept_in_the_next_file(tmp_
         met += len(list(path.parent.glob("*.damaged-*"))) > before
         spool.close()
     assert met, "some of it was met by the append alone"
+
+
+def test_a_name_that_is_no_text_any_more_costs_nothing(tmp_path, whole):
+    """Of a table, in the page that says where they are; of a key, whose row then holds any type."""
+    data, _ = whole
+    names = [at + byte for name in (b"batch", b"meta", b"epoch") for at in found(data, name)
+             for byte in (0, len(name) - 1)]  # fmt: skip
+    heads = [at - byte for at in found(data, b"last") for byte in (1, 2, 3, 4, 5)]
+    for number, (place, bit) in enumerate([*((at, 7) for at in names), *((at, 0) for at in heads)]):
+        changed = bytearray(data)
+        changed[place] ^= 1 << bit
+        began = time.monotonic()
+        spool, _, lost, counted = opened(tmp_path / str(number) / "spool.db", bytes(changed))
+        assert (lost, counted) == (0, 0), place
+        assert time.monotonic() - began < 5, "the file of before is locked"
+        spool.close()
+
+
+def found(data, name):
+    return [at for at in range(len(data)) if data.startswith(name, at)]
 
 
 def test_a_cut_costs_what_lay_behind_it(tmp_path, whole, dice, tier):
