@@ -1,8 +1,9 @@
 """What can still be read of a damaged spool goes into a new one, and the rest is counted.
 
 A flipped bit hurts one page of the file. Every table has a mirror, an index over all its columns
-but the bodies: what waits, with how many rows, is told by whichever of the two can be read. So what
-one damaged page costs is known to the row; where both are gone, each number counts as one row.
+but the bodies: what waits is told by whichever of the two can be read, and with how many rows by
+the mirror. So what one damaged page costs is known to the row; where that is gone, each number
+counts as one row.
 """
 
 import os
@@ -68,10 +69,10 @@ def _carried(damaged: Path, fresh: sqlite3.Connection) -> int | None:
         waiting = _waiting(db, meta)
         lost = 0
         with fresh:
-            for sequence, rows in waiting.items():
+            for sequence in waiting:
                 found = _batch(db, sequence)
                 if found is None:
-                    lost += max(rows, 1)
+                    lost += _rows_of(db, sequence)
                 else:
                     fresh.execute("INSERT INTO batch VALUES (?, ?, ?, ?)", (sequence, *found))
             fresh.executemany(
@@ -84,7 +85,7 @@ def _carried(damaged: Path, fresh: sqlite3.Connection) -> int | None:
 
 def _both(db: sqlite3.Connection, columns: str, table: str) -> dict[Any, int]:
     """Rows by their first column, from the table and its mirror. A page may also say that it has
-    fewer rows: who has more is believed. Raises one of UNREADABLE where neither is whole."""
+    fewer rows: what either has is there. Raises one of UNREADABLE where neither is whole."""
     readings, problem = [], None
     for where in ("NOT INDEXED", f"INDEXED BY {table}_mirror"):
         try:
@@ -95,7 +96,7 @@ def _both(db: sqlite3.Connection, columns: str, table: str) -> dict[Any, int]:
     if not readings and problem is not None:
         raise problem
     found: dict[Any, int] = {}
-    for reading in sorted(readings, key=len):
+    for reading in readings:
         found.update(reading)
     return found
 
@@ -105,22 +106,31 @@ def _numbered(rows: dict[Any, int]) -> dict[int, int]:
     return {key: value for key, value in rows.items() if isinstance(key, int)}
 
 
-def _waiting(db: sqlite3.Connection, meta: Mapping[str, int]) -> dict[int, int]:
-    """Rows by number, ascending, of all batches that wait; 0 rows: it is not known how many."""
+def _waiting(db: sqlite3.Connection, meta: Mapping[str, int]) -> list[int]:
+    """Numbers of all batches that wait, ascending."""
     with suppress(*UNREADABLE):
         read = _numbered(_both(db, "sequence, rows", "batch"))
         given = range(meta.get(DONE, 0) + 1, meta["last"] + 1)
-        return {sequence: read[sequence] for sequence in sorted(read) if sequence in given}
-    found = dict.fromkeys(_numbers(meta) - _set_aside(db), 0)
+        return sorted(sequence for sequence in read if sequence in given)
+    found = _numbers(meta) - _set_aside(db)
     for sequence in list(found):
         for where in ("INDEXED BY batch_mirror", "NOT INDEXED"):
             with suppress(*UNREADABLE):
-                query = f"SELECT rows FROM batch {where} WHERE sequence = ?"
-                counts = db.execute(query, (sequence,)).fetchall()
-                found.pop(sequence, None)
-                found.update((sequence, rows) for (rows,) in counts if isinstance(rows, int))
+                query = f"SELECT count(*) FROM batch {where} WHERE sequence = ?"
+                if db.execute(query, (sequence,)).fetchone() == (0,):
+                    found.discard(sequence)
                 break
-    return dict(sorted(found.items()))
+    return sorted(found)
+
+
+def _rows_of(db: sqlite3.Connection, sequence: int, otherwise: int = 1) -> int:
+    """As the mirror says: in the table they stand behind the body, which may be a page that is
+    gone, and no checksum covers them."""
+    with suppress(*UNREADABLE):
+        query = "SELECT rows FROM batch INDEXED BY batch_mirror WHERE sequence = ?"
+        for (rows,) in db.execute(query, (sequence,)):
+            return rows if isinstance(rows, int) and rows > 0 else otherwise
+    return otherwise
 
 
 def _numbers(meta: Mapping[str, int]) -> set[int]:
@@ -142,5 +152,5 @@ def _batch(db: sqlite3.Connection, sequence: int) -> tuple[bytes, int, int] | No
         for body, crc, rows in db.execute(query, (sequence,)):
             is_whole = isinstance(body, bytes) and zlib.crc32(body) == crc
             if is_whole and isinstance(rows, int):
-                return body, crc, rows
+                return body, crc, _rows_of(db, sequence, rows)
     return None

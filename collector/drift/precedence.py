@@ -45,10 +45,11 @@ def setter(equal: Sequence[Change], target: Target, match: Match) -> Change:
     that where nobody set it otherwise in between."""
     certain = [change for change in equal if not change.conditional] or [*equal]
     last = made = certain[-1]
+    mine = _set_by(last, target, match)
     for earlier in reversed(certain[:-1]):
         if _repeats(earlier, last):
             made = earlier
-        elif _about_the_same(earlier, last, target, match):
+        elif mine is None or any(match(earlier, line) >= how for line, how in mine):
             break
     return made
 
@@ -119,12 +120,12 @@ def _repeats(earlier: Change, later: Change) -> bool:
     return one == other and "?" not in one and bool(earlier.heading)
 
 
-def _about_the_same(one: Change, other: Change, target: Target, match: Match) -> bool:
-    """Both set a part of what differs."""
+def _set_by(change: Change, target: Target, match: Match) -> Sequence[tuple[Target, int]] | None:
+    """Parts of what differs that it sets, and how well that fits; None: it is one thing."""
     if target.scope.kind not in OBJECT_KINDS:
-        return True
+        return None
     lines = map(target.of_line, target.changed)
-    return any(match(one, line) >= match(other, line) > CAUSED for line in lines)
+    return [(line, fits) for line in lines if (fits := match(change, line)) > CAUSED]
 
 
 def _most_of_it(fitting: Sequence[Change], target: Target) -> Sequence[Change]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+_FOLDED = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+"""In UTF-8 the server leaves other letters as they are written."""
 READ_CHARACTERS = 4_000
 """Longer texts are scripts in one string; their first part is enough for what is read here."""
 _TOKEN = re.compile(r'"(?:[^"]|"")*"|[A-Za-z_\x80-\U0010ffff][\w$\x80-\U0010ffff]*|\S')
@@ -47,7 +50,7 @@ def tokens(text: str, most: int = READ_CHARACTERS) -> list[str]:
     ['alter', 'table', 'hr', '.', 'Odd t', 'rename', 'to', 'b']
     """
     found = _TOKEN.findall(text[:most])
-    return [unquoted(word) if word[0] == '"' else word.lower() for word in found]
+    return [unquoted(word) if word[0] == '"' else word.translate(_FOLDED) for word in found]
 
 
 def text_of(words: Sequence[str]) -> str:

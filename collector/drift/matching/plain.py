@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collector.drift import wording
 from collector.drift.lines import Part
 from collector.drift.matching import table_parts
 from collector.drift.matching.table_parts import HIDDEN, Line
@@ -27,6 +28,9 @@ _ELSEWHERE = _NEW_NAMES | {"attach", "detach", "inherit"}
 def may_set(words: Words, part: Part, target: Target) -> bool:
     former = (old for key, old in target.new_parts if key == part.key)
     line = table_parts.line_of(part, former)
+    of_parent = {*target.parent[-1:]} & {*words} and target.parts[-1] not in words
+    if line.what == "constraint" and of_parent:  # a partition's keys have names of their own
+        line = line._replace(names=frozenset(words))
     verb, what = words[0], words[1] if len(words) > 1 else ""
     if "cascade" in words or what in _WIDE:
         return True
@@ -67,6 +71,9 @@ def _creates(words: Words, line: Line, target: Target) -> bool:
     if "rule" in head[:3]:
         return line.what == "rule" and line.is_called(*words)
     name = next((at for at, word in enumerate(words) if word in _BEGINS), len(words))
+    if line.what == "constraint" and "partition" in words and line.after:
+        # A key that refers to a partitioned table refers to each partition of it.
+        return words[name - 1] in wording.tokens(line.after)
     return bool({target.parts[-1], *HIDDEN} & {*words[2:name]})
 
 

@@ -84,13 +84,15 @@ def _may(action: Words, line: Line, of: str) -> bool:
 
 
 def _add(words: Words, line: Line) -> bool:
-    if words[:1] == ["value"]:
-        return line.what == "labels"
+    if line.what == "column" and line.is_called(*_first(words)):
+        return True
+    if line.what == "labels":
+        return words[:1] == ["value"]
     if (words[:1] and words[0] in _CONSTRAINTS) or words[:2] == ["not", "null"]:
         return _add_constraint(words, line)
     if line.what == "constraint":
         return line.came and bool(_IN_A_COLUMN & {*words})
-    return line.what == "column" and line.is_called(_first(words))
+    return line.what == "column" and line.is_called(*_first(words))
 
 
 def _add_constraint(words: Words, line: Line) -> bool:
@@ -110,14 +112,14 @@ def _drop(words: Words, line: Line) -> bool:
         if line.what == "column":  # from 18 on NOT NULL is one
             return "not null" in (line.before or "") and "not null" not in (line.after or "")
         return line.what in ("replica identity", "not null") or (
-            line.what == "constraint" and line.is_called(_first(words[1:]))
+            line.what == "constraint" and line.is_called(*_first(words[1:]))
         )
     if line.what in ("not null", "default"):
         return [*words[:2]] == line.what.split()
     if line.what == "column":
-        return line.is_called(_first(words))
+        return line.is_called(*_first(words))
     if line.what in ("constraint", "index"):
-        return _first(words) in HIDDEN | {*wording.tokens(line.before or "")}
+        return bool({*_first(words)} & (HIDDEN | {*wording.tokens(line.before or "")}))
     return line.what == "replica identity"
 
 
@@ -125,19 +127,19 @@ def _alter(words: Words, line: Line) -> bool:
     if words[:1] == ["constraint"]:
         return line.what == "constraint" and line.is_called(*words[1:2])
     if line.what == "column":
-        return line.is_called(_first(words))
+        return line.is_called(*_first(words))
     return "type" in words and line.is_there
 
 
 def _rename(words: Words, line: Line) -> bool:
-    if words[:1] == ["value"]:
-        return line.what == "labels"
+    if line.what == "labels":
+        return words[:1] == ["value"]
     if words[:1] == ["constraint"]:
         named = line.what == "constraint" and line.is_called(*words[1:2], *words[3:4])
         return named or line.what == "replica identity"
     if line.what == "column" and words[:1] != ["to"]:
         old = _first(words)
-        return line.is_called(old, *words[words.index("to") + 1 :][:1] if "to" in words else ())
+        return line.is_called(*old, *words[words.index("to") + 1 :][:1] if "to" in words else ())
     return line.is_there
 
 
@@ -160,9 +162,10 @@ def _no(words: Words, line: Line) -> bool:
     return words[:1] != ["force"]
 
 
-def _first(words: Words) -> str:
-    """The name of a column or the like."""
-    return next((word for word in words if word not in _SKIPPED), "")
+def _first(words: Words) -> Words:
+    """The name of a column or the like is the last one; a quoted one may be a word before it."""
+    at = next((at for at, word in enumerate(words) if word not in _SKIPPED), len(words))
+    return words[: at + 1]
 
 
 def _of(key: str) -> Callable[[Words, Line], bool]:

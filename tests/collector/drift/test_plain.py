@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from model.catalog import CatalogKind
 from tests.collector.drift.story import AFTER_US, BEFORE_US, Changes, difference, frame, ran, scope
 
 HEAD = ("owner: hr", "kind: table", "column i: integer", "column j: integer")
@@ -229,3 +230,21 @@ ALONE = [
 @pytest.mark.parametrize(("sql", "kind", "before", "after"), ALONE)
 def test_what_one_statement_can_have_done_is_its_own(sql, kind, before, after):
     assert {*told([("alice", sql)], kind, before, after).values()} == {"alice"}
+
+
+ODD_NAMES = {
+    "value": ("ALTER TABLE hr.t ADD value int", "column value: integer"),
+    "attribute": ("ALTER TABLE hr.t ADD COLUMN attribute int", "column attribute: integer"),
+    "beyond ASCII": (
+        "ALTER TABLE hr.t ADD \u00c4nderung date", 'column "\u00c4nderung": date',
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ODD_NAMES)
+def test_a_name_that_is_a_word_of_the_grammar_or_no_ascii_hides_nobody(what):
+    sql, line = ODD_NAMES[what]
+    beside = ("bob", "ALTER TABLE hr.t ADD z int")
+    after = with_(line, "column z: integer")
+    found = told([("alice", sql), beside], CatalogKind.TABLE, with_(), after)
+    assert found == {line: "alice", "column z: integer": "bob"}
