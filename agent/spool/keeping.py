@@ -23,7 +23,7 @@ from agent.spool.faults import (
 )
 from agent.spool.file import MOVED, SIDE_FILES, LaterReleaseError, connect
 from agent.spool.moving import finish_move, move
-from agent.spool.salvage import salvage
+from agent.spool.salvage import PAGE_BYTES, salvage
 
 log = structlog.get_logger(__name__)
 
@@ -194,6 +194,8 @@ class SpoolFile:
             finish_move(self._path)
             if not size_of(self._path) and size_of(self._log):
                 raise DamagedError("a write-ahead log without its database")
+            if size_of(self._path) % PAGE_BYTES and not size_of(self._log):
+                raise DamagedError("its last page is not whole")
             with told_in_words():
                 self._connect_anew()
         except LaterReleaseError as error:

@@ -109,14 +109,21 @@ def found(data, name):
 def test_a_cut_costs_what_lay_behind_it(tmp_path, whole, dice, tier):
     data, epoch = whole
     for number in range(tier(20, 300)):
-        # A cut in the last page is met by who reads there alone; one batch then counts twice.
-        cut = dice.randrange(PAGE * 8, len(data) - PAGE)
+        cut = dice.randrange(PAGE * 8, len(data))
         path = tmp_path / str(number) / "spool.db"
         spool, _, lost, counted = opened(path, data[:cut])
         assert 0 < lost == counted, (number, cut)
         assert spool.epoch == epoch
         spool.close()
         shutil.rmtree(path.parent)
+
+
+def test_a_cut_within_the_last_page_is_seen_at_the_start(tmp_path, whole):
+    data, _ = whole
+    for number, cut in enumerate(range(len(data) - PAGE + 1, len(data), 97)):
+        spool, _, lost, counted = opened(tmp_path / str(number) / "spool.db", data[:cut])
+        assert lost == counted, cut
+        spool.close()
 
 
 def test_in_the_file_of_an_older_release_each_lost_batch_counts_at_least_one(tmp_path, whole):
