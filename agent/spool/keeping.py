@@ -24,6 +24,7 @@ from agent.spool.faults import (
 from agent.spool.file import MOVED, SIDE_FILES, LaterReleaseError, connect
 from agent.spool.moving import finish_move, move
 from agent.spool.salvage import PAGE_BYTES, salvage
+from agent.spool.unfinished import forget, note, unfinished
 
 log = structlog.get_logger(__name__)
 
@@ -192,6 +193,10 @@ class SpoolFile:
         """Open or create the file; rows that are lost with a damaged one, which is set aside."""
         try:
             finish_move(self._path)
+            if (aside := unfinished(self._path)) is not None:
+                lost = self._salvaged(aside)
+                self._connect_anew()
+                return 1 if lost is None else lost
             if not size_of(self._path) and size_of(self._log):
                 raise DamagedError("a write-ahead log without its database")
             if size_of(self._path) % PAGE_BYTES and not size_of(self._log):
@@ -239,11 +244,15 @@ class SpoolFile:
         if hasattr(self, "_db"):
             self._db.close()
         aside = set_aside(self._path)
-        if not size_of(aside):
-            return None
+        return self._salvaged(aside) if size_of(aside) else None
+
+    def _salvaged(self, aside: Path) -> int | None:
+        """As ``_begin_anew``, of a file that was set aside."""
         try:
+            note(self._path, aside)
             with closing(connect(self._path)) as fresh:
                 lost = salvage(aside, fresh, self._path)
+            forget(self._path)
         except (OSError, sqlite3.Error) as error:
             log.error("spool.not_salvaged", file=str(aside), problem=str(error))
             return None

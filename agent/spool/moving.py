@@ -21,9 +21,9 @@ def move(db: sqlite3.Connection, path: Path) -> None:
     part.unlink(missing_ok=True)
     db.execute("VACUUM INTO ?", (str(part),))
     part.chmod(0o600)
-    _fsync(part)  # SQLite does not do that for VACUUM INTO
+    fsync(part)  # SQLite does not do that for VACUUM INTO
     part.rename(moved)
-    _fsync(path.parent)
+    fsync(path.parent)
     finish_move(path)
     db.close()
 
@@ -35,16 +35,16 @@ def finish_move(path: Path) -> None:
         return
     for suffix in SIDE_FILES:  # of the old file: they would be taken for the new one's
         _beside(path, suffix).unlink(missing_ok=True)
-    _fsync(path.parent)
+    fsync(path.parent)
     moved.rename(path)
-    _fsync(path.parent)
+    fsync(path.parent)
 
 
 def _beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
-def _fsync(path: Path) -> None:
+def fsync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

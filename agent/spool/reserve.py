@@ -18,6 +18,7 @@ from pathlib import Path
 import orjson
 import structlog
 
+from agent.spool.moving import fsync
 from model.event import Lost
 
 log = structlog.get_logger(__name__)
@@ -137,19 +138,11 @@ def _preallocated(path: Path) -> int:
             empty = _encoded(Slot())
             os.pwrite(descriptor, empty + empty, 0)
             os.fsync(descriptor)
-            _fsync_folder(path.parent)
+            fsync(path.parent)
     except OSError:
         os.close(descriptor)
         raise
     return descriptor
-
-
-def _fsync_folder(path: Path) -> None:
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _encoded(slot: Slot) -> bytes:

@@ -1,5 +1,6 @@
 """A damaged spool: what can be read of it goes on, in its numbers, and what is lost is counted."""
 
+import os
 import shutil
 import sqlite3
 import time
@@ -124,6 +125,31 @@ def test_a_cut_within_the_last_page_is_seen_at_the_start(tmp_path, whole):
         spool, _, lost, counted = opened(tmp_path / str(number) / "spool.db", data[:cut])
         assert lost == counted, cut
         spool.close()
+
+
+def test_a_kill_while_it_is_salvaged_loses_nothing_uncounted(tmp_path, whole, monkeypatch):
+    data, epoch = whole
+    path = tmp_path / "spool.db"
+    cut = data[: len(data) - PAGE - 99]
+    _, _, lost, counted = opened(tmp_path / "unhurt" / "spool.db", cut)
+    path.write_bytes(cut)
+    for moment in ("_waiting", "_rows_of"):
+        child = os.fork()
+        if not child:
+            monkeypatch.setattr(f"agent.spool.salvage.{moment}", lambda *_: os._exit(9))
+            Spool(path, lambda *_: None)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    told = []
+    spool = Spool(path, lambda *loss: told.append(loss))
+    assert (told, spool.epoch) == ([("spool", "spool_damaged", counted)], epoch)
+    assert spool.last_sequence == BATCHES + 20
+    spool.append(statements(9_000, 1))
+    spool.close()
+    again = Spool(path, lambda *loss: told.append(loss))
+    assert again.last_sequence == BATCHES + 21
+    assert (len(told), lost) == (1, counted)
+    again.close()
 
 
 def test_in_the_file_of_an_older_release_each_lost_batch_counts_at_least_one(tmp_path, whole):

@@ -102,7 +102,7 @@ def test_an_agent_killed_while_its_spool_moves_finds_all_of_it(tmp_path, monkeyp
     spool = Spool(path, lambda *_: None)
     for number in range(1, 11):
         spool.append(Payload(number.to_bytes(4, "big") * 700, {"statements": 1}))
-    left, real = [syncs], spool_moving._fsync
+    left, real = [syncs], spool_moving.fsync
 
     def killed(place):
         if not left[0]:
@@ -111,7 +111,7 @@ def test_an_agent_killed_while_its_spool_moves_finds_all_of_it(tmp_path, monkeyp
         left[0] -= 1
         real(place)
 
-    monkeypatch.setattr(spool_moving, "_fsync", killed)
+    monkeypatch.setattr(spool_moving, "fsync", killed)
     with pytest.raises(OSError):  # noqa: PT011 - it is our own
         spool_moving.move(spool._db, path)
     monkeypatch.undo()
