@@ -19,6 +19,8 @@ from collector.submission import BatchId
 NAME = "refused.json"
 KEPT_OF_AGENT = 256
 """The newest: more than an agent has under way at once."""
+KEPT = 8_192
+"""Of all agents: on the socket of the host a name is free."""
 REASON_CHARACTERS = 200
 
 _log = logging.getLogger(__name__)
@@ -88,9 +90,9 @@ class Refusals:
 
 def _newest(reasons: dict[BatchId, str]) -> dict[BatchId, str]:
     left: dict[str, int] = {}
-    kept = []
+    kept: list[tuple[BatchId, str]] = []
     for batch, reason in reversed(reasons.items()):
         left[batch.agent] = left.get(batch.agent, KEPT_OF_AGENT) - 1
-        if left[batch.agent] >= 0:
+        if left[batch.agent] >= 0 and len(kept) < KEPT:
             kept.append((batch, reason))
     return dict(reversed(kept))

@@ -7,7 +7,7 @@ import pytest
 
 from agent.spool.spool import Spool
 from agent.wire.batch import BatchBuilder, to_wire
-from collector.refusals import KEPT_OF_AGENT, Refusals
+from collector.refusals import KEPT, KEPT_OF_AGENT, Refusals
 from collector.submission import BatchId, Owner, Submission
 from protos.pgwarden.v1 import uplink_pb2 as pb
 from tests.collector.road import SHAPE, collector_at, statement, statements, uplink_to
@@ -140,3 +140,11 @@ def test_what_was_refused_after_the_greeting_is_told_when_it_is_sent_again(tmp_p
         assert segments.flush()
     assert greeted == []
     assert [each for each in told if each[0] == "new"] == [("new", "refused", 1), ("new", "ack", 2)]
+
+
+def test_refusals_of_any_number_of_names_are_bounded(tmp_path):
+    kept = Refusals(tmp_path)
+    kept.add((BatchId(f"host-{number}", 7, 1), "no") for number in range(KEPT + 5))
+    assert kept.of("host-4", 7, 1) == []
+    assert kept.of("host-5", 7, 1) == [(1, "no")]
+    assert Refusals(tmp_path).of(f"host-{KEPT + 4}", 7, 1) == [(1, "no")]
