@@ -161,16 +161,16 @@ class Segments:
             return self._durable.get((agent, epoch), 0)
 
     def durable_of_spool(self, agent: str, epoch: int, first_epoch: int) -> int:
-        """The highest number that came from the file whose epochs began with that one."""
+        """The highest number that came from the file whose epochs began with that one. 0: that is
+        not known; the newest epoch here counts, for numbers rise with the epochs of a file."""
         with self._lock:
-            return max(
-                (
-                    sequence
-                    for (name, known), sequence in self._durable.items()
-                    if name == agent and (known == epoch or known >= first_epoch)
-                ),
-                default=0,
-            )
+            known = {each: last for (name, each), last in self._durable.items() if name == agent}
+        if not first_epoch:
+            return known.get(epoch, 0) or known.get(max(known, default=0), 0)
+        return max(
+            (last for each, last in known.items() if each == epoch or each >= first_epoch),
+            default=0,
+        )
 
     def refuse(self, batch: BatchId, reason: str) -> None:
         """It did not even come to be queued. Raises OSError: then nothing after it may be."""

@@ -20,7 +20,8 @@ _TABLE = (
     "CREATE TABLE IF NOT EXISTS epoch (first INTEGER PRIMARY KEY, epoch INTEGER NOT NULL) STRICT"
 )
 BORN = "born"
-"""In ``meta``: the file's first epoch; numbers go on from 1 since. Older releases write none."""
+"""In ``meta``: the file's first epoch; numbers go on from 1 since. Older releases write none, and
+those that knew one epoch a file began with it."""
 _OURS = "ours"
 """In ``meta``: ``last`` as this release wrote it. An older one does not write it."""
 
@@ -101,7 +102,7 @@ def read_epochs(db: sqlite3.Connection, meta: Mapping[str, int]) -> tuple[Epochs
     spans = [Span(*row) for row in rows]
     # An older release appended since, or took another epoch for all that waits.
     is_older = meta.get(_OURS) != last or not spans or spans[0].epoch != meta["epoch"]
-    born = meta.get(BORN, 0 if last else meta["epoch"])
+    born = meta.get(BORN, 0 if last and _OURS in meta else meta["epoch"])
     if is_older:
         return Epochs([Span(0, meta["epoch"])] if last else [], last, born), 0
     return Epochs(spans, last, born), min(meta.get(DONE, 0), last)

@@ -1,12 +1,9 @@
 """What an error of SQLite says about the spool's file and its disk."""
 
 import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-from agent.spool.file import MOVED, SIDE_FILES
 
 # Everything else that SQLite says of a file it could open means that the bytes are not ours.
 _NOT_DAMAGE = frozenset(
@@ -63,15 +60,3 @@ def is_unsynced(error: Exception) -> bool:
 def size_of(path: Path) -> int:
     """In bytes; 0 where there is no file."""
     return path.stat().st_size if path.exists() else 0
-
-
-def set_aside(path: Path) -> Path:
-    """A damaged file, with what SQLite keeps beside it, gets another name, which is returned."""
-    stamp = time.time_ns()
-    for suffix in ("", *SIDE_FILES, MOVED):
-        part = path.with_name(path.name + suffix)
-        if not size_of(part):
-            part.unlink(missing_ok=True)
-        else:
-            part.rename(part.with_name(f"{path.name}.damaged-{stamp}{suffix}"))
-    return path.with_name(f"{path.name}.damaged-{stamp}")

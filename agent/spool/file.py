@@ -38,6 +38,8 @@ VERSION = 1
 """Of what is in the file. What an older release cannot go on with is another one."""
 DONE = "done"
 """In ``meta``: the collector said that it has everything up to this sequence."""
+SALVAGED = "salvaged"
+"""In ``meta``: the last sequence that was given by the damaged file from which this one is."""
 SET = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
 
 

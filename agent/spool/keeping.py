@@ -17,19 +17,20 @@ from agent.spool.faults import (
     is_damage,
     is_full,
     is_unsynced,
-    set_aside,
     size_of,
     told_in_words,
 )
 from agent.spool.file import MOVED, SIDE_FILES, LaterReleaseError, connect
 from agent.spool.moving import finish_move, move
 from agent.spool.salvage import PAGE_BYTES, salvage
-from agent.spool.unfinished import forget, note, unfinished
+from agent.spool.unfinished import discard, end, set_aside, unfinished
 
 log = structlog.get_logger(__name__)
 
 MOVE_SECONDS = 5.0
 """Between two tries to go on in another file."""
+ANEW_PAUSE = 10
+"""Between two tries to make one in the place of a damaged one, in times that the first took."""
 
 CountLoss = Callable[[str, str, int], None]
 """Called with source, reason and a number of rows (1 where the number cannot be known)."""
@@ -44,6 +45,8 @@ class SpoolFile:
 
     problem: str = ""
     """Why nothing can be promised durable at this moment; what waits is still handed out."""
+    unsalvaged: str = ""
+    """Why a damaged file has no new one in its place yet."""
     fsync_failures: int = 0
     _db: sqlite3.Connection
     _last: int
@@ -64,6 +67,8 @@ class SpoolFile:
         self._lock = threading.RLock()
         self._starved = False  # a write found no room since the log was last folded
         self._move_at = 0.0
+        self._aside: Path | None = None  # a damaged file, until there is a new one
+        self._anew_at = 0.0
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if lost := self._open():
             on_loss("spool", "spool_damaged", lost)
@@ -193,16 +198,10 @@ class SpoolFile:
         """Open or create the file; rows that are lost with a damaged one, which is set aside."""
         try:
             finish_move(self._path)
-            if (aside := unfinished(self._path)) is not None:
-                lost = self._salvaged(aside)
-                self._connect_anew()
-                return 1 if lost is None else lost
-            if not size_of(self._path) and size_of(self._log):
-                raise DamagedError("a write-ahead log without its database")
-            if size_of(self._path) % PAGE_BYTES and not size_of(self._log):
-                raise DamagedError("its last page is not whole")
-            with told_in_words():
-                self._connect_anew()
+            self._aside = unfinished(self._path)
+            if self._aside is None:
+                self._connect_whole()
+                return 0
         except LaterReleaseError as error:
             raise SpoolError(f"{self._path}: {error}") from error
         except sqlite3.Error as error:
@@ -210,15 +209,21 @@ class SpoolFile:
                 raise SpoolError(
                     f"{self._path}: cannot open the spool: {error}; {_remedy(error)}"
                 ) from error
-            lost = self._begin_anew()
-            self._connect_anew()
-            return 1 if lost is None else lost
-        except PermissionError as error:
+        except OSError as error:
             raise SpoolError(
-                f"{self._path}: cannot open the spool: {error.strerror};"
-                " give agent.state_dir to the account that runs the agent"
+                f"{self._path}: cannot open the spool: {error.strerror}; {_remedy(error)}"
             ) from error
-        return 0
+        lost = self._begin_anew()
+        self._reconnect()
+        return 1 if lost is None else lost
+
+    def _connect_whole(self) -> None:
+        if not size_of(self._path) and size_of(self._log):
+            raise DamagedError("a write-ahead log without its database")
+        if size_of(self._path) % PAGE_BYTES and not size_of(self._log):
+            raise DamagedError("its last page is not whole")
+        with told_in_words():
+            self._connect_anew()
 
     def _connect_anew(self) -> None:
         meta = self._connect()
@@ -240,27 +245,43 @@ class SpoolFile:
 
     def _begin_anew(self) -> int | None:
         """A new file in the place of a damaged one, with what can be read of that. Rows that are
-        lost; None: nobody knows."""
+        lost; None: nobody knows. Raises SpoolError: the damaged one waits for another try."""
         if hasattr(self, "_db"):
             self._db.close()
-        aside = set_aside(self._path)
-        return self._salvaged(aside) if size_of(aside) else None
+        now = time.monotonic()
+        if now < self._anew_at:
+            raise SpoolError(self.unsalvaged)
+        try:
+            if self._aside is None:
+                self._aside = set_aside(self._path)
+            lost = self._salvaged(self._aside)
+        except (OSError, sqlite3.Error) as error:
+            took = time.monotonic() - now
+            self._anew_at = now + took * ANEW_PAUSE
+            self.unsalvaged = (
+                f"{self._path} is damaged and there is no new one: {error}; {_remedy(error)}"
+            )
+            log.error("spool.not_salvaged", problem=self.unsalvaged)
+            raise SpoolError(self.unsalvaged) from error
+        self._aside, self.unsalvaged = None, ""
+        return lost
 
     def _salvaged(self, aside: Path) -> int | None:
         """As ``_begin_anew``, of a file that was set aside."""
-        try:
-            note(self._path, aside)
+        lost = None
+        if size_of(aside):
+            discard(self._path)
             with closing(connect(self._path)) as fresh:
                 lost = salvage(aside, fresh, self._path)
-            forget(self._path)
-        except (OSError, sqlite3.Error) as error:
-            log.error("spool.not_salvaged", file=str(aside), problem=str(error))
-            return None
-        log.error("spool.damaged", file=str(aside), rows_lost=lost)
+        log.error("spool.damaged", file=str(end(aside)), rows_lost=lost)
         return lost
 
 
-def _remedy(error: sqlite3.Error) -> str:
-    if is_full(error):
+def _remedy(error: Exception) -> str:
+    if isinstance(error, PermissionError):
+        return "give agent.state_dir to the account that runs the agent"
+    if isinstance(error, OSError):
+        return "check the disk of agent.state_dir"
+    if isinstance(error, sqlite3.Error) and is_full(error):
         return "make room on the disk of agent.state_dir"
     return "is another agent using the same state_dir?"

@@ -3,7 +3,8 @@
 On a full disk nothing new can be written, but what is there can be overwritten. Two slots take
 turns, so that a write that is torn leaves the other whole. Each says from which sequence of the
 spool on it holds: one is written before the commit that records what was owed, and comes true with
-it, so that no crash between the two has a loss told twice or never.
+it, so that no crash between the two has a loss told twice or never. Once it has come true that is
+written too: a spool that had to begin anew gives its numbers from 1, and tells nothing of before.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ SLOT_BYTES = 16 * 1024
 _HEAD = struct.Struct("<IIQQ")
 """CRC-32 of all that follows, length of the text, generation, sequence."""
 _SUMMED_FROM = 4
+_SETTLED = 1 << 31
+"""Added to the length."""
 _REST = ("agent", "lost_otherwise")
 """Source and reason of what has no place of its own in a slot."""
 
@@ -44,6 +47,12 @@ class Slot:
     after: int = 0
     """The spool has given this sequence when it holds."""
     owed: Owed = field(default_factory=dict)
+    is_settled: bool = False
+    """It held when it was written."""
+
+    def holds(self, last: int) -> bool:
+        """Unless there is a later one."""
+        return self.is_settled or self.after <= last
 
 
 class Reserve:
@@ -70,14 +79,23 @@ class Reserve:
             self._write(self._slots[1])  # told once, not at each start
             raise NoReserveError
         self._slots = [slot or Slot() for slot in found]
-        reached = [slot for slot in self._slots if slot.after <= last]
-        # None: the spool's file is another one. What was owed before it is better told twice.
-        true = max(reached, key=_generation) if reached else min(self._slots, key=_after)
-        self._true = self._slots.index(true)
-        if self._slots[1 - self._true].generation > true.generation:
-            self._prepared = True  # for a commit that never was
+        # Not what was prepared for a commit that never was, or for one of another file.
+        true = max(
+            (each for each in self._slots if each.holds(last)), key=_generation, default=None
+        )
+        self._true = self._slots.index(true or min(self._slots, key=_generation))
+        if true is None or true.after > last:
+            self.rebase(last)
+        elif self._slots[1 - self._true].generation > true.generation:
+            self._prepared = True
             self.settle(true.owed, last)
         return dict(self._slots[self._true].owed)
+
+    def rebase(self, last: int) -> None:
+        """The spool's file is another one, which has given ``last``: what is owed stays owed."""
+        if any(slot.after > last for slot in self._slots):
+            self._put(self._slots[self._true].owed, last)
+        self._prepared = False
 
     def prepare(self, owed: Owed, after: int) -> None:
         """Before a commit: what will be owed once the spool has given ``after``."""
@@ -89,9 +107,9 @@ class Reserve:
         prepared = self._slots[1 - self._true]
         if self._prepared and (prepared.after, prepared.owed) == (last, owed):
             self._true = 1 - self._true
+            self._put(owed, last)
         elif self._prepared or owed != self._slots[self._true].owed:
-            written = self._write(Slot(self._next(), last, dict(owed)))
-            self._true = 1 - self._true if written else self._true
+            self._put(owed, last)
         self._prepared = False
 
     def close(self) -> None:
@@ -101,6 +119,10 @@ class Reserve:
 
     def _next(self) -> int:
         return max(map(_generation, self._slots)) + 1
+
+    def _put(self, owed: Owed, last: int) -> None:
+        if self._write(Slot(self._next(), last, dict(owed), is_settled=True)):
+            self._true = 1 - self._true
 
     def _write(self, slot: Slot) -> bool:
         """In place of the one that does not hold."""
@@ -126,10 +148,6 @@ def _generation(slot: Slot) -> int:
     return slot.generation
 
 
-def _after(slot: Slot) -> int:
-    return slot.after
-
-
 def _preallocated(path: Path) -> int:
     """Written, not only allocated: what was never written may need room when it is."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -147,7 +165,8 @@ def _preallocated(path: Path) -> int:
 
 def _encoded(slot: Slot) -> bytes:
     text = _text(slot.owed)
-    rest = _HEAD.pack(0, len(text), slot.generation, slot.after)[_SUMMED_FROM:] + text
+    length = len(text) | (_SETTLED if slot.is_settled else 0)
+    rest = _HEAD.pack(0, length, slot.generation, slot.after)[_SUMMED_FROM:] + text
     return (zlib.crc32(rest).to_bytes(4, "little") + rest).ljust(SLOT_BYTES, b"\0")
 
 
@@ -168,7 +187,8 @@ def _decoded(data: bytes) -> Slot | None:
     if len(data) < SLOT_BYTES:
         return None
     crc, size, generation, after = _HEAD.unpack_from(data)
+    is_settled, size = bool(size & _SETTLED), size & ~_SETTLED
     if size > SLOT_BYTES - _HEAD.size or zlib.crc32(data[_SUMMED_FROM : _HEAD.size + size]) != crc:
         return None
     rows = [Lost(*row) for row in orjson.loads(data[_HEAD.size : _HEAD.size + size])]
-    return Slot(generation, after, {(each.source, each.reason): each for each in rows})
+    return Slot(generation, after, {(each.source, each.reason): each for each in rows}, is_settled)

@@ -3,18 +3,23 @@
 A flipped bit hurts one page of the file. Every table has a mirror, an index over all its columns
 but the bodies: what waits is told by whichever of the two can be read, and with how many rows by
 the mirror. So what one damaged page costs is known to the row; where that is gone, each number
-counts as one row.
+counts as one row. What finds no room in the new one is counted in the same way.
 """
 
 import os
 import sqlite3
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
-from agent.spool.file import DONE, SET
+import structlog
+
+from agent.spool.faults import is_full
+from agent.spool.file import DONE, LOG_BYTES, SALVAGED, SET
+
+log = structlog.get_logger(__name__)
 
 PAGE_BYTES = 4096
 MOST_PAGES = 1 << 20
@@ -23,15 +28,22 @@ MOST_NUMBERS = 1 << 20
 """That are looked for one by one."""
 UNREADABLE = (sqlite3.Error, UnicodeDecodeError)
 
+Row = tuple[int, bytes, int, int]
+"""Sequence, body, checksum, rows: as in the table."""
+
 
 def salvage(damaged: Path, fresh: sqlite3.Connection, file: Path) -> int | None:
     """Rows that are lost of ``damaged``; None: nothing of it can be told. ``fresh`` is the empty
-    spool in ``file``. Raises sqlite3.Error and OSError where that one cannot be written."""
-    _fill_up(damaged)
-    lost = _carried(damaged, fresh)
-    if lost is None:
-        _lend_first_page(damaged, fresh, file)
+    spool in ``file``. Raises sqlite3.Error where that one cannot be written at all."""
+    try:
+        _fill_up(damaged)
         lost = _carried(damaged, fresh)
+        if lost is None:
+            _lend_first_page(damaged, fresh, file)
+            lost = _carried(damaged, fresh)
+    except OSError as error:
+        log.error("spool.unreadable", file=str(damaged), reason=error.strerror)
+        return None
     return lost
 
 
@@ -66,21 +78,57 @@ def _carried(damaged: Path, fresh: sqlite3.Connection) -> int | None:
             return None
         if not {"epoch", "last"} <= meta.keys():
             return None
-        waiting = _waiting(db, meta)
-        lost = 0
+        # Without these nothing that comes over has its number: they come first.
         with fresh:
-            for sequence in waiting:
-                found = _batch(db, sequence)
-                if found is None:
-                    lost += _rows_of(db, sequence)
-                else:
-                    fresh.execute("INSERT INTO batch VALUES (?, ?, ?, ?)", (sequence, *found))
-            fresh.executemany(
-                SET, [(key, value) for key, value in meta.items() if type(key) is str]
-            )
+            values = [(key, value) for key, value in meta.items() if type(key) is str]
+            fresh.executemany(SET, [*values, (SALVAGED, meta["last"])])
             fresh.execute("DELETE FROM epoch")
             fresh.executemany("INSERT INTO epoch VALUES (?, ?)", spans.items())
-        return lost
+        return _batches(db, fresh, _waiting(db, meta))
+
+
+def _batches(db: sqlite3.Connection, fresh: sqlite3.Connection, waiting: Sequence[int]) -> int:
+    """Rows that are lost of those that wait: what cannot be read, and what finds no room."""
+    lost, rows, size = 0, list[Row](), 0
+    for number, sequence in enumerate(waiting, 1):
+        found = _batch(db, sequence)
+        if found is None:
+            lost += _rows_of(db, sequence)
+        else:
+            rows.append((sequence, *found))
+            size += len(found[0])
+        if size < LOG_BYTES and number < len(waiting):
+            continue
+        if left := _without_room(fresh, rows):
+            without = sum(row[3] for row in left)
+            without += sum(_rows_of(db, each) for each in waiting[number:])
+            log.error("spool.no_room_to_salvage", rows_lost=without)
+            return lost + without
+        rows, size = [], 0
+    return lost
+
+
+def _without_room(fresh: sqlite3.Connection, rows: Sequence[Row]) -> Sequence[Row]:
+    """Those that do not fit; the others are durable."""
+    if _fits(fresh, rows):
+        return ()
+    with suppress(sqlite3.Error):  # the log folded into the file may make some
+        fresh.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    for number, row in enumerate(rows):
+        if not _fits(fresh, [row]):
+            return rows[number:]
+    return ()
+
+
+def _fits(fresh: sqlite3.Connection, rows: Sequence[Row]) -> bool:
+    try:
+        with fresh:
+            fresh.executemany("INSERT INTO batch VALUES (?, ?, ?, ?)", rows)
+    except sqlite3.Error as error:
+        if not is_full(error):
+            raise
+        return False
+    return True
 
 
 def _both(db: sqlite3.Connection, columns: str, table: str) -> dict[Any, int]:

@@ -88,7 +88,7 @@ class Spool(SpoolFile):
     @property
     def problems(self) -> list[str]:
         """Why what comes now is not kept, one sentence each."""
-        return [each for each in (self.problem, self._shortage.sentence) if each]
+        return [each for each in (self.problem, self.unsalvaged, self._shortage.sentence) if each]
 
     @property
     def mixed_room(self) -> int:
@@ -270,6 +270,7 @@ class Spool(SpoolFile):
             super()._recover()
         finally:
             self._trim_copies()
+        self._reserve.rebase(self._last)
 
     def _trim_copies(self) -> None:
         with suppress(OSError):  # the next one tries again

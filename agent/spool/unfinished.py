@@ -1,58 +1,78 @@
-"""A salvage that a kill cut short is begun again: else what was set aside is lost uncounted."""
+"""A damaged spool has a name of its own for as long as it is being salvaged: a salvage that a kill
+cut short, or that found no room, is begun again. A name needs no room, unlike a note.
+"""
 
-import os
+import re
 import sqlite3
+import time
 from contextlib import closing, suppress
 from pathlib import Path
 
 from agent.spool.faults import size_of
-from agent.spool.file import SIDE_FILES
+from agent.spool.file import MOVED, SALVAGED, SIDE_FILES
 from agent.spool.moving import fsync
 
-SALVAGING = ".salvaging"
-"""Beside the spool while it is made anew: holds the name of the damaged file."""
+SALVAGING, DAMAGED = ".salvaging-", ".damaged-"
+_PARTS = (*SIDE_FILES, MOVED, "")
+"""The file itself comes last: its new name says that those beside it have theirs."""
+_STAMP = re.compile(rf"{re.escape(SALVAGING)}(\d+)")
 
 
-def note(path: Path, damaged: Path) -> None:
-    """Durable when it returns. Raises OSError."""
-    with _marker(path).open("w") as file:
-        file.write(damaged.name)
-        file.flush()
-        os.fsync(file.fileno())
+def set_aside(path: Path) -> Path:
+    """A damaged file, with what lies beside it, gets the name under which it is salvaged. That is
+    returned; there may be no such file, but only parts of it. Raises OSError."""
+    aside = path.with_name(f"{path.name}{SALVAGING}{time.time_ns()}")
+    for part in _PARTS:
+        _rename(path, aside, part)
     fsync(path.parent)
+    return aside
 
 
-def forget(path: Path) -> None:
-    """Raises OSError."""
-    _marker(path).unlink(missing_ok=True)
-    fsync(path.parent)
+def discard(path: Path) -> None:
+    """A spool into which not all was carried. Raises OSError."""
+    for suffix in _PARTS:
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def end(aside: Path) -> Path:
+    """All that can be had of it is in the new file, or counted: its last name. Raises OSError."""
+    last = aside.with_name(aside.name.replace(SALVAGING, DAMAGED))
+    for part in _PARTS:
+        _rename(aside, last, part)
+    fsync(aside.parent)
+    return last
 
 
 def unfinished(path: Path) -> Path | None:
-    """The damaged file, if nothing of it came over: that is done in one transaction. The spool that
-    was to be filled is gone then. Raises OSError."""
-    try:
-        name = _marker(path).read_text()
-    except FileNotFoundError:
+    """The damaged file whose salvage has not ended. Raises OSError."""
+    found = path.parent.glob(f"{path.name}{SALVAGING}*")
+    stamps = {stamp[1] for part in found if (stamp := _STAMP.search(part.name))}
+    if not stamps:
         return None
-    damaged = path.with_name(name)
-    if not name.startswith(f"{path.name}.") or not size_of(damaged) or _given(path):
-        forget(path)
-        return None
-    for suffix in (*SIDE_FILES, ""):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
-    return damaged
+    aside = path.with_name(f"{path.name}{SALVAGING}{max(stamps, key=int)}")
+    if aside.exists() and not _went_on(path):
+        return aside
+    if not aside.exists() and size_of(path):  # what lay beside it had its name already
+        _rename(path, aside, "")
+        return aside
+    end(aside)
+    return None
 
 
-def _given(path: Path) -> int:
-    """The highest number in it; 0: it is empty, or not made yet."""
+def _went_on(path: Path) -> bool:
+    """More has come into it than from the damaged one: it needs nothing of that any more."""
     if not size_of(path):
-        return 0
-    with suppress(sqlite3.Error), closing(sqlite3.connect(path)) as db:
-        for (last,) in db.execute("SELECT value FROM meta WHERE name = 'last'"):
-            return int(last)
-    return 0
+        return False
+    with suppress(sqlite3.Error, UnicodeDecodeError), closing(sqlite3.connect(path)) as db:
+        meta = dict(db.execute("SELECT name, value FROM meta").fetchall())
+        return bool(meta.get("last", 0) > meta.get(SALVAGED, 0))
+    return False
 
 
-def _marker(path: Path) -> Path:
-    return path.with_name(path.name + SALVAGING)
+def _rename(path: Path, other: Path, suffix: str) -> None:
+    """What is empty is no part."""
+    part = path.with_name(path.name + suffix)
+    if size_of(part):
+        part.rename(other.with_name(other.name + suffix))
+    else:
+        part.unlink(missing_ok=True)

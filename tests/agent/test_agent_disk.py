@@ -178,6 +178,37 @@ def test_what_is_prepared_for_a_commit_that_fails_does_not_come_true_later(tmp_p
     assert opened(path, 2)[1] == {}
 
 
+def test_a_loss_that_was_settled_is_not_told_again_by_a_spool_that_began_anew(tmp_path):
+    path = tmp_path / "owed"
+    kept, _ = opened(path, 10)
+    kept.settle(OWED, 10)
+    kept.prepare({}, 11)
+    kept.settle({}, 11)
+    kept.close()
+    kept, owed = opened(path, 0)
+    assert owed == {}
+    kept.settle(OWED, 0)
+    kept.prepare({}, 1)
+    kept.close()
+    assert opened(path, 0)[1] == OWED, "and what was not settled is told still"
+
+
+def test_what_is_owed_stays_owed_when_the_file_is_replaced_while_the_agent_runs(tmp_path):
+    spool = Spool(tmp_path / "spool.db", Losses())
+    for _ in range(9):
+        spool.append(bulk(100))
+    spool._refuse(losses_payload(5), "disk_full")
+    spool._reserve.settle(spool._owed, spool.last_sequence)
+    spool._db.close()
+    (tmp_path / "spool.db").write_bytes(b"x" * 8192)
+    assert spool.read_from(1) == [], "it is met, and a new one begins at 1"
+    spool._reserve.prepare({}, 1)  # a crash before the commit that would tell it
+    spool.close()
+    spool = Spool(tmp_path / "spool.db", Losses())
+    assert [(loss.source, loss.count) for loss in spool.owed()] == [("ebpf", 5)]
+    spool.close()
+
+
 def test_a_torn_write_leaves_what_was_there(tmp_path):
     path = tmp_path / "owed"
     kept, _ = opened(path, 1)

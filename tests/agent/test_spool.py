@@ -16,6 +16,7 @@ import structlog
 from agent.spool.spool import Spool, SpoolError
 from agent.wire.batch import BatchBuilder, Payload
 from model.event import Lost
+from tests.waiting import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -449,10 +450,10 @@ def test_a_disk_with_no_room_for_a_new_spool_stops_nothing_and_is_used_once_it_h
         spool.append(bulk(1000, rows=1))
     assert losses["spool", "disk_full"] + losses["spool", "spool_damaged"] >= 20
     assert len(list(small_disk.iterdir())) < 8
+    assert any("make room on the disk" in each for each in spool.problems)
     filler.unlink()
-    for _ in range(3):
-        spool.append(bulk(1000, rows=1))
-    assert spool.depth
+    wait_until(lambda: spool.append(bulk(1000, rows=1)) and spool.depth)
+    assert not any("is damaged" in each for each in spool.problems)
     spool.close()
 
 

@@ -1,6 +1,7 @@
 """A record put back from a copy: what was acknowledged since is missing, and is counted."""
 
 import shutil
+import sqlite3
 
 import pytest
 
@@ -102,6 +103,37 @@ def test_a_spool_made_anew_since_the_copy_counts_from_its_own_first_number(tmp_p
     shutil.rmtree(tmp_path / "data")
     (tmp_path / "backup").rename(tmp_path / "data")
     assert deliver(tmp_path, spool, [])[1] == [("host-a", "uplink", "record_older", 6)]
+    spool.close()
+
+
+@pytest.mark.parametrize("knows_its_start", [True, False])
+def test_a_spool_of_an_older_release_is_not_taken_for_the_longer_one_before_it(
+    tmp_path, knows_its_start
+):
+    """``knows_its_start``: upgraded since the copy; else by a release that did not write it."""
+    spool = spooled(tmp_path)
+    deliver(tmp_path, spool, range(20))
+    spool.close()
+    for part in tmp_path.glob("spool.db*"):
+        part.unlink()
+    spool = spooled(tmp_path)
+    if not knows_its_start:
+        deliver(tmp_path, spool, range(20, 22))
+    shutil.copytree(tmp_path / "data", tmp_path / "backup")
+    deliver(tmp_path, spool, range(22, 28))
+    spool.close()
+    with sqlite3.connect(tmp_path / "spool.db") as db:
+        db.execute("DELETE FROM meta WHERE name = 'born'")
+        if knows_its_start:
+            db.execute("DELETE FROM meta WHERE name IN ('ours', 'done')")
+            db.execute("DROP TABLE epoch")
+    db.close()
+    spool = spooled(tmp_path)
+    deliver(tmp_path, spool, [28])
+    shutil.rmtree(tmp_path / "data")
+    (tmp_path / "backup").rename(tmp_path / "data")
+    _, losses = deliver(tmp_path, spool, [29])
+    assert losses == [("host-a", "uplink", "record_older", 7)]
     spool.close()
 
 

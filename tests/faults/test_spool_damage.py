@@ -7,7 +7,9 @@ import time
 
 import pytest
 
-from agent.spool.spool import Spool
+from agent.spool.spool import Spool, SpoolError
+from agent.spool.unfinished import set_aside
+from tests.agent.test_spool import Losses
 from tests.collector.road import statements
 
 BATCHES, ROWS = 300, 2
@@ -31,10 +33,7 @@ def opened(path, data):
     path.write_bytes(data)
     losses = []
     spool = Spool(path, lambda *loss: losses.append(loss))
-    waiting, first = {}, 1
-    while batches := spool.read_from(first):
-        waiting.update((batch.sequence, batch) for batch in batches)
-        first = batches[-1].sequence + 1
+    waiting = {batch.sequence: batch for batch in everything(spool)}
     assert {loss[:2] for loss in losses} <= {("spool", "spool_damaged")}
     lost = BATCHES * ROWS - sum(batch.rows for batch in waiting.values())
     return spool, waiting, lost, sum(count for *_, count in losses)
@@ -127,13 +126,98 @@ def test_a_cut_within_the_last_page_is_seen_at_the_start(tmp_path, whole):
         spool.close()
 
 
+def test_what_finds_no_room_when_it_is_salvaged_is_counted_to_the_row(disk, dice):
+    """At every fill of the disk; the damaged file takes its room as well."""
+    counts = [dice.randint(1, 9) for _ in range(700)]
+    spool = Spool(disk / "spool.db", lambda *_: None)
+    spool.append(*(statements(number * 10, count) for number, count in enumerate(counts)))
+    spool.forget(20)
+    epoch = spool.epoch
+    spool.close()
+    data = bytearray((disk / "spool.db").read_bytes())
+    data[len(data) // 2 // PAGE * PAGE] ^= 1
+    waiting, some = sum(counts[20:]), 0
+    for number in range(12):
+        folder = disk / str(number)
+        folder.mkdir()
+        path = folder / "spool.db"
+        losses = Losses()
+        path.write_bytes(bytes(data))
+        (disk / "spool.db").unlink(missing_ok=True)
+        room = (number + 1) * len(data) // 12 + 100_000
+        with (folder / "ballast").open("wb") as file:
+            file.write(bytes(shutil.disk_usage(disk).free - room))
+        spool = Spool(path, losses)
+        kept = {batch.sequence: batch for batch in everything(spool)}
+        assert spool.epoch == epoch
+        stored = sum(batch.rows for batch in kept.values())
+        assert stored + losses.total() == waiting, (number, room)
+        some += 0 < stored < waiting * 0.9
+        spool.close()
+        again = Spool(path, losses)
+        assert [batch.sequence for batch in everything(again)] == [*kept]
+        assert again.last_sequence == len(counts)
+        again.close()
+        shutil.rmtree(folder)
+    assert some >= 3
+
+
+def everything(spool):
+    first, found = 1, []
+    while batches := spool.read_from(first):
+        found += batches
+        first = batches[-1].sequence + 1
+    return found
+
+
+def test_a_damaged_spool_waits_where_no_new_one_can_be_made(disk, whole):
+    data, epoch = whole
+    path = disk / "spool.db"
+    path.write_bytes(data[: len(data) - PAGE * 3 - 99])
+    _, _, lost, counted = opened(disk.parent / "unhurt" / "spool.db", path.read_bytes())
+    ballast = disk / "ballast"
+    ballast.write_bytes(bytes(shutil.disk_usage(disk).free))
+    losses = []
+    for _ in range(2):
+        with pytest.raises(SpoolError, match=r"is damaged and there is no new one.*make room"):
+            Spool(path, lambda *loss: losses.append(loss))
+    assert losses == []
+    ballast.unlink()
+    spool = Spool(path, lambda *loss: losses.append(loss))
+    assert (spool.epoch, spool.last_sequence) == (epoch, BATCHES + 20)
+    assert losses == [("spool", "spool_damaged", counted)]
+    assert lost == counted
+    spool.close()
+
+
+@pytest.mark.parametrize("side", ["-wal", ""])
+def test_a_kill_between_the_names_of_its_parts_loses_nothing(tmp_path, monkeypatch, side):
+    """What is in its log belongs to it, whichever has its other name already."""
+    path = tmp_path / "spool.db"
+    child = os.fork()
+    if not child:
+        spool = Spool(path, lambda *_: None)
+        spool.append(*(statements(number * ROWS, ROWS) for number in range(1, 9)))
+        monkeypatch.setattr("agent.spool.unfinished.fsync", lambda _: os._exit(9))
+        if side:
+            monkeypatch.setattr("agent.spool.unfinished._PARTS", (side,))
+        set_aside(path)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    losses = []
+    spool = Spool(path, lambda *loss: losses.append(loss))
+    assert [batch.sequence for batch in everything(spool)] == [*range(1, 9)]
+    assert losses == []
+    spool.close()
+    assert len(list(tmp_path.glob("*.damaged-*"))) >= 1
+
+
 def test_a_kill_while_it_is_salvaged_loses_nothing_uncounted(tmp_path, whole, monkeypatch):
     data, epoch = whole
     path = tmp_path / "spool.db"
     cut = data[: len(data) - PAGE - 99]
     _, _, lost, counted = opened(tmp_path / "unhurt" / "spool.db", cut)
     path.write_bytes(cut)
-    for moment in ("_waiting", "_rows_of"):
+    for moment in ("_waiting", "_rows_of", "_fits"):
         child = os.fork()
         if not child:
             monkeypatch.setattr(f"agent.spool.salvage.{moment}", lambda *_: os._exit(9))
