@@ -348,6 +348,7 @@ class Collector:
         if not self._thinking.alive:
             problems.append("analytics are not running")
         problems.extend(self._server.problems)
+        problems.extend(filter(None, [self._store.heads.problem]))
         if self._approvals.problem:
             problems.append(f"nothing can be approved: {self._approvals.problem}")
         return problems
@@ -368,6 +369,7 @@ class Collector:
         self._metrics.watch_heads(
             lambda: heads.signed[0] if heads.signed else 0,
             lambda: heads.failures,
+            lambda: heads.left_out,
             lambda: len(self._store.contradictions),
         )
         self._metrics.watch_outside(

@@ -16,7 +16,7 @@ import grpc
 import structlog
 from cryptography import x509
 
-from collector.peers import TLS_1_3, Transport, certificate, tls_version, transport
+from collector.peers import TLS_1_3, Transport, certificate, owner, tls_version, transport
 from collector.revocation import Revocations
 
 log = structlog.get_logger(__name__)
@@ -40,12 +40,10 @@ class _Open:
     """None without TLS."""
     is_stream: bool
     is_local: bool
+    owner: str
+    """Empty without TLS."""
     speaks_by: float = field(default_factory=lambda: time.monotonic() + HELLO_SECONDS)
     """Infinite once it has."""
-
-    @property
-    def who(self) -> str:
-        return self.certificate.subject.rfc4514_string() if self.certificate else ""
 
     def spoke(self) -> None:
         self.speaks_by = float("inf")
@@ -95,13 +93,14 @@ class Admission(grpc.ServerInterceptor):  # type: ignore[type-arg] # no generic 
         ends."""
         how = transport(context)
         found = self._certified(context) if how is Transport.TLS else None
-        call = _Open(context, found, is_stream, how is Transport.UNIX)
+        whose = owner(found) if found else ""
+        call = _Open(context, found, is_stream, how is Transport.UNIX, whose)
         with self._lock:
             why = self._no_room(call)
             if not why:
                 self._open[id(call)] = call
         if why:
-            log.warning("peer.too_many_calls", who=call.who, why=why)
+            log.warning("peer.too_many_calls", who=call.owner, why=why)
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, why)
         if not context.add_callback(lambda: self._closed(call)):
             self._closed(call)
@@ -134,16 +133,15 @@ class Admission(grpc.ServerInterceptor):  # type: ignore[type-arg] # no generic 
             return f"this collector serves {self._most_at_once} calls at once, and has them"
         if call.certificate is None:
             return ""
-        subject = call.certificate.subject
         theirs = [
             each.is_stream
             for each in self._open.values()
-            if each.certificate is not None and each.certificate.subject == subject
+            if each.certificate is not None and each.owner == call.owner
         ]
         if len(theirs) >= MOST_CALLS:
-            return f"{call.who!r} has {MOST_CALLS} calls open already"
+            return f"{call.owner!r} has {MOST_CALLS} calls open already"
         if call.is_stream and sum(theirs) >= MOST_STREAMS:
-            return f"{call.who!r} has {MOST_STREAMS} streams open already"
+            return f"{call.owner!r} has {MOST_STREAMS} streams open already"
         return ""
 
     def sweep(self) -> None:
@@ -155,7 +153,7 @@ class Admission(grpc.ServerInterceptor):  # type: ignore[type-arg] # no generic 
         for call in calls:
             why = self._refusal(call.certificate) if call.certificate else ""
             if time.monotonic() > call.speaks_by:
-                why = f"{call.who!r} began a call and said nothing for {HELLO_SECONDS:g} s"
+                why = f"{call.owner!r} began a call and said nothing for {HELLO_SECONDS:g} s"
             if why:
                 log.warning("peer.ended", why=why)
                 self.ended += 1

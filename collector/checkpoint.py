@@ -21,7 +21,8 @@ from collector.ledger_state import LedgerState
 from model.merkle import Tree
 
 NAME = "ledger.checkpoint"
-VERSION = 1
+VERSION = 2
+"""1 did not count what is noted as missing into ``high_water``."""
 CONTEXT = b"pgwarden ledger checkpoint v1\n"
 """Before what is signed, so that the signature means nothing elsewhere."""
 

@@ -169,6 +169,16 @@ class Heads:
         """How often a head could not be written, here or outside."""
         return self._failures + (self._outside.failures if self._outside is not None else 0)
 
+    @property
+    def left_out(self) -> int:
+        """Heads that the file outside will not get: too many waited for it."""
+        return self._outside.left_out if self._outside is not None else 0
+
+    @property
+    def problem(self) -> str:
+        """Why heads do not go outside, where that does not end by itself."""
+        return self._outside.problem if self._outside is not None else ""
+
     def start(self) -> None:
         self._offer()
         self._thread.start()

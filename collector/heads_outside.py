@@ -9,6 +9,7 @@ import logging
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
 from collector.ledger_reading import last_line
@@ -40,6 +41,7 @@ class HeadsOutside:
         self._retry_at = 0.0
         self._busy_since = 0.0
         self._said = ""
+        self._is_broken = False
         self.problems: list[str] = []
         self.failures = 0
         self.left_out = 0
@@ -82,16 +84,50 @@ class HeadsOutside:
     def _is_told(self) -> bool:
         return self._looked.is_set() and not self._untold
 
+    @property
+    def problem(self) -> str:
+        """What a person must look at; empty while heads go out, or will by themselves."""
+        with self._wake:
+            if not self._is_broken and not (self.left_out and self._said):
+                return ""
+            return (
+                f"heads of the ledger do not go to {self._file}: {self._said}; {len(self._untold)}"
+                f" wait, {self.left_out} were left out"
+            )
+
     def _run(self) -> None:
+        for step in (self._look, self._tell_all):
+            while not self._supervised(step):
+                with self._wake:
+                    if self._stopping:
+                        return
+                    self._wake.wait(RETRY_SECONDS)
+
+    def _supervised(self, step: Callable[[], None]) -> bool:
+        """Whatever one try does, there is another: a thread that is gone would tell nobody."""
+        try:
+            step()
+        except Exception as error:  # noqa: BLE001 - a supervising loop
+            with self._wake:
+                self._busy_since, self._is_broken = 0.0, True
+                if not self._said:
+                    _log.exception("the file of heads outside: an error that nobody foresaw")
+                self._failed(f"{type(error).__name__}: {error}")
+            return False
+        return True
+
+    def _look(self) -> None:
         self._busy_since = time.monotonic()
         waiting = self._unknown_there()
         with self._wake:
-            self._busy_since = 0.0
+            self._busy_since, self._is_broken = 0.0, False
             waiting.extend(self._untold)
             self.left_out += max(0, len(waiting) - MAX_UNTOLD)
             self._untold = deque(waiting, MAX_UNTOLD)
             self._looked.set()
             self._wake.notify_all()
+
+    def _tell_all(self) -> None:
         while (line := self._next()) is not None:
             self._tell(line)
 
@@ -117,7 +153,7 @@ class HeadsOutside:
                 self._failed(problem)
                 self._retry_at = time.monotonic() + RETRY_SECONDS
                 return
-            self._said = ""
+            self._said, self._is_broken = "", False
             if self._untold and self._untold[0] is line:  # else it was left out meanwhile
                 self._untold.popleft()
             self._wake.notify_all()

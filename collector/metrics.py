@@ -141,10 +141,17 @@ class CollectorMetrics:
         self,
         signed: Callable[[], int],
         failures: Callable[[], int],
+        left_out: Callable[[], int],
         contradictions: Callable[[], int],
     ) -> None:
         self._watch("ledger_signed", "Entries under a signed head", (), lambda: {(): signed()})
         self._watch_total("ledger_head_failures", "Heads not written", (), lambda: {(): failures()})
+        self._watch_total(
+            "ledger_heads_left_out",
+            "Heads that the file outside will not get",
+            (),
+            lambda: {(): left_out()},
+        )
         self._watch(
             "ledger_contradictions",
             "Ways in which the ledger is not what was signed, found at the start",

@@ -61,8 +61,17 @@ def _name(context: grpc.ServicerContext, role: Role) -> str | None:
     return found[0].name if len(ours) == len(found) == 1 else ""
 
 
+def owner(found: x509.Certificate) -> str:
+    """Whose it is, also where the same one has several: by our names in it, else by subject."""
+    ours = sorted(uri for uri in _alternatives(found) if is_ours(uri))
+    return " ".join(ours) or found.subject.rfc4514_string()
+
+
 def _uris(pem: bytes) -> list[str]:
-    parsed = x509.load_pem_x509_certificate(pem)
+    return _alternatives(x509.load_pem_x509_certificate(pem))
+
+
+def _alternatives(parsed: x509.Certificate) -> list[str]:
     try:
         names = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:

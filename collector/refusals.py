@@ -27,13 +27,13 @@ _log = logging.getLogger(__name__)
 
 
 class Refusals:
-    """Thread-safe."""
+    """Thread-safe; who only asks never waits for the disk."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / NAME
         self._lock = threading.Lock()
         self._reasons = self._read()
-        """The newest last."""
+        """The newest last. Never changed: another one takes its place."""
 
     def add(self, refused: Iterable[tuple[BatchId, str]]) -> None:
         """Durable when it returns. Raises OSError; then nothing may cover these numbers."""
@@ -46,20 +46,27 @@ class Refusals:
             self._write(reasons)
             self._reasons = reasons
 
+    def forget(self, accepted: Iterable[BatchId]) -> None:
+        """Before they are committed: another release may take what this one refused, and who hears
+        of a refusal counts the batch as lost. Raises OSError; then they may not be committed."""
+        with self._lock:
+            stale = self._reasons.keys() & accepted
+            if stale:
+                reasons = {each: why for each, why in self._reasons.items() if each not in stale}
+                self._write(reasons)
+                self._reasons = reasons
+
     def of(self, agent: str, epoch: int, upto: int) -> list[tuple[int, str]]:
         """Numbers, ascending, up to that one, and why."""
-        with self._lock:
-            found = self._reasons.items()
-            return sorted(
-                (batch.sequence, reason)
-                for batch, reason in found
-                if (batch.agent, batch.epoch) == (agent, epoch) and batch.sequence <= upto
-            )
+        return sorted(
+            (batch.sequence, reason)
+            for batch, reason in self._reasons.items()
+            if (batch.agent, batch.epoch) == (agent, epoch) and batch.sequence <= upto
+        )
 
     def reason(self, batch: BatchId) -> str:
         """Why it was refused; empty if it was not, as far as is known."""
-        with self._lock:
-            return self._reasons.get(batch, "")
+        return self._reasons.get(batch, "")
 
     def _write(self, reasons: dict[BatchId, str]) -> None:
         rows = [[each.agent, each.epoch, each.sequence, why] for each, why in reasons.items()]

@@ -264,6 +264,7 @@ class Segments:
         try:
             if poison:
                 group = self._without(poison, group)
+            self._refusals.forget({each.batch for each in group if each.batch is not None})
             committed = self.commit(group, contents)
         except LedgerError as error:
             self.broken = True

@@ -42,10 +42,13 @@ class Authority:
         other.path = self.path
         return other
 
-    def issue(self, common_name: str, ca: Path | None = None, expired: bool = False) -> Files:
+    def issue(
+        self, common_name: str, ca: Path | None = None, expired: bool = False, uri: str = ""
+    ) -> Files:
         """A certificate for ``common_name`` on this host; ``ca`` is who its owner trusts."""
         key = ec.generate_private_key(ec.SECP256R1())
         alternatives = [
+            *([x509.UniformResourceIdentifier(uri)] if uri else []),
             x509.DNSName("localhost"),
             x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
         ]

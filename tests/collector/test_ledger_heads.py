@@ -16,6 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
+from collector import heads_outside
 from collector import pgwarden_verify as verifier
 from collector.heads import Sealing
 from collector.ledger import Ledger
@@ -217,6 +218,47 @@ def test_heads_that_could_not_go_outside_go_later(tmp_path):
     store.close()
     assert verified(tmp_path / "data", outside).signed == 1
     assert outside.read_bytes().endswith((tmp_path / "data/heads.jsonl").read_bytes())
+
+
+@pytest.mark.parametrize("where", ["last_line", "append_line"])
+def test_an_error_that_nobody_foresaw_is_told_and_ends_nothing(tmp_path, monkeypatch, where):
+    outside, real = tmp_path / "outside.jsonl", getattr(heads_outside, where)
+    outside.write_bytes(b"{}\n")
+
+    def broken(*_):
+        raise RuntimeError("who would have thought")
+
+    monkeypatch.setattr(heads_outside, where, broken)
+    store = opened(tmp_path / "data", outside)
+    lose(store, 1)
+    assert store.heads.sign()
+    wait_until(lambda: store.heads.problem)
+    assert "RuntimeError: who would have thought; " in store.heads.problem
+    assert store.heads.failures
+    monkeypatch.setattr(heads_outside, where, real)
+    lose(store, 2)
+    assert store.heads.sign()
+    assert store.heads.told_outside(10)
+    assert store.heads.problem == ""
+    store.close()
+    assert outside.read_bytes().endswith((tmp_path / "data/heads.jsonl").read_bytes())
+
+
+def test_heads_that_are_left_out_are_counted_and_told_while_nothing_goes(tmp_path, monkeypatch):
+    monkeypatch.setattr(heads_outside, "MAX_UNTOLD", 2)
+    outside = tmp_path / "mount" / "heads.jsonl"
+    store = opened(tmp_path / "data", outside)
+    for count in range(1, 6):
+        lose(store, count)
+        assert store.heads.sign()
+    wait_until(lambda: store.heads.left_out >= 3)
+    wait_until(lambda: "2 wait" in store.heads.problem)
+    assert f"{store.heads.left_out} were left out" in store.heads.problem
+    outside.parent.mkdir()
+    assert store.heads.sign()
+    assert store.heads.told_outside(10)
+    assert store.heads.problem == ""
+    store.close()
 
 
 @pytest.mark.parametrize("odd", [b'{"size": 1e999, "root": "00"}', b"[" * 100_000])

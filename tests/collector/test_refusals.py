@@ -142,6 +142,25 @@ def test_what_was_refused_after_the_greeting_is_told_when_it_is_sent_again(tmp_p
     assert [each for each in told if each[0] == "new"] == [("new", "refused", 1), ("new", "ack", 2)]
 
 
+def test_what_another_release_takes_after_all_is_refused_no_more(tmp_path, monkeypatch):
+    """Its agent, killed before it read the acknowledgement, would count what is stored."""
+    losses = []
+    spool = opened(tmp_path, losses)
+    spool.append(statements(1, 10), statements(11, 10))
+    batch, other = BatchId("host-a", spool.epoch, 2), BatchId("host-b", 7, 1)
+    refused = Refusals(tmp_path / "data/state")
+    refused.add([(batch, "of an older release"), (other, "no")])
+    with collector_at(tmp_path) as collector:
+        sent_by_an_agent_that_reads_no_answer(
+            collector.address, spool, lambda: collector.count() == 20
+        )
+    with collector_at(tmp_path) as collector:
+        drained(collector, spool := opened(tmp_path, losses))
+    assert losses == []
+    assert Refusals(tmp_path / "data/state").reason(other) == "no"
+    spool.close()
+
+
 def test_refusals_of_any_number_of_names_are_bounded(tmp_path):
     kept = Refusals(tmp_path)
     kept.add((BatchId(f"host-{number}", 7, 1), "no") for number in range(KEPT + 5))

@@ -219,3 +219,33 @@ def test_a_folder_without_a_ledger_is_a_sentence(tmp_path):
     done = command(tmp_path, "check")
     assert done.exit_code == 1
     assert "has no ledger" in done.output
+
+
+def test_what_an_older_release_left_of_a_note_about_missing_batches_is_no_damage(
+    tmp_path, monkeypatch
+):
+    """It did not count them in how far an agent came: in its index, and in its checkpoint."""
+    folder = tmp_path / "data"
+    record = opened(folder)
+    record.segments.submit(batch(1))
+    assert record.segments.flush()
+    (agent, epoch), _ = next(iter(record.ledger.high_water.items()))
+    with monkeypatch.context() as older:
+        older.setattr("collector.ledger_state.BATCHES_MISSING", "unknown")
+        older.setattr("collector.checkpoint.VERSION", 1)
+        record.note("batches_missing", agent=agent, epoch=epoch, first=2, last=9)
+        assert record.segments.flush()
+        record.close()
+    report = check_store(folder)
+    assert (report.problems, report.notices) == ([], []), "by the release of before"
+    record = opened(folder)
+    assert record.segments.durable_sequence(agent, epoch) == 9
+    record.segments.submit(batch(10))
+    assert record.segments.flush()
+    record.close()
+    assert check_store(folder).problems == []
+    with duckdb.connect(str(folder / "index.duckdb")) as index:
+        index.execute("UPDATE sources SET last = 5")
+    assert check_store(folder).problems == [
+        "index.duckdb: says something else of how far agents came"
+    ]

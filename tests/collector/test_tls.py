@@ -204,8 +204,8 @@ AGENTS = "/pgwarden.v1.Operator/Agents"
 class Hostile:
     """Begins calls and says nothing in them."""
 
-    def __init__(self, address, authority, name):
-        files = authority.issue(name)
+    def __init__(self, address, authority, name, uri=""):
+        files = authority.issue(name, uri=uri)
         parts = [path.read_bytes() for path in (files.ca, files.key, files.certificate)]
         own = [("grpc.use_local_subchannel_pool", 1)]
         self.channel = grpc.secure_channel(address, grpc.ssl_channel_credentials(*parts), own)
@@ -242,6 +242,24 @@ def test_of_one_owner_only_so_many_streams_are_open(collector, spool, authority)
         assert "4 streams open" in next(c for c in hostile.calls if c.done()).details()
         with uplink_to(collector, spool, tls=authority.issue("host-a")) as uplink:
             assert uplink.drain(10)
+
+
+def test_an_owner_is_whom_the_certificate_names_and_not_its_subject(collector, authority):
+    """One agent with two certificates is one; two whose subject says nothing are two."""
+    one, other = "urn:pgwarden:agent:one", "urn:pgwarden:agent:other"
+    with ExitStack() as open_now:
+        first, second, third = (
+            open_now.enter_context(Hostile(collector, authority, *names))
+            for names in (("first", one), ("second", one), ("first", other))
+        )
+        first.begin(MOST_STREAMS)
+        wait_until(lambda: first.open() == MOST_STREAMS)
+        second.begin(1)
+        wait_until(lambda: second.codes() == {grpc.StatusCode.RESOURCE_EXHAUSTED})
+        assert "'urn:pgwarden:agent:one' has 4 streams" in second.calls[0].details()
+        third.begin(MOST_STREAMS + 1)
+        wait_until(lambda: third.open() == MOST_STREAMS)
+        assert first.open() == MOST_STREAMS
 
 
 def test_who_begins_single_requests_and_does_not_send_them_is_counted_too(
