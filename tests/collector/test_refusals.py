@@ -1,13 +1,15 @@
 """A refused batch among good ones: the acknowledgement that covers its number does not hide it."""
 
 import queue
+from itertools import pairwise
 
 import grpc
 import pytest
 
 from agent.spool.spool import Spool
 from agent.wire.batch import BatchBuilder, to_wire
-from collector.refusals import KEPT, KEPT_OF_AGENT, Refusals
+from collector import refusals as refusals_module
+from collector.refusals import KEPT, KEPT_OF_AGENT, NAME, Refusals
 from collector.submission import BatchId, Owner, Submission
 from protos.pgwarden.v1 import uplink_pb2 as pb
 from tests.collector.road import SHAPE, collector_at, statement, statements, uplink_to
@@ -98,12 +100,12 @@ def test_without_room_for_the_refusal_nothing_is_acknowledged_that_covers_it(tmp
     spool = opened(tmp_path, losses)
     spool.append(statements(1, 10), far_ahead(), statements(11, 10))
 
-    def full(self, reasons):
+    def full(self, reasons, changed):
         raise OSError(28, "No space left on device")
 
     with collector_at(tmp_path) as collector:
         with monkeypatch.context() as patch:
-            patch.setattr(Refusals, "_write", full)
+            patch.setattr(Refusals, "_keep", full)
             segments = collector.store.segments
             sent_by_an_agent_that_reads_no_answer(
                 collector.address, spool, lambda: not segments.healthy
@@ -167,3 +169,37 @@ def test_refusals_of_any_number_of_names_are_bounded(tmp_path):
     assert kept.of("host-4", 7, 1) == []
     assert kept.of("host-5", 7, 1) == [(1, "no")]
     assert Refusals(tmp_path).of(f"host-{KEPT + 4}", 7, 1) == [(1, "no")]
+
+
+def test_a_refusal_costs_a_line_however_many_there_are_and_the_file_stays_bounded(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(refusals_module, "MOST_LINES", 300)
+    kept, file = Refusals(tmp_path), tmp_path / NAME
+    kept.add((BatchId(f"host-{number}", 7, 1), "no") for number in range(250))
+    sizes = [file.stat().st_size]
+    for number in range(40):
+        kept.add([(BatchId("late", 7, number), "why")])
+        sizes.append(file.stat().st_size)
+    assert max(b - a for a, b in pairwise(sizes)) < 40
+    kept.forget({BatchId("late", 7, 3)})
+    for number in range(500):
+        kept.add([(BatchId("late", 8, number), "why")])
+        assert len(file.read_bytes().splitlines()) <= 250 + 40 + KEPT_OF_AGENT
+    for known in (kept, Refusals(tmp_path)):
+        assert known.reason(BatchId("host-249", 7, 1)) == "no"
+        assert known.reason(BatchId("late", 7, 3)) == ""
+        assert len(known.of("late", 8, 500)) == KEPT_OF_AGENT
+
+
+def test_a_line_that_was_cut_hides_no_other_one(tmp_path):
+    kept, file = Refusals(tmp_path), tmp_path / NAME
+    kept.add([(BatchId("a", 7, 1), "one")])
+    kept.add([(BatchId("a", 7, 2), "two")])
+    whole = file.read_bytes()
+    for length in range(whole.index(b"\n") + 1, len(whole)):
+        file.write_bytes(whole[:length])
+        again = Refusals(tmp_path)
+        assert again.of("a", 7, 9) == [(1, "one")]
+        again.add([(BatchId("a", 7, 3), "three")])
+        assert Refusals(tmp_path).of("a", 7, 9) == [(1, "one"), (3, "three")]
