@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Iterable
 
@@ -19,8 +20,12 @@ from agent.sources.ebpf import EbpfSource
 from agent.sources.holding import HOLD_WINDOW_MS
 from agent.sql.cache import ShapeCache
 from agent.sql.skeleton import only_numbers_vary
-from config import schema
+from agent.uplink import Greeting
+from config import AgentConfig, schema
+from config.boot import boot_id
+from config.effective import digests
 from model.verdict import Mode
+from model.version import __version__
 from rules import Judge
 
 CLOSED_WINDOW_MS = 5000
@@ -127,3 +132,9 @@ def interchangeable(cache: ShapeCache, judge: Callable[[], Judge]) -> Callable[[
         return only_numbers_vary(text) and cache.is_free(text)
 
     return says_the_same
+
+
+def greeting_of(config: AgentConfig) -> Greeting:
+    return Greeting(
+        config.name, __version__, socket.gethostname(), boot_id(), configuration=digests(config)
+    )

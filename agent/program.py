@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import threading
 import time
 
@@ -38,6 +37,7 @@ from agent.naming import Naming
 from agent.parameters import installation_key, printer
 from agent.parsers import Parsers
 from agent.parts import (
+    greeting_of,
     make_allowances,
     make_guard,
     open_source,
@@ -54,11 +54,10 @@ from agent.shown import Shown, shown_with
 from agent.spool.spool import Spool
 from agent.sql.messages import redact_message
 from agent.started import judge_startup
-from agent.uplink import Greeting, Uplink
+from agent.uplink import Uplink
 from agent.usage_file import UsageFile
 from agent.witness import open_witness
 from config import AgentConfig
-from config.boot import boot_id
 from config.systemd import notify, watchdog_seconds
 from model.catalog import CatalogKind, Snapshot
 from model.event import Lost, SessionEnded
@@ -125,7 +124,7 @@ class Agent:
         self._uplink = Uplink(
             self._spool,
             config.collector,
-            Greeting(config.name, __version__, socket.gethostname(), boot_id()),
+            greeting_of(config),
             lambda command: self._commands.obey(command),
             lambda: self._condition.status(),
             config.tls,

@@ -9,7 +9,7 @@ import random
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -52,6 +52,8 @@ class Greeting:
     boot_id: str
     instance: str = field(default_factory=lambda: secrets.token_hex(8))
     """Of this process: one that comes back after another one shows two agents with one name."""
+    configuration: Mapping[str, str] = field(default_factory=dict)
+    """A digest of each setting, by name (config/effective.py)."""
 
 
 @dataclass(slots=True)
@@ -290,6 +292,7 @@ class Uplink:
                 host=me.host,
                 boot_id=me.boot_id,
                 instance=me.instance,
+                configuration=me.configuration,
                 acknowledged=self._spool.known_acknowledged(stream.epoch),
                 spool_epoch=self._spool.born,
                 protocol=PROTOCOL if self._witness is not None else OLDEST,

@@ -8,6 +8,7 @@ from protos.pgwarden.v1 import uplink_pb2 as pb
 HELLO = {"version": 64, "host": 255, "boot_id": 64, "instance": 64}
 STATUS = {"capture": 16, "guard_mode": 16, "rules_digest": 128}
 """Characters, by field."""
+SETTINGS, SETTING_CHARACTERS, DIGEST_CHARACTERS = 1_000, 120, 64
 SENTENCES = 50
 SENTENCE_CHARACTERS = 1_000
 MOST_LOST = 1 << 40
@@ -21,6 +22,10 @@ def cut_hello(hello: pb.Hello) -> pb.Hello:
     hello.acknowledged = min(hello.acknowledged, MOST_BATCHES)
     for field, most in HELLO.items():
         setattr(hello, field, getattr(hello, field)[:most])
+    settings = sorted(hello.configuration.items())[:SETTINGS]
+    hello.configuration.clear()
+    for name, digest in settings:
+        hello.configuration[name[:SETTING_CHARACTERS]] = digest[:DIGEST_CHARACTERS]
     return hello
 
 

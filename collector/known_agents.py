@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 
+from collector.agent_settings import AgentSettings
 from collector.commands import Agents, AgentState
 from collector.guard_modes import GuardModes
 from collector.silence import Silences
@@ -23,7 +24,7 @@ log = structlog.get_logger(__name__)
 
 
 class Roster:
-    """Agents as they come, go, fall silent and change how they guard. Kept in ``file``; without it
+    """Agents as they come, go, fall silent and change how they work. Kept in ``file``; without it
     those of the ledger count, and a power cut may take it."""
 
     def __init__(
@@ -47,13 +48,18 @@ class Roster:
             {state.hello.agent: state.status.guard_mode for state, _ in states}
         )
 
+        self._settings = AgentSettings(
+            {state.hello.agent: state.hello.configuration for state, _ in states}
+        )
+
     def turn(self, note: Callable[..., None]) -> None:
         """Call it often: it writes where somebody came or went, else now and then. ``note``: see
         ``Store.note``."""
         states = self._agents.states()
         seen = states, self._now_us()
-        for kind, facts in self._silences.observe(*seen) + self._guard_modes.observe(*seen):
-            note(kind, **facts)
+        for watch in (self._silences, self._guard_modes, self._settings):
+            for kind, facts in watch.observe(*seen):
+                note(kind, **facts)
         silent = self._silences.silent
         now = [(s.hello.agent, s.connected, s.hello.agent in silent) for s in states]
         if now != self._saved or time.monotonic() >= self._save_at:

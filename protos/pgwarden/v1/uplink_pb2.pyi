@@ -35,7 +35,14 @@ class CollectorMessage(_message.Message):
     def __init__(self, ack: _Optional[_Union[Ack, _Mapping]] = ..., command: _Optional[_Union[Command, _Mapping]] = ..., reject: _Optional[_Union[Reject, _Mapping]] = ..., rules: _Optional[_Union[Rules, _Mapping]] = ..., head: _Optional[_Union[Head, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("agent", "epoch", "version", "host", "boot_id", "protocol", "oldest_protocol", "witness_size", "instance", "acknowledged", "spool_epoch")
+    __slots__ = ("agent", "epoch", "version", "host", "boot_id", "protocol", "oldest_protocol", "witness_size", "instance", "acknowledged", "spool_epoch", "configuration")
+    class ConfigurationEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     AGENT_FIELD_NUMBER: _ClassVar[int]
     EPOCH_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -47,6 +54,7 @@ class Hello(_message.Message):
     INSTANCE_FIELD_NUMBER: _ClassVar[int]
     ACKNOWLEDGED_FIELD_NUMBER: _ClassVar[int]
     SPOOL_EPOCH_FIELD_NUMBER: _ClassVar[int]
+    CONFIGURATION_FIELD_NUMBER: _ClassVar[int]
     agent: str
     epoch: int
     version: str
@@ -58,7 +66,8 @@ class Hello(_message.Message):
     instance: str
     acknowledged: int
     spool_epoch: int
-    def __init__(self, agent: _Optional[str] = ..., epoch: _Optional[int] = ..., version: _Optional[str] = ..., host: _Optional[str] = ..., boot_id: _Optional[str] = ..., protocol: _Optional[int] = ..., oldest_protocol: _Optional[int] = ..., witness_size: _Optional[int] = ..., instance: _Optional[str] = ..., acknowledged: _Optional[int] = ..., spool_epoch: _Optional[int] = ...) -> None: ...
+    configuration: _containers.ScalarMap[str, str]
+    def __init__(self, agent: _Optional[str] = ..., epoch: _Optional[int] = ..., version: _Optional[str] = ..., host: _Optional[str] = ..., boot_id: _Optional[str] = ..., protocol: _Optional[int] = ..., oldest_protocol: _Optional[int] = ..., witness_size: _Optional[int] = ..., instance: _Optional[str] = ..., acknowledged: _Optional[int] = ..., spool_epoch: _Optional[int] = ..., configuration: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class Ack(_message.Message):
     __slots__ = ("epoch", "sequence", "protocol")
