@@ -205,7 +205,10 @@ class Collector:
         )
         self._approvals_service = approvals
         access = AccessService(tokens, door, self._store)
-        self._server = Server(config.listen, self._uplink, operator, config.tls, approvals, access)
+        self._server = Server(
+            config.listen, self._uplink, operator, config.tls, approvals, access,
+            config.data_dir / "state",
+        )  # fmt: skip
 
     def _note_order(self, agent: str, command: pb.Command, result: pb.CommandResult) -> None:
         """Ending somebody's session is an act that the record must not lose."""

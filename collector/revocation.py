@@ -1,5 +1,6 @@
 """Which certificates are revoked, as a file signed by their authority says."""
 
+import os
 import re
 import threading
 from pathlib import Path
@@ -24,21 +25,29 @@ class Revocations:
     """The list of ``collector.tls.crl``, read again when its file is another one.
 
     A new list that cannot be believed changes nothing: what was revoked stays so, and ``problem``
-    says why. Raises RevocationError or OSError if the first one cannot be.
+    says why. ``kept``: where the last one that was believed is, over restarts. Without one there
+    raises RevocationError or OSError if the first list cannot be believed.
     """
 
-    def __init__(self, crl: Path, ca: Path) -> None:
+    def __init__(self, crl: Path, ca: Path, kept: Path | None = None) -> None:
         self._crl = crl
         self._ca = ca
+        self._kept = kept
         self._lock = threading.Lock()
         self._stamp = _stamp(crl)
+        self._revoked: dict[bytes, frozenset[int]] = {}
+        """Serial numbers by issuer, as DER."""
         self._numbers: dict[bytes, int] = {}
-        self._revoked: frozenset[Serial] = frozenset()
         self.problem = ""
-        self._load()
+        if not self._remembers():
+            self._load()
+            return
+        self.problem = f"{crl} was not read yet"
+        self.refresh()
 
     def __contains__(self, certificate: x509.Certificate) -> bool:
-        return serial_of(certificate) in self._revoked
+        issuer, serial = serial_of(certificate)
+        return serial in self._revoked.get(issuer, ())
 
     def refresh(self) -> None:
         """Cheap when nothing has changed. Never raises."""
@@ -58,36 +67,86 @@ class Revocations:
         self._load()
         self._stamp = stamp
         self.problem = ""
-        log.info("revocation.read", file=str(self._crl), revoked=len(self._revoked))
+        log.info(
+            "revocation.read", file=str(self._crl), revoked=sum(map(len, self._revoked.values()))
+        )
+
+    def _remembers(self) -> bool:
+        """What was believed before this start; one that is no good is none."""
+        if self._kept is None or not self._kept.exists():
+            return False
+        try:
+            for each in self._lists(self._kept, self._kept.read_bytes()):
+                self._take(each)
+        except (OSError, RevocationError) as error:
+            log.error("revocation.not_remembered", file=str(self._kept), problem=str(error))
+            self._numbers, self._revoked = {}, {}
+        return bool(self._numbers)
 
     def _load(self) -> None:
         data = self._crl.read_bytes()
+        lists = self._lists(self._crl, data)
+        for each in lists:
+            self._must_follow(each)
+        missing = self._numbers.keys() - {each.issuer.public_bytes() for each in lists}
+        if missing:
+            raise RevocationError(f"{self._crl} lacks the list of an authority that it had before")
+        for each in lists:
+            self._take(each)
+        self._keep(data)
+
+    def _lists(self, file: Path, data: bytes) -> list[x509.CertificateRevocationList]:
         found = _CRL.findall(data)
         if not found:
             raise RevocationError(
-                f"{self._crl} holds no revocation list in PEM: copy the authority's crl.pem"
+                f"{file} holds no revocation list in PEM: copy the authority's crl.pem"
             )
         try:
             authorities = x509.load_pem_x509_certificates(self._ca.read_bytes())
             lists = [x509.load_pem_x509_crl(each) for each in found]
         except ValueError as error:
-            raise RevocationError(f"{self._crl} or {self._ca} is damaged: {error}") from error
-        numbers: dict[bytes, int] = {}
-        revoked: set[Serial] = set()
+            raise RevocationError(f"{file} or {self._ca} is damaged: {error}") from error
         for each in lists:
-            issuer = each.issuer.public_bytes()
             self._believe(each, authorities)
-            number = numbers[issuer] = _number(each)
-            if number < self._numbers.get(issuer, 0):
-                raise RevocationError(
-                    f"{self._crl} is older than the list in use (number {number} after"
-                    f" {self._numbers[issuer]}): copy the authority's newest crl.pem"
-                )
-            revoked.update((issuer, entry.serial_number) for entry in each)
-        missing = self._numbers.keys() - numbers.keys()
-        if missing:
-            raise RevocationError(f"{self._crl} lacks the list of an authority that it had before")
-        self._numbers, self._revoked = numbers, frozenset(revoked)
+        return lists
+
+    def _must_follow(self, found: x509.CertificateRevocationList) -> None:
+        """An authority that was restored counts on from an older number: it must not revive what it
+        has forgotten. One with a higher number may leave out what is over."""
+        issuer, number = found.issuer.public_bytes(), _number(found)
+        before = self._numbers.get(issuer, 0)
+        gone = self._revoked.get(issuer, frozenset()) - {each.serial_number for each in found}
+        if number < before or (number == before and gone):
+            restored = (
+                f"{self._kept} to its folder as crl.pem" if self._kept else "the newest there"
+            )
+            raise RevocationError(
+                f"{self._crl} is older than the list in use (number {number} after {before},"
+                f" {len(gone)} revoked certificates fewer): copy the authority's newest crl.pem; if"
+                f" the authority was restored from a copy, first copy {restored}, then revoke again"
+            )
+        if gone:
+            log.warning("revocation.left_out", file=str(self._crl), number=number, fewer=len(gone))
+
+    def _take(self, found: x509.CertificateRevocationList) -> None:
+        issuer = found.issuer.public_bytes()
+        self._numbers[issuer] = _number(found)
+        self._revoked = {**self._revoked, issuer: frozenset(each.serial_number for each in found)}
+
+    def _keep(self, data: bytes) -> None:
+        """Whole or not at all. Without it, the next start believes an older list."""
+        if self._kept is None or (self._kept.exists() and self._kept.read_bytes() == data):
+            return
+        part = self._kept.with_name(f"{self._kept.name}.part")
+        try:
+            self._kept.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(self._kept)
+        except OSError as error:
+            log.error("revocation.not_kept", file=str(self._kept), problem=error.strerror)
 
     def _believe(
         self, found: x509.CertificateRevocationList, authorities: list[x509.Certificate]

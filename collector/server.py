@@ -66,13 +66,15 @@ class Server:
         tls: RevocableFiles | None = None,
         approvals: "approvals_pb2_grpc.ApprovalsServicer | None" = None,
         access: "access_pb2_grpc.AccessServicer | None" = None,
+        state: Path | None = None,
     ) -> None:
+        """``state``: the folder in which to remember what the last start knew."""
         # Each open call holds a thread, which is made when it is needed first.
         threads = MOST_AT_ONCE + SPARE_THREADS
         pool = futures.ThreadPoolExecutor(threads, thread_name_prefix="rpc")
         self._own = _own(tls) if tls is not None else None
         self._admission = Admission(
-            _revocations(tls) if tls is not None else None, most_at_once=MOST_AT_ONCE
+            _revocations(tls, state) if tls is not None else None, most_at_once=MOST_AT_ONCE
         )
         self._server = grpc.server(
             pool,
@@ -194,9 +196,11 @@ def _own(tls: CertificateFiles) -> OwnCertificate:
         raise ListenError(str(error)) from error
 
 
-def _revocations(tls: RevocableFiles) -> Revocations | None:
+def _revocations(tls: RevocableFiles, state: Path | None = None) -> Revocations | None:
+    if tls.crl is None:
+        return None
     try:
-        return Revocations(tls.crl, tls.ca) if tls.crl is not None else None
+        return Revocations(tls.crl, tls.ca, state / "crl.pem" if state is not None else None)
     except RevocationError as error:
         raise ListenError(str(error)) from error
     except OSError as error:

@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -196,9 +197,16 @@ class Authority:
                 found.append(Issued(who, certificate, revoked.get(certificate.serial_number)))
         return sorted(found, key=lambda each: each.certificate.not_valid_before_utc)
 
-    def revoke(self, which: Sequence[Issued], now: datetime) -> bytes:
-        """Returns the new revocation list in PEM; it stands in ``crl.pem``."""
+    def revoke(self, which: Sequence[Issued], now: datetime, known: Path | None = None) -> bytes:
+        """Returns the new revocation list in PEM; it stands in ``crl.pem``. ``known``: the file
+        that it will replace. Raises PkiError where that one is newer than ours."""
         revoked, number = self._revoked()
+        if known is not None and (newer := self._number_in(known)) > number:
+            raise PkiError(
+                f"{known} has list number {newer} and {self.crl} is number {number}: this authority"
+                f" was restored from an older copy. Nothing was revoked. Copy {known} to {self.crl}"
+                " and revoke again, so that what was revoked since stays so"
+            )
         added = {each.certificate.serial_number: now.replace(microsecond=0) for each in which}
         return self._write_crl({**added, **revoked}, number + 1, now)
 
@@ -210,6 +218,16 @@ class Authority:
         data = pem(revocation_list(self.signer, revoked, number, now))
         place(self.crl, data, PUBLIC)
         return data
+
+    def _number_in(self, known: Path) -> int:
+        """0 where it is none of ours."""
+        try:
+            found = x509.load_pem_x509_crl(known.read_bytes())
+            if found.is_signature_valid(self.signer[1].public_key()):
+                return found.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+        except (OSError, ValueError, TypeError, UnsupportedAlgorithm, x509.ExtensionNotFound):
+            pass
+        return 0
 
     def _revoked(self) -> tuple[dict[int, datetime], int]:
         """By serial, and the number of the list."""

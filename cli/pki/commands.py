@@ -109,17 +109,19 @@ def revoke(
             left = [each for each in which if each.state(at) == "valid"]
             if not left:
                 fail(f"{printable(name)} has no valid certificate: see pgwarden pki list")
-            data = authority.revoke(left, at)
+            to = _place_of_list(crl, config)
+            data = authority.revoke(left, at, to)
         for each in left:
             say(f"✓ revoked: {each.who.role} {printable(each.who.name)}, serial {each.serial}")
-        _publish(data, authority.crl, crl, config)
+        _publish(data, authority.crl, to)
 
 
-def _publish(data: bytes, made: Path, given: Path | None, config: Path | None) -> None:
-    to = given
-    if to is None:
-        tls = read_config(config).collector.tls
-        to = tls.crl if tls else None
+def _place_of_list(given: Path | None, config: Path | None) -> Path | None:
+    tls = read_config(config).collector.tls if given is None else None
+    return tls.crl if tls else given
+
+
+def _publish(data: bytes, made: Path, to: Path | None) -> None:
     if to is None:
         err.print(
             f"! no collector.tls.crl here: copy {made} to where the collector reads it",

@@ -130,6 +130,24 @@ def test_revoke_writes_the_list_where_the_collector_reads_it(folder, tmp_path):
     run("issue", "agent", "host-a", folder=folder)  # a new one, with a new key
 
 
+def test_a_restored_authority_does_not_replace_a_newer_list_and_says_the_remedy(folder, tmp_path):
+    crl, backup = tmp_path / "collector.pem", tmp_path / "backup.pem"
+    for name in ("host-a", "host-b", "host-c"):
+        run("issue", "agent", name, folder=folder)
+    backup.write_bytes((folder / "crl.pem").read_bytes())
+    run("revoke", "host-a", "--crl", str(crl), folder=folder)
+    (folder / "crl.pem").write_bytes(backup.read_bytes())
+    newer = crl.read_bytes()
+    words = ("pki", "revoke", "host-b", "--crl", str(crl), "--dir", str(folder))
+    refused = CliRunner().invoke(app, words)
+    assert refused.exit_code != 0
+    assert f"Copy {crl} to {folder}/crl.pem and revoke again" in " ".join(refused.output.split())
+    assert (crl.read_bytes(), (folder / "crl.pem").read_bytes()) == (newer, backup.read_bytes())
+    (folder / "crl.pem").write_bytes(newer)
+    run("revoke", "host-b", "--crl", str(crl), folder=folder)
+    assert len(x509.load_pem_x509_crl(crl.read_bytes())) == 2
+
+
 def test_a_serial_revokes_one_certificate_of_several(folder):
     run("issue", "agent", "host-a", folder=folder)
     serial = json.loads(run("list", "--json", folder=folder))["serial"]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import shutil
 import socket
 import ssl
 import threading
@@ -11,9 +12,11 @@ from datetime import timedelta
 
 import grpc
 import pytest
+from cryptography import x509
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from agent.spool.spool import Spool
+from collector.revocation import Revocations
 from collector.server import ListenError, check_certificates
 from model.certified import Role
 from protos.pgwarden.v1 import operator_pb2, operator_pb2_grpc
@@ -195,6 +198,51 @@ def test_a_revocation_list_that_cannot_be_believed_changes_nothing_and_is_a_prob
         assert uplink.drain(10)
     pki.revoke("host-a")
     wait_until(lambda: not collector.server.problems)
+
+
+def test_an_authority_that_was_restored_revives_nothing_over_a_restart_either(tmp_path, pki):
+    """Its list goes on from an older number: first below, then at the one in use."""
+    backup = tmp_path / "backup"
+    mine, gone, later = (pki.agent(name) for name in ("host-a", "host-b", "host-c"))
+    shutil.copytree(pki.folder, backup)
+    pki.revoke("host-b")
+    ca, kept = mine.ca, tmp_path / "state/crl.pem"
+    believed = Revocations(pki.crl, ca, kept)
+    assert loaded(gone) in believed
+    newest = pki.crl.read_bytes()
+    shutil.rmtree(pki.folder)
+    shutil.copytree(backup, pki.folder)
+    shutil.copy(pki.folder / "crl.pem", pki.crl)
+    for _ in range(2):
+        after = Revocations(pki.crl, ca, kept)
+        assert "is older than the list in use" in after.problem
+        assert f"first copy {kept} to its folder as crl.pem" in after.problem
+        assert loaded(gone) in after
+        pki.revoke("host-c")
+    assert kept.read_bytes() == newest
+    shutil.copy(kept, pki.folder / "crl.pem")
+    pki.revoke("host-c")
+    after.refresh()
+    assert after.problem == ""
+    assert loaded(gone) in after
+    assert loaded(later) in after
+    assert loaded(mine) not in after
+    assert kept.read_bytes() == pki.crl.read_bytes()
+
+
+def test_what_was_remembered_and_is_damaged_keeps_no_collector_from_starting(tmp_path, pki):
+    gone, kept = pki.agent(), tmp_path / "crl.pem.kept"
+    pki.revoke("host-a")
+    for damage in (b"junk", b"", pki.crl.read_bytes()[:-50]):
+        kept.write_bytes(damage)
+        believed = Revocations(pki.crl, gone.ca, kept)
+        assert believed.problem == ""
+        assert loaded(gone) in believed
+        assert kept.read_bytes() == pki.crl.read_bytes()
+
+
+def loaded(files):
+    return x509.load_pem_x509_certificate(files.certificate.read_bytes())
 
 
 def test_both_certificates_are_rotated_while_streaming_and_every_batch_is_there_once(
