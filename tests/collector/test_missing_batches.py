@@ -154,6 +154,20 @@ def test_an_agent_that_comes_from_another_collector_has_no_gap_here(tmp_path):
     spool.close()
 
 
+def test_what_an_agent_gave_another_collector_in_between_counts_as_missing_here(tmp_path):
+    """It does not say to whom it delivered: docs/operations.md says so."""
+    first, other = tmp_path / "first", tmp_path / "other"
+    for folder in (first, other):
+        folder.mkdir()
+    spool = spooled(tmp_path)
+    deliver(first, spool, range(5))
+    assert deliver(other, spool, range(5, 9)) == ([5, 6, 7, 8], [])
+    ids, losses = deliver(first, spool, [9])
+    assert ids == [0, 1, 2, 3, 4, 9]
+    assert losses == [("host-a", "uplink", "record_older", 4)]
+    spool.close()
+
+
 def test_what_was_refused_or_set_aside_is_not_missing(tmp_path):
     spool = spooled(tmp_path)
     deliver(tmp_path, spool, range(3))

@@ -2,7 +2,8 @@
 
 ``watch`` notes at each ``os.fsync`` how the folder looks and what is durable of it. A cut keeps
 what is durable, and of the rest any part: a file may be cut short, have zeros, or be as new as it
-was; a new name may be there or not, a renamed file have its old name or the new one.
+was; a new name may be there or not, a renamed file have its old name or the new one. A folder has
+its own name in the one above it: where that was not synced, it may be gone with all that is in it.
 """
 
 import os
@@ -14,6 +15,8 @@ from pathlib import Path
 
 Names = dict[str, int]
 """File by relative path, as the inode's number."""
+Folders = frozenset[str]
+"""Relative paths."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,8 @@ class Moment:
     contents: dict[int, bytes]
     durable_names: Names
     durable_contents: dict[int, bytes]
+    folders: Folders
+    durable_folders: Folders
     told: int
     """How many things were promised durable by then."""
 
@@ -35,6 +40,7 @@ class PowerDisk:
     moments: list[Moment] = field(default_factory=list)
     _names: Names = field(default_factory=dict)
     _contents: dict[int, bytes] = field(default_factory=dict)
+    _folders: Folders = frozenset()
     _fsync: Callable[[int], None] = os.fsync
 
     @contextmanager
@@ -42,6 +48,7 @@ class PowerDisk:
         """From now on; what is there already is durable."""
         names, contents = self._look()
         self._names, self._contents = names, dict(contents)
+        self._folders = self._all_folders()
         os.fsync = self._synced
         try:
             yield
@@ -51,7 +58,13 @@ class PowerDisk:
     def cut(self, dice: random.Random, target: Path) -> int:
         """Write what a cut at some moment leaves; returns what had been promised by then."""
         moment = dice.choice(self.moments)
+        lost = _folders_lost(moment, dice)
+        target.mkdir()
+        for name in moment.folders - lost:
+            (target / name).mkdir(parents=True, exist_ok=True)
         for name, inode in _names_after(moment, dice).items():
+            if lost.intersection(_all_above(name)):
+                continue
             path = target / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(_content_after(moment, inode, dice))
@@ -64,17 +77,33 @@ class PowerDisk:
             return
         names, contents = self._look()
         self.moments.append(
-            Moment(names, contents, dict(self._names), dict(self._contents), self.promised())
+            Moment(
+                names,
+                contents,
+                dict(self._names),
+                dict(self._contents),
+                folders := self._all_folders(),
+                self._folders,
+                self.promised(),
+            )
         )
         if os.path.isdir(place):
             inside = os.path.relpath(place, root)
-            mine = {n: i for n, i in names.items() if (os.path.dirname(n) or ".") == inside}
-            others = {n: i for n, i in self._names.items() if (os.path.dirname(n) or ".") != inside}
+            mine = {n: i for n, i in names.items() if _above(n) == inside}
+            others = {n: i for n, i in self._names.items() if _above(n) != inside}
             self._names = others | mine
+            self._folders = frozenset(
+                {each for each in folders if _above(each) == inside}
+                | {each for each in self._folders if _above(each) != inside}
+            )
         else:
             inode = os.fstat(descriptor).st_ino
             if inode in contents:
                 self._contents[inode] = contents[inode]
+
+    def _all_folders(self) -> Folders:
+        places = (path for path in self.folder.rglob("*") if path.is_dir())
+        return frozenset(str(path.relative_to(self.folder)) for path in places)
 
     def _look(self) -> tuple[Names, dict[int, bytes]]:
         names, contents = {}, {}
@@ -84,6 +113,22 @@ class PowerDisk:
                 names[str(path.relative_to(self.folder))] = inode
                 contents[inode] = path.read_bytes()
         return names, contents
+
+
+def _above(name: str) -> str:
+    return os.path.dirname(name) or "."
+
+
+def _all_above(name: str) -> set[str]:
+    return {str(each) for each in Path(name).parents}
+
+
+def _folders_lost(moment: Moment, dice: random.Random) -> set[str]:
+    """With what lies in them; a folder that was taken away meanwhile may be back without anything,
+    which harms nobody."""
+    new = sorted(moment.folders - moment.durable_folders)
+    gone = {each for each in new if dice.random() < 0.5}
+    return gone | {each for each in moment.folders if gone.intersection(_all_above(each))}
 
 
 def _names_after(moment: Moment, dice: random.Random) -> Names:

@@ -67,7 +67,7 @@ def _survives(folder, promised, number):
 
 
 def test_folders_are_durable_under_their_names_before_a_segment_lies_in_them(tmp_path, monkeypatch):
-    """What a cut would else take with all that is in them; ``power.py`` looks at files alone."""
+    """What a cut would else take with all that is in them."""
     inside, fsync = [], os.fsync
 
     def noted(descriptor):
