@@ -223,7 +223,9 @@ def test_heads_that_could_not_go_outside_go_later(tmp_path):
 @pytest.mark.parametrize("where", ["last_line", "append_line"])
 def test_an_error_that_nobody_foresaw_is_told_and_ends_nothing(tmp_path, monkeypatch, where):
     outside, real = tmp_path / "outside.jsonl", getattr(heads_outside, where)
-    outside.write_bytes(b"{}\n")
+    store = opened(tmp_path / "data", outside)
+    lose(store, 3)
+    store.close()
 
     def broken(*_):
         raise RuntimeError("who would have thought")
