@@ -47,9 +47,9 @@ CLUSTER_KINDS = frozenset(
 )  # fmt: skip
 """Kinds with items whose ``database`` is empty; PRIVILEGE has both."""
 DATABASE_KINDS = frozenset(CatalogKind) - CLUSTER_KINDS | {CatalogKind.PRIVILEGE}
-FORMAT = 2
+FORMAT = 3
 """Of what agents of this release tell of each kind: one more with each line or sort of item that
-earlier ones did not tell. What came with which is in collector/drift/formats.py."""
+earlier ones did not tell, or told. What came with which is in collector/drift/formats.py."""
 WATCHED_NAME = "watched"
 """Value of the item that names a watched table or query, beside those of its rows."""
 OBJECT_KINDS = DATABASE_KINDS - {CatalogKind.PRIVILEGE, CatalogKind.WATCHED}

@@ -41,8 +41,9 @@ class Expectations:
         if declared is None:
             return known.accepted
         # A file need not say what agents tell since it was written: that is held against what was
-        # seen first.
+        # seen first. What they tell no more does not count.
         first = formats.taking(scope.kind, declared, known.accepted or {})
+        first = formats.dropping(scope.kind, first, known.observed)
         return {**_built_in(scope, known), **first}
 
     def is_declared(self, scope: Scope) -> bool:

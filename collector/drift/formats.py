@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from collector.drift import foreign_keys
 from collector.drift.baseline import Fact, Facts, Known
 from collector.drift.lines import LINE_KINDS, lines_of, text_of
 from model.catalog import CatalogKind
@@ -24,6 +25,8 @@ class New(NamedTuple):
     """Keys of lines."""
     items: str | None = None
     """Names of items."""
+    copies: bool = True
+    """Whether foreign keys that the server made for partitions are told."""
 
 
 _IN_SCHEMAS = (
@@ -35,6 +38,7 @@ BROUGHT: Mapping[int, Mapping[CatalogKind, New]] = {
         CatalogKind.LANGUAGE: New(lines="handler|inline|validator", items="internal|c|sql"),
     },
     2: {CatalogKind.SCHEMA: New(lines=_IN_SCHEMAS)},
+    3: {CatalogKind.TABLE: New(copies=False)},
 }
 """By format; ``model.catalog.FORMAT`` is the last one. A kind that is new needs no entry: all of it
 is a first snapshot."""
@@ -45,8 +49,9 @@ def step(kind: CatalogKind, known: Known, now: int) -> None:
     assert known.accepted is not None
     if now > known.format:
         known.accepted = taking(kind, known.accepted, known.observed, since=known.format)
+        known.accepted = dropping(kind, known.accepted, known.observed, since=known.format)
     elif now < known.format:
-        known.accepted = _without(kind, known.accepted, now)
+        known.accepted = _without(kind, known.accepted, known.observed, now)
     if known.complete:
         known.format = now
 
@@ -66,6 +71,13 @@ def taking(kind: CatalogKind, accepted: Facts, source: Facts, *, since: int = 0)
     return after if after != accepted else accepted
 
 
+def dropping(kind: CatalogKind, accepted: Facts, observed: Facts, *, since: int = 0) -> Facts:
+    """``accepted`` without what formats later than ``since`` tell no more."""
+    if all(new.copies for new in _later_than(kind, since)):
+        return accepted
+    return foreign_keys.without_copies(accepted, observed)
+
+
 def _with_lines(mine: Fact, seen: Fact, brought: list[New]) -> Fact:
     accepted, lines = lines_of(mine.value), lines_of(seen.value)
     merged = {
@@ -77,8 +89,10 @@ def _with_lines(mine: Fact, seen: Fact, brought: list[New]) -> Fact:
     return seen if merged == lines else mine._replace(value=text_of(merged))
 
 
-def _without(kind: CatalogKind, accepted: Facts, now: int) -> Facts:
+def _without(kind: CatalogKind, accepted: Facts, observed: Facts, now: int) -> Facts:
     brought = _later_than(kind, now)
+    if not all(new.copies for new in brought):
+        accepted = foreign_keys.with_copies(accepted, observed)
     return {
         name: _without_lines(fact, brought) if brought and kind in LINE_KINDS else fact
         for name, fact in accepted.items()

@@ -56,6 +56,10 @@ constraints AS (
     JOIN pg_catalog.pg_constraint AS k ON k.conrelid = r.oid
     -- From 18 on a NOT NULL is a constraint, too; the column says it.
     WHERE k.contype NOT IN ('n', 't')
+      -- A key to a partitioned table has another one for each partition: that one is the server's.
+      AND NOT EXISTS (
+          SELECT 1 FROM pg_catalog.pg_constraint AS whole
+          WHERE whole.oid = k.conparentid AND whole.conrelid = k.conrelid)
     GROUP BY k.conrelid
 ),
 indexes AS (

@@ -5,17 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from collector.drift.foreign_keys import REFERENCES, table_referenced
 from collector.drift.lines import Part, lines_of, outside_quotes
 from collector.drift.plan.inherited import (
     CONSTRAINT,
     INDEX,
     PARTITION,
-    REFERENCES,
     USING,
     copied_keys,
     parents,
     shape,
-    table_referenced,
 )
 from collector.drift.plan.quoting import listed, name, schema_of
 from collector.drift.plan.steps import Phase, Step, World

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from collector.drift.baseline import Difference
+from collector.drift.baseline import Difference, Facts
+from collector.drift.foreign_keys import copies
 from collector.drift.lines import Part, lines_of, outside_quotes, parts
 from collector.drift.plan.quoting import listed, name
 from collector.drift.plan.steps import Phase, Step, World
@@ -12,21 +13,21 @@ from model.catalog import CatalogKind, DriftChange
 
 COLUMN, CONSTRAINT, INDEX = "column ", "constraint ", "index "
 PARTITION, INHERITS = "partition of", "inherits"
-REFERENCES, USING = " REFERENCES ", " USING "
+USING = " USING "
 Lines = dict[str, str]
 
 
 def own_parts(changed: list[Part], before: Lines, after: Lines, world: World, database: str
               ) -> list[Part]:  # fmt: skip
     """Those parts of a table's difference that do not follow from another table's."""
-    copies = copied_keys(before, world, database) | copied_keys(after, world, database)
+    copied = copied_keys(before, world, database) | copied_keys(after, world, database)
     partition = PARTITION in before and PARTITION in after
     kept = [each for each in parents(after) if each in parents(before)]  # else it is let go first
     above = [part for each in kept for part in _differences(each, world, database)]
     return [
         part
         for part in changed
-        if part.key not in copies and not any(_follows(part, each, partition) for each in above)
+        if part.key not in copied and not any(_follows(part, each, partition) for each in above)
     ]
 
 
@@ -40,16 +41,8 @@ def inherited(alter: str, part: Part) -> Iterator[Step]:
 
 
 def copied_keys(lines: Lines, world: World, database: str) -> frozenset[str]:
-    """Foreign keys to partitions, which the server made beside the one to their whole table."""
-    keys = {key: text for key, text in lines.items() if text.startswith("FOREIGN KEY")}
-    found = set()
-    for key, text in keys.items():
-        referenced = table_referenced(text)
-        for parent in _all_parents(referenced, world, database):
-            whole = text.replace(f"{REFERENCES}{referenced}(", f"{REFERENCES}{parent}(", 1)
-            if whole in keys.values():
-                found.add(key)
-    return frozenset(found)
+    """Foreign keys to partitions, which an older agent tells."""
+    return copies(lines, lambda table: _all_parents(table, world, database))
 
 
 def parents(lines: Lines) -> list[str]:
@@ -64,14 +57,12 @@ def parents(lines: Lines) -> list[str]:
     return listed(lines[INHERITS]) if INHERITS in lines else []
 
 
-def table_referenced(foreign_key: str) -> str:
-    """
-    >>> table_referenced("FOREIGN KEY (a) REFERENCES hr.b(id) ON DELETE CASCADE")
-    'hr.b'
-    """
-    at = outside_quotes(foreign_key, REFERENCES)
-    rest = foreign_key[at + len(REFERENCES) :] if at >= 0 else ""
-    return rest[: max(outside_quotes(rest, "("), 0)]
+def ancestors(lines: Lines, tables: Facts) -> Iterator[str]:
+    """Tables that it is a partition or child of, the nearest first."""
+    for parent in parents(lines):
+        yield parent
+        if parent in tables:
+            yield from ancestors(lines_of(tables[parent].value), tables)
 
 
 def _all_parents(table: str, world: World, database: str) -> Iterator[str]:

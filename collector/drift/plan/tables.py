@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from collector.drift.baseline import Difference
+from collector.drift.foreign_keys import REFERENCES
 from collector.drift.lines import Part, lines_of, parts
 from collector.drift.plan import constraints
 from collector.drift.plan.columns import REFUSES, column, column_text
@@ -19,6 +20,7 @@ from collector.drift.plan.inherited import (
     INDEX,
     INHERITS,
     PARTITION,
+    ancestors,
     copied_keys,
     inherited,
     own_parts,
@@ -76,7 +78,8 @@ def _detach(who: str, lines: dict[str, str], world: World, database: str) -> Ite
     """Foreign keys to its table hold a partition; they let it go if none of its rows is needed."""
     wanted = world.desired.get((CatalogKind.TABLE, database), {})
     seen = world.facts(CatalogKind.TABLE, database)
-    held = any(f" REFERENCES {who}(" in fact.value for fact in seen.values())
+    whole = {who, *ancestors(lines, seen)}
+    held = any(f"{REFERENCES}{each}(" in fact.value for fact in seen.values() for each in whole)
     for parent in parents(lines):
         if held and parent in wanted:
             text = f"ALTER TABLE {name(parent)} DETACH PARTITION {who}"

@@ -124,3 +124,52 @@ def test_the_format_travels_and_is_in_the_record():
 
 def test_each_format_says_what_it_brought():
     assert sorted(BROUGHT) == [*range(1, FORMAT + 1)]
+
+
+KEYS = "kind: table\nconstraint r_fkey: FOREIGN KEY (p) REFERENCES hr.p(id)"
+COPY = "constraint r_fkey1: FOREIGN KEY (p) REFERENCES hr.p_1(id)"
+REFERRED = {
+    "hr.p": "kind: partitioned table\nconstraint p_pkey: PRIMARY KEY (id)",
+    "hr.p_1": "kind: table\npartition of: hr.p FOR VALUES FROM (0) TO (9)",
+}
+
+
+def tables(second, number, *lines):
+    told = {**REFERRED, "hr.r": "\n".join([KEYS, *lines])}
+    kind = CatalogKind.TABLE
+    items = tuple(CatalogItem(kind, "shop", name, text) for name, text in told.items())
+    return Snapshot(START_US + second * S, "5432", "shop", (kind,), items, "15.4", format=number)
+
+
+@pytest.mark.parametrize(("before", "now"), [(2, 3), (3, 2)])
+def test_keys_that_the_server_made_for_partitions_come_and_go_with_the_agents_release(
+    tmp_path, before, now
+):
+    world = World(tmp_path)
+    told = {2: [COPY], 3: []}
+    for at, look_now in enumerate([tables(0, before, *told[before]), tables(9, now, *told[now])]):
+        world.drift.on_commit({}, [("host-a", look_now)], at + 1, look_now.at_us)
+    world.drift.tick(START_US + 20 * S)
+    assert world.drift.status().rows == []
+
+
+@pytest.mark.parametrize(("lines", "open_now"), [([COPY], []), (["constraint c: CHECK (a)"], [1])])
+def test_a_key_to_a_partition_that_is_still_told_is_somebodys_own(tmp_path, lines, open_now):
+    world = World(tmp_path)
+    for at, look_now in enumerate([tables(0, 2, COPY), tables(9, 3, *lines)]):
+        world.drift.on_commit({}, [("host-a", look_now)], at + 1, look_now.at_us)
+    world.drift.tick(START_US + 20 * S)
+    assert [1 for row in world.drift.status().rows] == open_now
+
+
+def test_a_file_that_says_such_keys_need_not_be_exported_anew(tmp_path):
+    said = "\n".join(f"        {line}" for line in f"{KEYS}\n{COPY}".splitlines())
+    file = tmp_path / "shop.yaml"
+    file.write_text(f"version: 1\ndatabases:\n  shop:\n    table:\n      hr.r:\n{said}\n")
+    expected = Expectations(declared=DeclaredState([DeclaredFile(file)]))
+    world = World(tmp_path / "state", expectations=expected)
+    world.drift.tick(START_US)
+    world.drift.on_commit({}, [("host-a", tables(0, 3))], 1, START_US)
+    world.drift.tick(START_US + 20 * S)
+    found = {row["name"] for row in world.drift.status().rows}
+    assert "hr.r" not in found, world.drift.status().rows

@@ -320,11 +320,11 @@ def test_a_foreign_key_to_a_partition_is_the_server_s_own():
     assert sql(made) == ["ALTER TABLE s.b DROP CONSTRAINT b_fkey", "DROP TABLE s.b"]
 
 
-def test_a_partition_that_foreign_keys_reach_is_taken_out_before_it_is_dropped():
+@pytest.mark.parametrize("copy", ["", "\nconstraint b_1: FOREIGN KEY (a) REFERENCES s.ev_26(id)"])
+def test_a_partition_that_foreign_keys_reach_is_taken_out_before_it_is_dropped(copy):
     b = f"{HEAP}\nconstraint b_fkey: FOREIGN KEY (a) REFERENCES s.ev(id)"
-    copy = "constraint b_fkey1: FOREIGN KEY (a) REFERENCES s.ev_26(id)"
     made = planned({"s.ev": WHOLE, "s.b": b},
-                   {"s.ev": WHOLE, "s.ev_26": PIECE, "s.b": f"{b}\n{copy}"})  # fmt: skip
+                   {"s.ev": WHOLE, "s.ev_26": PIECE, "s.b": f"{b}{copy}"})  # fmt: skip
     assert sql(made) == ["ALTER TABLE s.ev DETACH PARTITION s.ev_26", "DROP TABLE s.ev_26"]
     assert [step.loses for step in made.steps] == [True, True]
 
