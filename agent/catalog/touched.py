@@ -14,8 +14,11 @@ from model.session import BackendKey, Session
 from model.statement import ParseStatus, Shape
 
 CHANGING = frozenset(
-    ("alter", "create", "drop", "grant", "revoke", "reassign", "import", "truncate", "do", "call")
-)
+    (
+        "alter", "create", "drop", "grant", "revoke", "reassign", "import", "truncate", "reindex",
+        "do", "call",
+    )
+)  # fmt: skip
 """Verbs after which the catalog may be another one."""
 SETTING_FUNCTIONS = frozenset(("pg_reload_conf", "pg_catalog.pg_reload_conf", "set_config"))
 SLOT_FUNCTIONS = frozenset(

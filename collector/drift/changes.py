@@ -13,8 +13,11 @@ from collector.drift import granting, wording
 from collector.drift.wording import Rename
 
 CHANGING = frozenset(
-    ("grant", "revoke", "alter", "create", "drop", "reassign", "import", "refresh", "truncate")
-)
+    (
+        "grant", "revoke", "alter", "create", "drop", "reassign", "import", "refresh", "truncate",
+        "reindex",
+    )
+)  # fmt: skip
 WRITING = frozenset(("insert", "update", "delete", "merge", "copy", "truncate"))
 PREPARED = frozenset(("prepare", "execute"))
 SLOT_FUNCTIONS = frozenset(

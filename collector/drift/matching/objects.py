@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from collector.drift import ranges, wording
 from collector.drift.changes import Change
-from collector.drift.matching import in_schemas
+from collector.drift.matching import in_schemas, tables
 from collector.drift.matching.cluster import owner_changed
 from collector.drift.matching.reserved import left_out
 from collector.drift.matching.target import (
@@ -68,6 +68,8 @@ _WRAPPERS = frozenset(("foreign data wrapper", "fdw"))
 def object_of_database(change: Change, target: Target) -> int:
     if change.database != target.scope.database or not change.verbs & _VERBS:
         return 0
+    if change.verbs == {"reindex"}:
+        return tables.of_lines(change, target)
     if change.heading == "alter default privileges" and "multi" not in change.flags:
         return 0
     return max(
@@ -85,7 +87,6 @@ def object_of_database(change: Change, target: Target) -> int:
 
 
 _CHANGING = frozenset(("create", "alter", "import", "refresh"))
-_INDEX = frozenset(("index",))
 _PARTS = frozenset(("index", "trigger", "policy", "rule", "statistics", "publication"))
 """Types whose statements name a table besides."""
 _PARTS_APART = frozenset(("trigger", "policy", "statistics", "publication"))
@@ -93,7 +94,7 @@ _PARTS_APART = frozenset(("trigger", "policy", "statistics", "publication"))
 _COMMON = frozenset(
     ("alter", "table", "to", "on", "set", "(", ")", ",", ".", "?", ":", "not", "null", "default")
 )
-_VERBS = frozenset(("create", "alter", "drop", "import", "reassign", "refresh"))
+_VERBS = frozenset(("create", "alter", "drop", "import", "reassign", "refresh", "reindex"))
 
 
 def _direct(change: Change, target: Target) -> int:
@@ -347,30 +348,11 @@ def _of_built_in(change: Change, target: Target) -> int:
     return NAMED if _SYSTEM in change.said.lower() else POSSIBLE
 
 
-def _of_index(change: Change, target: Target, key: str) -> int:
-    what, _, name = key.partition(" ")
-    if what != "index" or not change.types & _INDEX:
-        return 0
-    name = wording.unquoted(name)
-    names = [name]
-    if change.renames:
-        if any(key == new for new, _ in target.new_parts):
-            return 0
-        names = [
-            rename.old.rpartition(".")[2]
-            for rename in change.renames
-            if (key in target.before and rename.old.rpartition(".")[2] == name)
-            or (key in target.after and rename.new == name)
-        ]
-    on = max((about(change, _INDEX, (*target.parts[:1], each)) for each in names), default=0)
-    return on and on + 8
-
-
 def _of_changed_lines(change: Change, target: Target) -> int:
     """An index of the table, a column's type that has another name, a table of a publication."""
     if target.added or target.removed:
         return 0
-    if found := max((_of_index(change, target, key) for key in target.changed), default=0):
+    if found := tables.of_lines(change, target):
         return found
     for rename in change.renames:
         old, new = rename.old.rpartition(".")[2], rename.new or rename.schema

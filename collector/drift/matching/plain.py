@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import re
+
 from collector.drift import wording
 from collector.drift.lines import Part
-from collector.drift.matching import table_parts
+from collector.drift.matching import all_in_tablespace, table_parts
 from collector.drift.matching.table_parts import HIDDEN, Line
 from collector.drift.matching.target import Target
 from collector.drift.wording import Words
@@ -20,6 +22,7 @@ _WIDE = frozenset(("schema", "extension", "owned"))
 """What they make or take is not all in their text."""
 _BEGINS = frozenset(("(", "partition", "as", "of", "using", "is"))
 """Behind a new object's name."""
+_ON_COLUMNS = re.compile(r'CREATE (?:UNIQUE )?INDEX .* USING \w+ \(((?:"[^"]*"|[^()"])*)\)')
 _NEW_NAMES = frozenset(("rename", "schema"))
 _ELSEWHERE = _NEW_NAMES | {"attach", "detach", "inherit"}
 """Words of an ALTER of another object that may change this one."""
@@ -27,7 +30,7 @@ _ELSEWHERE = _NEW_NAMES | {"attach", "detach", "inherit"}
 
 def may_set(words: Words, part: Part, target: Target) -> bool:
     former = (old for key, old in target.new_parts if key == part.key)
-    line = table_parts.line_of(part, former)
+    line = table_parts.line_of(part, former, target.before)
     of_parent = {*target.parent[-1:]} & {*words} and target.parts[-1] not in words
     if line.what == "constraint" and of_parent:  # a partition's keys have names of their own
         line = line._replace(names=frozenset(words))
@@ -40,11 +43,13 @@ def may_set(words: Words, part: Part, target: Target) -> bool:
         return _creates(words, line, target)
     if verb == "drop":
         return _drops(words, what, line, target)
-    return False
+    return verb == "reindex" and line.what == "index" and line.came  # it is valid again
 
 
 def _alters(words: Words, what: str, line: Line, target: Target) -> bool:
     said = {*words}
+    if (moved := all_in_tablespace.of_words(words)) is not None:
+        return line.what == all_in_tablespace.LINE and moved.moves(target)
     if what == "index":
         return _alters_index(words, line)
     if what == "rule":
@@ -80,16 +85,27 @@ def _creates(words: Words, line: Line, target: Target) -> bool:
 def _creates_index(words: Words, line: Line, target: Target) -> bool:
     if line.what != "index" or not line.came:
         return False
-    name = words[: words.index("on")][-1] if "on" in words else ""
+    at = words.index("on") if "on" in words else len(words)
+    if words[at - 1] in ("index", "concurrently", "exists"):
+        return is_on_columns(words, line.after or "")
     # Indexes of partitions have names of their own.
-    if target.parent or name in ("index", "concurrently", "exists"):
-        return True
-    return line.is_called(name)
+    of_parent = target.parent and target.parts[-1] not in words[at:]
+    return is_on_columns(words, line.after or "") if of_parent else line.is_called(words[at - 1])
+
+
+def is_on_columns(words: Words, definition: str) -> bool:
+    """Whether a CREATE INDEX may have made an index of this definition, by what it is on."""
+    if not (found := _ON_COLUMNS.fullmatch(definition)):
+        return True  # expressions are spelled anew
+    columns = {each[0] for each in wording.at_commas(wording.tokens(found[1])) if each}
+    return columns <= {*words} or bool(HIDDEN & {*words})
 
 
 def _drops(words: Words, what: str, line: Line, target: Target) -> bool:
     if what == "index":
-        return line.what == "replica identity" or (line.what == "index" and line.is_called(*words))
+        if line.what == "replica identity":
+            return line.said_before(words)
+        return line.what == "index" and line.is_called(*words)
     if what == "rule":
         return line.what == "rule" and line.is_called(*words)
     return bool({target.parts[-1], *HIDDEN} & {*words[2:]})

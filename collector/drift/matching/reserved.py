@@ -26,7 +26,7 @@ _WORDS: Mapping[CatalogKind, Mapping[str, frozenset[str]]] = {
     CatalogKind.SCHEMA: _table({_ELSE: ""}),
     CatalogKind.TABLE: _table({
         "row security": "security", "persistence": "logged unlogged", "tablespace": "tablespace",
-        "replica identity": "replica", "partition of": "attach detach", "inherits": "inherit",
+        "replica identity": "replica drop", "partition of": "attach detach", "inherits": "inherit",
         "access method": "access", "foreign options": "options", "kind": "", "server": "",
         "partition by": "",
     }),
@@ -41,7 +41,7 @@ _WORDS: Mapping[CatalogKind, Mapping[str, frozenset[str]]] = {
         "set *": "set reset", _ELSE: "",
     }),
     CatalogKind.TYPE: _table({
-        "labels": "value", "not null": "null", "default": "default",
+        "labels": "value", "not null": "null constraint", "default": "default",
         "constraint *": "constraint check", "column *": "attribute", _ELSE: "",
     }),
     CatalogKind.OPERATOR: _table({

@@ -33,6 +33,8 @@ class Line(NamedTuple):
     """That it has now, and had when it was made."""
     before: str | None
     after: str | None
+    others: frozenset[str] = frozenset()
+    """Constraints that its table or domain has: what drops one of them drops no NOT NULL."""
 
     @property
     def came(self) -> bool:
@@ -46,16 +48,23 @@ class Line(NamedTuple):
     def is_called(self, *said: str) -> bool:
         return bool((self.names | HIDDEN) & {*said})
 
+    def said_before(self, words: Words) -> bool:
+        """Whether ``words`` name something in it that went."""
+        return bool({*words} & (HIDDEN | {*wording.tokens(self.before or "")}))
+
 
 _NAMED = ("column", "constraint", "index", "rule")
 
 
-def line_of(part: Part, former: Iterable[str] = ()) -> Line:
+def line_of(part: Part, former: Iterable[str] = (), keys: Iterable[str] = ()) -> Line:
+    """``keys``: of all lines that there were."""
     what, _, name = part.key.partition(" ")
+    named = (key.partition(" ") for key in keys)
+    others = frozenset(wording.unquoted(rest) for word, _, rest in named if word == "constraint")
     if what not in _NAMED:
-        return Line(part.key, frozenset(), part.before, part.after)
+        return Line(part.key, frozenset(), part.before, part.after, others)
     names = frozenset((wording.unquoted(name), *former))
-    return Line(what, names, part.before, part.after)
+    return Line(what, names, part.before, part.after, others)
 
 
 def may_set(words: Words, line: Line, of: str) -> bool:
@@ -109,17 +118,19 @@ def _add_constraint(words: Words, line: Line) -> bool:
 
 def _drop(words: Words, line: Line) -> bool:
     if words[:1] == ["constraint"]:
-        if line.what == "column":  # from 18 on NOT NULL is one
-            return "not null" in (line.before or "") and "not null" not in (line.after or "")
-        return line.what in ("replica identity", "not null") or (
-            line.what == "constraint" and line.is_called(*_first(words[1:]))
-        )
+        named = _first(words[1:])
+        if line.what == "replica identity":  # the index of a key goes with it
+            return line.said_before(named)
+        if line.what in ("column", "not null"):  # NOT NULL is one, of a column from 18 on
+            went = "not null" in (line.before or "") and "not null" not in (line.after or "")
+            return not line.others & {*named} and (went or line.what == "not null")
+        return line.what == "constraint" and line.is_called(*named)
     if line.what in ("not null", "default"):
         return [*words[:2]] == line.what.split()
     if line.what == "column":
         return line.is_called(*_first(words))
     if line.what in ("constraint", "index"):
-        return bool({*_first(words)} & (HIDDEN | {*wording.tokens(line.before or "")}))
+        return line.said_before(_first(words))
     return line.what == "replica identity"
 
 

@@ -251,6 +251,7 @@ def keys_of(change: Change) -> set[str]:
         found |= {_role("PUBLIC")} if "public" in change.flags else set()
     reaching = change.functions & (SLOT_FUNCTIONS | UNLINKING)
     wide = change.flags & {"cascade"} or reaching or "slot" in change.types
+    wide = wide or (change.types == {"tablespace"} and change.heading != "alter tablespace")
     if wide or "import" in change.verbs or "extension" in change.types:
         found.add(ANYWHERE)
     if "reassign" in change.verbs:
