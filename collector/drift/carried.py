@@ -141,7 +141,10 @@ def _arrived(
     if is_object and not is_new:
         # It is accepted, by this name or another one: that is no part of what was done to it.
         going = [each for each in going if each.difference.change is DriftChange.CHANGED]
-    here = {each: _under(kind, each, new, total, keeps=is_new or not is_object) for each in going}
+    made = _anew if is_object and is_new else lambda each: each
+    here = {
+        each: _under(kind, made(each), new, total, keeps=is_new or not is_object) for each in going
+    }
     former = look.formers.get(new)
     base = look.accepted[former] if former is not None else None
     here = {each: as_parts_are_called(now, total, base) for each, now in here.items()}
@@ -170,6 +173,14 @@ def _under(
         ),
         part=drift.part if keeps else drift.part or drift.detected_at_us,
     )
+
+
+def _anew(drift: OpenDrift) -> OpenDrift:
+    """One that was made by a name that is accepted of another one: nobody accepted it."""
+    if not numbers.is_replaced(drift.difference):
+        return drift
+    made = drift.difference._replace(change=DriftChange.ADDED, desired="")
+    return replace(drift, difference=made._replace(details=("", made.details[1])))
 
 
 def _with_own_keys(

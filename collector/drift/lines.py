@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from collector.drift.baseline import Difference
@@ -33,12 +34,18 @@ def lines_of(value: str) -> dict[str, str]:
     >>> lines_of('owner: alice\\ncolumn "a: b": text')
     {'owner': 'alice', 'column "a: b"': 'text'}
     """
-    return dict(_pair(line) for line in value.split("\n") if line)
+    return dict(_pairs(value))
 
 
 def text_of(lines: Mapping[str, str]) -> str:
     """The value whose ``lines_of`` is ``lines``."""
     return "\n".join(f"{key}{SEPARATOR}{text}" if text else key for key, text in lines.items())
+
+
+@lru_cache(maxsize=64)
+def _pairs(value: str) -> tuple[tuple[str, str], ...]:
+    """Each line that differs is held against statements with all of the others."""
+    return tuple(_pair(line) for line in value.split("\n") if line)
 
 
 def _pair(line: str) -> tuple[str, str]:
@@ -52,6 +59,8 @@ def outside_quotes(text: str, word: str, *, last: bool = False) -> int:
     >>> outside_quotes('hr."a.b".c', ".", last=True)
     8
     """
+    if '"' not in text:
+        return text.rfind(word) if last else text.find(word)
     quoted, found = False, -1
     for index, character in enumerate(text):
         if character == '"':

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 from collector.drift import baseline
@@ -241,6 +242,7 @@ def _facts(difference: Difference) -> tuple[Fact, Fact]:
     return Fact(difference.desired, before), Fact(difference.observed, after)
 
 
+@lru_cache(maxsize=64)
 def numbers_of(word: str, fact: Fact) -> Mapping[str, str]:
     """Names of columns or constraints by number. Empty where the numbers are not those of the
     lines: a value or a detail was cut."""

@@ -31,18 +31,24 @@ class OtherWay:
         """By name, what went where ``step`` came, and the other way round, with its value; of an
         object only what has its number. None where nothing can be said."""
         if step.change not in _BACK:
-            return self._both() if self._kind in UNNUMBERED else None
+            return self._both(step) if self._kind in UNNUMBERED else None
         other = _BACK[step.change]
         if self._kind in UNNUMBERED:
             return self._values[other]
         oid = oid_of(step.details[step.change is ADDED])
         return None if not oid or oid in self._oids[other] else {}
 
-    def _both(self) -> Mapping[str, str]:
-        """Of what became another: all that came or went elsewhere."""
-        came, went = self._values[ADDED], self._values[REMOVED]
-        every = {**came, **went}
-        return {name: ", ".join({came.get(name, ""), went.get(name, "")} - {""}) for name in every}
+    def _both(self, step: Difference) -> Mapping[str, str]:
+        """Of what became another: what went elsewhere and came here, or came there and went."""
+        if self._kind is not CatalogKind.PRIVILEGE:
+            return {**self._values[ADDED], **self._values[REMOVED]}
+        old, new = _words(step.desired), _words(step.observed)
+        sides = ((ADDED, old - new), (REMOVED, new - old))
+        found: dict[str, set[str]] = {}
+        for change, mine in sides:
+            for name, value in self._values[change].items():
+                found.setdefault(name, set()).update(_words(value) & mine)
+        return {name: ", ".join(sorted(words)) for name, words in found.items()}
 
     def _note(self, difference: Difference, change: DriftChange) -> None:
         if change not in _BACK:
@@ -56,6 +62,10 @@ class OtherWay:
         """Rights that came, and those that went; of what else has no number all of it."""
         sides = (difference.desired, difference.observed)
         apart = self._kind is CatalogKind.PRIVILEGE
-        old, new = ({*side.split(", ")} if apart else {side} for side in sides)
+        old, new = (_words(side) if apart else {side} for side in sides)
         self._values[REMOVED][difference.name] = ", ".join(sorted(old - new))
         self._values[ADDED][difference.name] = ", ".join(sorted(new - old))
+
+
+def _words(value: str) -> set[str]:
+    return {*value.split(", ")} - {""}

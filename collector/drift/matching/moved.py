@@ -59,7 +59,21 @@ def beside_renames(
     theirs = {_place(name) for name in names}
     values = [value for name, value in other_way.items() if _place(name) in theirs]
     moved = frozenset(word for value in values for word in _words(target, value))
-    return replace(target, others=names, moved=moved)
+    came, went = _periods(target, known)
+    return replace(target, others=names, moved=moved, came_as=came, went_as=went)
+
+
+def _periods(
+    target: Target, renames: Sequence[Change]
+) -> tuple[tuple[Called, ...], tuple[Called, ...]]:
+    """What the object of a privilege was called when: the one that it is on now, and the one of
+    before."""
+    if target.scope.kind is not CatalogKind.PRIVILEGE:
+        return (), ()
+    kind = _split(target.step.name)[0].removesuffix(":")
+    came = renaming.names_of_new(kind, target.object, renames) if not target.removed else ()
+    went = renaming.names_since(kind, target.object, renames) if not target.added else ()
+    return came, went
 
 
 def also_called(target: Target, former: str) -> Target:
@@ -198,13 +212,37 @@ def unless_moved(match: Match) -> Match:
         rights = _rights(target)
         only_renames = bool(change.renames) and "multi" not in change.flags and not change.contained
         if only_renames:
-            fits = match(change, target) if rights & target.moved else 0
+            fits = match(change, _as_a_whole(target)) if rights & target.moved else 0
             return max(fits, BROUGHT) if fits else 0
         if rights and rights <= target.moved and not change.renames:
             return 0
-        return max(match(change, each) for each in (target, *under_other_names(target)))
+        return max(
+            _in_its_time(match(change, each), change, each, target)
+            for each in (target, *under_other_names(target))
+        )
 
     return matches
+
+
+def _as_a_whole(target: Target) -> Target:
+    """Rights that came, or went, and no others: as if there were none but these."""
+    old, new = ({*_words(target, side)} for side in (target.step.desired, target.step.observed))
+    step = target.step
+    if step.change is not DriftChange.CHANGED or (old - new and new - old):
+        return target
+    change = DriftChange.ADDED if new - old else DriftChange.REMOVED
+    return replace(target, step=step._replace(change=change))
+
+
+def _in_its_time(fits: int, change: Change, named: Target, target: Target) -> int:
+    """A name that is another object's by now, or was before, meant that one then."""
+    old, new = ({*_words(target, side)} for side in (target.step.desired, target.step.observed))
+    periods = [*(target.came_as if new - old else ()), *(target.went_as if old - new else ())]
+    mine = [each for each in periods if each.name == named.object]
+    moment = moment_of(change)
+    if not fits or not mine or any(each.since <= moment <= each.until for each in mine):
+        return fits
+    return max(0, fits - _OUT_OF_TIME)
 
 
 def _by_any_name(match: Match, change: Change, target: Target) -> int:
@@ -225,7 +263,7 @@ def _by_any_name(match: Match, change: Change, target: Target) -> int:
 
 
 def under_other_names(target: Target) -> list[Target]:
-    plain = replace(target, others=(), moved=None, names=())
+    plain = replace(target, others=(), moved=None, names=(), came_as=(), went_as=())
     names = [each.name for each in target.names] or target.others
     return [replace(plain, step=target.step._replace(name=name)) for name in names]
 

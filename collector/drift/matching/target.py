@@ -68,6 +68,10 @@ class Target:
     """What captured renames say that it was called before, or is called now."""
     moved: frozenset[str] | None = None
     """Which rights came from, or went to, one of ``others``; of an object none. None: not known."""
+    came_as: tuple[Called, ...] = ()
+    """Of a privilege: what the object that it is on now was called when."""
+    went_as: tuple[Called, ...] = ()
+    """And the one that had the name before."""
     names: tuple[Called, ...] = ()
     """Of an object of which no rename explains the difference: what it was called when."""
     renamer: Change | None = None

@@ -1,7 +1,6 @@
 """Whatever is renamed in whatever order: what is open stays with who did it, and nothing fails.
 
-The same examples each time. ``PGWARDEN_EXAMPLES=1500`` plays others, and does find some that are
-told wrongly: rights on two tables that swap names in the look in which both were given.
+The same examples each time; ``PGWARDEN_EXAMPLES=1500`` plays others.
 """
 
 from __future__ import annotations
@@ -225,6 +224,31 @@ ADDED_BESIDE_A_RENAME = [
 """The column with a new name is the second one's; what came in that look is the third one's."""
 
 
+GRANTED_AND_SWAPPED = [
+    ("change", "grant", 0, False),
+    ("change", "grant", 1, False),
+    ("rename", [(SWAP, 0)], False, False),
+]
+"""Each name in a GRANT meant the other table than it does now."""
+SWAPPED_AND_GRANTED = [
+    ("change", "grant", 0, False),
+    ("rename", [(SWAP, 0)], False, False),
+    ("change", "grant", 1, False),
+]
+
+
+MADE_BY_AN_ACCEPTED_NAME = [
+    ("rename", [("table", 0)], False, False),
+    ("change", "create", 0, False),
+    ("rename", [("table", 2)], False, False),
+    ("change", "off", 2, False),
+]
+"""It is renamed and changed in one look, by two; what was accepted by its name has another one."""
+
+
+@example(GRANTED_AND_SWAPPED, 3, False)
+@example(SWAPPED_AND_GRANTED, 3, False)
+@example(MADE_BY_AN_ACCEPTED_NAME, 4, False)
 @example(ADDED_BESIDE_A_RENAME, 4, False)
 @example(AFTER_A_SWAP, 0, False)
 @example(ROLE_AND_BACK, 0, False)
