@@ -25,6 +25,10 @@ _BY_SET: Mapping[str, str] = {
 """By the word after SET the line."""
 
 
+_OF_COLUMN = frozenset(("type", "set", "drop", "add", "reset", "restart"))
+"""After the name of a column in an ALTER."""
+
+
 class Line(NamedTuple):
     """``constraint``, ``c1`` of ``constraint c1``; other lines have no name."""
 
@@ -117,7 +121,7 @@ def _add_constraint(words: Words, line: Line) -> bool:
 
 
 def _drop(words: Words, line: Line) -> bool:
-    if words[:1] == ["constraint"]:
+    if words[:1] == ["constraint"] and words[1:]:  # else a column is called so
         named = _first(words[1:])
         if line.what == "replica identity":  # the index of a key goes with it
             return line.said_before(named)
@@ -135,7 +139,7 @@ def _drop(words: Words, line: Line) -> bool:
 
 
 def _alter(words: Words, line: Line) -> bool:
-    if words[:1] == ["constraint"]:
+    if words[:1] == ["constraint"] and not _OF_COLUMN & {*words[1:2]}:
         return line.what == "constraint" and line.is_called(*words[1:2])
     if line.what == "column":
         return line.is_called(*_first(words))

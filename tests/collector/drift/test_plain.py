@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 
 from model.catalog import CatalogKind
-from tests.collector.drift.story import AFTER_US, BEFORE_US, Changes, difference, frame, ran, scope
+from tests.collector.drift.story import (
+    AFTER_US,
+    BEFORE_US,
+    Changes,
+    actor_of,
+    difference,
+    frame,
+    ran,
+    scope,
+)
 
 HEAD = ("owner: hr", "kind: table", "column i: integer", "column j: integer")
 C1, C2 = (f"constraint {name}: CHECK ((i > 0))" for name in ("c1", "c2"))
@@ -248,3 +257,15 @@ def test_a_name_that_is_a_word_of_the_grammar_or_no_ascii_hides_nobody(what):
     after = with_(line, "column z: integer")
     found = told([("alice", sql), beside], CatalogKind.TABLE, with_(), after)
     assert found == {line: "alice", "column z: integer": "bob"}
+
+
+@pytest.mark.parametrize(
+    ("sql", "after"),
+    [
+        ('ALTER TABLE hr.t DROP "constraint"', ""),
+        ('ALTER TABLE hr.t ALTER "constraint" TYPE bigint', 'column "constraint": bigint'),
+    ],
+)
+def test_a_column_may_be_called_constraint(sql, after):
+    step = ("table", "hr.t", 'kind: table\ncolumn "constraint": integer', f"kind: table\n{after}")
+    assert actor_of([ran(1, "alice", sql)], *step) == "alice"
