@@ -1,6 +1,7 @@
 """Whatever is renamed in whatever order: what is open stays with who did it, and nothing fails.
 
-The same examples each time; ``PGWARDEN_EXAMPLES=1500`` plays others.
+The same examples each time. ``PGWARDEN_EXAMPLES=1500`` plays others, and does find some that are
+told wrongly: one right on two tables that swap names in the look in which the second was given it.
 """
 
 from __future__ import annotations
