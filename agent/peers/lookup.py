@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.peers import tcp, unix
+from agent.peers import inet, tcp, unix
 from agent.peers.missing import Missing, PeerMissingError
 from agent.peers.owners import Owners, socket_inodes
 from agent.peers.process import read_process, started_us, stat_of
@@ -64,14 +65,16 @@ class Lookup:
         return self._owner(_unix_peer(backend))
 
     def _by_tcp(self, backend: _Backend, client: tcp.End) -> PeerProcess:
-        found = self._other_side(backend, client, fresh=False) or self._other_side(
-            backend, client, fresh=True
-        )
+        found = _asked(backend, client)
+        if found is None:
+            found = self._in_table(backend, client, fresh=False) or self._in_table(
+                backend, client, fresh=True
+            )
         if not found:
             raise PeerMissingError(Missing.ELSEWHERE)
         return self._owner(found)
 
-    def _other_side(self, backend: _Backend, client: tcp.End, *, fresh: bool) -> int:
+    def _in_table(self, backend: _Backend, client: tcp.End, *, fresh: bool) -> int:
         try:
             namespace = tcp.namespace_of(backend.pid)
             at, table = self._tables.get(namespace, (0.0, tcp.Table()))
@@ -107,6 +110,17 @@ def _backend(key: BackendKey) -> _Backend:
         raise PeerMissingError(Missing.DENIED) from None
     except OSError:
         raise PeerMissingError(Missing.GONE) from None
+
+
+def _asked(backend: _Backend, client: tcp.End) -> int | None:
+    """The client's socket as the kernel says when asked for it, 0 where it has none. None: only the
+    table tells, as for a backend in another network namespace than ours, or of an old kernel."""
+    try:
+        if tcp.namespace_of(backend.pid) != tcp.namespace_of(os.getpid()):
+            return None
+        return inet.other_side(backend.pid, backend.inodes.values(), client)
+    except OSError:
+        return None
 
 
 def _older(pid: int, backend: _Backend) -> bool:

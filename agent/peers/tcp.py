@@ -26,14 +26,20 @@ class Table:
 
     def other_side(self, inodes: Iterable[int], client: End) -> int:
         """Inode of the socket by which ``client`` is connected to one of ``inodes``, 0 when it is
-        not in this namespace. A backend may be connected to others as well (dblink), who are not
-        its client. Port 0: it is not known, and only one with the address may be there."""
-        address, port = client
-        ends = [self.by_inode[inode] for inode in inodes if inode in self.by_inode]
-        fitting = [
-            (other, own) for own, other in ends if other[0] == address and port in (0, other[1])
-        ]
-        return self.by_ends.get(fitting[0], 0) if len(fitting) == 1 else 0
+        not in this namespace."""
+        found = only_fitting(
+            (self.by_inode[each] for each in inodes if each in self.by_inode), client
+        )
+        return self.by_ends.get(found[::-1], 0) if found else 0
+
+
+def only_fitting(ends: Iterable[tuple[End, End]], client: End) -> tuple[End, End] | None:
+    """Of a backend's connections the one with ``client``. It may be connected to others as well
+    (dblink), who are not its client. Port 0: it is not known, and only one with the address may be
+    there."""
+    address, port = client
+    fitting = [both for both in ends if both[1][0] == address and port in (0, both[1][1])]
+    return fitting[0] if len(fitting) == 1 else None
 
 
 def read_table(pid: int, proc: Path = Path("/proc")) -> Table:

@@ -78,6 +78,24 @@ def test_the_client_of_a_backend_is_this_process(connected):
     assert found.command.startswith("python")
 
 
+def test_a_client_over_tcp_is_found_without_the_hosts_table(cluster):
+    """The kernel takes milliseconds for the table of a host with much memory, at each login."""
+    watching, opened = True, []
+
+    def watch(name, about):  # an audit hook stays
+        if watching and name == "open":
+            opened.append(str(about[0]))
+
+    sys.addaudithook(watch)
+    with psycopg.connect(cluster.dsn(host="127.0.0.1"), autocommit=True) as connection:
+        key, client = key_of(connection), client_of(connection)
+        assert Lookup().find(key, *client).pid == os.getpid()
+        assert reason(key, ("192.0.2.7", 40_000)) is Missing.ELSEWHERE
+    watching = False
+    assert any(name.endswith("/stat") for name in opened)
+    assert not [name for name in opened if "net/tcp" in name]
+
+
 def test_a_start_to_the_second_as_a_log_line_tells_it_is_enough(connected):
     key, client = connected
     second = replace(key, started_at_us=key.started_at_us // 1_000_000 * 1_000_000)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.peers import tcp, unix
+from agent.peers import diag, inet, tcp, unix
 from agent.peers.owners import Owners, socket_inodes
 
 
@@ -39,29 +39,65 @@ def inode(sock):
     return os.fstat(sock.fileno()).st_ino
 
 
-def test_the_other_end_of_a_tcp_connection_is_found_whatever_the_family(tcp_pair):
+def by_table(sockets, client):
+    return tcp.read_table(os.getpid()).other_side([inode(each) for each in sockets], client)
+
+
+def by_asking(sockets, client):
+    return inet.other_side(os.getpid(), [each.fileno() for each in sockets], client)
+
+
+ways = pytest.mark.parametrize(
+    "other_side",
+    [
+        by_table,
+        pytest.param(
+            by_asking, marks=pytest.mark.skipif(os.geteuid() != 0, reason="asks for sockets")
+        ),
+    ],
+)
+
+
+@ways
+def test_the_other_end_of_a_tcp_connection_is_found_whatever_the_family(tcp_pair, other_side):
     client, server = tcp_pair
-    table = tcp.read_table(os.getpid())
-    assert table.other_side([inode(server)], end_of(client)) == inode(client)
-    assert table.other_side([inode(client)], end_of(server)) == inode(server)
-    assert table.other_side([1], end_of(client)) == 0
+    assert other_side([server], end_of(client)) == inode(client)
+    assert other_side([client], end_of(server)) == inode(server)
+    assert other_side([], end_of(client)) == 0
 
 
-def test_who_a_backend_connected_to_is_not_its_client(tcp_pair):
+@ways
+def test_who_a_backend_connected_to_is_not_its_client(tcp_pair, other_side):
     """dblink opens connections from a backend: one to a local account proves nothing."""
     client, server = tcp_pair
-    table = tcp.read_table(os.getpid())
     address, port = end_of(client)
     for other in (("192.0.2.7", port), (address, port ^ 1), tcp.client_end("db.example", port)):
-        assert table.other_side([inode(server)], other) == 0
+        assert other_side([server], other) == 0
 
 
-def test_without_a_port_only_one_connection_with_the_address_says_who_it_is(tcp_pair):
+@ways
+def test_without_a_port_only_one_connection_with_the_address_says_who_it_is(tcp_pair, other_side):
     client, server = tcp_pair
-    table = tcp.read_table(os.getpid())
     address, _ = end_of(client)
-    assert table.other_side([inode(server)], (address, 0)) == inode(client)
-    assert table.other_side([inode(server), inode(client)], (address, 0)) == 0
+    assert other_side([server], (address, 0)) == inode(client)
+    assert other_side([server, client], (address, 0)) == 0
+
+
+def test_who_listens_where_a_client_would_be_is_not_the_client(tcp_pair):
+    """For ends without a connection, the kernel names the socket that would accept it."""
+    _, server = tcp_pair
+    with diag.open_link() as link:
+        elsewhere = tcp.client_end("127.0.0.1" if ":" not in end_of(server)[0] else "::1", 9)
+        assert inet.inode_of(link, end_of(server), elsewhere) == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="asks for sockets")
+def test_a_client_that_is_gone_and_one_that_never_was_of_this_host_have_no_socket(tcp_pair):
+    client, server = tcp_pair
+    end = end_of(client)
+    client.close()
+    assert by_asking([server], end) in (0, None)
+    assert not by_table([server], end)
 
 
 @pytest.mark.parametrize(
@@ -103,6 +139,13 @@ def test_unix_diag_tells_the_socket_at_the_other_end(unix_pair):
     client, server = unix_pair
     assert unix.peer_inode([inode(server)]) == inode(client)
     assert unix.peer_inode([1]) == 0
+
+
+@given(st.binary(max_size=100), st.sampled_from([socket.AF_INET, socket.AF_INET6]))
+def test_a_damaged_reply_about_tcp_never_fails(data, family):
+    inet.parse_reply(data)
+    good = struct.pack("=IHHII", len(data) + 18, 20, 0, 1, 0) + bytes([family, 1])
+    inet.parse_reply(good + data)
 
 
 @given(st.binary(max_size=200))
