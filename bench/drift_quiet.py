@@ -27,7 +27,8 @@ from bench import rounds
 from bench.drift_history import History
 from bench.drift_town import DATABASE
 from cli.demo.cluster import PostgresCluster, as_server_account, server_folder
-from collector.drift import Drift, DriftNews
+from collector.drift.engine import Drift
+from collector.drift.news import DriftNews
 from model.catalog import Snapshot
 from model.finding import Finding
 

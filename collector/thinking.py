@@ -39,8 +39,9 @@ from collector.after_losses import AfterLosses
 from collector.alerts import Alerts
 from collector.analysis import Analysis, AnalysisSettings
 from collector.coverage import Policies, coverage_rows
-from collector.drift import Drift, DriftNews
+from collector.drift.engine import Drift
 from collector.drift.expectations import Expectations
+from collector.drift.news import DriftNews
 from collector.drift.rebuilding import rebuilt
 from collector.drift.settings import drift_expectations
 from collector.drift.waiting import Source

@@ -27,6 +27,23 @@ def test_the_help_still_says_what_it_is_and_names_the_option():
 
 
 @pytest.mark.parametrize(
+    "words",
+    [("drift", "-h"), ("status", "-h"), ("agents", "-h"), ("approvals", "-h"), ("agent", "-h")],
+    ids=lambda words: words[0],
+)
+def test_a_command_does_not_wait_for_libraries_that_it_does_not_use(words):
+    """DuckDB and Polars take as long to import as all the rest of it."""
+    code = (
+        "import sys; from cli.main import app; app(standalone_mode=False);"
+        "print({'polars', 'duckdb'} & sys.modules.keys())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], capture_output=True, text=True, check=True, timeout=30
+    )
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
+@pytest.mark.parametrize(
     ("program", "printed"),
     [
         (".venv/bin/pgwarden", ".venv/bin/pgwarden"),

@@ -6,7 +6,8 @@ import polars as pl
 import pytest
 
 from collector import schema
-from collector.drift import Drift, drift_frame
+from collector.drift.engine import Drift
+from collector.drift.news import drift_frame
 from collector.rows import finding_rows
 from collector.store import frame_of
 from model.catalog import CatalogItem, CatalogKind, Snapshot

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from collector.drift import Drift
+from collector.drift.engine import Drift
 from collector.drift.waiting import Source
 from collector.store import Store
 from collector.thinking import Thinking

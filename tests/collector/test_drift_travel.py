@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from agent.catalog.sent import Sent
 from agent.wire.catalog import snapshots_to_wire
 from collector.catalog_rows import snapshots_of
-from collector.drift import Drift
 from collector.drift.baseline import (
     EVERYTHING,
     Fact,
@@ -27,6 +26,7 @@ from collector.drift.baseline import (
     apply,
     scopes,
 )
+from collector.drift.engine import Drift
 from collector.drift.waiting import Source
 from collector.intake import decode_batch
 from model.catalog import CatalogItem, CatalogKind, Snapshot

@@ -83,7 +83,7 @@ def granted(running, request, *more):
     running.wait(
         lambda: running.answered("approvals", "show", request).returncode == 0, f"of {request}"
     )
-    done = running.pgwarden("approvals", "grant", request, "--because", "ticket 7", *more)
+    done = running.answered("approvals", "grant", request, "--because", "ticket 7", *more)
     assert done.returncode == 0, (done.stdout, done.stderr, running.log[-2000:])
 
 
@@ -166,7 +166,7 @@ def test_what_a_function_executes_twice_is_two_uses_although_it_is_one_message(r
     granted(running, request)
     assert play(running, sql) == [request]
     running.wait(lambda: uses(running, request) == 1, "one use")
-    denied = running.pgwarden("approvals", "deny", request, "--because", "again")
+    denied = running.answered("approvals", "deny", request, "--because", "again")
     assert denied.returncode == 0, denied.stderr
     assert play(running, sql) == [request]
     granted(running, request, "--uses", "2")

@@ -15,7 +15,7 @@ from agent.catalog.queries import query
 from agent.catalog.rights import grants
 from agent.catalog.snapshot import SnapshotError, list_databases
 from agent.sql.shape import answer
-from collector.drift import Drift
+from collector.drift.engine import Drift
 from model.catalog import DATABASE_KINDS, CatalogKind
 from tests.analytics.streams import frame, statement
 from tests.live.postgres import PostgresCluster, server_folder

@@ -12,7 +12,7 @@ import pytest
 from agent.catalog import SnapshotWatcher, Watched, take_snapshot
 from agent.catalog.changes import KINDS_OF, changed_kinds, probe_database
 from agent.catalog.schedule import EVERYTHING, Target
-from collector.drift import Drift
+from collector.drift.engine import Drift
 from model.catalog import CatalogKind, Snapshot
 from tests.live.postgres import PostgresCluster, server_folder
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import pytest
 
 from agent.catalog import SnapshotWatcher
-from collector.drift import Drift
+from collector.drift.engine import Drift
 from model.catalog import Snapshot
 from tests.live.postgres import PostgresCluster, server_folder
 

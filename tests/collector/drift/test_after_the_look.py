@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from collector.drift import Drift
+from collector.drift.engine import Drift
 from model.catalog import CatalogItem, CatalogKind, Snapshot
 from tests.collector.drift.story import START_US, S, cause_of, frame, ran
 

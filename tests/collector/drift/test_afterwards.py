@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from collector.drift import Drift
+from collector.drift.engine import Drift
 from tests.collector.drift.story import cause_of, ran
 from tests.collector.drift.test_divided import BASE, by_actor, world
 from tests.collector.drift.test_outcomes import approval

@@ -14,7 +14,7 @@ from pathlib import Path
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from collector.drift import Drift
+from collector.drift.engine import Drift
 from model.catalog import CatalogItem, CatalogKey, CatalogKind, Snapshot
 from tests.collector.drift.story import START_US, S, frame, ran
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collector.drift import Drift
+from collector.drift.engine import Drift
 from tests.collector.drift.story import ran
 from tests.collector.drift.test_divided import BASE, TABLE, T, by_actor, table, world
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from collector.drift import Drift
 from collector.drift.accepting import Only
+from collector.drift.engine import Drift
 from model.catalog import CatalogItem, CatalogKind, Snapshot
 from tests.analytics.streams import START_US
 from tests.collector.drift.story import S, actor_of, frame, ran

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from collector.drift import Drift
 from collector.drift.accepting import Only
+from collector.drift.engine import Drift
 from tests.collector.drift.story import ran
 from tests.collector.drift.test_outcomes import World, approval
 

@@ -8,8 +8,8 @@ import pytest
 
 from agent.wire.catalog import snapshots_to_wire
 from collector.catalog_rows import rows_of, snapshot_of, snapshots_of
-from collector.drift import Drift
 from collector.drift.declared import DeclaredFile, DeclaredState
+from collector.drift.engine import Drift
 from collector.drift.expectations import Expectations
 from collector.drift.formats import BROUGHT
 from model.catalog import FORMAT, CatalogItem, CatalogKind, Snapshot

@@ -2,9 +2,9 @@
 
 import pytest
 
-from collector.drift import Drift
 from collector.drift.baseline import Fact
 from collector.drift.declaration import gaps
+from collector.drift.engine import Drift
 from model.catalog import WATCHED_NAME, CatalogItem, CatalogKind, Snapshot
 from tests.analytics.streams import START_US
 from tests.collector.drift.story import S

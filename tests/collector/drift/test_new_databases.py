@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from collector.drift import Drift
+from collector.drift.engine import Drift
 from model.catalog import CatalogItem, CatalogKind, Snapshot
 from tests.analytics.streams import START_US
 from tests.collector.drift.story import S, ran

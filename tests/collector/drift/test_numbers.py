@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from collector.drift import Drift
 from collector.drift.baseline import Fact
+from collector.drift.engine import Drift
 from collector.drift.numbers import other_parts, renamed_parts
 from model.catalog import CatalogItem, CatalogKey, CatalogKind, Snapshot
 from model.verdict import Severity

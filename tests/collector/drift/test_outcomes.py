@@ -5,7 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from collector.drift import Drift
+from collector.drift.engine import Drift
 from model.catalog import CatalogKind
 from model.verdict import Severity
 from tests.analytics.streams import START_US

@@ -2,8 +2,8 @@
 
 import pytest
 
-from collector.drift import Drift
 from collector.drift.accepting import Only
+from collector.drift.engine import Drift
 from collector.drift.rebuilding import rebuilt
 from collector.rows import finding_rows
 from collector.store import Store

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from collector.drift import Drift
+from collector.drift.engine import Drift
 from model.catalog import WATCHED_NAME, CatalogItem, CatalogKind, Snapshot
 from tests.analytics.streams import START_US
 
