@@ -19,7 +19,7 @@ def write(folder: Path) -> Path:
     own = yaml.safe_load(FILE.read_text())
     folder.mkdir(parents=True, exist_ok=True)
     for pack in sorted(DEFAULT_PACKS.glob("*.yaml")):
-        document = yaml.safe_load(pack.read_text())
+        document = yaml.load(pack.read_text(), Loader=yaml.CSafeLoader)
         (folder / pack.name).write_text(yaml.safe_dump(_strict(document), width=1000))
     (folder / "corpus.yaml").write_text(yaml.safe_dump(_strict(own), width=1000))
     return folder

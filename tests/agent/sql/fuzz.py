@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from random import Random
 
@@ -117,17 +118,18 @@ _CONSTANT = re.compile("@")
 _MARK = re.compile("[\x01-\x03]")
 
 
-def corpus() -> list[str]:
+@cache
+def corpus() -> tuple[str, ...]:
     """Every statement that some other test or rule brings, and those whose literals matter."""
     texts = list(SENSITIVE)
     for file in sorted((HERE / "golden").glob("*.yaml")):
-        texts += [case["sql"] for case in yaml.safe_load(file.read_text())]
+        texts += [case["sql"] for case in yaml.load(file.read_text(), Loader=yaml.CSafeLoader)]
     for name in ("valid.sql", "broken.sql"):
         lines = (HERE / "forms" / name).read_text().strip().replace("\n   ", "\x1f").splitlines()
         texts += [line.replace("\x1f", "\n   ").replace("@secret@", "x") for line in lines]
     for file in sorted(PACKS.glob("*.yaml")):
-        texts += _examples(yaml.safe_load(file.read_text()))
-    return texts
+        texts += _examples(yaml.load(file.read_text(), Loader=yaml.CSafeLoader))
+    return tuple(texts)
 
 
 def _examples(value: object) -> Iterator[str]:

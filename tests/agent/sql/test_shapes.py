@@ -11,7 +11,9 @@ from model.statement import ParseStatus, Shape
 
 GOLDEN = Path(__file__).parent / "golden"
 CASES = [
-    case for file in sorted(GOLDEN.glob("*.yaml")) for case in yaml.safe_load(file.read_text())
+    case
+    for file in sorted(GOLDEN.glob("*.yaml"))
+    for case in yaml.load(file.read_text(), Loader=yaml.CSafeLoader)
 ]
 
 
