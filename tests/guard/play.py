@@ -134,7 +134,7 @@ def guarded(stage: Stage, settings: Mapping[str, object] = PATIENT) -> Iterator[
 def configuration(rules: Path, settings: Mapping[str, object] = PATIENT) -> dict:
     return {
         "agent": {
-            "capture": {"pgaudit": False},
+            "capture": {"pgaudit": False, "rescan_seconds": 5},
             "catalog": {"interval_seconds": 60},
             "guard": {"mode": "enforce", "contact": "dba@example.com", **settings},
             "rules": {"packs": [str(rules)]},
