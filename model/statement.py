@@ -96,7 +96,8 @@ class Shape:
     ... WITH NO DATA), ``replaced`` (OR REPLACE of what is not temporary), ``system_object`` (made
     or altered in pg_catalog or information_schema), ``stepped_up`` (ALTER ... SECURITY DEFINER,
     LEAKPROOF), ``kept_setting`` (ALTER SYSTEM, ROLE or DATABASE ... SET or RESET), ``owner`` (OWNER
-    TO, REASSIGN OWNED), ``renamed`` (a schema, a database), ``renumbered`` (RESTART, INCREMENT,
+    TO, REASSIGN OWNED), ``renamed`` (a schema, a database),
+    ``role_renamed``, ``renumbered`` (RESTART, INCREMENT,
     MAXVALUE or CYCLE of a sequence), ``native_code`` (LOAD, CREATE LANGUAGE, and code of a language
     that may do all that the server's account may, C aside), ``library`` (LOAD or C from a path that
     is not among the server's libraries), ``replica_trigger`` (one is enabled for replication,

@@ -11,6 +11,7 @@ import psycopg
 
 from agent.approvals.suspects import OpenTransaction
 from model.approval import Grant
+from model.names import unescaped
 
 FOLDER = Path(__file__).parent
 FINGERPRINT = (FOLDER / "fingerprint.sql").read_text()
@@ -101,13 +102,6 @@ class ApprovalCatalog:
 
 
 def _split(names: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Schemas and names; a name with a dot of its own is asked for whole as well."""
-    schemas, plain = [], []
-    for name in names:
-        schema, _, last = name.rpartition(".")
-        schemas.append(schema)
-        plain.append(last)
-        if schema:
-            schemas.append("")
-            plain.append(name)
-    return schemas, plain
+    """Schemas and names, as the catalog has them."""
+    parted = [name.rpartition(".") for name in names]
+    return [unescaped(schema) for schema, _, _ in parted], [unescaped(last) for *_, last in parted]

@@ -18,6 +18,7 @@ import psycopg
 from psycopg.rows import dict_row
 
 from agent.catalog.queries import query
+from model.names import escaped
 
 TEMPORARY = "pg_temp_"
 MOST = 20_000
@@ -346,7 +347,7 @@ def _relation(row: dict[str, Any]) -> tuple[int, Relation]:
         schema = "pg_temp"
     symbol = row.get("symbol")
     return row["oid"], Relation(
-        f"{schema}.{_text(row['name'])}",
+        f"{escaped(schema)}.{escaped(_text(row['name']))}",
         _text(row["kind"]),
         tuple(row["parents"]),
         (_text(symbol),) if symbol else (),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from agent.catalog.changes import WatchedTable
 from agent.catalog.query_tables import tables_in
 from model.catalog import WATCHED_NAME, CatalogKind, Snapshot
+from model.names import unescaped
 from model.session import BackendKey, Session
 from model.statement import ParseStatus, Shape
 
@@ -196,4 +197,4 @@ def _is_of_catalog(shape: Shape) -> bool:
 
 
 def _plain(name: str) -> str:
-    return name.replace('"', "").lower()
+    return unescaped(name).replace('"', "").lower()

@@ -34,6 +34,7 @@ from agent.sql.tree import (
     switched_on,
     unwrap,
 )
+from model.names import escaped
 
 if TYPE_CHECKING:
     from agent.sql.classify import Walker
@@ -90,7 +91,7 @@ def _drop(walker: Walker, fields: Node, scope: Scope) -> None:
         name = dotted(item)
         if kind in ("policy", "trigger", "rule") and len(parts) > 1:
             # The tree puts the relation before the name.
-            walker.facts.objects.add("table:" + ".".join(parts[:-1]))
+            walker.facts.objects.add("table:" + ".".join(map(escaped, parts[:-1])))
             name = parts[-1]
         if kind == "cast":
             name = cast_name(*unwrap(item)[1]["items"])

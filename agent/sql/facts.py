@@ -11,6 +11,14 @@ MAX_NAMES = 500
 """Per field: a text of 64 KB can name more things than any reader wants."""
 MAX_SUMMARY_CHARS = 255
 """OpenTelemetry's limit for ``db.query.summary``."""
+_OF_ONE_PART = frozenset(
+    {
+        "schema", "database", "tablespace", "extension", "language", "access method",
+        "event trigger", "fdw", "foreign server", "publication", "subscription",
+        "policy", "trigger", "rule",
+    }
+)  # fmt: skip
+"""A dot in their names parts nothing. Roles are not among them: ``role:first.last`` is said so."""
 
 
 class Names(dict[str, None]):
@@ -57,8 +65,12 @@ class Facts:
             self.changes.append(" ".join(words))
 
     def object(self, kind: str, name: str) -> None:
+        """``name``: its parts joined as in model/names.py, or the one part that a kind has."""
         if name:
-            self.objects.add(f"{kind}:{name}")
+            joined = name.replace(":", "%3A")
+            if kind in _OF_ONE_PART:
+                joined = joined.replace(".", "%2E")
+            self.objects.add(f"{kind}:{joined}")
             self._summary.append(name)
 
     def column(self, *parts: str) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from agent.sql.facts import Facts, Scope
 from agent.sql.overwriting import overwrites
 from agent.sql.tree import Node, each, nodes, options, relation_name, strings, switched_on, unwrap
+from model.names import escaped
 
 if TYPE_CHECKING:
     from agent.sql.classify import Walker
@@ -34,7 +35,7 @@ _WHOLE = ("table", "index", "schema", "database", "system")
 def index(walker: Walker, fields: Node, scope: Scope) -> None:
     facts = walker.facts
     facts.verb("create", said="CREATE INDEX")
-    facts.object("index", fields.get("idxname", ""))
+    facts.object("index", escaped(fields.get("idxname", "")))
     name = relation_name(fields.get("relation"))
     facts.object("table", name)
     facts.reads.add(name)
@@ -46,7 +47,7 @@ def statistics(walker: Walker, fields: Node, scope: Scope) -> None:
     """What its expressions find is kept by the next ANALYZE, whoever starts that."""
     facts = walker.facts
     facts.verb("create", said="CREATE STATISTICS")
-    facts.object("statistics", ".".join(strings(fields.get("defnames"))))
+    facts.object("statistics", ".".join(map(escaped, strings(fields.get("defnames")))))
     computed = any("expr" in part for _, part in each(fields.get("exprs")))
     for relation in fields.get("relations", []):
         facts.object("table", relation_name(relation))

@@ -100,6 +100,8 @@ def note_taking(facts: Facts, kind: str, fields: Node) -> None:
         facts.flag("renumbered")
     elif kind == "RenameStmt" and fields.get("renameType") in ("OBJECT_SCHEMA", "OBJECT_DATABASE"):
         facts.flag("renamed")
+    elif kind == "RenameStmt" and fields.get("renameType") == "OBJECT_ROLE":
+        facts.flag("role_renamed")
 
 
 def _renumbers(given: Any) -> bool:

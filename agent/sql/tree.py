@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from model.names import escaped
+
 Node = dict[str, Any]
 
 
@@ -46,17 +48,18 @@ def strings(value: Any) -> list[str]:
 
 
 def dotted(value: Any) -> str:
-    """``schema.name`` of a list of strings; ``pg_catalog.`` is left out: it is always searched."""
+    """``schema.name`` of a list of strings (see model/names.py); ``pg_catalog.`` is left out: it is
+    always searched."""
     parts = strings(value)
     if len(parts) > 1 and parts[0] == "pg_catalog":
         parts = parts[1:]
-    return ".".join(parts)
+    return ".".join(map(escaped, parts))
 
 
 def relation_name(range_var: Any) -> str:
     fields = fields_of(range_var, "RangeVar")
     parts = [fields.get(key, "") for key in ("catalogname", "schemaname", "relname")]
-    return ".".join(part for part in parts if part)
+    return ".".join(escaped(part) for part in parts if part)
 
 
 def role_names(values: Any) -> list[str]:
@@ -107,7 +110,7 @@ def switched_on(argument: Any) -> bool:
 def option_text(argument: Any) -> str | None:
     """``off`` without quotes, as in ``SET (security_barrier = off)``, is a type to the parser."""
     kind, _ = unwrap(argument)
-    return dotted(argument) if kind == "TypeName" else constant_text(argument)
+    return ".".join(strings(argument)) if kind == "TypeName" else constant_text(argument)
 
 
 def is_null(value: Any) -> bool:

@@ -11,6 +11,7 @@ import polars as pl
 
 from collector.drift import granting, wording
 from collector.drift.wording import Rename
+from model.names import unescaped
 
 CHANGING = frozenset(
     (
@@ -189,7 +190,7 @@ def change_of(row: Mapping[str, Any]) -> Change | None:
     verbs = frozenset((*(row["verbs"] or []), *([operation] if operation else [])))
     objects = frozenset(_object(entry) for entry in row["objects"] or [])
     roles = frozenset(row["roles"] or [])
-    writes = frozenset(row["writes"] or [])
+    writes = frozenset(map(unescaped, row["writes"] or []))
     if "code" in flags and operation == "create" and "multi" not in flags:
         # What a function's body says happens when somebody calls it.
         objects = frozenset(o for o in objects if o[0] in _ROUTINES)
@@ -337,7 +338,7 @@ def _slot_command(text: str, words: list[str]) -> list[str]:
 
 def _object(entry: str) -> tuple[str, str]:
     kind, _, name = entry.partition(":")
-    return kind, name
+    return kind, unescaped(name)
 
 
 def _in_the_schema(
