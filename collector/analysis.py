@@ -31,9 +31,11 @@ from analytics.detectors.edge_burst import EdgeBurst, EdgeBurstSettings
 from analytics.detectors.error_burst import ErrorBurst, ErrorBurstSettings
 from analytics.detectors.first_act import FirstAct, FirstActSettings
 from analytics.detectors.first_seen import FirstSeen, FirstSeenSettings
+from analytics.detectors.harvest import Harvest, HarvestSettings
 from analytics.detectors.latency import Latency, LatencySettings
 from analytics.detectors.new_shape import NewShape, NewShapeSettings
 from analytics.detectors.origin import Origin, OriginSettings
+from analytics.detectors.repetition import Repetition, RepetitionSettings
 from analytics.detectors.role_profile import RoleProfile, RoleProfileSettings
 from analytics.detectors.slow_drip import SlowDrip, SlowDripSettings
 from analytics.detectors.volume import Volume, VolumeSettings
@@ -72,6 +74,8 @@ class AnalysisSettings:
     workload_mix: WorkloadMixSettings = field(default_factory=WorkloadMixSettings)
     latency: LatencySettings = field(default_factory=LatencySettings)
     first_act: FirstActSettings = field(default_factory=FirstActSettings)
+    harvest: HarvestSettings = field(default_factory=HarvestSettings)
+    repetition: RepetitionSettings = field(default_factory=RepetitionSettings)
     gate: GateSettings = field(default_factory=GateSettings)
     mutes: tuple[Mute, ...] = ()
     save_every_commits: int = SAVE_EVERY_COMMITS
@@ -92,6 +96,8 @@ class AnalysisSettings:
             WorkloadMix(self.workload_mix),
             Latency(self.latency),
             FirstAct(self.first_act),
+            Harvest(self.harvest),
+            Repetition(self.repetition),
         )
 
 

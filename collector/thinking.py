@@ -26,9 +26,11 @@ from analytics.detectors.edge_burst import EdgeBurstSettings
 from analytics.detectors.error_burst import ErrorBurstSettings
 from analytics.detectors.first_act import FirstActSettings
 from analytics.detectors.first_seen import FirstSeenSettings
+from analytics.detectors.harvest import HarvestSettings
 from analytics.detectors.latency import LatencySettings
 from analytics.detectors.new_shape import NewShapeSettings
 from analytics.detectors.origin import OriginSettings
+from analytics.detectors.repetition import RepetitionSettings
 from analytics.detectors.role_profile import RoleProfileSettings
 from analytics.detectors.slow_drip import SlowDripSettings
 from analytics.detectors.volume import VolumeSettings
@@ -91,6 +93,8 @@ def analysis_settings(config: Analytics) -> AnalysisSettings:
         workload_mix=WorkloadMixSettings(**config.workload_mix.model_dump()),
         latency=LatencySettings(**config.latency.model_dump()),
         first_act=FirstActSettings(**config.first_act.model_dump()),
+        harvest=HarvestSettings(**config.harvest.model_dump()),
+        repetition=RepetitionSettings(**config.repetition.model_dump()),
         gate=GateSettings(
             alerts_per_day_per_100_identities=config.alerts_per_day_per_100_identities,
             least_bits=config.least_bits,

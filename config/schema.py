@@ -341,6 +341,18 @@ class SlowDripSettings(Section):
     min_bits: float = Field(default=0.75, gt=0, le=40)
 
 
+class HarvestSettings(DaySettings):
+    floor_rows: int = Field(default=100, ge=1)
+    """A result of fewer rows is never a large one."""
+    floor_of_hour: int = Field(default=1_000, ge=1)
+    """Rows of an hour's large results; fewer are never remarkable."""
+
+
+class RepetitionSettings(DaySettings):
+    floor: int = Field(default=6, ge=2)
+    """So often in an hour a new statement is run by whoever tries it out."""
+
+
 class OriginSettings(Section):
     min_bits: float = Field(default=1, ge=0)
     """Of a candidate: -log10 of the chance that an ordinary day has it."""
@@ -423,6 +435,8 @@ class Analytics(Section):
     role_profile: RoleProfileSettings = RoleProfileSettings()
     edge_burst: EdgeBurstSettings = EdgeBurstSettings()
     slow_drip: SlowDripSettings = SlowDripSettings()
+    harvest: HarvestSettings = HarvestSettings()
+    repetition: RepetitionSettings = RepetitionSettings()
     findings_per_day: int = Field(default=20, ge=1)
     """Of each detector whose findings are no guesses; what exceeds it is counted."""
 

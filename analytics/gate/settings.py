@@ -20,6 +20,8 @@ FAMILIES = {
     "workload_mix": "novelty",
     "volume": "volume",
     "slow_drip": "volume",
+    "harvest": "volume",
+    "repetition": "novelty",
     "error_burst": "errors",
     "origin": "origin",
     "activity_time": "time",
