@@ -31,7 +31,6 @@ from model.finding import Finding, FindingKind
 NAME = "harvest"
 OWNER = KEY[:-1]
 HOUR, PEAK, ALL = "hour", "peak harvest", "size 0"
-DULL_RELATION = r"^(pg_catalog\.|information_schema\.|pg_toast\.|pg_temp|pg_)"
 STEPS = 2.0
 """Sizes are told apart in steps, so many for each doubling."""
 LARGEST = 80
