@@ -199,6 +199,7 @@ class Collector:
             door,
             FindingFeedback(self._store, self._thinking.gate),
             self._store.note_change,
+            self._approvals.problems_of,
         )
         approvals = ApprovalsService(
             self._approvals, config.approvals, door, lambda: are_private(config.listen)
@@ -385,7 +386,8 @@ class Collector:
             lambda: {s.hello.agent: s.missed_since_us / 1e6 for s in self._agents.states()},
             lambda: len(self._agents.twins()),
         )
-        self._metrics.approvals.watch_pending(self._approvals.pending)
+        pushed_out = self._approvals.pushed_out
+        self._metrics.approvals.watch(self._approvals.pending, pushed_out.total)
         self._metrics.watch_alerts(self._alerts)
         self._metrics.watch_drift(self._thinking.open_drift)
         self._metrics.watch_candidates(self._thinking.suppressed)

@@ -23,7 +23,7 @@ class ApprovalMetrics:
     def count(self, step: str, times: int) -> None:
         self._steps.labels(step).inc(times)
 
-    def watch_pending(self, pending: Callable[[], int]) -> None:
+    def watch(self, pending: Callable[[], int], pushed_out: Callable[[], int]) -> None:
         self._registry.register(
             Watched(
                 "pgwarden_approvals_pending",
@@ -31,5 +31,14 @@ class ApprovalMetrics:
                 (),
                 lambda: {(): pending()},
                 False,
+            )
+        )
+        self._registry.register(
+            Watched(
+                "pgwarden_approvals_pushed_out",
+                "Requests that nobody had decided about and that newer ones had no room beside",
+                (),
+                lambda: {(): pushed_out()},
+                True,
             )
         )

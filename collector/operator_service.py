@@ -155,8 +155,9 @@ class OperatorService(operator_pb2_grpc.OperatorServicer):
         door: Door | None = None,
         feedback: FindingFeedback | None = None,
         note_change: Callable[..., None] = lambda *_, **__: None,
+        not_kept: Callable[[str], list[str]] = lambda agent: [],
     ) -> None:
-        """``note_change``: see ``Store.note_change``."""
+        """``note_change``: see ``Store.note_change``; ``not_kept``: of an agent's requests."""
         self._door = door or Door()
         self._feedback = feedback
         self._agents = agents
@@ -164,6 +165,7 @@ class OperatorService(operator_pb2_grpc.OperatorServicer):
         self._tails = tails
         self._drift = drift
         self._note_change = note_change
+        self._not_kept = not_kept
 
     def Tail(  # noqa: N802 - gRPC's name
         self, request: pb.TailRequest, context: grpc.ServicerContext
@@ -205,6 +207,7 @@ class OperatorService(operator_pb2_grpc.OperatorServicer):
                         *filter(None, [twins.get(state.hello.agent)]),
                         *state.status.degraded,
                         *self._not_compared(state.hello.agent),
+                        *self._not_kept(state.hello.agent),
                     ],
                     rules_digest=state.status.rules_digest,
                     rules_version=state.status.rules_version,

@@ -14,6 +14,7 @@ import structlog
 
 from collector.approvals import blast, clock
 from collector.approvals.book import Book, Changes, DecisionError, Given, Request, Who
+from collector.approvals.pushed_out import PushedOut
 from collector.approvals.state import ApprovalState, ApprovalStateError
 from collector.commands import Agents
 from collector.ledger_reading import entries_since
@@ -53,6 +54,7 @@ class Approvals:
         self._deciding = threading.Lock()
         """One decision at a time, so that agents get the sets of grants in their order."""
         self._unsaid = state.unsaid()
+        self.pushed_out = PushedOut()
         self.problem = ""
         """Why nothing can be decided; empty while all is well."""
 
@@ -78,8 +80,10 @@ class Approvals:
     def tick(self) -> None:
         try:
             with self._lock:
-                self._book.tick(self._now())
+                now = self._now()
+                self._book.tick(now)
                 rows = self._save()
+            self.pushed_out.tell(now)
         except ApprovalStateError as error:
             self.problem = str(error)
             return
@@ -89,6 +93,9 @@ class Approvals:
     def pending(self) -> int:
         with self._lock:
             return sum(each.status == "pending" for each in self._book.requests())
+
+    def problems_of(self, agent: str) -> list[str]:
+        return self.pushed_out.sentences(agent, self._now())
 
     def commands(self, agent: str) -> list[pb.Command]:
         """What an agent that has just connected must know."""
@@ -207,6 +214,9 @@ class Approvals:
 
     def _take(self, frame: pl.DataFrame, seq: int) -> None:
         times = frame.with_columns(pl.col("occurred_at", "backend_started_at").dt.epoch("us"))
+        # A date to come would make a request the newest of all, and keep it from ageing.
+        not_ahead = pl.min_horizontal("occurred_at", pl.lit(self._now().wall_us))
+        times = times.with_columns(occurred_at=not_ahead)
         with self._lock:
             for row in times.iter_rows(named=True):
                 self._book.observe(row)
@@ -226,6 +236,7 @@ class Approvals:
         changes: Changes = self._book.take()
         if changes.requests or changes.grants or changes.rows or seq is not None:
             self._state.save(changes, seq)
+        self.pushed_out.count(changes.pushed_out, self._now())
         return changes.rows
 
     def _grants_of(self, agent: str) -> pb.Command:

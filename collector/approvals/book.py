@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from collector.approvals.shares import surplus
 from model.approval import Bound, Grant, Moment, Step, Term
 
 Row = dict[str, Any]
 """Of view ``approvals``; times in Unix microseconds."""
 
-MOST_REQUESTS = 5_000
 KEPT_US = 30 * 86_400_000_000
 """A request that nobody decided about, and one that is over, is forgotten after so long. Its steps
 stay in the record."""
@@ -89,6 +90,8 @@ class Changes:
     """None: forgotten."""
     grants: dict[str, Given | None] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
+    pushed_out: Counter[str] = field(default_factory=Counter)
+    """By agent: requests that waited for a decision, and that there was no room for."""
 
 
 class Book:
@@ -320,13 +323,18 @@ class Book:
 
     def _forget(self, now: Moment) -> None:
         ended = [each for each in self._requests.values() if each.status is not Status.GRANTED]
-        old = [each for each in ended if now.wall_us - each.last_us > KEPT_US]
-        if (excess := len(self._requests) - MOST_REQUESTS) > 0:
-            old += sorted(ended, key=lambda each: each.last_us)[:excess]
-        for asked in old:
-            if self._requests.pop(asked.id, None) is not None:
-                self._changes.requests[asked.id] = None
+        for asked in ended:
+            if now.wall_us - asked.last_us > KEPT_US:
+                self._drop(asked)
+        for asked in surplus(self._requests.values()):
+            self._drop(asked)
+            if asked.status is Status.PENDING:
+                self._changes.pushed_out[asked.bound.agent] += 1
         for given in list(self._grants.values()):
             if given.over and given.grant.request not in self._requests:
                 del self._grants[given.grant.id]
                 self._changes.grants[given.grant.id] = None
+
+    def _drop(self, asked: Request) -> None:
+        del self._requests[asked.id]
+        self._changes.requests[asked.id] = None

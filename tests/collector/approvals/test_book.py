@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.approvals.book import MOST_REQUESTS, Book, DecisionError, Status, Who
+from collector.approvals.book import Book, DecisionError, Status, Who
+from collector.approvals.shares import MOST_OF_AGENT, MOST_REQUESTS
 from collector.approvals.state import ApprovalState
 from model.approval import Bound, Moment, Step
 
@@ -50,6 +51,12 @@ def book():
     book = Book()
     book.observe(step())
     return book
+
+
+def flood(book, bound, requests):
+    for number in range(requests):
+        one = replace(bound, digest=f"{number:064x}")
+        book.observe(step(bound=one, number=number + 2))
 
 
 def give(book, who=DBA, uses=1, now=NOW, grant="g1", reason="ticket 7"):
@@ -188,12 +195,43 @@ def test_a_flood_of_requests_pushes_out_the_oldest_and_never_a_living_grant():
     book = Book()
     book.observe(step())
     give(book)
-    for number in range(MOST_REQUESTS + 10):
-        book.observe(step(bound=replace(BOUND, digest=f"{number:064x}"), number=number + 2))
+    flood(book, BOUND, MOST_OF_AGENT + 10)
     book.tick(NOW)
-    assert len(book.requests()) == MOST_REQUESTS
+    assert len(book.requests()) == MOST_OF_AGENT
     assert book.request(BOUND.code) is not None
     assert len(book.living("h")) == 1
+    # Ten of the flood and the one beside it that took the grant's place.
+    assert book.take().pushed_out == {"h": 11}
+
+
+def test_a_flood_pushes_out_no_request_of_another_agent_or_login(book):
+    theirs = replace(BOUND, agent="other")
+    book.observe(step(bound=theirs))
+    flood(book, replace(BOUND, user="flood"), MOST_REQUESTS)
+    for number in range(MOST_REQUESTS // MOST_OF_AGENT):
+        flood(book, replace(BOUND, agent=f"evil-{number}"), MOST_OF_AGENT + 1)
+    book.tick(NOW)
+    assert book.request(BOUND.code) is not None
+    assert book.request(theirs.code) is not None
+    assert MOST_REQUESTS - MOST_OF_AGENT < len(book.requests()) <= MOST_REQUESTS
+
+
+def test_names_that_an_agent_makes_up_bring_it_no_more_room(book):
+    for number in range(MOST_OF_AGENT + 9):
+        book.observe(step(bound=replace(BOUND, agent="evil", user=f"u{number}"), number=number))
+    book.tick(NOW)
+    assert sum(each.bound.agent == "evil" for each in book.requests()) == MOST_OF_AGENT
+    assert book.take().pushed_out == {"evil": 9}
+
+
+def test_what_is_over_goes_before_what_waits(book):
+    give(book)
+    book.observe(step(Step.USED, number=5, grant_id="g1"))
+    book.observe(step(bound=replace(BOUND, digest="cd" * 32), number=-5))
+    flood(book, BOUND, MOST_OF_AGENT - 1)
+    book.tick(NOW)
+    assert book.request(BOUND.code) is None
+    assert book.take().pushed_out == {}
 
 
 def test_everything_is_there_again_after_a_restart(tmp_path, book):

@@ -1,10 +1,13 @@
 """Decisions over gRPC: who is let in, what an agent must have before a grant is one, what stays."""
 
 import json
+import time
 from contextlib import contextmanager
+from dataclasses import replace
 
 import grpc
 import pytest
+from structlog.testing import capture_logs
 
 from agent.spool.spool import Spool
 from agent.wire.approvals import grants_from_wire
@@ -12,6 +15,7 @@ from agent.wire.batch import BatchBuilder
 from collector.access.door import Door, own_certificate
 from collector.approvals.approvals import open_approvals
 from collector.approvals.service import ApprovalsService, aliases
+from collector.approvals.shares import MOST_OF_AGENT
 from collector.approvals.state import NAME
 from collector.columns import PoisonError
 from collector.commands import Agents
@@ -187,6 +191,46 @@ def test_an_agent_that_cannot_keep_it_has_not_taken_it(tmp_path, agent):
         agent.answer = "done"
         assert decide(world.stub()).done
         assert len(agent.grants) == 1
+
+
+def test_a_request_that_is_dated_ahead_is_of_the_moment_in_which_it_came(tmp_path, agent):
+    ahead = replace(step(), at_us=4 * 10**15)
+    with (
+        world_at(tmp_path) as world,
+        uplink_to(world.address, agent.spool, on_command=agent.obey),
+    ):
+        agent.tell(ahead)
+        wait_until(lambda: world.approvals.request(BOUND.code))
+        shown = world.approvals.request(BOUND.code)
+    assert max(shown["first_us"], shown["last_us"]) <= time.time_ns() // 1000
+
+
+def test_requests_that_are_pushed_out_are_counted_logged_and_told(tmp_path, agent):
+    more = 7
+    digests = (f"{number:064x}" for number in range(MOST_OF_AGENT + more))
+    bounds = (replace(BOUND, digest=digest) for digest in digests)
+    at_us = time.time_ns() // 1000
+    with (
+        world_at(tmp_path) as world,
+        uplink_to(world.address, agent.spool, on_command=agent.obey),
+        capture_logs() as logs,
+    ):
+        agent.tell(
+            *(
+                replace(step(number=number), at_us=at_us, bound=bound, request=bound.code)
+                for number, bound in enumerate(bounds)
+            )
+        )
+        wait_until(lambda: world.approvals.pending() == MOST_OF_AGENT + more)
+        for _ in range(2):
+            world.approvals.tick()
+        assert world.approvals.pending() == MOST_OF_AGENT
+        assert world.approvals.pushed_out.total() == more
+        (sentence,) = world.approvals.problems_of("host-a")
+        assert sentence.startswith(f"{more} requests for approval were pushed out")
+        assert world.approvals.problems_of("host-b") == []
+    told = [each for each in logs if each["event"] == "approvals.pushed_out"]
+    assert [(each["agent"], each["requests"]) for each in told] == [("host-a", more)]
 
 
 def test_uses_end_a_grant_and_each_step_is_counted(tmp_path, agent):
