@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import orjson
 import typer
 
 from cli.context import ConfigOption, Exit, JsonOption, err, out, read_config
@@ -24,6 +25,8 @@ def validate(config: ConfigOption = None) -> None:
 
 @app.command()
 def show(config: ConfigOption = None, json: JsonOption = False) -> None:
-    """Print what is in force, defaults included, secrets hidden."""
-    text = read_config(config).model_dump_json(by_alias=True, indent=None if json else 2)
-    typer.echo(text)
+    """Print what is in force, defaults included; secrets, and of URLs all but the host, hidden."""
+    from cli.support.scrub import shown
+
+    found = shown(read_config(config))
+    typer.echo(orjson.dumps(found, option=0 if json else orjson.OPT_INDENT_2).decode())

@@ -5,12 +5,14 @@ import tarfile
 from base64 import b64encode
 from urllib.parse import quote, quote_plus
 
+import pytest
 import yaml
 from typer.testing import CliRunner
 
 from agent.spool.spool import Spool
 from agent.wire.batch import BatchBuilder
 from cli.main import app
+from cli.support.scrub import text
 from collector.access.tokens import Tokens
 from tests.collector.road import SESSION, SHAPE, collector_at, statement, uplink_to
 
@@ -158,6 +160,96 @@ def test_a_secret_is_found_in_whatever_way_a_log_writes_it(tmp_path):
     assert len(told) == len(lines)
     for line, before in zip(told, lines, strict=True):
         assert "<<(hidden)>>" in line, before
+
+
+USER, QUERY, CHAT, HEADS = (f"{name}7x9q3Zk2" for name in ("user", "query", "chat", "heads"))
+IN_URLS = {
+    "agent": {"clusters": [{"port": 1, "dsn": f"host=h user=u password={CANARY}"}]},
+    "collector": {
+        "alerts": {
+            "receivers": [
+                {"type": "alertmanager", "name": "a",
+                 "url": f"http://u:{USER}@am.example:9093/x?tok={QUERY}"},
+                {"type": "webhook", "name": "w", "url": f"https://chat.example/services/{CHAT}"},
+                {"type": "pagerduty", "name": "p", "routing_key": CANARY},
+            ]
+        },
+        "ledger": {"tell": [{"type": "http", "url": f"https://w.example/heads?key={HEADS}"}]},
+    },
+}  # fmt: skip
+
+
+def test_what_stands_in_urls_is_found_without_them_and_words_stay(tmp_path):
+    secrets = (USER, QUERY, CHAT, HEADS)
+    basic = b64encode(f"u:{USER}".encode()).decode()
+    lines = [json.dumps({"error": f"<<{secret}>>"}) for secret in secrets]
+    lines += [f"<<{quote('/' + secret, safe='')}>>" for secret in secrets]
+    log = tmp_path / "log"
+    log.write_text("\n".join([*lines, f"<<{basic}>>", "<<services heads alertmanager>>"]) + "\n")
+    _, found = bundle_of(tmp_path, "--log", str(log), secrets=IN_URLS)
+    told = found["log-1-log"].decode()
+    assert [each for each in (*secrets, basic) if each in told] == []
+    assert told.count("(hidden)") == len(lines) + 1
+    assert "<<services heads alertmanager>>" in told
+
+
+@pytest.mark.parametrize("before", ["", "u", "us", "usr", "a longer user "])
+def test_a_secret_inside_of_base64_is_found_wherever_it_begins(tmp_path, before):
+    log = tmp_path / "log"
+    for after in ("", "x", "xy"):
+        whole = b64encode(f"{before}:{CANARY}{after}".encode()).decode()
+        log.write_text(f"{whole}\n")
+        _, found = bundle_of(tmp_path, "--log", str(log), secrets=IN_URLS)
+        told = found["log-1-log"].decode().strip()
+        kept = told.partition("(hidden)")
+        assert kept[1]
+        # What is left are the neighbours and a character that holds bits of both.
+        assert len(kept[0]) <= 4 * (len(before) + 3) // 3
+        assert len(kept[2]) <= 6
+
+
+def test_a_line_of_a_password_file_keeps_all_but_the_password(tmp_path):
+    log = tmp_path / "log"
+    log.write_text(
+        f"pgpass db.example:5432:*:u:{CANARY[:-1]}\n*:*:*:u:b\\:{CANARY[:-1]}\n"
+        "aa:11:22:33:44:55 at 2026-11-28T02:16:24 in a.py:12:30: error\n"
+    )
+    _, found = bundle_of(tmp_path, "--log", str(log), secrets={"agent": {}, "collector": {}})
+    assert found["log-1-log"].decode() == (
+        "pgpass db.example:5432:*:u:(hidden)\n*:*:*:u:(hidden)\n"
+        "aa:11:22:33:44:55 at 2026-11-28T02:16:24 in a.py:12:30: error\n"
+    )
+
+
+def test_config_show_hides_what_is_secret_in_urls_and_keeps_the_hosts(tmp_path):
+    file = tmp_path / "pgwarden.yaml"
+    file.write_text(yaml.safe_dump(IN_URLS))
+    for options in ([], ["--json"]):
+        done = CliRunner().invoke(app, ["config", "show", "-c", str(file), *options])
+        assert done.exit_code == 0
+        assert [each for each in (USER, QUERY, CHAT, HEADS, CANARY) if each in done.output] == []
+        receivers = json.loads(done.output)["collector"]["alerts"]["receivers"]
+        assert [each["url"] for each in receivers] == [
+            "http://am.example:9093/(hidden)",
+            "https://chat.example/(hidden)",
+            "https://events.pagerduty.com/(hidden)",
+        ]
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("https://h.example", "https://h.example"),
+        ("https://h.example:1/", "https://h.example:1/"),
+        ("https://u:p@h.example", "https://h.example/(hidden)"),
+        ("https://u:p@q@h.example/", "https://h.example/(hidden)"),
+        ("https://u:p/q@h.example/", "https://(hidden)"),
+        ("https://h.example?k=a@b", "https://(hidden)"),
+        ("https://h.example#k", "https://h.example/(hidden)"),
+    ],
+)
+def test_of_a_url_the_host_is_told(url, told):
+    assert text(f"to {url} now") == f"to {told} now"
 
 
 def test_tokens_are_hidden_by_their_form_and_place(tmp_path):
