@@ -5,7 +5,7 @@ from __future__ import annotations
 import typer
 
 from cli.pki.commands import init, issue, list_issued, revoke, rotate
-from cli.pki.enrolling import enrol, renew, serve, token
+from cli.pki.enrolling import enrol, list_tokens, renew, serve, token, withdraw
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -18,6 +18,8 @@ for name, command in (
     ("rotate", rotate),
     ("revoke", revoke),
     ("token", token),
+    ("tokens", list_tokens),
+    ("withdraw", withdraw),
     ("serve", serve),
     ("enrol", enrol),
     ("renew", renew),

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from cli.context import ConfigOption, Exit, JsonOption, err, fail, out, printable, read_config
+from cli.pki import tokens
 from cli.pki.authority import AGENT_LIFETIME, Authority, Issued, PkiError
 from cli.pki.placing import PUBLIC, place
 from model.certified import Certified, Role
@@ -97,16 +98,22 @@ def revoke(
     ] = None,
     config: ConfigOption = None,
 ) -> None:
-    """Revoke every certificate of a name, or one by its serial: the collector ends its streams."""
+    """Revoke every certificate of a name, or one by its serial: the collector ends its streams.
+    With the name its outstanding tokens end as well."""
     at = now()
     with told():
         with Authority.opened(folder) as authority:
             issued = authority.issued()
             which = [each for each in issued if each.serial == name.lower()]
-            if not which:
+            withdrawn = [] if which else tokens.withdraw(authority, name, at)
+            for token in withdrawn:
+                say_withdrawn(token)
+            if not which and (not withdrawn or any(each.who.name == name for each in issued)):
                 owner = _one(issued, name).who
                 which = [each for each in issued if each.who == owner]
             left = [each for each in which if each.state(at) == "valid"]
+            if withdrawn and not left:
+                return
             if not left:
                 fail(f"{printable(name)} has no valid certificate: see pgwarden pki list")
             to = _place_of_list(crl, config)
@@ -164,6 +171,10 @@ def _tell(issued: Issued, authority: Authority) -> None:
     ends = issued.ends.strftime("%Y-%m-%d %H:%M UTC")
     name, home = printable(issued.who.name), authority.home(issued.who)
     say(f"✓ {issued.who.role} {name}, until {ends}, serial {issued.serial}: {home}")
+
+
+def say_withdrawn(token: tokens.Outstanding) -> None:
+    say(f"✓ withdrawn: token {token.id} of agent {printable(token.agent)}")
 
 
 @contextmanager

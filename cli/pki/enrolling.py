@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
@@ -9,10 +10,10 @@ from typing import Annotated
 import typer
 from cryptography import x509
 
-from cli.context import printable
+from cli.context import JsonOption, printable
 from cli.pki import tokens
-from cli.pki.authority import Authority
-from cli.pki.commands import DEFAULT_DIR, DirOption, now, say, told
+from cli.pki.authority import Authority, PkiError
+from cli.pki.commands import DEFAULT_DIR, DirOption, now, say, say_withdrawn, told
 from cli.pki.enrolment import EnrolmentServer, obtain, obtain_next
 
 
@@ -22,9 +23,35 @@ def token(
     minutes: Annotated[float, typer.Option(help="How long it may be used.", min=0.01)] = 60,
 ) -> None:
     """Print a token with which the agent's host gets its certificate, once."""
+    at = now()
     with told(), Authority.opened(folder) as authority:
-        made = tokens.make(authority, name, now() + timedelta(minutes=minutes))
+        made = tokens.make(authority, name, at + timedelta(minutes=minutes), at)
     typer.echo(str(made))
+
+
+def list_tokens(folder: DirOption = DEFAULT_DIR, as_json: JsonOption = False) -> None:
+    """List tokens that may still be used: id, agent, end. The secret is nowhere."""
+    with told(), Authority.opened(folder) as authority:
+        found = tokens.outstanding(authority, now())
+    for each in found:
+        ends = each.ends.strftime("%Y-%m-%dT%H:%M:%SZ")
+        if as_json:
+            typer.echo(json.dumps({"id": each.id, "agent": each.agent, "ends": ends}))
+        else:
+            say(f"{each.id}  {ends}  {printable(each.agent)}")
+
+
+def withdraw(
+    which: Annotated[str, typer.Argument(metavar="NAME|ID", help="See pgwarden pki tokens.")],
+    folder: DirOption = DEFAULT_DIR,
+) -> None:
+    """End an agent's outstanding tokens, or one; certificates stay (pki revoke ends both)."""
+    with told(), Authority.opened(folder) as authority:
+        gone = tokens.withdraw(authority, which, now())
+        if not gone:
+            raise PkiError(f"{which!r} has no outstanding token: see pgwarden pki tokens")
+    for each in gone:
+        say_withdrawn(each)
 
 
 def serve(

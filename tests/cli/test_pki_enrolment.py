@@ -1,5 +1,6 @@
 """A host's first certificate for a token, over real TLS."""
 
+import json
 import socket
 import stat
 import threading
@@ -53,7 +54,7 @@ def now():
 
 def token(pki, name="host-a", minutes=60.0):
     with Authority.opened(pki.folder) as authority:
-        return tokens.make(authority, name, now() + timedelta(minutes=minutes))
+        return tokens.make(authority, name, now() + timedelta(minutes=minutes), now())
 
 
 def test_with_what_a_token_brought_an_agent_delivers(tmp_path, pki, server):
@@ -220,6 +221,60 @@ def test_the_commands_make_and_use_a_token(tmp_path, pki, server):
     again = CliRunner().invoke(app, words, env={"PGWARDEN_TOKEN": made.output})
     assert again.exit_code == 1
     assert "pgwarden pki token makes another" in again.output.replace("\n", " ")
+
+
+def pki_says(pki, *words, exits=0):
+    done = CliRunner().invoke(app, ["pki", *words, "--dir", str(pki.folder)])
+    assert done.exit_code == exits, done.output
+    return " ".join(done.output.split())
+
+
+def outstanding(pki):
+    lines = CliRunner().invoke(app, ["pki", "tokens", "--json", "--dir", str(pki.folder)]).output
+    return [json.loads(line) for line in lines.splitlines()]
+
+
+def test_tokens_are_listed_without_their_secret_and_ended_ones_are_cleared_away(pki):
+    token(pki, "host-b", minutes=-1)
+    made = token(pki, "host-a")
+    (pki.folder / "tokens" / ("0" * 64)).write_bytes(b"damaged")
+    (found,) = outstanding(pki)
+    assert (found["agent"], len(found["id"])) == ("host-a", tokens.ID_CHARACTERS)
+    page = pki_says(pki, "tokens")
+    assert page.startswith(f"{found['id']} ")
+    assert made.secret not in page
+    assert len(list(pki.folder.glob("tokens/*"))) == 1
+
+
+def test_a_withdrawn_token_brings_nothing(tmp_path, pki, server):
+    first, second, other = token(pki), token(pki), token(pki, "host-b")
+    one = outstanding(pki)[0]["id"]
+    assert pki_says(pki, "withdraw", one) == f"✓ withdrawn: token {one} of agent host-a"
+    assert len(outstanding(pki)) == 2
+    pki_says(pki, "withdraw", "host-a")
+    for each in (first, second):
+        with pytest.raises(PkiError, match="unknown, used or ended"):
+            obtain(server.url, each, tmp_path / "agent")
+    obtain(server.url, other, tmp_path / "agent")
+    assert "has no outstanding token" in pki_says(pki, "withdraw", "host-a", exits=1)
+
+
+def test_who_is_revoked_comes_back_with_no_token_that_was_made_before(tmp_path, pki, server):
+    obtain(server.url, token(pki), tmp_path / "agent")
+    early, only = token(pki), token(pki, "host-c")
+    crl = ("--crl", str(tmp_path / "crl.pem"))
+    told = pki_says(pki, "revoke", "host-a", *crl)
+    assert "withdrawn: token" in told
+    assert "revoked: agent host-a" in told
+    assert "withdrawn: token" in pki_says(pki, "revoke", "host-c", *crl)
+    for each in (early, only):
+        with pytest.raises(PkiError, match="unknown, used or ended"):
+            obtain(server.url, each, tmp_path / "again")
+    assert "'host-c' has no certificate" in pki_says(pki, "revoke", "host-c", *crl, exits=1)
+    again = token(pki)
+    assert "withdrawn: token" in pki_says(pki, "revoke", "host-a", *crl)
+    with pytest.raises(PkiError, match="unknown, used or ended"):
+        obtain(server.url, again, tmp_path / "again")
 
 
 def test_where_no_server_is_and_what_is_no_token_is_said(tmp_path, pki):
