@@ -28,6 +28,9 @@ WHERE occurred_at > now()::TIMESTAMP - INTERVAL {LOSS_HOURS} HOUR GROUP BY agent
 """
 
 
+REFUSALS = frozenset({grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNAUTHENTICATED})
+
+
 @dataclass(slots=True)
 class AgentStatus:
     agent: str
@@ -62,23 +65,35 @@ class LedgerStatus:
     problems: list[str] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class CollectorStatus:
+    state: str
+    """``serving``, ``not serving``, ``refused`` (it answers, and not to who asks) or
+    ``unreachable``."""
+    says: str = ""
+    """Why it refuses, with the remedy."""
+    agents: list[AgentStatus] = field(default_factory=list)
+
+
 def status(json: JsonOption = False, config: ConfigOption = None) -> None:
     """How everything does, in one page; exit code 1 where something needs a look."""
     settings = read_config(config)
     ledger, lost = read_record(settings.collector.data_dir)
-    collector, agents = asked_collector(settings, lost)
+    collector = asked_collector(settings, lost)
     if json:
         found: dict[str, Any] = {
             "version": __version__,
-            "collector": collector,
-            "agents": [asdict(agent) for agent in agents],
+            "collector": collector.state,
+            "collector_says": collector.says,
+            "agents": [asdict(agent) for agent in collector.agents],
             "lost_by_collector": lost.get("", 0),
             "ledger": asdict(ledger),
         }
         typer.echo(orjson.dumps(found).decode())
     else:
-        _show(collector, agents, ledger, lost.get("", 0))
-    if collector != "serving" or ledger.problems or not all(agent.is_well for agent in agents):
+        _show(collector, ledger, lost.get("", 0))
+    is_well = collector.state == "serving" and all(agent.is_well for agent in collector.agents)
+    if ledger.problems or not is_well:
         raise typer.Exit(Exit.FOUND)
 
 
@@ -113,20 +128,30 @@ def read_record(data_dir: Path) -> tuple[LedgerStatus, dict[str, int]]:
         return found, {}
 
 
-def asked_collector(settings: Config, lost: dict[str, int]) -> tuple[str, list[AgentStatus]]:
-    """Whether it serves, and what it knows of agents; "unreachable" where none answers."""
-    from grpc_health.v1 import health_pb2, health_pb2_grpc
-
+def asked_collector(settings: Config, lost: dict[str, int]) -> CollectorStatus:
+    """Whether it serves, and what it knows of agents."""
     try:
         with connection(settings) as channel:
-            health = health_pb2_grpc.HealthStub(channel).Check(
-                health_pb2.HealthCheckRequest(), timeout=DEADLINE_SECONDS
-            )
-            reply = operator_pb2_grpc.OperatorStub(channel).Agents(
-                operator_pb2.AgentsRequest(), timeout=DEADLINE_SECONDS
-            )
+            try:
+                return _asked(channel, lost)
+            except grpc.RpcError as error:
+                if error.code() not in REFUSALS:
+                    raise
+                return CollectorStatus("refused", str(error.details()))
     except (typer.Exit, grpc.RpcError):
-        return "unreachable", []
+        return CollectorStatus("unreachable")
+
+
+def _asked(channel: grpc.Channel, lost: dict[str, int]) -> CollectorStatus:
+    """Raises RpcError."""
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    health = health_pb2_grpc.HealthStub(channel).Check(
+        health_pb2.HealthCheckRequest(), timeout=DEADLINE_SECONDS
+    )
+    reply = operator_pb2_grpc.OperatorStub(channel).Agents(
+        operator_pb2.AgentsRequest(), timeout=DEADLINE_SECONDS
+    )
     serving = health.status == health_pb2.HealthCheckResponse.SERVING
     agents = [
         AgentStatus(
@@ -143,12 +168,15 @@ def asked_collector(settings: Config, lost: dict[str, int]) -> tuple[str, list[A
         )
         for each in reply.agents
     ]
-    return ("serving" if serving else "not serving"), agents
+    return CollectorStatus("serving" if serving else "not serving", agents=agents)
 
 
-def _show(collector: str, agents: list[AgentStatus], ledger: LedgerStatus, lost_here: int) -> None:
-    mark = "✓" if collector == "serving" else "✗"
-    out.print(f"{mark} collector {collector}, pgwarden {__version__}", markup=False)
+def _show(collector: CollectorStatus, ledger: LedgerStatus, lost_here: int) -> None:
+    mark, agents = "✓" if collector.state == "serving" else "✗", collector.agents
+    told = f"collector {collector.state}, pgwarden {__version__}"
+    if collector.state == "refused":
+        told = f"the collector answers, but not to you: {printable(collector.says)}"
+    out.print(f"{mark} {told}", markup=False, soft_wrap=True)
     table = Table(
         "", "agent", "version", "heard", "capture", "guard", "spool", f"lost {LOSS_HOURS} h",
         box=None, header_style="bold",

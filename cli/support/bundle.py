@@ -107,9 +107,9 @@ def _about() -> bytes:
 
 def _status(settings: Config) -> bytes:
     ledger, lost = read_record(settings.collector.data_dir)
-    collector, agents = asked_collector(settings, lost)
-    told = [asdict(agent) for agent in agents]
-    return _json({"collector": collector, "agents": told, "ledger": asdict(ledger), "lost": lost})
+    collector = asdict(asked_collector(settings, lost))
+    told = {"collector": collector["state"], "collector_says": collector["says"]}
+    return _json({**told, "agents": collector["agents"], "ledger": asdict(ledger), "lost": lost})
 
 
 def _ledger(data_dir: Path) -> bytes:

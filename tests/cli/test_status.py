@@ -13,6 +13,7 @@ from collector.bounds import MOST_LOST
 from model.event import Lost
 from protos.pgwarden.v1 import uplink_pb2 as pb
 from tests.collector.road import START_US, collector_at, statements, uplink_to
+from tests.collector.test_access import world_at as access_world_at
 from tests.waiting import wait_until
 
 
@@ -91,6 +92,31 @@ def test_without_a_collector_it_tells_what_the_files_say(tmp_path, spool):
     assert found["ledger"]["entries"] == found["ledger"]["signed"] > 0
     next((tmp_path / "data/segments/statements").glob("*.parquet")).unlink()
     assert "left out" in json.loads(ask(tmp_path, "--json").stdout)["ledger"]["problems"][0]
+
+
+@pytest.mark.parametrize(
+    ("token", "remedy"),
+    [("", "this takes the collector's unix socket"), ("pgw_ended", "pgwarden token issue makes")],
+)
+def test_a_collector_that_refuses_who_asks_is_not_called_unreachable(
+    tmp_path, monkeypatch, token, remedy
+):
+    monkeypatch.setenv("PGWARDEN_ACCESS_TOKEN", token)
+    with access_world_at(tmp_path) as world:
+        configured = tmp_path / "pgwarden.yaml"
+        configured.write_text(
+            f"collector: {{data_dir: {tmp_path}/data, listen: ['{world.port}']}}\n"
+        )
+        words = ["status", "-c", str(configured)]
+        told = CliRunner().invoke(app, words)
+        found = json.loads(CliRunner().invoke(app, [*words, "--json"]).stdout)
+    assert told.exit_code == 1
+    page = told.stdout
+    assert page.startswith("✗ the collector answers, but not to you: ")
+    assert remedy in page.splitlines()[0]
+    assert "unreachable" not in told.output
+    assert (found["collector"], found["agents"]) == ("refused", [])
+    assert remedy in found["collector_says"]
 
 
 def test_before_the_first_start_it_says_so(tmp_path):
