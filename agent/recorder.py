@@ -7,7 +7,7 @@ import threading
 import time
 import traceback
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import partial
 
 import structlog
@@ -16,6 +16,7 @@ from agent.clock_steps import ClockSteps
 from agent.inbox import Inbox, Polled
 from agent.log_follower import LogsRead
 from agent.pipeline import Pipeline
+from agent.positions import UnwrittenPositions
 from agent.spool.spool import Spool
 from model.event import ClockMoved, Lost
 
@@ -56,6 +57,7 @@ class Recorder:
         # disk, not before: a crash between would lose them.
         self._confirm_after_us = int((merge_window_seconds + CONFIRM_MARGIN_SECONDS) * 1_000_000)
         self._confirms: deque[tuple[int, Callable[[], None]]] = deque()
+        self._unwritten = UnwrittenPositions()
         self._logs = LogsRead()
         self._clock = clock or ClockSteps()
         self._tasks: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -166,7 +168,7 @@ class Recorder:
             self._wake()
         self._pipeline.mix(self._spool.mixed_room)
         read_us = self._logs_read_us()
-        due: dict[object, tuple[int, Callable[[], None]]] = {}
+        due: dict[Hashable, tuple[int, Callable[[], None]]] = {}
         while self._confirms and self._confirms[0][0] <= read_us:
             newest = self._confirms.popleft()
             due[_source_of(newest[1])] = newest  # it covers the older: each costs two fsyncs
@@ -176,11 +178,14 @@ class Recorder:
     def _confirm(self, due_us: int, confirm: Callable[[], None]) -> None:
         """Where there is no room for the position nothing is lost: it is written with the next
         flush, or by then a newer one; until then a restart would read those lines once more."""
+        source = _source_of(confirm)
         try:
             confirm()
         except OSError as error:
             self._confirms.appendleft((due_us, confirm))
-            self._log(error)
+            self._unwritten.failed(source, error.strerror or type(error).__name__)
+        else:
+            self._unwritten.written(source)
 
     def _logs_read_us(self) -> int:
         return self._logs.as_of(self._clock.now_us, time.monotonic_ns() // 1000)
@@ -214,5 +219,5 @@ class Recorder:
         )
 
 
-def _source_of(confirm: Callable[[], None]) -> object:
+def _source_of(confirm: Callable[[], None]) -> Hashable:
     return confirm.func if isinstance(confirm, partial) else confirm

@@ -11,6 +11,7 @@ from functools import partial
 import pytest
 import structlog
 
+from agent.positions import UnwrittenPositions
 from agent.spool import reserve as reserve_module
 from agent.spool.reserve import SLOT_BYTES, NoReserveError, Reserve
 from agent.spool.shortage import QUIET_SECONDS, Shortage
@@ -253,13 +254,22 @@ def test_a_position_of_the_log_that_finds_no_room_is_no_loss_and_is_written_late
 
     for position in (1, 2):
         setup.recorder._confirms.append((0, partial(confirm, position)))
+    now = [100.0]
+    setup.recorder._unwritten = UnwrittenPositions(lambda: now[0])
     with structlog.testing.capture_logs() as logs:
-        for _ in range(3):
+        for _ in range(250):  # 125 seconds
             setup.recorder._flush()
-    assert setup.counted == {}
-    assert [each["reason"] for each in logs] == ["No space left on device"]
-    room.append(True)
-    setup.recorder._flush()
-    setup.recorder._flush()
+            now[0] += 0.5
+        assert setup.counted == {}
+        room.append(True)
+        setup.recorder._flush()
+        setup.recorder._flush()
     assert confirmed == [2]
+    assert [(each["event"], each["log_level"]) for each in logs] == [
+        *[("log.position_not_written", "warning")] * 3,
+        ("log.position_written", "warning"),
+    ]
+    assert [each["times"] for each in logs[:3]] == [1, 120, 120]
+    assert logs[0]["reason"] == "No space left on device"
+    assert logs[3]["times_refused"] == 250
     setup.spool.close()
