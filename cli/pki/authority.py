@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,6 +19,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from cli.pki.certificates import (
     CLOCK_SKEW,
@@ -189,13 +190,21 @@ class Authority:
         found = []
         files = (self.folder / "issued").glob("*.pem")
         for file in sorted(files, key=lambda each: each.stat().st_mtime_ns):
-            try:
-                certificate = x509.load_pem_x509_certificate(file.read_bytes())
-            except ValueError as error:
-                raise PkiError(f"{file} is damaged: restore or remove it ({error})") from error
-            if who := certified(certificate):
-                found.append(Issued(who, certificate, revoked.get(certificate.serial_number)))
+            if each := _recorded(file, revoked):
+                found.append(each)
         return sorted(found, key=lambda each: each.certificate.not_valid_before_utc)
+
+    def record_of(self, shown: bytes) -> Issued | None:
+        """Of a certificate in DER; None where it is none of ours. It is looked up by its serial:
+        hosts renew daily, and to read what all of them ever had would take seconds."""
+        try:
+            serial = x509.load_der_x509_certificate(shown).serial_number
+        except ValueError:
+            return None
+        file = self.folder / "issued" / f"{serial:x}.pem"
+        found = _recorded(file, self._revoked()[0]) if file.exists() else None
+        same = found is not None and found.certificate.public_bytes(Encoding.DER) == shown
+        return found if same else None
 
     def revoke(self, which: Sequence[Issued], now: datetime, known: Path | None = None) -> bytes:
         """Returns the new revocation list in PEM; it stands in ``crl.pem``. ``known``: the file
@@ -247,6 +256,16 @@ def check_name(name: str) -> None:
         raise PkiError(
             f"{name!r} is no name: up to {NAME_BYTES} bytes, printable, and no dot first"
         )
+
+
+def _recorded(file: Path, revoked: Mapping[int, datetime]) -> Issued | None:
+    """None where it names nobody. Raises PkiError where it is damaged."""
+    try:
+        certificate = x509.load_pem_x509_certificate(file.read_bytes())
+    except ValueError as error:
+        raise PkiError(f"{file} is damaged: restore or remove it ({error})") from error
+    who = certified(certificate)
+    return Issued(who, certificate, revoked.get(certificate.serial_number)) if who else None
 
 
 def _must_be_private(path: Path) -> None:

@@ -20,7 +20,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from cli.pki import tokens
 from cli.pki.authority import Authority, Issued, PkiError
@@ -117,10 +117,9 @@ def renew(folder: Path, shown: bytes | None, request_pem: bytes, now: datetime) 
     """The next certificate for who has shown, in DER, one that is still good. Raises PkiError."""
     public_key = _requested(request_pem)
     with Authority.opened(folder) as authority:
-        for each in authority.issued():
-            same = shown == each.certificate.public_bytes(Encoding.DER)
-            if same and each.who.role is Role.AGENT and each.state(now) == "valid":
-                return authority.sign(each.who, public_key, now)
+        older = authority.record_of(shown) if shown is not None else None
+        if older and older.who.role is Role.AGENT and older.state(now) == "valid":
+            return authority.sign(older.who, public_key, now)
     raise PkiError(
         "only a valid agent certificate of this authority is renewed: pgwarden pki token"
     )

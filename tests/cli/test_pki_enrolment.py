@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
 from typer.testing import CliRunner
 
 from agent.spool.spool import Spool
@@ -198,6 +199,19 @@ def test_a_certificate_that_ended_or_is_of_another_authority_brings_no_next_one(
     for home in (ended, foreign):
         with pytest.raises(PkiError, match="does not answer"):
             obtain_next(server.url, home)
+
+
+def test_to_renew_reads_no_record_but_its_own(pki):
+    with Authority.opened(pki.folder) as authority:
+        key = new_key().public_key()
+        other = authority.sign(Certified(Role.AGENT, "host-b"), key, now())
+        mine = authority.sign(Certified(Role.AGENT, "host-a"), key, now())
+    (pki.folder / "issued" / f"{other.serial}.pem").write_bytes(b"damaged")
+    shown = mine.certificate.public_bytes(Encoding.DER)
+    assert renew(pki.folder, shown, a_request(), now()).who == mine.who
+    (pki.folder / "issued" / f"{mine.serial}.pem").unlink()
+    with pytest.raises(PkiError, match="only a valid agent certificate"):
+        renew(pki.folder, shown, a_request(), now())
 
 
 def a_request():
