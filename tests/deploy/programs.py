@@ -57,7 +57,7 @@ def collector_metrics() -> CollectorMetrics:
             {("pager", "firing"): 3}, {"pager": 1}, {("pager", "expired"): 1}, 0, {"pager": 2}
         )
     )
-    metrics.approvals.watch_pending(lambda: 1)
+    metrics.approvals.watch(lambda: 1, lambda: 2)
     return metrics
 
 
