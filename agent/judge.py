@@ -15,8 +15,8 @@ from agent.identity import Claims
 from agent.planned import NotKnownError, Planned, Touched, goes_beyond, is_resolved, overlaid
 from agent.sql.answers import without_tree
 from agent.sql.reader import Parser, read, read_soon, recall
+from model.event import Asked, StatementStarted
 from model.event import Protocol as Wire
-from model.event import StatementStarted
 from model.session import Session
 from model.statement import ParseStatus, Shape
 from model.verdict import RuleAction
@@ -169,11 +169,12 @@ class GuardJudge:
 
     def _session(self, event: StatementStarted) -> Session:
         session = self._directory.session(event.backend)
-        return (
-            session
-            if self._claims is None
-            else self._claims.session(session, event.text, event.number)
-        )
+        if self._claims is None:
+            return session
+        if event.inside:  # its own comment is that of whoever wrote the function
+            asked = event.asked or Asked(b"")
+            return self._claims.session(session, *asked)
+        return self._claims.session(session, event.text, event.number)
 
     def _started(self, session: Session, *, wait: bool) -> Decision | None:
         """What was set when the session started is judged as if SET had set it, and refused with

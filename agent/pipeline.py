@@ -23,7 +23,7 @@ from agent.wire.batch import BatchBuilder, Payload
 from model.action import Action, ActionKind, ActionOutcome, ActionResult
 from model.approval import ApprovalStep
 from model.catalog import Snapshot
-from model.event import Event, Lost, Protocol
+from model.event import Asked, Event, Lost, Protocol
 from model.rules_change import RulesChange
 from model.session import Session
 from model.statement import ParseStatus, Shape, Statement, StatementRun
@@ -219,7 +219,7 @@ class Pipeline:
         """With who sent it, and its trace, as its comment says."""
         if self._claims is None:
             return statement
-        clue, trace = self._claims.of(statement.text, statement.number)
+        clue, trace = self._claims.of(*_asked(statement))
         if clue is None and not trace:
             return statement
         session = self._claims.applied(statement.session, clue)
@@ -252,6 +252,12 @@ class Pipeline:
         if judged.request is not None:
             self._builder.add_approval(judged.request)
         return judged.rule_id
+
+
+def _asked(statement: Statement | StatementRun) -> Asked:
+    """What the client asked for: a comment inside of it is the word of whoever wrote that."""
+    inside = None if isinstance(statement, StatementRun) else statement.asked
+    return Asked(statement.text, statement.number) if inside is None else inside
 
 
 def _text_bytes(statement: Statement | StatementRun) -> int:

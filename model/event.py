@@ -59,6 +59,14 @@ class SessionEnded:
     backend: BackendKey
 
 
+class Asked(NamedTuple):
+    """A statement as a client sent it: who asked is what its comment says."""
+
+    text: bytes
+    number: int = 0
+    """As of a StatementStarted."""
+
+
 @dataclass(frozen=True, slots=True)
 class StatementStarted:
     """A backend is about to execute ``text``."""
@@ -99,8 +107,9 @@ class StatementStarted:
     memory, to be read while it is held; 0 unknown."""
     planned_list: bool = False
     touched: int = 0
-    """The kernel's number for the relations that the plan touches: with the text and the session it
-    decides whether a hold is needed again."""
+    """The kernel's number for the relations that the plan touches, and for what the client's
+    message claims where this runs inside it: with the text and the session it decides whether a
+    hold is needed again."""
     quiet: bool = False
     """Held only to be judged: it is on the record if it was refused, and not otherwise."""
     evades: int = 0
@@ -120,6 +129,13 @@ class StatementStarted:
     continued: bool = False
     """Its portal has given rows before: the client reads a result in slices, and for pgaudit it is
     the statement that it was then."""
+    asked: Asked | None = None
+    """What the client asked for, of which this is a part; None: it is that itself, or not known."""
+
+    @property
+    def inside(self) -> bool:
+        """It is a part of what the client asked for."""
+        return self.nested or self.depth > 0
 
 
 @dataclass(frozen=True, slots=True)

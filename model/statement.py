@@ -7,7 +7,7 @@ from functools import cached_property
 from operator import attrgetter
 from typing import NamedTuple
 
-from model.event import Executed, Protocol
+from model.event import Asked, Executed, Protocol
 from model.session import Session
 
 MAX_NAMES = 500
@@ -193,6 +193,9 @@ class Statement:
     """Of its hold among all of its backend's; 0: it was not held."""
     number: int = 0
     """Which of the statements of its round trip it is, from 1; 0: unknown."""
+    asked: Asked | None = None
+    """What the client asked for, of which this is a part; empty if unknown. None: it is that
+    itself. Stays on the host."""
 
 
 class StatementRun(NamedTuple):

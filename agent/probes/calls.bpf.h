@@ -64,6 +64,7 @@ INLINE int is_call_allowed(struct session_state *session)
 	struct allowance question = {};
 	question.text = session->occasion.skeleton;
 	question.class = find_class(session);
+	question.touched = session->occasion.touched;
 	return LOOKUP(allowances, &question) != 0;
 }
 
@@ -107,6 +108,7 @@ INLINE void start_builtin(struct config *config, struct session_state *session,
 		value_bytes = find_argument(info, function->text + 1, &value);
 	}
 	what->text = text;
+	mix_claim(config, session, session->base, 0);
 	int keyed = key_of_builtin(config, session);
 	if (keyed && is_call_allowed(session))
 		return;

@@ -38,6 +38,8 @@ static int (*read_user_str)(void *to, int bytes, const void *from) =
 /* Parts of loops would be inlined as well: the whole is one. */
 #define WORDS_IN_PART (HASHED_BYTES / 8)
 #define BYTES_IN_PART SKELETON_BYTES
+#define CLAIM_CHUNKS 18 /* of 30 bytes: comments are looked for in so much of a text */
+#define CLAIM_CHUNKS_IN_PART CLAIM_CHUNKS
 #define MESSAGES_IN_PART MESSAGES_AT_ONCE
 #define TAIL_AT_ONCE 0 /* what depends on it would be walked twice */
 
@@ -70,6 +72,8 @@ static char *const nothing = 0; /* bcc looks at its type */
  * is what the verifier walks. */
 #define WORDS_IN_PART 32
 #define BYTES_IN_PART 64
+#define CLAIM_CHUNKS 70 /* of 30 bytes */
+#define CLAIM_CHUNKS_IN_PART 10
 #define MESSAGES_IN_PART 32
 #define TAIL_AT_ONCE 1
 #define LENGTH_PARTS 128   /* lengths are counted up to 1 GiB, the longest there are */

@@ -290,7 +290,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "occasion": (
-        "qQQQQQQ32s16sIIIIIIIIBBBBBBBBBBBBBBBB",
+        "qQQQQQQQ32s16sIIIIIIIIBBBBBBBBBBBBBBBB",
         (
             "requested_us",
             "portal",
@@ -299,6 +299,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "touched",
             "cell",
             "unreadable",
+            "claim",
             "mix",
             "skeleton",
             "kind",
@@ -378,7 +379,7 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
         ),
     ),
     "session_state": (
-        "qqQQQQQQQ16sIIIIIIIHHBBBBBBBBBBBBBBBB152s320s48s256s2048s40s4160s",
+        "qqQQQQQQQQqQ16sIIIIIIIIIHHBBBBBBBBBBBBBBBB160s320s48s256s2048s40s4160s",
         (
             "session_us",
             "requested_us",
@@ -389,6 +390,9 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "started_ns",
             "base",
             "result_left",
+            "claim",
+            "claim_us",
+            "claim_text",
             "text_key",
             "cluster",
             "starts",
@@ -397,6 +401,8 @@ FIELDS: dict[str, tuple[str, tuple[str, ...]]] = {
             "row_limit",
             "naming",
             "round",
+            "claim_kind",
+            "more_padding",
             "writes",
             "carry_bytes",
             "announced",

@@ -300,6 +300,7 @@ INLINE void start_nested(struct config *config, __u64 base, struct session_state
 			what->part = PART_COMMANDS;
 		what->planned = planned;
 		see_plan(config, session);
+		mix_claim(config, session, base, own ? text : 0);
 	}
 	tell_pending(session);
 	if (!own && !whole)
@@ -350,6 +351,7 @@ INLINE void start_fetch(struct config *config, __u64 base, struct session_state 
 	what->planned = read_u64(portal + config->portal_statements);
 	what->planned_list = 1;
 	see_plan(config, session);
+	mix_claim(config, session, base, 0);
 	tell_pending(session);
 	what->kind = RECORD_NESTED;
 	what->quiet = 1;

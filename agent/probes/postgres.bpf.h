@@ -155,7 +155,7 @@ struct statement_record {
 	struct text_key text_key;
 	struct text_key skeleton; /* of the text with its numbers made equal; only where held */
 	__u64 planned;            /* where its PlannedStmt lies, or a List of them; only where held */
-	__u64 touched;            /* see plans.bpf.h; only where statements are held */
+	__u64 touched;            /* see plans.bpf.h, claims.bpf.h; only where statements are held */
 	__u32 text_bytes;         /* copied, without the final NUL */
 	__u32 full_bytes;
 	__u32 text_id;
@@ -404,6 +404,7 @@ struct occasion {
 	__u64 touched;
 	__u64 cell; /* plans.bpf.h: the next one, and how many there are */
 	__u64 unreadable;
+	__u64 claim; /* claims.bpf.h */
 	struct sip mix;
 	struct text_key skeleton;
 	__u32 kind;
@@ -501,6 +502,9 @@ struct session_state {
 	__u64 started_ns;  /* of the statement that waits for its answer */
 	__u64 base; /* where its program lies in memory */
 	__u64 result_left; /* of a fastpath call's result: bytes that have not been written */
+	__u64 claim; /* claims.bpf.h: of the message that came then, with a text at this address */
+	__s64 claim_us;
+	__u64 claim_text;
 	struct text_key text_key;
 	__u32 cluster;
 	__u32 starts; /* since the last ReadyForQuery */
@@ -509,6 +513,8 @@ struct session_state {
 	__u32 row_limit;
 	__u32 naming; /* counts changes of application_name */
 	__u32 round;  /* counts round trips */
+	__u32 claim_kind;
+	__u32 more_padding;
 	__u16 writes;
 	__u16 carry_bytes;
 	__u8 announced;

@@ -240,6 +240,7 @@ INLINE void begin_round_trip(struct session_state *session)
 	session->urgent = 0;
 	session->calling = 0;
 	session->asked = ASKED_NOTHING;
+	session->claim_us = 0;
 }
 
 /* Which writes are worth a record: the end of a round trip, what the server flushed on purpose (an

@@ -2,6 +2,7 @@
 #ifndef PGWARDEN_STATEMENTS_BPF_H
 #define PGWARDEN_STATEMENTS_BPF_H
 
+#include "claims.bpf.h"
 #include "parameters.bpf.h"
 #include "plans.bpf.h"
 #include "responses.bpf.h"
@@ -398,6 +399,8 @@ INLINE void start_statement(struct config *config, __u64 base, struct session_st
 		what->text_state = TEXT_SAME;
 	/* Read again also then: what may pass without a hold is decided by the text itself. */
 	what->kept = keep_text(config, session, what->text);
+	if (what->depth && what->judged)
+		mix_claim(config, session, base, 0);
 	consider(config, session, what);
 	if (what->depth && config->nested == NESTED_ALL && !what->hold) {
 		session->text = 0;

@@ -289,7 +289,7 @@ class Backend:
         found = that_ran((*map(past, begun), *reversed(self.past)), record)
         if found is None:
             return None
-        return Execution(found.id, self.session, b"", 0, found.started_at_us)
+        return Execution(found.id, self.session, found.claim, 0, found.started_at_us)
 
     def _fail(
         self,

@@ -3,7 +3,14 @@
 from dataclasses import dataclass, field, replace
 
 from agent.clock_steps import Step
-from model.event import AuditLogged, Executed, Protocol, StatementsCounted, StatementsExecuted
+from model.event import (
+    Asked,
+    AuditLogged,
+    Executed,
+    Protocol,
+    StatementsCounted,
+    StatementsExecuted,
+)
 from model.session import Session
 from model.statement import Audit, Source, Statement, StatementRun
 
@@ -58,6 +65,13 @@ class Execution:
         return root
 
     @property
+    def _asked(self) -> Asked | None:
+        root = self.root
+        if root is not self:
+            return Asked(root.text, root.number)
+        return Asked(b"") if self.nested else None
+
+    @property
     def _ran_us(self) -> int:
         return max(self.ended_at_us - self.started_at_us - self.moved_us, 0)
 
@@ -102,6 +116,7 @@ class Execution:
             parameters=self.parameters,
             hold_id=self.hold_id,
             number=self.number,
+            asked=self._asked,
             audit=summary(self.audits, self.text, self.tag) if self.audits else None,
         )
 

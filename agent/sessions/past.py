@@ -5,12 +5,15 @@ COMMIT, functions that the planner calls, the parts of what it does not log itse
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from agent.identity.comments import comment_of
 from agent.sessions.audits import latest_ns
 from agent.sessions.execution import Execution
 from model.event import AuditLogged
 
 MOST = 100
 """Of a backend."""
+MOST_BYTES = 1024
+"""Of the text of each."""
 
 
 class Past(NamedTuple):
@@ -20,10 +23,19 @@ class Past(NamedTuple):
     """0: it still runs."""
     recorded: bool
     """It has an audit record."""
+    claim: bytes
+    """Its text, if that is short, or its comment: who asked."""
 
 
 def past(one: Execution) -> Past:
-    return Past(one.id, one.started_at_us, one.ended_at_us, bool(one.audits))
+    return Past(one.id, one.started_at_us, one.ended_at_us, bool(one.audits), _claim(one.text))
+
+
+def _claim(text: bytes) -> bytes:
+    if b"*/" not in text:
+        return b""
+    kept = text if len(text) <= MOST_BYTES else b"/*%b*/" % comment_of(text)
+    return kept if len(kept) <= MOST_BYTES else b""
 
 
 def that_ran(known: Iterable[Past], record: AuditLogged) -> Past | None:

@@ -51,9 +51,10 @@ from agent.sources.running import (
     met,
     open_sessions,
     postmaster_started_us,
+    with_what_was_asked,
 )
 from agent.sources.unanswered import untold_since_ns
-from model.event import Event, Lost
+from model.event import Event, Lost, StatementStarted
 from model.session import BackendKey
 
 RING_BYTES = 8 << 20
@@ -443,6 +444,8 @@ class EbpfSource:
         for event in instance.decoder.decode(records, _unix_minus_monotonic_ns(), now_ns):
             if isinstance(event, Stranger):
                 self._meet(instance, event)
+            elif isinstance(event, StatementStarted) and event.held:
+                events.append(with_what_was_asked(event, instance.binary))
             else:
                 events.append(event)
         return events

@@ -40,6 +40,7 @@ from agent.sql.decoding import decoded
 from agent.sql.fastpath import text_of_call
 from model.event import (
     ApplicationNamed,
+    Asked,
     Event,
     Executed,
     Protocol,
@@ -82,6 +83,7 @@ class _Backend:
     text: bytes = LOST_TEXT
     full_bytes: int = 0
     requested_us: int = 0
+    number: int = 0
     """Of the statement with this text."""
     failed: bytes = LOST_TEXT
     """Text of a statement that failed before it began; the response is about to say how."""
@@ -94,6 +96,11 @@ class _Backend:
     reader: ResponseReader = field(default_factory=ResponseReader)
     bound: tuple[int, int, bytes] | None = None
     """Parameters for the next statement with this arrival time and depth."""
+
+    def asked(self, requested_us: int) -> Asked | None:
+        """What the client asked for in the message that came then, as far as it was told."""
+        known = requested_us and requested_us == self.requested_us
+        return Asked(self.text, self.number) if known else None
 
     def take_bound(self, requested_us: int, depth: int) -> bytes:
         """Those of a statement that was lost are not those of another one."""
@@ -244,7 +251,7 @@ class Decoder:
         backend = self._backend(pid, session_us)
         if requested_us:
             backend.text, backend.full_bytes = text, full_bytes
-            backend.requested_us = requested_us
+            backend.requested_us, backend.number = requested_us, 0
         return backend.key
 
     @property
@@ -312,7 +319,7 @@ class Decoder:
             text, full = _piece(text, full)
         elif not depth:
             backend.text, backend.full_bytes = text, full
-            backend.requested_us = requested_us
+            backend.requested_us, backend.number = requested_us, number
         return StatementStarted(
             at_ns + self._offset_ns,
             backend.key,
@@ -339,12 +346,13 @@ class Decoder:
             round=round,
             number=number,
             continued=continued != 0,
+            asked=backend.asked(requested_us) if nested or depth else None,
         )
 
     def _call(self, record: bytes) -> Event:
         """A function that is probed itself, as a statement that calls it with these texts."""
         (
-            _, pid, at_ns, session_us, requested_us, key, _, _, _, first, second, _, number,
+            _, pid, at_ns, session_us, requested_us, key, _, _, touched, first, second, _, number,
             naming, _, depth, held, state, _, quiet, *_,
         ) = STATEMENT.unpack_from(record)  # fmt: skip
         at = STATEMENT.size
@@ -354,9 +362,10 @@ class Decoder:
         )
         called = call(number)
         text, keyed = called.sql(given, value)
+        backend = self._backend(pid, session_us)
         return StatementStarted(
             at_ns + self._offset_ns,
-            self._backend(pid, session_us).key,
+            backend.key,
             text,
             len(text),
             requested_us + POSTGRES_EPOCH_US if requested_us else 0,
@@ -367,8 +376,10 @@ class Decoder:
             text_key=key if keyed and key != NO_KEY else b"",
             nested=True,
             urgent=state >= TEXT_URGENT,
+            touched=touched,
             quiet=quiet == 1,
             calls=called.name,
+            asked=backend.asked(requested_us),
         )
 
     def _parameters(self, record: bytes) -> None:

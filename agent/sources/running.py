@@ -6,7 +6,8 @@ No SQL: an agent without a database login knows them as well, and nothing waits 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from struct import Struct, error
 
@@ -16,7 +17,7 @@ from agent.probes.layouts import Layout, layout_for
 from agent.probes.symbols import ServerBinary
 from agent.sources.records import POSTGRES_EPOCH_US, client
 from agent.sql.decoding import decoded
-from model.event import Event, SessionSeen, StatementStarted
+from model.event import Asked, Event, SessionSeen, StatementStarted
 from model.session import BackendKey
 
 PROC = Path("/proc")
@@ -181,6 +182,18 @@ def _executes(memory: Memory, binary: ServerBinary, layout: Layout) -> bool:
         return False
     status = int.from_bytes(memory.read(portal + layout.portal_status, 4), "little")
     return status == PORTAL_ACTIVE
+
+
+def with_what_was_asked(event: StatementStarted, binary: ServerBinary) -> StatementStarted:
+    """Of what is held: where it runs before its statement does (the planner calls functions), or
+    that was lost on the way, the client's text stands still in the backend's memory."""
+    if not event.inside or event.asked is not None:
+        return event
+    text = b""
+    with suppress(UnreadableError), Memory(event.backend.pid, binary.inode) as memory:
+        if place := memory.pointer(memory.base + binary.address("debug_query_string")):
+            text, _ = memory.text(place)
+    return replace(event, asked=Asked(text))
 
 
 class Memory:

@@ -4,21 +4,16 @@ import json
 import os
 import pwd
 import shutil
-import signal
 import subprocess
 import sys
-import tempfile
-import time
-from pathlib import Path
 
 import psycopg
 import pytest
 
 from tests.collector.certificates import Authority
-from tests.live.postgres import PostgresCluster, free_port, server_folder
+from tests.live.pooling import pooled
+from tests.live.postgres import PostgresCluster, server_folder
 from tests.live.running import Running, prepare
-
-PGBOUNCER = Path("/usr/sbin/pgbouncer")
 
 pytestmark = [
     pytest.mark.live,
@@ -201,37 +196,8 @@ def test_a_comment_names_nobody_else_where_the_session_is_known_by_its_process(r
 
 @pytest.fixture(scope="module")
 def pooler(cluster):
-    assert PGBOUNCER.exists(), "./run setup installs pgbouncer"
-    folder, port = Path(tempfile.mkdtemp(prefix="pgwarden-pooler-")), free_port()
-    folder.chmod(0o755)
-    users = folder / "users.txt"
-    users.write_text('"app" ""\n"bot" ""\n')
-    config = folder / "pgbouncer.ini"
-    config.write_text(
-        f"[databases]\npostgres = host=127.0.0.1 port={cluster.port} dbname=postgres\n"
-        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n"
-        f"auth_type = trust\nauth_file = {users}\npool_mode = transaction\n"
-        "default_pool_size = 1\nserver_tls_sslmode = disable\n"
-    )
-    process = subprocess.Popen(
-        ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups",
-         str(PGBOUNCER), "-q", str(config)],
-        stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        deadline = time.monotonic() + 10
-        while True:
-            try:
-                psycopg.connect(f"host=127.0.0.1 port={port} user=app dbname=postgres").close()
-                break
-            except psycopg.OperationalError:
-                assert time.monotonic() < deadline, "pgbouncer does not listen"
-                time.sleep(0.1)
-        yield port, process
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(10)
-        shutil.rmtree(folder)
+    with pooled(cluster) as found:
+        yield found
 
 
 def test_behind_a_pooler_the_pooler_is_the_origin_and_comments_say_who(running, pooler):
