@@ -127,7 +127,7 @@ class StatementStarted:
     number: int = 0
     """Which of the statements of its round trip it is, from 1; 0: unknown, or inside of one."""
     continued: bool = False
-    """Its portal has given rows before: the client reads a result in slices, and for pgaudit it is
+    """Its portal has run before: the client reads a result in slices, and for pgaudit it is
     the statement that it was then."""
     asked: Asked | None = None
     """What the client asked for, of which this is a part; None: it is that itself, or not known."""

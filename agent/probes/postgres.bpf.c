@@ -25,7 +25,7 @@ int on_portal_run(struct pt_regs *ctx)
 	what->portal = portal;
 	what->text = read_u64(portal + config->portal_source_text);
 	what->row_limit = PT_REGS_PARM2(ctx) < ~0U ? PT_REGS_PARM2(ctx) : 0; /* FETCH_ALL: LONG_MAX */
-	what->continued = !read_u8(portal + config->portal_at_start);
+	what->continued = goes_on(config, portal);
 	/* What SQL EXECUTE runs is judged where its query or command starts. */
 	int inner = config->inside && is_deeper(session, what, PT_REGS_SP(ctx)) && is_named(portal) &&
 		    what->text != read_u64(base + config->debug_query_string);

@@ -171,7 +171,7 @@ struct statement_record {
 	__u8 part;    /* enum part */
 	__u32 start;  /* its number in the round trip, 0: it is not one of those */
 	__u32 round;  /* session_state.round */
-	__u32 continued; /* its portal has given rows before */
+	__u32 continued; /* its portal has run before */
 	/* text follows */
 };
 
@@ -430,7 +430,7 @@ struct occasion {
 	__u8 evades;
 	__u8 part;
 	__u8 lasting; /* it changes what outlives it */
-	__u8 continued; /* its portal has given rows before */
+	__u8 continued; /* its portal has run before */
 };
 
 /* A nested statement that runs, and may have others inside it. */

@@ -68,6 +68,22 @@ struct portal_part {
 	__u32 options;
 };
 #define ONE_SELECT 0 /* PORTAL_ONE_SELECT: one plan, of a SELECT, and no utility command */
+#define MULTI_QUERY 4 /* PORTAL_MULTI_QUERY: it gives no rows, and cannot run twice */
+
+/* Whether a portal has run before. Where it gave no rows it is still at its start, and at its end as
+ * well (Portal.atEnd), as one of MULTI_QUERY always is. */
+INLINE int goes_on(struct config *config, __u64 portal)
+{
+	__u8 place[2] = {};
+	__u32 strategy = MULTI_QUERY;
+	bpf_probe_read_user(place, sizeof(place), (void *)(portal + config->portal_at_start));
+	if (!place[0] || !place[1])
+		return !place[0];
+	bpf_probe_read_user(&strategy, sizeof(strategy),
+			    (void *)(portal + config->portal_statements +
+				     __builtin_offsetof(struct portal_part, strategy)));
+	return strategy != MULTI_QUERY;
+}
 
 /* The first statement of a portal, as the planner left it. */
 INLINE __u64 first_planned(struct config *config, struct portal_part *part)

@@ -126,8 +126,8 @@ class Backend:
             parent.children.append(execution)
         if not (event.continued and self.portals.continued_by(execution)):
             self.unmatched.append(execution)
-        if event.row_limit:
-            self.portals.opened(execution)
+        if parent is None:
+            self.portals.began(execution)
         return execution
 
     def begin_asked(self, event: StatementStarted) -> bool:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 from agent.clock_steps import Step
+from agent.sql.replication import is_replication_command
 from model.event import (
     Asked,
     AuditLogged,
@@ -53,6 +54,8 @@ class Execution:
     audits: list[AuditLogged] = field(default_factory=list)
     failed_early: bool = False
     """It failed before it started, so pgaudit had nothing to write."""
+    empty: bool = False
+    """The server found no statement in its text: it makes no row."""
     left: bool = False
     nested: bool = False
     """Found as such by the probes: how and when it ended nobody tells."""
@@ -84,6 +87,10 @@ class Execution:
             self.preparation_us = max(self.preparation_us - step.by_us, 0)
 
     def end(self, at_us: int, sqlstate: str = "", message: str = "") -> None:
+        """SQL that a walsender is asked for passes for one of its commands until it runs."""
+        if self.protocol is Protocol.REPLICATION and not is_replication_command(self.text):
+            self.protocol = Protocol.QUERY
+            self.empty = sqlstate == "00000" and bool(self.text or not self.text_bytes)
         self.ended_at_us = at_us
         self.sqlstate = sqlstate
         self.error_message = message

@@ -121,7 +121,9 @@ class Matching:
     def ended(self, backend: Backend, ended: list[Execution], out: list[Output]) -> None:
         waits = self.waits(backend)
         for execution in ended:
-            if not waits or execution.failed_early:
+            if execution.empty:
+                self.skip(execution)
+            elif not waits or execution.failed_early:
                 self.leave(backend, execution, out)
             elif not (execution.audits or _goes_on(execution)):
                 self.wait_for_other(backend, execution, out)

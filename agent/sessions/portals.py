@@ -13,21 +13,35 @@ _MOST = 100
 _MOST_BYTES = 2 << 20
 """Of texts: one of them is 1 MiB at most."""
 _SLICES = 8
+_RAN = 8
+_RAN_BYTES = 1 << 13
+"""Of the text of one that ran to its end: most of them are never executed again."""
 _IDLE = "I"
 _UNKNOWN = ("", "?")
 
 
 class Portals:
-    __slots__ = ("_firsts", "_heard", "idle_at_us", "slices")
+    __slots__ = ("_firsts", "_heard", "_ran", "idle_at_us", "slices")
 
     def __init__(self) -> None:
         self._firsts: dict[bytes, Execution] = {}
         """By text, what was executed with a limit: it may be continued."""
+        self._ran: dict[bytes, Execution] = {}
+        """By text, the last ones without a limit: a client may execute them again, in vain."""
         self.slices: deque[Execution] = deque(maxlen=_SLICES)
         """What continued one of them last."""
         self.idle_at_us = 0
         """When no transaction was open, as of the last answer that says so."""
         self._heard = False
+
+    def began(self, execution: Execution) -> None:
+        if execution.row_limit:
+            self.opened(execution)
+        elif len(execution.text) <= _RAN_BYTES and execution.continues is None:
+            self._ran.pop(execution.text, None)
+            self._ran[execution.text] = execution
+            if len(self._ran) > _RAN:
+                del self._ran[next(iter(self._ran))]
 
     def opened(self, execution: Execution) -> None:
         """It was executed with a limit."""
@@ -38,8 +52,10 @@ class Portals:
             del self._firsts[next(iter(self._firsts))]
 
     def continued_by(self, execution: Execution) -> bool:
-        """Whether the portal is known whose next slice this is."""
-        execution.continues = self._firsts.get(execution.text)
+        """Whether the portal is known whose next slice this is; it is empty where that has run to
+        its end."""
+        text = execution.text
+        execution.continues = self._firsts.get(text) or self._ran.get(text)
         if execution.continues is None:
             return False
         self.slices.append(execution)
@@ -51,6 +67,8 @@ class Portals:
         continues = event.continued and self.continued_by(execution)
         if not event.tag:
             self.opened(execution)
+        else:
+            self.began(execution)
         before, after = event.transaction[:1], event.transaction[1:]
         self.answered(before, after, execution.started_at_us, execution.ended_at_us)
         return continues
@@ -63,6 +81,7 @@ class Portals:
         if after == _IDLE:
             self.idle_at_us = at_us
             self._firsts.clear()
+            self._ran.clear()
             self.slices.clear()
 
     def may_be_bound(self, record: AuditLogged) -> bool:

@@ -307,7 +307,7 @@ class Decoder:
             self._texts.used(key)
         else:
             text = record[STATEMENT.size : STATEMENT.size + copied]
-            if state == TextState.UNREADABLE and protocol == 0:
+            if state == TextState.UNREADABLE and PROTOCOLS[protocol] is not Protocol.FASTPATH:
                 full = max(full, 1)
         if PROTOCOLS[protocol] is Protocol.FASTPATH:
             text, row_limit = text_of_call(row_limit), 0

@@ -22,6 +22,9 @@ SAYS = {
     "pgaudit": "pgaudit did not log {missing} of {expected} statements that eBPF saw",
     "ebpf": "eBPF did not see {missing} of {expected} statements that pgaudit logged",
 }
+WRITES = frozenset(("insert", "update", "delete", "merge", "copy"))
+READS = frozenset(("select", "with", "values", "table", "show", "fetch", "explain"))
+"""First words of texts."""
 SEVERITIES = {"pgaudit": Severity.HIGH, "ebpf": Severity.MEDIUM}
 IRRELEVANT_LOSSES = ("rules", "guard", "catalog", "analytics", "store")
 """Sources of losses that are no statements."""
@@ -194,7 +197,8 @@ def _finding(side: str, missed: Sequence[Minute]) -> Finding:
     one = len(missed) == 1
     return Finding(
         id=finding_id(
-            at_us, NAME, side, "lossy" if lost >= missing else "", first.agent, first.cluster,
+            at_us, NAME, side, "lossy" if lost >= missing else _gap(missed, side),
+            first.agent, first.cluster,
             *((str(first.pid), str(first.backend_second)) if one else ("many",)),
         ),
         kind=FindingKind.ANOMALY,
@@ -214,6 +218,15 @@ def _finding(side: str, missed: Sequence[Minute]) -> Finding:
         statement_id=examples[0].id,
         details=_details(side, missed, examples, missing),
     )  # fmt: skip
+
+
+def _gap(missed: Sequence[Minute], side: str) -> str:
+    """What sort of gap it is: one that was told must not hide a worse one of the same day."""
+    if not any(minute.matched for minute in missed):
+        return "all"
+    texts = (example.text for minute in missed for example in minute.examples[side])
+    words = {text.split(maxsplit=1)[0].lower() for text in texts if text.strip()}
+    return "commands" if words - WRITES - READS else "writes" if words & WRITES else "reads"
 
 
 def _who(missed: Sequence[Minute]) -> str:

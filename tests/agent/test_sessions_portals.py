@@ -55,6 +55,16 @@ def test_the_same_text_that_is_bound_anew_needs_a_record_of_its_own():
     assert sorted(source for _, source, _ in told(said)) == ["both", "ebpf"]
 
 
+def test_a_portal_that_ran_to_its_end_has_its_record_when_it_is_executed_again():
+    at_once = talk().start(1, PORTAL).audit(1, 7, PORTAL, obj="t").start(3, PORTAL, continued=True)
+    at_once.answer(4, ("SELECT", 9), ("SELECT", 0), transaction_status="I")
+    later = talk().start(1, PORTAL).audit(1, 7, PORTAL, obj="t")
+    later.answer(2, ("SELECT", 9), transaction_status="T").start(3, PORTAL, continued=True)
+    later.answer(4, ("SELECT", 0), transaction_status="T")
+    for said in (at_once, later):
+        assert told(said) == 2 * [(PORTAL, "both", ("table:t",))]
+
+
 def test_a_slice_of_a_portal_without_a_record_has_none():
     said = suspended(suspended(talk(), 1), 4, continued=True)
     assert [source for _, source, _ in told(said)] == ["ebpf", "ebpf"]

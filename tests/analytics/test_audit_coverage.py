@@ -151,12 +151,28 @@ def test_a_server_of_one_source_has_no_number_and_no_finding(only, silent):
 
 
 def test_a_source_that_falls_silent_for_all_is_a_finding():
-    rows = [row | {"source": "ebpf"} if n > 120 else row for n, row in enumerate(ordinary())]
+    rows = [row | {"source": "ebpf"} if n >= 110 else row for n, row in enumerate(ordinary())]
     news = found(rows)
     assert {f.object for f in news} == {"pgaudit"}
     # Said once a day, however long it lasts.
     assert len(news) == 2
     assert len({f.id for f in news}) == 1
+
+
+def test_a_gap_that_was_told_hides_no_other_sort_of_gap_of_that_backend_and_day():
+    one, two, three = (
+        at(second, "ebpf", pid=7, backend_started_at=1, text=text, operation=word)
+        for second, text, word in (
+            (70, "SELECT 24", "select"), (130, "SELECT 25", "select"), (190, "DROP TABLE t", "drop")
+        )
+    )  # fmt: skip
+    beside = [at(second, "both", pid=7, backend_started_at=1) for second in (71, 131, 191)]
+    silent = at(250, "ebpf", pid=7, backend_started_at=1, text="SELECT 26", operation="select")
+    news = found([*ordinary(400), one, two, three, *beside, silent])
+    assert {dict(f.details)["pid"] for f in news} == {"7"}
+    first, again, dropped, all_of_it = (f.id for f in news)
+    assert first == again
+    assert len({first, dropped, all_of_it}) == 3
 
 
 def test_a_source_that_was_silent_for_a_day_is_taken_to_be_off():

@@ -219,7 +219,7 @@ def test_a_walsender_ends_its_answers_as_every_backend_does(capture, connect):
     [
         ("SELECT 1", Protocol.QUERY, "00000"),
         ("SELECT 1 / (generate_series(1, 2) - 2)", Protocol.QUERY, "22012"),
-        ("SELECT nothing()", Protocol.REPLICATION, "42883"),
+        ("SELECT nothing()", Protocol.QUERY, "42883"),
         ("IDENTIFY_SYSTEM", Protocol.REPLICATION, "00000"),
         ("DROP_REPLICATION_SLOT none", Protocol.REPLICATION, "42704"),
     ],
@@ -227,7 +227,6 @@ def test_a_walsender_ends_its_answers_as_every_backend_does(capture, connect):
 def test_what_a_walsender_is_asked_for_is_recorded_once_however_long_it_is(
     capture, connect, asked, protocol, sqlstate, length
 ):
-    """What fails before it is known to be SQL passes for a command."""
     text = asked + " " * length
     with connect(replication="database") as wire:
         (one,), lost = record(capture, wire.query(text))
@@ -235,6 +234,15 @@ def test_what_a_walsender_is_asked_for_is_recorded_once_however_long_it_is(
     assert (one.text, one.text_bytes, one.protocol) == (kept, len(text), protocol)
     assert one.sqlstate == sqlstate
     assert lost == {}
+
+
+def test_an_empty_query_of_a_walsender_is_no_statement_as_elsewhere(capture, connect):
+    for replication in ({}, {"replication": "database"}):
+        with connect(**replication) as wire:
+            for text in ("", "-- nothing", " ; ", "/* " + 3_000 * "x" + " */"):
+                assert record(capture, wire.query(text)) == ([], {})
+            (one,), lost = record(capture, wire.query("SELECT 1/0"))
+            assert (one.protocol, one.sqlstate, lost) == (Protocol.QUERY, "22012", {})
 
 
 STREAM = 'CREATE_REPLICATION_SLOT "forging" TEMPORARY LOGICAL test_decoding'

@@ -238,13 +238,16 @@ def test_what_pgaudit_by_design_does_not_log_is_exempt_by_its_reason_and_missed_
     with Wire(here, user="postgres", database="postgres", replication="database") as wire:
         wire.query("IDENTIFY_SYSTEM").send().until(b"Z")
         wire.query("SELECT 2").send().until(b"Z")
+        wire.query("").send().until(b"Z")
+        wire.query("-- nothing").send().until(b"Z")
+        wire.query("SELECT 1/0").send().until(b"Z")
     running.wait(
-        lambda: coverage(running, "by-design")["exempt"] >= 2,
+        lambda: coverage(running, "by-design")["exempt"] >= 3,
         "the minutes are complete",
         SOON_SECONDS,
     )
     row = coverage(running, "by-design")
-    assert (row["matched"], row["exempt"]) == (2, 2)
+    assert (row["matched"], row["exempt"]) == (2, 3)
     assert (row["only_ebpf"], row["only_pgaudit"]) == (0, 0)
     exempt = running.metrics(running.collector_port)
     for reason in ("fastpath", "replication_command"):

@@ -98,6 +98,15 @@ def slices_in_one_round_trip(wire: Wire) -> None:
     ask(wire.execute(15))
 
 
+def executed_again_at_their_end(wire: Wire) -> None:
+    ask(wire.parse(NEWS).bind().execute().execute())
+    ask(wire, "begin")
+    ask(wire.parse(SERIES).bind(portal="C_1").execute(0, "C_1"))
+    ask(wire, "insert into log values (2)")
+    ask(wire.execute(0, "C_1"))
+    ask(wire, "commit")
+
+
 def executed_late(wire: Wire) -> None:
     ask(wire, "select 'before'")
     flushed(wire.parse(SERIES).bind())
@@ -141,7 +150,8 @@ def planned(wire: Wire) -> None:
 PLAYS = {
     play.__name__: play
     for play in (
-        slices, slices_to_the_end, slices_in_one_round_trip, executed_late,
+        slices, slices_to_the_end, slices_in_one_round_trip,
+        executed_again_at_their_end, executed_late,
         executed_late_behind_others, cursor, deferred, planned,
     )
 }  # fmt: skip
