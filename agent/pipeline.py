@@ -82,6 +82,8 @@ class Pipeline:
         self._show_parameters = show_parameters
         self._builder = BatchBuilder(seal=seal_digest)
         self._urgency = Urgency()
+        self._unattributed = 0
+        """Statements on the record of which nobody knows whose they are, since the last tick."""
         self.sessions: tuple[Session, ...] = ()
         """Those that live, as of the last tick; for readers on other threads."""
         self.unanswered: Recorded = {}
@@ -113,7 +115,10 @@ class Pipeline:
         self._on_tick()
         self._record(self._tracker.expire(now_us, logs_read_us), now_us)
         self.sessions = tuple(self._tracker.sessions())
-        for reason, count in self._tracker.losses().items():
+        losses = self._tracker.losses()
+        if self._unattributed:
+            losses["unattributed"], self._unattributed = self._unattributed, 0
+        for reason, count in losses.items():
             lost = Lost(now_us * 1000, "sessions", reason, count)
             self._on_lost(lost)
             self._builder.add_loss(lost)
@@ -183,6 +188,8 @@ class Pipeline:
         texts = [statement.text for statement in statements]
         shapes = self._parser.shapes(texts, [_text_bytes(statement) for statement in statements])
         for statement, shape in zip(statements, shapes, strict=True):
+            if not statement.session.user:
+                self._unattributed += _executions(statement)
             if isinstance(statement, StatementRun):
                 self._record_run(self._claimed(statement), shape)
             else:
@@ -252,6 +259,12 @@ class Pipeline:
         if judged.request is not None:
             self._builder.add_approval(judged.request)
         return judged.rule_id
+
+
+def _executions(statement: Statement | StatementRun) -> int:
+    if isinstance(statement, StatementRun):
+        return len(statement.executions)
+    return 0 if statement.protocol is Protocol.STARTUP else statement.executions
 
 
 def _asked(statement: Statement | StatementRun) -> Asked:

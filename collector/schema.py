@@ -196,7 +196,9 @@ LOSSES = _table(
     "occurred_at:t agent source reason count:u",
     {
         "source": "Where: `ebpf`, `pgaudit`, `spool`, `collector` ...",
-        "reason": "Why: `ring_full`, `spool_full`, `rejected` ...",
+        "reason": "Why: `statement`, `spool_full`, `rejected` ... Which of them are statements that"
+        " ran and are not on record, of any login, and which count what is missing of those that"
+        " are: docs/operations.md, Tuning on loss.",
         "count": "How many facts.",
     },
 )

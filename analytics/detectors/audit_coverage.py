@@ -30,6 +30,7 @@ IRRELEVANT_LOSSES = ("rules", "guard", "catalog", "analytics", "store")
 """Sources of losses that are no statements."""
 IRRELEVANT_REASONS = (
     "audit_record_late", "audit_record_over_limit", "refused_unread", "text_cut_for_memory",
+    "unattributed",
 )  # fmt: skip
 """No statement lacks its half for them: the row is there, with a record or an object less, or the
 server refused a message that was no statement. Clients can bring all of them about."""

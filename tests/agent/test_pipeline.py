@@ -10,7 +10,16 @@ from agent.pipeline import Pipeline
 from agent.sessions import Limits, SessionTracker
 from agent.sql.client import ParserClient
 from agent.sql.messages import redact_message
-from model.event import Completion, ErrorReport, ResponseSent, SessionEnded, StatementStarted
+from model.event import (
+    Completion,
+    ErrorReport,
+    Executed,
+    ResponseSent,
+    SessionEnded,
+    SessionSeen,
+    StatementsExecuted,
+    StatementStarted,
+)
 from model.session import BackendKey
 from model.verdict import Mode, Outcome, Severity
 from rules import Judge, Match, RuleSet
@@ -31,7 +40,13 @@ INTERRUPTED = Settled(
 
 def verdicts_of(settled, *after, limits=None, text=DROP):
     """What is put on record of one held statement and what the server told after it."""
-    verdicts = []
+    started = StatementStarted(AT_NS, BACKEND, text, len(text), held=True, hold_id=1)
+    return played(Held(started, settled), *after, limits=limits)[0]
+
+
+def played(*events, limits=None):
+    """Verdicts, and losses by reason."""
+    verdicts, lost = [], []
     judge = Judge(RuleSet.load())
     with ParserClient() as parser:
         pipeline = Pipeline(
@@ -44,15 +59,24 @@ def verdicts_of(settled, *after, limits=None, text=DROP):
             on_verdict=verdicts.append,
             on_statement=lambda *_: None,
             on_run=lambda *_: None,
-            on_lost=lambda _: None,
+            on_lost=lost.append,
             on_held=lambda _: None,
         )
-        started = StatementStarted(AT_NS, BACKEND, text, len(text), held=True, hold_id=1)
-        pipeline.take([Held(started, settled), *after], AT_NS // 1000)
+        pipeline.take(events, AT_NS // 1000)
         for seconds in (1, 2, 3):
             pipeline.tick(AT_NS // 1000 + seconds * 1_000_000)
         pipeline.finish(AT_NS // 1000 + 4_000_000)
-    return verdicts
+    return verdicts, {(one.source, one.reason): one.count for one in lost}
+
+
+def test_what_nobody_knows_the_login_of_is_on_record_and_counted():
+    again = Executed(AT_NS // 1000, 10, 1, 1, 20)
+    run = StatementsExecuted(BACKEND, b"SELECT 1", "SELECT", "II", [again, again, again])
+    started = StatementStarted(AT_NS, BACKEND, b"SELECT 2", 8)
+    seen = SessionSeen(AT_NS, BACKEND, "main", "app", "shop", "", "local", 0)
+    events = (run, started, answer(tag="SELECT"))
+    assert played(*events)[1] == {("sessions", "unattributed"): 4}
+    assert played(seen, *events)[1] == {}
 
 
 def answer(sqlstate="", transaction="II", tag="DROP TABLE"):

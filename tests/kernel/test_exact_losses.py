@@ -15,6 +15,7 @@ import psycopg
 import pytest
 
 from agent.probes.layout import LOST_STATEMENTS, Aggregation
+from agent.sessions import SessionTracker
 from agent.sources.ebpf import EbpfSource
 from model.event import (
     ResponseSent,
@@ -22,6 +23,7 @@ from model.event import (
     StatementsExecuted,
     StatementStarted,
 )
+from model.statement import Statement, StatementRun
 
 pytestmark = [pytest.mark.kernel, pytest.mark.live]
 
@@ -104,7 +106,22 @@ def errors(connection, number):
         connection.execute("SELECT 'before the error'")
         connection.execute("SELECT nowhere")
         connection.execute("SELECT 'never'")
-    return {"everyday": len(FAILS_BEFORE) + 1 + 2}
+    with contextlib.suppress(psycopg.Error), connection.pipeline():
+        connection.execute("SELECT 'before the error'")
+        connection.execute(FAILS_RUNNING)
+        connection.execute("SELECT 'never'")
+    bound = connection.pgconn.exec_params(b"SELECT $1::int4", [b"no number"])
+    assert bound.error_field(psycopg.pq.DiagnosticField.SQLSTATE) == b"22P02"
+    with contextlib.suppress(psycopg.Error):
+        connection.execute(f"SELECT 1; {FAILS_BEFORE[number % 3]}; SELECT 'never'")
+    with contextlib.suppress(psycopg.Error):
+        connection.execute("BEGIN; SELECT nowhere")
+    with contextlib.suppress(psycopg.Error):
+        connection.execute("SELECT 'in a failed transaction'")
+    connection.execute("ROLLBACK")
+    # Of a string that does not parse nothing begins: it is one.
+    strings = 1 if number % 3 == 0 else 2
+    return {"everyday": len(FAILS_BEFORE) + 1 + 2 + 2 + 1 + strings + 2 + 1 + 1}
 
 
 def long_texts(connection, number):
@@ -230,6 +247,15 @@ def test_what_clients_ran_is_told_or_counted_to_the_last_one(libbpf, cluster, po
             )
 
 
+def recorded(events):
+    """How many statements of clients the record has of them."""
+    tracker = SessionTracker(1, merge_window_us=0, audited=lambda _: False)
+    out = [one for event in events for one in tracker.observe(event)] + tracker.flush()
+    runs = sum(len(one.executions) for one in out if isinstance(one, StatementRun))
+    singly = (one for one in out if isinstance(one, Statement) and not one.parent_id)
+    return runs + sum(one.executions for one in singly)
+
+
 def assert_exact(aggregate, events, lost, ran):
     told = classes(events)
     by_kernel = [one for one in events if isinstance(one, StatementsCounted)]
@@ -244,7 +270,9 @@ def assert_exact(aggregate, events, lost, ran):
     missing = sum(count for reason, count in lost.items() if reason in LOST_STATEMENTS)
     assert missing > 0
     assert told["everyday"] + missing == ran["everyday"]
-    assert counted == sum(one.rows for one in by_kernel), "each gave one row"
+    assert recorded(events) + missing == ran["everyday"] + ran["ddl"] + ran["role"]
+    with_rows = (one for one in by_kernel if one.text != b"ROLLBACK")
+    assert sum(one.count for one in with_rows) == sum(one.rows for one in by_kernel), "one row each"
     assert (counted > 0) == (aggregate is not Aggregation.NEVER)
 
 
