@@ -31,6 +31,15 @@ CREDENTIAL_WORDS = re.compile(
 r"""In the text of a statement whose parameters may be credentials: names of columns and functions,
 and ``U&"p\0061ss"``, which may hide one."""
 
+_NAME = rb'(?:"(?:[^"]|"")+"|[A-Za-z_\x80-\xff][A-Za-z0-9_$\x80-\xff]*)'
+_COLUMNS = re.compile(
+    rb"\binsert\s+(?:into\s+%b(?:\s*\.\s*%b)*(?:\s+as\s+%b)?\s*)?"
+    rb"\((?!\s*(?:\(|select\b|with\b|values\b|table\b))" % (_NAME, _NAME, _NAME),
+    re.IGNORECASE,
+)
+"""INSERT with the names of its columns."""
+_INSERT = re.compile(rb"\binsert\b", re.IGNORECASE)
+
 Show = Callable[[bytes, bytes, int, Shape], str]
 """Captured parameters, the statement's text, its full length, its Shape -> what is recorded."""
 
@@ -68,7 +77,13 @@ def names_credentials(text: bytes, text_bytes: int, shape: Shape) -> bool:
         len(text) < text_bytes
         or "password" in shape.flags
         or CREDENTIAL_WORDS.search(text) is not None
+        or goes_by_position(text)
     )
+
+
+def goes_by_position(text: bytes) -> bool:
+    """An INSERT without the names of its columns: nobody knows by it which value is a password."""
+    return len(_INSERT.findall(text)) > len(_COLUMNS.findall(text))
 
 
 def installation_key(path: Path) -> bytes:

@@ -16,7 +16,7 @@ from agent.parameters import Show, show_nothing
 from agent.sessions import SessionTracker
 from agent.sessions.logins import LOGIN
 from agent.sessions.unanswered import Recorded
-from agent.shown import Shown, as_it_is
+from agent.shown import Shown, as_it_is, without_strangers
 from agent.sql.reader import Parser, read
 from agent.urgency import Urgency
 from agent.wire.batch import BatchBuilder, Payload
@@ -237,7 +237,7 @@ class Pipeline:
     def _record_statement(self, statement: Statement, shape: Shape) -> None:
         self._on_statement(statement, shape)
         rule = self._judge(statement, shape)
-        shown = self._shown(shape, statement.text)
+        shown = without_strangers(self._shown(shape, statement.text), statement.sqlstate)
         if statement.sqlstate in SUCCEEDED:
             self._notice(shown, statement.session, statement.transaction)
         message = statement.error_message

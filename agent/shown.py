@@ -19,6 +19,7 @@ Shown = Callable[[Shape, bytes], Shape]
 """A statement's Shape and its text, as captured -> the Shape that is sent."""
 
 OPERATIONS = frozenset(("prepare transaction", "commit prepared", "rollback prepared"))
+NO_SUCH_ROLE = ("22023", "42704")
 PREPARE = "prepare transaction"
 OBJECT = "prepared transaction"
 HASH_HEX = 16
@@ -55,6 +56,15 @@ def shown_with(key: bytes, *, catalog_key: bytes = b"", full_text: bool = False)
         return replace(shape, redacted_text=text.decode("utf-8", "backslashreplace"))
 
     return shown
+
+
+def without_strangers(shape: Shape, sqlstate: str) -> Shape:
+    """A literal in the place of a role, where the server has no such role, may be anything: it
+    stays here as every other literal does."""
+    if sqlstate not in NO_SUCH_ROLE or not shape.roles:
+        return shape
+    named = tuple(role for role in shape.roles if role in shape.redacted_text)
+    return replace(shape, roles=named)
 
 
 def _with_value(shape: Shape, key: bytes, text: bytes) -> Shape:

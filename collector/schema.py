@@ -149,7 +149,9 @@ STATEMENTS = _table(
         "executions": "More than 1: counted together under load; sums, and without preparation.",
         "durations": "Of those: how many took less than 1, 2, 4, 8 ... microseconds.",
         "trace_parent": "W3C `traceparent` from its comment; a prepared statement keeps its first.",
-        "parameters": "What was bound, a JSON list; empty unless `capture.parameters` asks for it.",
+        "parameters": "What was bound, a JSON list; empty unless `capture.parameters` asks for it."
+        " money is in its smallest unit; ranges, bytea, tsvector, jsonpath, macaddr and timetz are"
+        " `\\x` and bytes, but for bytea those of the server's memory, not of the protocol.",
     },
 )
 

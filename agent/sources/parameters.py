@@ -5,12 +5,14 @@ Values are in PostgreSQL's internal form, whatever form the client sent them in.
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import struct
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import partial
 from struct import Struct
 
 from agent.probes.layout import PARAMETER, ParameterState
@@ -22,6 +24,7 @@ COUNT = Struct("<II")
 DAY_US = 86_400_000_000
 EPOCH_DAYS = 730_425
 """From 0000-03-01 to 2000-01-01, PostgreSQL's first day."""
+MAPPED = bytes(10) + b"\xff\xff"
 BASE_DIGITS = 4
 """numeric has digits of base 10000."""
 MAX_DIGITS = 1000
@@ -224,12 +227,64 @@ def _decimal(digits: list[int], weight: int, scale: int) -> str:
     return f"{shown}.{fraction[:scale].ljust(scale, '0')}"
 
 
+def _interval(data: bytes) -> str:
+    """As with ``intervalstyle = postgres``."""
+    microseconds, days, months = struct.unpack_from("<qii", data)
+    if (microseconds, days, months) in _ENDLESS:
+        return _ENDLESS[microseconds, days, months]
+    years, months = int(months / 12), int(math.fmod(months, 12))
+    parts, negative = [], False
+    for number, unit in ((years, "year"), (months, "mon"), (days, "day")):
+        if number:
+            sign = "+" if negative and number > 0 else ""
+            parts.append(f"{sign}{number} {unit}{'' if number == 1 else 's'}")
+            negative = number < 0
+    if microseconds or not parts:
+        sign = "-" if microseconds < 0 else "+" if negative else ""
+        parts.append(sign + _clock(abs(microseconds)))
+    return " ".join(parts)
+
+
+_ENDLESS = {
+    (2**63 - 1, 2**31 - 1, 2**31 - 1): "infinity",
+    (-(2**63), -(2**31), -(2**31)): "-infinity",
+}
+
+
+def _address(data: bytes, *, always_bits: bool) -> str:
+    """``inet_struct``: family, bits of the network, address."""
+    size, all_bits = {2: (4, 32), 3: (16, 128)}[data[0]]
+    if len(data) < 2 + size:
+        raise ValueError("too short")
+    address = data[2 : 2 + size]
+    shown = str(ipaddress.ip_address(address))
+    # An IPv4 address inside of it is written as one.
+    before, four = address[:-4], address[-4:]
+    if before == MAPPED or (size == 16 and not any(before) and any(four[:2])):
+        shown = f"::{'ffff:' if any(before) else ''}{ipaddress.ip_address(four)}"
+    return shown if data[1] == all_bits and not always_bits else f"{shown}/{data[1]}"
+
+
+def _bits(data: bytes) -> str:
+    (length,) = struct.unpack_from("<i", data)
+    digits = "".join(f"{byte:08b}" for byte in data[4:])
+    if len(digits) < length:
+        raise ValueError("too short")
+    return digits[:length]
+
+
+def _point(data: bytes) -> str:
+    return f"({_float8(data)},{_float8(data[8:])})"
+
+
 _SHOWN: dict[str, Callable[[bytes], str]] = {
     "bool": _bool, "int2": _number("h"), "int4": _number("i"), "int8": _number("q"),
     "oid": _number("I"), "xid": _number("I"), "regclass": _number("I"), "float4": _float4,
     "float8": _float8, "text": _text, "varchar": _text, "bpchar": _text, "json": _text,
     "xml": _text, "name": _name, "uuid": _uuid, "date": _date, "time": _time,
     "timestamp": _timestamp, "timestamptz": _timestamptz, "numeric": _numeric,
+    "interval": _interval, "bit": _bits, "varbit": _bits, "point": _point, "money": _number("q"),
+    "inet": partial(_address, always_bits=False), "cidr": partial(_address, always_bits=True),
 }  # fmt: skip
 _SHOWN["jsonb"] = lambda data: jsonb(data, _text, _numeric)
 _SHOWN |= {

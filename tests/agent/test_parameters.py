@@ -104,11 +104,28 @@ def test_what_was_not_read_says_why(tmp_path):
         b"INSERT INTO api_tokens VALUES ($1)",
         b'SELECT U&"p\\0061ssw" FROM t WHERE a = $1',
         b"SELECT dblink_connect($1)",
+        b"INSERT INTO users VALUES ($1, $2)",
+        b'INSERT INTO shop."users" AS u VALUES ($1, $2)',
+        b"INSERT INTO users (SELECT $1, $2)",
+        b"WITH a AS (INSERT INTO t (id) VALUES ($1)) INSERT INTO users VALUES (1, $2)",
+        b"MERGE INTO users USING s ON id = s.id WHEN NOT MATCHED THEN INSERT VALUES ($1, $2)",
     ],
 )
 def test_values_of_a_statement_about_credentials_are_withheld(tmp_path, how, text):
     said = told(how, tmp_path, text=text)
     assert said[:2] == [{"type": "int4", "withheld": True}, {"type": "text", "withheld": True}]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'INSERT INTO shop."users" AS u (id, name) VALUES ($1, $2)',
+        b"insert into users(id, name) select $1, $2",
+        b"MERGE INTO users USING s ON id = s.id WHEN NOT MATCHED THEN INSERT (id) VALUES ($1)",
+    ],
+)
+def test_values_for_columns_with_harmless_names_are_shown(tmp_path, text):
+    assert "value" in told(Parameters.FULL, tmp_path, text=text)[0]
 
 
 def test_values_of_a_text_that_was_cut_are_withheld(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 
 from agent.catalog.items.secrets import keyed
 from agent.catalog.items.system_value import of_line
-from agent.shown import as_it_is, shown_with
+from agent.shown import as_it_is, shown_with, without_strangers
 from agent.sql.shape import answer
 from model.statement import ParseStatus, Shape
 
@@ -107,3 +107,22 @@ def test_of_the_value_only_a_keyed_hash_leaves_the_host():
 )
 def test_what_is_spelled_in_another_way_or_is_none_has_no_hash(text):
     assert value_of(text) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"SET ROLE 's3cr3tpw'",
+        b"SET LOCAL ROLE 's3cr3tpw'",
+        b"SET SESSION AUTHORIZATION 's3cr3tpw'",
+        b"SELECT set_config('role', 's3cr3tpw', false)",
+    ],
+)
+def test_what_stands_for_a_role_and_is_none_stays_here_as_other_literals_do(text):
+    shape = answer(text.decode())
+    assert shape.roles == ("s3cr3tpw",)
+    assert without_strangers(shape, "22023").roles == ()
+    assert without_strangers(shape, "42704").roles == ()
+    for ran_or_was_refused in ("00000", "42501", "25P02", ""):
+        assert without_strangers(shape, ran_or_was_refused) is shape
+    assert without_strangers(answer("GRANT app TO bot"), "42704").roles == ("app", "bot")

@@ -107,6 +107,25 @@ VALUES |= {
 }
 
 
+BITS = st.from_regex(r"[01]{1,100}", fullmatch=True)
+VALUES |= {
+    "interval": st.builds(
+        "{} years {} mons {} days {}".format,
+        st.integers(-200, 200), st.integers(-20, 20), st.integers(-40, 40),
+        st.sampled_from(["0", "-0.000001 s", "05:06:07.5", "-125:00:01", "+00:00:01", "23:59:60"]),
+    ),
+    "inet": st.ip_addresses().map(str)
+    | st.sampled_from(["10.1.2.3/8", "::1/0", "2001:db8::1:0:0:1/64", "0.0.0.0/0"])
+    | st.sampled_from(["::ffff:1.2.3.4", "::1.2.3.4/96"]),
+    "cidr": st.sampled_from(["10.1.2.0/24", "192.0.2.1", "2001:db8::/32", "::1", "0/0"]),
+    "bit": BITS,
+    "varbit": BITS | st.just(""),
+    "point": st.tuples(st.integers(-99, 99), st.sampled_from(["0.5", "-1e100", "1e-7"])).map(
+        lambda pair: f"({pair[0]},{pair[1]})"
+    ),
+}  # fmt: skip
+
+
 class Reader:
     """One connection of a watched cluster, and what was bound in it last."""
 
