@@ -283,7 +283,8 @@ def cause(
         and precedence.may_have_been(entry.change, best.change, target, match)
     }
     undecided = (of_rows or weak) and bool(others)
-    if undecided and not settled:
+    open_still = any(not change.effect.committed_us for change in others.values())
+    if (undecided or open_still) and not settled:
         return None
     fits = weighed(match)
     later = [entry.change for entry in found if entry.moment_us > since_us]
@@ -343,7 +344,8 @@ def _not_undone(equal: list[Found], undoing: Sequence[Change], target: Target) -
 def _made_by(equal: Sequence[Found], undoing: Sequence[Change], target: Target) -> Found:
     committed = [entry for entry in equal if entry.known_to_be_committed] or equal
     match = MATCHES[target.scope.kind]
-    made = precedence.maker([entry.change for entry in committed], undoing, target, match)
+    likely = precedence.surest([entry.change for entry in committed])
+    made = precedence.maker(likely, undoing, target, match)
     inside = [entry for entry in committed if made.id in _around(entry.change)]
     return (inside or [entry for entry in committed if entry.change is made])[0]
 

@@ -56,7 +56,17 @@ def setter(equal: Sequence[Change], target: Target, match: Match) -> Change:
 
 def may_have_been(change: Change, made: Change, target: Target, match: Match) -> bool:
     """Whether ``change``, which fits as well as ``made``, is left as another possibility."""
-    return not (change.conditional and _proves(made, target, match))
+    may_be_nothing = change.conditional or bool(change.parent_id)
+    return not (may_be_nothing and not made.parent_id and _proves(made, target, match))
+
+
+def surest(equal: Sequence[Change]) -> Sequence[Change]:
+    """Without what ran inside others, where a client sent one, too: a function or block may have
+    undone it, by an EXCEPTION block or a procedure's ROLLBACK, and nothing tells. Who says IF
+    EXISTS or IF NOT EXISTS may have done nothing either."""
+    if not any(not (each.parent_id or each.conditional) for each in equal):
+        return equal
+    return [each for each in equal if not each.parent_id]
 
 
 def _of_coming_and_going(
@@ -70,9 +80,11 @@ def _of_coming_and_going(
         return replacing[-1] if replacing else ours[0]
     left = since_undone(fitting, undoing)
     # It was there, or not, each time that one succeeded: what came in between was not seen.
-    if proof := [change for change in left if _proves(change, target, match)]:
-        return proof[-1]
-    return _of_its_owner(left, target)[0]
+    proof = [change for change in left if _proves(change, target, match)]
+    if direct := [change for change in proof if not change.parent_id]:
+        return direct[-1]
+    ours = _of_its_owner(left, target)
+    return next((change for change in reversed(proof) if change in ours), ours[0])
 
 
 def _proves(change: Change, target: Target, match: Match) -> bool:

@@ -15,7 +15,7 @@ from collector.drift.lines import REVOKED, parts
 from collector.drift.matching.impossible import sets_otherwise
 from collector.drift.matching.reserved import is_reserved
 from collector.drift.matching.target import CAUSED, NAMED, Target, renames_part
-from collector.drift.precedence import Match, setter, since_undone
+from collector.drift.precedence import Match, setter, since_undone, surest
 from model.catalog import OBJECT_KINDS, CatalogKind, DriftChange
 
 MOST_LINES = 50
@@ -198,7 +198,7 @@ def _first(
         return best
     back = replace(line, step=reverse(line.step))
     opposite = [each for each in undoing if match(each, back) > CAUSED]
-    return since_undone(sorted(equal, key=moment_of), opposite)[0]
+    return since_undone(sorted(surest(equal), key=moment_of), opposite)[0]
 
 
 def _likeliest(
@@ -211,7 +211,8 @@ def _likeliest(
     if len(equal) < 2:
         return best, next(iter(equal), None)
     opposite = [each for each in every or changes if _undoes(each, part, match)]
-    return best, setter(since_undone(sorted(equal, key=moment_of), opposite), part, match)
+    likely = sorted(surest(equal), key=moment_of)
+    return best, setter(since_undone(likely, opposite), part, match)
 
 
 def _undoes(change: Change, part: Target, match: Match) -> bool:

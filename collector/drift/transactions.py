@@ -77,6 +77,7 @@ class Transactions:
         marked = statements.with_columns(_changing=may_change(statements, watched))
         frame = in_microseconds(self._of_interest(marked)).sort("started_at", "id")
         self._round_trips.observe_failed(statements)
+        self._note_failed(statements)
         rows = list(frame.iter_rows(named=True))
         found: list[Change] = []
         for row in rows:
@@ -148,6 +149,12 @@ class Transactions:
             return change
         self._note(row, known)
         return replace(change, effect=known)
+
+    def _note_failed(self, statements: pl.DataFrame) -> None:
+        """What ran inside them may be told later."""
+        failed = ~pl.col("sqlstate").fill_null("").is_in(SUCCEEDED) & (pl.col("parent_id") == 0)
+        for row in statements.filter(failed).select("agent", "id").iter_rows(named=True):
+            self._note(row, Effect(undone=True, root=row["id"]))
 
     def _note(self, row: Row, effect: Effect) -> None:
         self._around[row["agent"], row["id"]] = effect

@@ -131,3 +131,65 @@ def test_of_two_who_altered_one_role_the_one_who_did_the_worst_is_named(order):
     found = cause_of(told(*rows), "role", "etl", before, after)
     assert (found.change.actor, [other.actor for other in found.shares]) == ("alice", ["bot"])
     assert found.others == ()
+
+
+def inside(second, user, sql, parent):
+    return ran(second, user, sql, parent_id=parent, sqlstate="", transaction="")
+
+
+HIDDEN = [
+    ("GRANT SELECT ON hr.t TO etl", GRANTED),
+    ("ALTER ROLE g SUPERUSER", ("role", "g", "superuser=false login=true",
+                                "superuser=true login=true")),
+    ("ALTER TABLE hr.t ADD COLUMN i int",
+     (*TABLE, "owner: o\nkind: table", "owner: o\nkind: table\ncolumn i: integer")),
+    ("CREATE TABLE hr.t (i int)", CAME),
+    ("DROP TABLE hr.t", WENT),
+    ("GRANT SELECT, INSERT ON hr.t TO etl", (*GRANTED[:3], "SELECT, INSERT")),
+]  # fmt: skip
+"""What a function may do and undo."""
+
+
+@pytest.mark.parametrize("call", ["SELECT app.f('x')", "CALL app.p('x')", "DO $$ BEGIN END $$"])
+@pytest.mark.parametrize(("sql", "step"), HIDDEN)
+def test_what_may_have_been_undone_inside_a_function_gives_way_to_who_said_it(sql, step, call):
+    rows = [
+        {"id": 7, **ran(5, "ivan", call)},
+        {"id": 8, **inside(5.1, "ivan", sql, 7)},
+        {"id": 9, **ran(6, "bob", sql)},
+    ]
+    found = cause_of(rows, *step)
+    assert found.change.actor == "bob"
+    proved = sql.startswith(("CREATE", "DROP"))  # else it had failed
+    assert [each.actor for each in found.others] == ([] if proved else ["ivan"])
+
+
+@pytest.mark.parametrize(("sql", "step"), HIDDEN)
+def test_what_ran_inside_a_function_is_its_callers_where_nobody_else_said_it(sql, step):
+    rows = [{"id": 7, **ran(5, "ivan", "SELECT app.f()")}, {"id": 8, **inside(5.1, "ivan", sql, 7)}]
+    found = cause_of(rows, *step)
+    assert (found.change.actor, found.others) == ("ivan", ())
+
+
+def test_who_owns_it_made_it_where_a_function_may_have_undone_the_same():
+    rows = [
+        {"id": 7, **ran(5, "ivan", "SELECT app.f()")},
+        {"id": 8, **inside(5.1, "ivan", "CREATE TABLE hr.t (i int)", 7)},
+        {"id": 9, **ran(6, "bob", "CREATE TABLE IF NOT EXISTS hr.t (i int)")},
+    ]
+    for owner in ("ivan", "bob"):
+        found = cause_of(rows, *TABLE, None, f"owner: {owner}\nkind: table")
+        others = [each.actor for each in found.others]
+        assert [found.change.actor, *others] == [owner, *({"ivan", "bob"} - {owner})]
+
+
+def test_who_may_still_fail_is_waited_for_before_he_is_named_beside_the_actor():
+    rows = [
+        {"id": 7, **ran(97, "erin", "GRANT DELETE ON hr.t TO etl")},
+        {"id": 9, **inside(95.1, "heidi", "GRANT DELETE ON hr.t TO etl", 8)},
+    ]
+    granted = (*GRANTED[:3], "DELETE")
+    assert cause_of(rows, *granted, settled=False) is None
+    rows.append({"id": 8, **ran(95, "heidi", "DO $$ BEGIN END $$", sqlstate="22012")})
+    found = cause_of(rows, *granted, settled=False)
+    assert (found.change.actor, found.others) == ("erin", ())

@@ -286,6 +286,14 @@ def test_what_ran_inside_a_statement_that_failed_did_nothing():
     assert actor_of(rows, *GRANTED) == ""
 
 
+def test_what_ran_inside_a_statement_that_failed_did_nothing_though_it_is_told_later():
+    changes = Changes()
+    changes.observe(frame([{"id": 7, **ran(5, "bob", "SELECT app.give()", sqlstate="P0001")}]))
+    changes.observe(frame([{"id": 9, **nested(5.2, "bob", GRANT, 7)}]))
+    step = difference(*GRANTED[1:])
+    assert changes.cause(scope("privilege"), step, AFTER_US, BEFORE_US, settled=True) is None
+
+
 def test_what_ran_inside_a_transaction_counts_with_it():
     rows = [
         {"id": 7, **ran(5, "bob", "SELECT app.give()", transaction="TT")},
