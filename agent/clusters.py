@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -55,6 +56,8 @@ class Watched:
     files: FileNews | None = None
     attached: threading.Event = field(default_factory=threading.Event)
     """The probes were tried; ``problems`` says where they failed."""
+    looked_before_us: int = 0
+    """The last look before these threads began; 0: unknown."""
     superusers: frozenset[str] | None = None
     problems: dict[str, str] = field(default_factory=dict)
     """By part (probes, guard, catalog): one sentence on what is missing."""
@@ -86,6 +89,9 @@ class Clusters:
         self.canaries = Canaries(
             config.capture, source, minded or Minded(), partial(connect, config)
         )
+        self._unwatched: dict[str, tuple[int, int]] = {}
+        """By name: from the last look before this process until it captured. A server that comes
+        back finds it capturing."""
         self.scanned = False
 
     def rescan(self, capture: Capture | None) -> None:
@@ -293,6 +299,8 @@ class Clusters:
             ).start()
         if self._config.catalog.enabled:
             files = HostFiles.of(watched.cluster)
+            moments = Moments(self._state_file(watched.cluster, "catalog-moments"))
+            watched.looked_before_us = moments.seen_us
             watched.files = FileNews(files, lambda: _poke_settings(watched))
             watched.catalog = SnapshotWatcher(
                 lambda database: connect(self._config, watched.cluster, database),
@@ -300,7 +308,7 @@ class Clusters:
                 lambda snapshot: self._take_snapshot(watched, snapshot),
                 self._config.catalog.interval_seconds,
                 watched=watched_in(self._config.catalog),
-                moments=Moments(self._state_file(watched.cluster, "catalog-moments")),
+                moments=moments,
                 at_home=watched.files.follow,
                 take=partial(
                     take_snapshot,
@@ -318,6 +326,8 @@ class Clusters:
         # After the probes: our own queries are statements too, and both sources should see them.
         if self._source is not None:
             watched.attached.wait(ATTACH_SECONDS)
+        gap = (watched.looked_before_us, time.time_ns() // 1000)
+        self._unwatched.setdefault(watched.cluster.name, gap)
         while watched.catalog is not None and not watched.stop.is_set():
             try:
                 watched.catalog.run()
@@ -332,7 +342,9 @@ class Clusters:
         watched.problems.pop("catalog", None)
         if CatalogKind.ROLE in snapshot.kinds:
             watched.superusers = superusers_after(watched.superusers, snapshot)
-        self._on_snapshot(snapshot)
+        from_us, until_us = self._unwatched.get(watched.cluster.name, (0, 0))
+        told = replace(snapshot, unwatched_from_us=from_us, unwatched_until_us=until_us)
+        self._on_snapshot(told)
 
     def version_of(self, name: str) -> int:
         """Major version by the cluster's name; 0 for one that is not watched."""

@@ -51,6 +51,8 @@ def rows_of(snapshot: pb.Snapshot, agent: str) -> Iterator[Row]:
             "base_at_us": snapshot.base_at_us,
             "since_us": snapshot.since_us,
             "format": snapshot.format,
+            "unwatched_from_us": snapshot.unwatched_from_us,
+            "unwatched_until_us": snapshot.unwatched_until_us,
         }
     )
     first, end = snapshot.first_name, snapshot.end_name
@@ -87,6 +89,8 @@ def snapshot_of(snapshot: pb.Snapshot) -> Snapshot:
         first_name=snapshot.first_name,
         end_name=snapshot.end_name,
         format=snapshot.format,
+        unwatched_from_us=snapshot.unwatched_from_us,
+        unwatched_until_us=snapshot.unwatched_until_us,
     )
 
 
@@ -166,6 +170,8 @@ class _Message:
             first_name=first["name"] if about else "",
             end_name=first["value"] if about else "",
             format=about.get("format", 0),
+            unwatched_from_us=about.get("unwatched_from_us", 0),
+            unwatched_until_us=about.get("unwatched_until_us", 0),
         )
 
 

@@ -118,7 +118,8 @@ def _catalog(sent: Sequence[Sent]) -> pl.DataFrame | None:
     rows: list[tuple[object, ...]] = []
     for agent, batch in sent:
         for snapshot in batch.snapshots:
-            for moment in (snapshot.at_us, snapshot.base_at_us, snapshot.since_us):
+            moments = (snapshot.at_us, snapshot.base_at_us, snapshot.since_us)
+            for moment in (*moments, snapshot.unwatched_from_us, snapshot.unwatched_until_us):
                 _instant(moment, "at_us of a snapshot")
             rows += rows_of(snapshot, agent)
     return _frame("catalog", rows)

@@ -114,6 +114,10 @@ class Snapshot:
     kind too large for one message comes in ranges, each true by itself."""
     format: int = 0
     """See FORMAT; 0: of an agent that did not count them yet."""
+    unwatched_from_us: int = 0
+    """Of the last look before the agent began; 0: unknown."""
+    unwatched_until_us: int = 0
+    """Since when it captures what is done on the server; 0: unknown."""
 
 
 class DriftChange(StrEnum):

@@ -32,6 +32,11 @@ class Moments:
         self._written = ""
         self._read()
 
+    @property
+    def seen_us(self) -> int:
+        """What the server showed at the last look, of an earlier process too; 0: unknown."""
+        return self._seen_us
+
     def set_back(self, at_us: int, now: float) -> int:
         """By how much the clock went back since the last time, in microseconds; 0: it did not.
         ``now``: seconds of a clock that nobody sets."""

@@ -117,6 +117,8 @@ def _message(
         # Said again: a part has the roles in another message.
         cluster_wide=is_cluster_wide(snapshot),
         format=snapshot.format,
+        unwatched_from_us=snapshot.unwatched_from_us,
+        unwatched_until_us=snapshot.unwatched_until_us,
     )
 
 

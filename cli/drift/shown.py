@@ -15,7 +15,7 @@ from collector.drift.baseline import Difference
 from collector.drift.clauses import describe, word_of
 from collector.drift.lines import Part, parts
 from collector.drift.members import MEMBER
-from collector.drift.state import ALREADY
+from collector.drift.state import ALREADY, UNWATCHED
 from model.catalog import Attribution, CatalogKind, DriftChange
 
 WHAT_WIDTH = 200
@@ -150,4 +150,7 @@ def made_by(row: dict[str, Any]) -> str:
     """Who made the difference that is a row of view ``drift``."""
     if row.get("attribution") != Attribution.UNATTRIBUTED:
         return str(row.get("actor") or "?")
-    return SO_ALREADY if str(row.get("note") or "").startswith(ALREADY) else NOBODY
+    note = str(row.get("note") or "")
+    if UNWATCHED in note:
+        return f"nobody seen: {note}"
+    return SO_ALREADY if note.startswith(ALREADY) else NOBODY

@@ -20,6 +20,7 @@ from collector.drift.changes import (
     Change,
     changes_of,
 )
+from collector.drift.gaps import Gaps
 from collector.drift.matching import MATCHES, Target, catalogs, moved, rows, target_of
 from collector.drift.matching.impossible import sets_otherwise
 from collector.drift.matching.owners import with_owners
@@ -78,6 +79,7 @@ class Changes:
         self._used: OrderedDict[tuple[Scope, str, int], None] = OrderedDict()
         self._used_last: dict[tuple[Scope, str], int] = {}
         self._reloads = Reloads()
+        self.gaps = Gaps()
         self.ways: Mapping[Scope, Mapping[tuple[str, ...], tuple[Way, ...]]] = {}
         """By which other tables the watched ones are written."""
 
@@ -174,6 +176,11 @@ class Changes:
         if renaming is not None:
             found = as_if_here(found, self._places(target.scope, renaming))
         fresh = self.not_spent(found, target.scope, target.step, since_us)
+        # What ALTER SYSTEM wrote waits in a file, whoever watches.
+        if not of_server(target.scope, target.step) and (
+            gap := self.gaps.between(target.scope, since_us, at_us)
+        ):
+            fresh = [change for change in fresh if gap.has(change)]
         return cause(fresh, target, at_us, since_us, settled=settled)
 
     def _near(self, target: Target) -> list[Change]:

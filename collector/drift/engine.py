@@ -257,6 +257,7 @@ class Drift:
 
     def _observe(self, agent: str, snapshot: Snapshot, now_us: int) -> None:
         first: dict[Scope, Known] = {}
+        self._explanations.heard(agent, snapshot)
         parts = scopes(agent, snapshot)
         called = self._new_names(agent, snapshot, parts)
         for scope, part in partitions.in_order(parts):

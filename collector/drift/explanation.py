@@ -39,7 +39,7 @@ from collector.drift.state import (
     OpenDrift,
 )
 from collector.drift.ways import KnownWays, Triggered
-from model.catalog import Attribution, CatalogKind, DriftChange
+from model.catalog import Attribution, CatalogKind, DriftChange, Snapshot
 
 LOOKUP_US = 30 * 86_400_000_000
 MOST_APPROVED = 10_000
@@ -92,6 +92,10 @@ class Explanations:
         self._outside.observe(frames, self._triggered.tables(facts_of))
         verdicts = frames.get("verdicts")
         return verdicts is not None and self._observe_verdicts(verdicts)
+
+    def heard(self, agent: str, snapshot: Snapshot) -> None:
+        """When nobody watched that server."""
+        self._changes.gaps.heard(agent, snapshot)
 
     def saw(self, key: Key, step: Difference, other_way: Mapping[str, str] | None = None) -> None:
         """How the value that differs from the accepted one differs from the one seen before it.
@@ -202,7 +206,10 @@ class Explanations:
         server = (drift.scope.agent, drift.scope.cluster)
         if server in self._standbys and comes_by_replay(drift.scope, step):
             return f"{REPLAYED}: the record of its primary says who did it"
-        return self._outside.reason(drift.scope, step, drift.detected_at_us, drift.since_us)
+        gap = self._changes.gaps.between(drift.scope, drift.since_us, drift.detected_at_us)
+        return self._outside.reason(
+            drift.scope, step, drift.detected_at_us, drift.since_us, gap.told() if gap else ""
+        )
 
     def with_consequences(
         self, due: Sequence[OpenDrift], known: Iterable[OpenDrift], now_us: int

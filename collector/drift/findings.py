@@ -109,6 +109,8 @@ def _who(drifts: Sequence[OpenDrift]) -> str:
         return "It was so already"
     if first.replayed:
         return "Replayed from the primary"
+    if first.unwatched:
+        return "Nobody watched who did it"
     if first.attribution is Attribution.UNATTRIBUTED:
         return "Nobody on the wire did it"
     moment = datetime.fromtimestamp(first.did_at_us / 1e6, UTC).strftime("%H:%M")

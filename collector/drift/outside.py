@@ -95,14 +95,18 @@ class Outside:
         if (statements := frames.get("statements")) is not None:
             self._observe_calls(statements, triggered)
 
-    def reason(self, scope: Scope, step: Difference, at_us: int, since_us: int) -> str:
-        """A clause, empty where nothing is known: ``3 facts were lost then (ring_full)``."""
+    def reason(
+        self, scope: Scope, step: Difference, at_us: int, since_us: int, unwatched: str = ""
+    ) -> str:
+        """A clause, empty where nothing is known: ``3 facts were lost then (ring_full)``.
+        ``unwatched``: when nobody watched; who called something at another time has no part."""
         return "; ".join(
             clause
             for clause in (
                 self._restart(scope, step, at_us, since_us),
+                unwatched,
                 self._gap(scope, at_us, since_us),
-                self._called(scope, at_us, since_us),
+                "" if unwatched else self._called(scope, at_us, since_us),
             )
             if clause
         )

@@ -35,6 +35,8 @@ REPLAYED = "the server is a standby"
 ALREADY = "it was so already"
 """So begins the note of what nobody saw come: it was there when it was first held against what
 should be."""
+UNWATCHED = "nobody watched"
+"""So stands in the note where no agent captured at that time: who did it is not known."""
 ONE_OF = "it was one of "
 """So begins the note where several could have done it, and none is claimed."""
 
@@ -105,6 +107,11 @@ class OpenDrift:
     def was_so_already(self) -> bool:
         """Nothing came: a declaration, or an ignore rule that ended, made it a difference."""
         return self.note.startswith(ALREADY)
+
+    @property
+    def unwatched(self) -> bool:
+        """Who did it was not seen: no agent captured then."""
+        return self.attribution is Attribution.UNATTRIBUTED and UNWATCHED in self.note
 
     @property
     def replayed(self) -> bool:

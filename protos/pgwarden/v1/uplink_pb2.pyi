@@ -532,7 +532,7 @@ class Loss(_message.Message):
     def __init__(self, at_us: _Optional[int] = ..., source: _Optional[str] = ..., reason: _Optional[str] = ..., count: _Optional[int] = ...) -> None: ...
 
 class Snapshot(_message.Message):
-    __slots__ = ("at_us", "cluster", "database", "kinds", "items", "server_version", "base_at_us", "removed", "first_name", "end_name", "since_us", "cluster_wide", "kinds_in_part", "format")
+    __slots__ = ("at_us", "cluster", "database", "kinds", "items", "server_version", "base_at_us", "removed", "first_name", "end_name", "since_us", "cluster_wide", "kinds_in_part", "format", "unwatched_from_us", "unwatched_until_us")
     AT_US_FIELD_NUMBER: _ClassVar[int]
     CLUSTER_FIELD_NUMBER: _ClassVar[int]
     DATABASE_FIELD_NUMBER: _ClassVar[int]
@@ -547,6 +547,8 @@ class Snapshot(_message.Message):
     CLUSTER_WIDE_FIELD_NUMBER: _ClassVar[int]
     KINDS_IN_PART_FIELD_NUMBER: _ClassVar[int]
     FORMAT_FIELD_NUMBER: _ClassVar[int]
+    UNWATCHED_FROM_US_FIELD_NUMBER: _ClassVar[int]
+    UNWATCHED_UNTIL_US_FIELD_NUMBER: _ClassVar[int]
     at_us: int
     cluster: str
     database: str
@@ -561,7 +563,9 @@ class Snapshot(_message.Message):
     cluster_wide: bool
     kinds_in_part: _containers.RepeatedScalarFieldContainer[str]
     format: int
-    def __init__(self, at_us: _Optional[int] = ..., cluster: _Optional[str] = ..., database: _Optional[str] = ..., kinds: _Optional[_Iterable[str]] = ..., items: _Optional[_Iterable[_Union[CatalogItem, _Mapping]]] = ..., server_version: _Optional[str] = ..., base_at_us: _Optional[int] = ..., removed: _Optional[_Iterable[_Union[CatalogKey, _Mapping]]] = ..., first_name: _Optional[str] = ..., end_name: _Optional[str] = ..., since_us: _Optional[int] = ..., cluster_wide: _Optional[bool] = ..., kinds_in_part: _Optional[_Iterable[str]] = ..., format: _Optional[int] = ...) -> None: ...
+    unwatched_from_us: int
+    unwatched_until_us: int
+    def __init__(self, at_us: _Optional[int] = ..., cluster: _Optional[str] = ..., database: _Optional[str] = ..., kinds: _Optional[_Iterable[str]] = ..., items: _Optional[_Iterable[_Union[CatalogItem, _Mapping]]] = ..., server_version: _Optional[str] = ..., base_at_us: _Optional[int] = ..., removed: _Optional[_Iterable[_Union[CatalogKey, _Mapping]]] = ..., first_name: _Optional[str] = ..., end_name: _Optional[str] = ..., since_us: _Optional[int] = ..., cluster_wide: _Optional[bool] = ..., kinds_in_part: _Optional[_Iterable[str]] = ..., format: _Optional[int] = ..., unwatched_from_us: _Optional[int] = ..., unwatched_until_us: _Optional[int] = ...) -> None: ...
 
 class CatalogKey(_message.Message):
     __slots__ = ("kind", "database", "name")
