@@ -91,6 +91,8 @@ _PARTS = frozenset(("index", "trigger", "policy", "rule", "statistics", "publica
 """Types whose statements name a table besides."""
 _PARTS_APART = frozenset(("trigger", "policy", "statistics", "publication"))
 """Those of them that leave the table's own lines as they are."""
+_COUNTS = re.compile(r"\b(?:as identity|(?:small|big)?serial[248]?)\b")
+"""A column for which a sequence is made."""
 _COMMON = frozenset(
     ("alter", "table", "to", "on", "set", "(", ")", ",", ".", "?", ":", "not", "null", "default")
 )
@@ -225,7 +227,7 @@ def _with_its_table(change: Change, target: Target) -> int:
         # Its parent's or a constraint's: ALTER TABLE switches it, and that is all it can do.
         return WITH_IT if "alter" in change.verbs or makes_itself(change, "drop") else 0
     if target.added:
-        made = makes_itself(change, "create") or "alter" in change.verbs
+        made = makes_itself(change, "create") or _adds(change, target)
         # A partition has its parent's triggers.
         weak = target.scope.kind is CatalogKind.TRIGGER
         return (POSSIBLE if weak else WITH_IT) if made else 0
@@ -234,6 +236,15 @@ def _with_its_table(change: Change, target: Target) -> int:
             return WITH_IT
         return CAUSED if "alter" in change.verbs and target.scope.kind not in OF_TABLE else 0
     return WITH_IT if "alter" in change.verbs and not change.types & _PARTS else 0
+
+
+def _adds(change: Change, target: Target) -> bool:
+    """Of an ALTER of its table."""
+    if target.scope.kind is not CatalogKind.SEQUENCE:
+        return "alter" in change.verbs
+    hidden = change.said == change.summary or change.contained or not change.heading
+    says = hidden or _COUNTS.search(" ".join(wording.tokens(change.said))) is not None
+    return "alter" in change.verbs and says
 
 
 def _serial(change: Change, target: Target) -> int:
@@ -246,7 +257,9 @@ def _serial(change: Change, target: Target) -> int:
         if kind == "table" and table and stem.startswith(f"{table}_"):
             if schema and schema != target.parts[0]:
                 continue
-            return WITH_IT if change.verbs & {"create", "alter", "drop"} else 0
+            comes = target.added and "create" not in change.verbs
+            can = _adds(change, target) if comes else change.verbs & {"create", "alter", "drop"}
+            return WITH_IT if can else 0
     return 0
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from collector.drift import Drift
+from collector.drift.engine import Drift
 from model.catalog import CatalogKind
 from tests.analytics.streams import START_US
 from tests.collector.drift.story import S, frame, ran

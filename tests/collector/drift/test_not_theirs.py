@@ -84,3 +84,16 @@ def test_what_is_made_for_another_role_is_owned_by_it_at_first(sql, owner):
     changes = Changes()
     changes.observe(frame([ran(10, "alice", sql)]))
     assert owner_said(changes.find("host-a", 1)) == owner
+
+
+@pytest.mark.parametrize("value", ["owned by: hr.t.g\nowner: alice", "owner: alice"])
+@pytest.mark.parametrize("column", ["int GENERATED ALWAYS AS IDENTITY", "bigserial"])
+@pytest.mark.parametrize("other", ["REPLICA IDENTITY FULL", "ADD COLUMN h int", "SET LOGGED"])
+def test_a_sequence_is_of_who_added_the_column_that_it_counts_for(column, other, value):
+    rows = [
+        ran(5, "alice", f"ALTER TABLE hr.t ADD COLUMN g {column}"),
+        ran(6, "bob", f"ALTER TABLE hr.t {other}"),
+    ]
+    for order in (rows, [rows[0] | {"started_at": rows[1]["started_at"] + 1}, rows[1]]):
+        found = cause_of(order, "sequence", "hr.t_g_seq", None, value)
+        assert (found.change.actor, found.others) == ("alice", ())
