@@ -33,6 +33,8 @@ _SAY_NOTHING = frozenset(
     )
 )  # fmt: skip
 """Words of many statements and of many lines."""
+_NAMED = frozenset(("table", "schema", "constraint", "column", "member", "other"))
+"""Lines of which an object has several."""
 _USUAL = {"enabled": "origin", "volatility": "volatile", "allow connections": "yes"}
 """Lines that an object has where nobody said anything of it."""
 _UNSET = {"inherit": "true"}
@@ -128,7 +130,17 @@ def _did(change: Change, made: Change, line: Part, target: Target) -> bool:
     if change.heading == _REPLACING:  # where both are such, which of them made it is not known
         return made.heading != _REPLACING and line.key != "owner"
     about_it = sets(change, target.scope.kind, line.key)
-    return _says_better(change, made, line, target) if about_it is None else about_it
+    if about_it is None or (about_it and not _names(change, line.key)):
+        return _says_better(change, made, line, target)
+    return about_it
+
+
+def _names(change: Change, key: str) -> bool:
+    """``table hr.t`` of a publication, ``column pay`` of a type: it says which one."""
+    what, _, name = key.partition(" ")
+    if what not in _NAMED or not name:
+        return True
+    return wording.parts(name)[-1] in wording.tokens(change.said)
 
 
 def _says_better(change: Change, made: Change, line: Part, target: Target) -> bool:

@@ -42,6 +42,7 @@ from collector.drift.shares import (
     weighed,
 )
 from collector.drift.transactions import Transactions
+from collector.drift.unseen_parts import as_others_are, unseen_parts
 from model.catalog import CatalogKind, DriftChange
 
 RECENT_CHANGES = 30_000
@@ -303,6 +304,7 @@ def cause(
         changing = _changing_it(changes, target, at_us, since_us)
         shared = afterwards(claimed, changing, target, fits)
     else:
+        changing = later
         shared = shares(claimed, acting, target, fits, opposite)
         shared = {**shared, **renamers(claimed, shared, later, target)}
     if not settled and not says_all(claimed, shared, target, fits):
@@ -314,7 +316,8 @@ def cause(
         for actor, change in others.items()
         if actor not in named and as_likely(change, claimed, shared, acting, target, match)
     )
-    also = droppers(claimed, shared, later, target)
+    also = {**unseen_parts(claimed, shared, changing, target),
+            **droppers(claimed, shared, later, target)}  # fmt: skip
     return Cause(claimed, alike, undecided, shared, nobodys, also, weak)
 
 
@@ -373,7 +376,9 @@ def _changing_it(
     changes: Iterable[Change], target: Target, at_us: int, since_us: int
 ) -> list[Change]:
     """Those that may have changed what is new, had it been there."""
-    there = replace(target, step=target.step._replace(change=DriftChange.CHANGED))
+    before = as_others_are(target.scope.kind)
+    step = target.step._replace(change=DriftChange.CHANGED, desired=before)
+    there = replace(target, step=step)
     found = sorted(candidates(changes, there, at_us, since_us, settled=True), reverse=True)
     return [entry.change for entry in found if entry.moment_us > since_us]
 

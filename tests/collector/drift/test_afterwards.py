@@ -167,3 +167,37 @@ def test_and_what_came_before_it_was_made_did_nothing_to_it(kind, name, value, m
     rows = [ran(1, "dave", after), ran(2, "carol", made)]
     maker, lines = shares_of(rows, kind, name, value)
     assert (maker, lines) == ("carol", {}) or after.startswith("CREATE OR REPLACE")
+
+
+PUBLISHED = "owner: carol\noperations: insert\ntable hr.t17: all columns\ntable hr.t18: all columns"
+
+
+@pytest.mark.parametrize("path", ["", "hr."])
+def test_a_table_of_a_new_publication_is_of_who_named_it(path):
+    rows = [
+        ran(5, "carol", f"CREATE PUBLICATION pu FOR TABLE {path}t17"),
+        ran(6, "dave", f"ALTER PUBLICATION pu ADD TABLE {path}t18"),
+    ]
+    found = cause_of(rows, "publication", "pu", None, PUBLISHED)
+    did = {key: change.actor for key, change in found.by_line.items()}
+    assert (found.change.actor, did) == ("carol", {"table hr.t18": "dave"})
+
+
+def test_who_validated_a_constraint_that_another_one_added_is_named_beside_him():
+    rows = [
+        ran(5, "dave", "ALTER TABLE hr.t ADD CONSTRAINT ck CHECK (i > 0) NOT VALID"),
+        ran(6, "erin", "ALTER TABLE hr.t VALIDATE CONSTRAINT ck"),
+        ran(7, "ivan", "ALTER TABLE hr.t VALIDATE CONSTRAINT other"),
+    ]
+    after = "owner: o\nkind: table\nconstraint ck: CHECK ((i > 0))"
+    found = cause_of(rows, "table", "hr.t", "owner: o\nkind: table", after)
+    assert {found.change.actor, *(each.actor for each in found.shares)} == {"dave", "erin"}
+
+
+def test_who_took_the_slot_of_a_new_subscription_is_named_beside_who_made_it():
+    rows = [
+        ran(5, "erin", "CREATE SUBSCRIPTION s CONNECTION 'host=x' PUBLICATION p"),
+        ran(6, "frank", "ALTER SUBSCRIPTION s SET (slot_name = NONE)"),
+    ]
+    found = cause_of(rows, "subscription", "s", None, "owner: erin\nenabled: no\npublications: p")
+    assert [found.change.actor, *(each.actor for each in found.shares)] == ["erin", "frank"]
