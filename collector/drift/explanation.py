@@ -48,6 +48,8 @@ MOST_LATE = 500
 FILES_WAIT_LESS = 3
 """No statement comes that explains an edited file; of what happened beside it (a restart, losses)
 the record tells soon. So it is told within 5 s like what a statement did."""
+INSIDE_WAITS_LESS = 3
+"""What ran inside others is told a little later than what came directly."""
 _REQUEST = re.compile(r"approved: request (\w[\w-]*)")
 FIRED = "it wrote to a table with a trigger whose code names this one"
 
@@ -130,9 +132,14 @@ class Explanations:
         step = self._steps.get(drift.key, drift.difference)
         of_file = not by_statements(target_of(drift.scope, step))
         hold_us = self._hold_us // FILES_WAIT_LESS if of_file else self._hold_us
-        settled = now_us - drift.noticed_us >= hold_us
+        waited_us = now_us - drift.noticed_us
+        settled = waited_us >= hold_us
         found = self._cause(drift, step, settled=settled)
         if found is None and not settled:
+            return []
+        # Who said the same after it, and goes before it, may be on record a moment later.
+        inside = found is not None and bool(found.change.parent_id)
+        if inside and waited_us < self._hold_us // INSIDE_WAITS_LESS:
             return []
         return self.told(drift, found, now_us)
 

@@ -100,7 +100,8 @@ def test_a_do_block_with_three_statements_inside_is_one_finding(world):
     seen = dict(BASE)
     for n in range(3):
         seen |= privilege(f"table:hr.t{n}<-analyst")
-    [found] = world.commit(6, seen, statements=[block, *inside]).findings
+    world.commit(6, seen, statements=[block, *inside])
+    [found] = world.tick(7).findings
     assert found.sentence.startswith("3 statements of one statement by bob")
 
 
@@ -164,8 +165,8 @@ def test_an_approval_that_is_told_later_changes_the_finding(world):
 def test_the_approval_of_a_call_covers_what_ran_inside(world):
     call = {"id": 50, **ran(1, "bob", "SELECT app.give()")}
     inside = ran(2, "bob", "GRANT SELECT ON hr.salaries TO analyst", parent_id=50, sqlstate="")
-    news = world.commit(6, GRANT, statements=[call, inside], verdicts=approval(50))
-    assert [row["attribution"] for row in news.rows] == ["approved"]
+    world.commit(6, GRANT, statements=[call, inside], verdicts=approval(50))
+    assert [row["attribution"] for row in world.tick(7).rows] == ["approved"]
 
 
 def test_a_membership_says_what_it_lets_whom_do(world):
@@ -490,3 +491,20 @@ def test_what_one_did_by_two_statements_is_two_findings(world):
     assert all("by bob (" not in each.sentence for each in found)
     told = [dict(each.details)["consequences"] for each in found]
     assert ["fillfactor" in each for each in told] == [False, True]
+
+
+def test_what_ran_inside_a_function_waits_for_who_said_it_a_moment_later(world):
+    sql = "GRANT SELECT ON hr.t1 TO analyst"
+    inside = ran(2, "ivan", sql, parent_id=1, sqlstate="", transaction="")
+    seen = BASE | privilege("table:hr.t1<-analyst")
+    early = world.commit(3, seen, statements=[ran(2, "ivan", "SELECT app.f()"), inside])
+    late = world.commit(3.5, statements=[ran(2.5, "bob", sql)])
+    told = [*early.rows, *late.rows, *world.tick(4.1).rows]
+    assert [row["actor"] for row in told] == ["bob"]
+
+
+def test_what_ran_inside_a_function_is_told_after_a_second(world):
+    inside = ran(2, "ivan", "GRANT SELECT ON hr.t1 TO analyst", parent_id=1, sqlstate="")
+    seen = BASE | privilege("table:hr.t1<-analyst")
+    news = world.commit(3, seen, statements=[ran(2, "ivan", "SELECT app.f()"), inside])
+    assert (news.rows, [row["actor"] for row in world.tick(4.1).rows]) == ([], ["ivan"])
