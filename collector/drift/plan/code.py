@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from collector.drift.baseline import Difference
 from collector.drift.lines import lines_of, parts
+from collector.drift.mentions import mentioned
 from collector.drift.plan.quoting import (
     NotSqlError,
     listed,
@@ -35,9 +36,12 @@ def function(difference: Difference, world: World, database: str) -> Iterator[St
         yield by_hand(Phase.CODE, f"create function {difference.name} again; {BY_HAND}")
         return
     if difference.change is DriftChange.ADDED:
-        kind = lines_of(difference.observed).get("kind", "")
-        word = "AGGREGATE" if kind == "aggregate" else "ROUTINE"
-        yield Step(Phase.DROP_CODE, f"DROP {word} {who}", loses=True, note=NO_BODY)
+        lines = lines_of(difference.observed)
+        word = "AGGREGATE" if lines.get("kind") == "aggregate" else "ROUTINE"
+        queries = lines.get("language") == "sql" or word == "AGGREGATE"
+        first = queries and not _of_operator_classes(world, database)
+        phase = Phase.DROP_QUERY_CODE if first else Phase.DROP_CODE
+        yield Step(phase, f"DROP {word} {who}", loses=True, note=NO_BODY)
         return
     unknown = []
     for part in parts(CatalogKind.FUNCTION, difference):
@@ -74,6 +78,12 @@ def _of_a_range(difference: Difference, world: World, database: str) -> bool:
     )
 
 
+def _of_operator_classes(world: World, database: str) -> bool:
+    """Which functions these run is not known; they go after the indexes that use them."""
+    schemas = world.facts(CatalogKind.SCHEMA, database).values()
+    return any("operator family " in fact.value for fact in schemas)
+
+
 def _setting(text: str) -> str:
     return ".".join(name(part) for part in text.lower().split("."))
 
@@ -96,7 +106,10 @@ def _property(key: str, wanted: str | None) -> str:
 
 def policy(difference: Difference, world: World, database: str) -> Iterator[Step]:
     table, own = split_last(difference.name)
-    if f"table:{table}" in world.dropped.get(database, ()):
+    dropped = world.dropped.get(database, frozenset())
+    if f"table:{table}" in dropped:
+        if stands_on_dropped(difference.observed, table, dropped):
+            yield Step(Phase.DROP_VIEW, f"DROP POLICY {own} ON {table}", loses=True)
         return
     if difference.change is DriftChange.ADDED:
         yield Step(Phase.DROP_PART, f"DROP POLICY {own} ON {table}")
@@ -113,6 +126,13 @@ def policy(difference: Difference, world: World, database: str) -> Iterator[Step
         # In one transaction: nobody sees the table without it.
         yield Step(Phase.PART, f"DROP POLICY {own} ON {table}")
         yield Step(Phase.PART, create)
+
+
+def stands_on_dropped(text: str, table: str, dropped: frozenset[str]) -> bool:
+    """Whether a part of a table that is dropped holds another thing that is: it goes before both,
+    since tables may hold each other."""
+    named = mentioned(text) - {table}
+    return any(each.partition(":")[2].partition("(")[0] in named for each in dropped)
 
 
 def _create_policy(own: str, table: str, lines: dict[str, str]) -> str:

@@ -56,6 +56,15 @@ def column_text(text: str) -> str:
     return text
 
 
+def default_of(text: str) -> str:
+    """
+    >>> default_of("text collate \"C\" default 'd'::text"), default_of("integer not null")
+    ("'d'::text", '')
+    """
+    read = _COLUMN.fullmatch(text)
+    return (read["default"] or "") if read else ""
+
+
 def _changed(who: str, own: str, before: str, after: str, world: World) -> Iterator[Step]:
     wanted, is_now = _COLUMN.fullmatch(before), _COLUMN.fullmatch(after)
     alter = f"ALTER TABLE {who} ALTER COLUMN {own}"

@@ -43,7 +43,9 @@ def foreign_server(difference: Difference, _world: World, _database: str) -> Ite
     word = "FOREIGN DATA WRAPPER" if wrapper else "SERVER"
     plain = difference._replace(name=difference.name.removeprefix("wrapper "))
     if difference.change is DriftChange.ADDED:
-        yield Step(Phase.DROP_TYPE, f"DROP {word} {name(plain.name)}")
+        # An extension's wrapper is no item: the extension goes after all servers, too.
+        phase = Phase.DROP_EXTENSION if wrapper else Phase.DROP_TYPE
+        yield Step(phase, f"DROP {word} {name(plain.name)}")
     elif difference.change is DriftChange.REMOVED:
         yield by_hand(Phase.PART, f"create {word.lower()} {plain.name} again, with its options")
     else:

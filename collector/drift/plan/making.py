@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import pglast
@@ -17,15 +17,18 @@ from collector.drift.plan import (
     foreign,
     objects,
     operators,
+    replication,
     roles,
     settings,
     tables,
     user_types,
 )
 from collector.drift.plan.names_back import names_back
+from collector.drift.plan.ordering import STAYS, ordered, without_repeats
 from collector.drift.plan.past import NO_PAST, Past
 from collector.drift.plan.quoting import NotSqlError
 from collector.drift.plan.renames import left_to_decide, perhaps_renamed
+from collector.drift.plan.standing import Planned
 from collector.drift.plan.steps import Phase, Step, World, Writer, by_hand
 from model.catalog import CatalogKind, DriftChange
 
@@ -37,7 +40,7 @@ WRITERS: dict[CatalogKind, Writer] = {
     CatalogKind.MEMBERSHIP: roles.membership,
     CatalogKind.DATABASE: objects.database,
     CatalogKind.TABLESPACE: objects.plain("TABLESPACE", CatalogKind.TABLESPACE),
-    CatalogKind.SLOT: objects.slot,
+    CatalogKind.SLOT: replication.slot,
     CatalogKind.PRIVILEGE: roles.privilege,
     CatalogKind.SCHEMA: objects.schema,
     CatalogKind.TABLE: tables.table,
@@ -53,8 +56,8 @@ WRITERS: dict[CatalogKind, Writer] = {
     CatalogKind.LANGUAGE: objects.plain("LANGUAGE", CatalogKind.LANGUAGE),
     CatalogKind.FOREIGN_SERVER: foreign.foreign_server,
     CatalogKind.USER_MAPPING: foreign.user_mapping,
-    CatalogKind.PUBLICATION: objects.publication,
-    CatalogKind.SUBSCRIPTION: objects.subscription,
+    CatalogKind.PUBLICATION: replication.publication,
+    CatalogKind.SUBSCRIPTION: replication.subscription,
     CatalogKind.WATCHED: objects.watched,
 }
 _FOLLOW = frozenset(
@@ -63,7 +66,6 @@ _FOLLOW = frozenset(
 """Kinds of which a difference may come from another one's, and go with it."""
 _HIDDEN = re.compile(r"\bhidden (?:[0-9a-f]{4}-)?[0-9a-f]{12}\b")
 _UNICODE_NAME = re.compile(r'U&"[^"]*"')
-STAYS = "what stays as it is may stand on it"
 PRIVILEGE_TYPES = {
     CatalogKind.TABLE: ("table", "column"),
     CatalogKind.SEQUENCE: ("sequence",),
@@ -91,6 +93,7 @@ def make(desired: Whole, observed: Whole, past: Past = NO_PAST) -> Plan:
     undecided = left_to_decide(desired, named.observed, past)
     first = [*named.steps, *undecided.steps]
     steps, undone = [_readable(CatalogKind.TABLE, step) for step in first], undecided.observed
+    planned: list[Planned] = []
     found = {
         key: list(gaps(key[0], facts, undone[key]))
         for key, facts in desired.items()
@@ -99,20 +102,18 @@ def make(desired: Whole, observed: Whole, past: Past = NO_PAST) -> Plan:
     world = World(desired, undone, _dropped(found), perhaps_renamed(desired, undone, past), past)
     for (kind, database), differences in found.items():
         for difference in differences:
-            steps += [
-                replace(
-                    step,
-                    database=database,
-                    by_hand=step.by_hand or undecided.waits(kind, database, difference.name),
-                )
+            waits = undecided.waits(kind, database, difference.name)
+            its = [
+                replace(step, database=database, by_hand=step.by_hand or waits)
                 for step in _checked(kind, difference, world, database)
             ]
-    ordered = sorted(
-        _lossy_together(steps),
-        key=lambda step: (step.phase in (Phase.DROP_ROLE, Phase.SETTING), step.phase),
-    )
+            last = len(its) - 1
+            planned += [
+                Planned(step, kind, difference, at == 0, at == last) for at, step in enumerate(its)
+            ]
+    steps += ordered(_lossy_together(planned))
     return Plan(
-        _without_repeats(ordered),
+        without_repeats(steps),
         len(named.steps) + len(undecided.steps) + sum(map(len, found.values())),
         missing,
     )
@@ -170,18 +171,20 @@ def _problem(kind: CatalogKind, text: str) -> str:
     return "" if count == 1 else "is more than one statement; look at it first"
 
 
-def _lossy_together(steps: Sequence[Step]) -> Iterator[Step]:
+def _lossy_together(planned: Sequence[Planned]) -> list[Planned]:
     """A type of a table or function that stays, because it would be lost, must stay as well."""
     kept = {
-        step.database
-        for step in steps
-        if step.loses and Phase.DROP_FOREIGN_KEY <= step.phase <= Phase.DROP_CODE
+        each.step.database
+        for each in planned
+        if each.step.loses
+        and (
+            Phase.DROP_FOREIGN_KEY <= each.step.phase <= Phase.DROP_CODE
+            or each.step.phase is Phase.DROP_QUERY_CODE
+        )
     }
-    for step in steps:
-        stays = step.phase is Phase.DROP_TYPE and step.database in kept
-        yield replace(step, loses=True, note=STAYS) if stays else step
-
-
-def _without_repeats(steps: Iterable[Step]) -> tuple[Step, ...]:
-    """Two differences may ask for the same; a sequence of steps that repeats does no harm once."""
-    return tuple(dict.fromkeys(steps))
+    return [
+        replace(each, step=replace(each.step, loses=True, note=STAYS))
+        if each.step.phase is Phase.DROP_TYPE and each.step.database in kept
+        else each
+        for each in planned
+    ]

@@ -1,12 +1,13 @@
-"""Schemas, sequences, types, extensions, foreign servers, replication, databases."""
+"""Schemas, sequences, extensions, databases, and what only has an owner."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 
 from collector.drift.baseline import Difference
 from collector.drift.lines import Part, lines_of, parts
+from collector.drift.plan import in_schemas
 from collector.drift.plan.quoting import NotSqlError, literal, name, role, split_last
 from collector.drift.plan.steps import Phase, Step, World, Writer, by_hand
 from model.catalog import CatalogKind, DriftChange
@@ -19,14 +20,20 @@ def schema(difference: Difference, world: World, database: str) -> Iterator[Step
     if difference.change is DriftChange.ADDED:
         # It can only go after what is in it.
         loses = _holds_what_would_be_lost(who, world, database)
+        yield from in_schemas.dropped(who, [*lines_of(difference.observed)])
         yield Step(Phase.DROP_SCHEMA, f"DROP SCHEMA {who}", loses=loses)
     elif difference.change is DriftChange.REMOVED:
-        owner = lines_of(difference.desired).get("owner", "")
-        yield Step(
-            Phase.SCHEMA, f"CREATE SCHEMA {who}{f' AUTHORIZATION {role(owner)}' if owner else ''}"
-        )
+        lines = lines_of(difference.desired)
+        by = f" AUTHORIZATION {role(lines['owner'])}" if lines.get("owner") else ""
+        yield Step(Phase.SCHEMA, f"CREATE SCHEMA {who}{by}")
+        yield from in_schemas.missing(who, lines)
     else:
-        yield from owner_or_by_hand("SCHEMA", CatalogKind.SCHEMA, difference)
+        done = set()
+        for part in parts(CatalogKind.SCHEMA, difference):
+            steps = [*in_schemas.changed(who, part)]
+            done |= {part.key} if steps else set()
+            yield from steps
+        yield from owner_or_by_hand("SCHEMA", CatalogKind.SCHEMA, difference, frozenset(done))
 
 
 def _holds_what_would_be_lost(schema: str, world: World, database: str) -> bool:
@@ -60,7 +67,7 @@ def extension(difference: Difference, _world: World, _database: str) -> Iterator
     who, wanted = name(difference.name), lines_of(difference.desired)
     if difference.change is DriftChange.ADDED:
         yield Step(
-            Phase.DROP_CODE,
+            Phase.DROP_EXTENSION,
             f"DROP EXTENSION {who}",
             loses=True,
             note="its tables and all that they hold go with it",
@@ -143,90 +150,6 @@ def _sequence_word(part: Part) -> str:
     return f"{SEQUENCE_WORDS[part.key]} {part.before}"
 
 
-_PUBLISHED_HOW = frozenset(("operations", "via root", "generated columns"))
-
-
-def publication(difference: Difference, _world: World, _database: str) -> Iterator[Step]:
-    who, wanted = name(difference.name), lines_of(difference.desired)
-    if difference.change is DriftChange.ADDED:
-        yield Step(Phase.DROP_PART, f"DROP PUBLICATION {who}")
-        return
-    changed = {part.key for part in parts(CatalogKind.PUBLICATION, difference)}
-    every = "FOR ALL TABLES" if "all tables" in wanted else ""
-    tables = _published(wanted)
-    options = _publication_options(wanted, changed)
-    if difference.change is DriftChange.REMOVED or "all tables" in changed:
-        if difference.change is DriftChange.CHANGED:
-            yield Step(Phase.PART, f"DROP PUBLICATION {who}")
-        what = every or (f"FOR {tables}" if tables else "")
-        yield Step(Phase.PART, f"CREATE PUBLICATION {who} {what} WITH ({options})")
-    else:
-        if any(key.startswith(("table ", "schema ")) for key in changed):
-            if tables:
-                yield Step(Phase.PART, f"ALTER PUBLICATION {who} SET {tables}")
-            else:
-                for text in _unpublished(lines_of(difference.observed)):
-                    yield Step(Phase.PART, f"ALTER PUBLICATION {who} DROP {text}")
-        if changed & _PUBLISHED_HOW:
-            yield Step(Phase.PART, f"ALTER PUBLICATION {who} SET ({options})")
-    if "owner" in changed and wanted.get("owner"):
-        yield Step(Phase.PART, f"ALTER PUBLICATION {who} OWNER TO {role(wanted['owner'])}")
-
-
-def _published(lines: dict[str, str]) -> str:
-    tables = [
-        f"{name(key.removeprefix('table '))}{_columns_and_filter(text)}"
-        for key, text in lines.items()
-        if key.startswith("table ")
-    ]
-    schemas = [name(key.removeprefix("schema ")) for key in lines if key.startswith("schema ")]
-    said = [f"TABLE {', '.join(tables)}"] if tables else []
-    said += [f"TABLES IN SCHEMA {', '.join(schemas)}"] if schemas else []
-    return ", ".join(said)
-
-
-def _columns_and_filter(text: str) -> str:
-    """``(a, b) where (a > 1)`` or ``all columns``."""
-    columns, where, condition = text.partition(" where ")
-    said = "" if columns == "all columns" else f" {columns}"
-    return said + (f" WHERE ({condition})" if where else "")
-
-
-def _unpublished(lines: dict[str, str]) -> Iterator[str]:
-    for key in lines:
-        if key.startswith("table "):
-            yield f"TABLE {name(key.removeprefix('table '))}"
-        elif key.startswith("schema "):
-            yield f"TABLES IN SCHEMA {name(key.removeprefix('schema '))}"
-
-
-def _publication_options(lines: dict[str, str], changed: Collection[str]) -> str:
-    operations = literal(lines.get("operations", "insert, update, delete, truncate"))
-    said = f"publish = {operations}"
-    # Where it was never asked for it may be older than the option.
-    if "via root" in lines or "via root" in changed:
-        root = "true" if lines.get("via root") == "yes" else "false"
-        said += f", publish_via_partition_root = {root}"
-    if "generated columns" in lines or "generated columns" in changed:
-        said += f", publish_generated_columns = {name(lines.get('generated columns', 'none'))}"
-    return said
-
-
-def subscription(difference: Difference, _world: World, _database: str) -> Iterator[Step]:
-    who, wanted = name(difference.name), lines_of(difference.desired)
-    if difference.change is DriftChange.ADDED:
-        text = f"DROP SUBSCRIPTION {who}"
-        yield Step(Phase.DROP_PART, text, loses=True, alone=True, note=NOT_KEPT)
-    elif difference.change is DriftChange.REMOVED:
-        yield by_hand(Phase.PART, f"create subscription {difference.name} again; {NOT_KEPT}")
-    else:
-        if wanted.get("enabled") and _differs(CatalogKind.SUBSCRIPTION, difference, "enabled"):
-            state = "ENABLE" if wanted["enabled"] == "yes" else "DISABLE"
-            yield Step(Phase.PART, f"ALTER SUBSCRIPTION {who} {state}")
-        done = frozenset(["enabled"])
-        yield from owner_or_by_hand("SUBSCRIPTION", CatalogKind.SUBSCRIPTION, difference, done)
-
-
 NOT_KEPT = "what it connects with never left the host"
 
 
@@ -256,16 +179,6 @@ def _database_words(part: Part) -> str:
     return ""
 
 
-def slot(difference: Difference, _world: World, _database: str) -> Iterator[Step]:
-    own = difference.name.strip('"')
-    if difference.change is DriftChange.ADDED:
-        text = f"SELECT pg_drop_replication_slot({literal(own)})"
-        note = "whoever reads it must begin anew"
-        yield Step(Phase.SETTING, text, loses=True, note=note, alone=True)
-    else:
-        yield by_hand(Phase.PART, f"replication slot {difference.name}: {difference.change}")
-
-
 def plain(word: str, kind: CatalogKind) -> Writer:
     """Kinds of which only the owner is changed by statement."""
 
@@ -285,7 +198,3 @@ def watched(difference: Difference, _world: World, _database: str) -> Iterator[S
         f"row {difference.name} is {difference.observed or 'not there'}, should be "
         f"{difference.desired or 'not there'}",
     )
-
-
-def _differs(kind: CatalogKind, difference: Difference, key: str) -> bool:
-    return any(part.key == key for part in parts(kind, difference))

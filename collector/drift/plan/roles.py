@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from collector.drift.baseline import Difference
 from collector.drift.declaration.implicit import implicit
-from collector.drift.lines import REVOKED, parts, privileges, usual
+from collector.drift.lines import REVOKED, granted_to, parts, privileges, usual
 from collector.drift.plan.quoting import (
     NotSqlError,
     literal,
@@ -156,6 +156,10 @@ def privilege(difference: Difference, world: World, database: str) -> Iterator[S
     kind, _, thing = target.partition(":")
     if target in world.dropped.get(database, ()):
         return  # With the object.
+    if kind == "large_object" and not _is_there(target, world, database):
+        told = f"{difference.desired} on large object {thing} to {grantee}"
+        yield by_hand(Phase.GRANT, f"grant {told}, if it is there: {NOT_ITEMS}")
+        return
     say = _default(thing, world) if kind == "default" else _object(kind, thing)
     old, new = privileges(difference.observed), privileges(difference.desired)
     if REVOKED in old or REVOKED in new:
@@ -177,6 +181,14 @@ def privilege(difference: Difference, world: World, database: str) -> Iterator[S
         yield Step(Phase.GRANT, say.grant(_words(plain), role(grantee)))
     if wider:
         yield Step(Phase.GRANT, say.grant(_words(wider), role(grantee)) + " WITH GRANT OPTION")
+
+
+NOT_ITEMS = "of these only rights are observed"
+
+
+def _is_there(target: str, world: World, database: str) -> bool:
+    seen = world.facts(CatalogKind.PRIVILEGE, database)
+    return any(granted_to(name)[0] == target for name in seen)
 
 
 class _Say:

@@ -26,14 +26,17 @@ class Phase(IntEnum):
     RENAME = 5
     GUARD = 6
     """Row level security and triggers back on, before anything is opened again."""
-    DROP_VIEW = 7
-    DROP_FOREIGN_KEY = 8
-    DROP_PART = 9
-    DROP_COLUMN = 10
-    DROP_CHILD = 11
-    DROP = 12
-    DROP_CODE = 13
-    DROP_TYPE = 14
+    DROP_QUERY_CODE = 7
+    """A body in SQL may stand on views and tables, and only a hash of it is known."""
+    DROP_VIEW = 8
+    DROP_FOREIGN_KEY = 9
+    DROP_PART = 10
+    DROP_COLUMN = 11
+    DROP_CHILD = 12
+    DROP = 13
+    DROP_IN_SCHEMA = 14
+    DROP_CODE = 15
+    DROP_TYPE = 16
     SCHEMA = 20
     EXTENSION = 21
     TYPE = 22
@@ -47,8 +50,11 @@ class Phase(IntEnum):
     VIEW = 30
     OWNER = 31
     PART = 32
-    DROP_SCHEMA = 33
-    GRANT = 34
+    DROP_COLLATION = 33
+    DROP_EXTENSION = 34
+    """Definitions do not say which functions and types are an extension's."""
+    DROP_SCHEMA = 35
+    GRANT = 36
     DROP_ROLE = 40
     """After what it owned and was granted in all databases."""
     SETTING = 41
@@ -70,6 +76,8 @@ class Step:
     """It cannot stand in a transaction."""
     note: str = ""
     database: str = ""
+    about: str = ""
+    """What it makes or drops, as definitions name it, if that is not the difference's object."""
 
 
 @dataclass(frozen=True)
@@ -97,5 +105,5 @@ Writer = Callable[[Difference, World, str], Iterator[Step]]
 """(difference, world, database) -> steps. May raise NotSqlError."""
 
 
-def by_hand(phase: Phase, text: str) -> Step:
-    return Step(phase, text, by_hand=True)
+def by_hand(phase: Phase, text: str, about: str = "") -> Step:
+    return Step(phase, text, by_hand=True, about=about)

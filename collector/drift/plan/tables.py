@@ -11,7 +11,8 @@ from collector.drift.baseline import Difference
 from collector.drift.foreign_keys import REFERENCES
 from collector.drift.lines import Part, lines_of, parts
 from collector.drift.plan import constraints
-from collector.drift.plan.columns import REFUSES, column, column_text
+from collector.drift.plan.code import stands_on_dropped
+from collector.drift.plan.columns import REFUSES, column, column_text, default_of
 from collector.drift.plan.foreign import OPTIONS as FOREIGN_OPTIONS
 from collector.drift.plan.foreign import options_steps
 from collector.drift.plan.inherited import (
@@ -32,6 +33,7 @@ from collector.drift.plan.steps import Phase, Step, World, by_hand
 from model.catalog import CatalogKind, DriftChange
 
 RULE = "rule "
+RULE_STATES = {"(disabled)": "DISABLE", "(always)": "ENABLE ALWAYS", "(replica)": "ENABLE REPLICA"}
 QUERY = ("definition", "view text", "text")
 KINDS = {"table": "TABLE", "partitioned table": "TABLE", "foreign table": "FOREIGN TABLE",
          "view": "VIEW", "materialized view": "MATERIALIZED VIEW"}  # fmt: skip
@@ -68,6 +70,11 @@ def _drop(who: str, difference: Difference, world: World, database: str) -> Iter
                 yield Step(Phase.DROP_FOREIGN_KEY, text, loses=True)
     if "partition of" in lines:
         yield from _detach(who, lines, world, database)
+    dropped = world.dropped.get(database, frozenset())
+    for key, text in lines.items():
+        if key.startswith(RULE) and stands_on_dropped(text, who, dropped):
+            own = name(key.removeprefix(RULE))
+            yield Step(Phase.DROP_VIEW, f"DROP RULE {own} ON {who}", loses=loses)
     phase = Phase.DROP_VIEW if kind.endswith("view") else Phase.DROP
     phase = Phase.DROP_CHILD if "partition of" in lines or "inherits" in lines else phase
     note = world.perhaps.get((database, difference.name), "") if loses else ""
@@ -92,9 +99,10 @@ def _create(who: str, difference: Difference, world: World, database: str) -> It
     if kind in ("view", "materialized view"):
         yield from _create_view(who, kind, lines, about)
         return
-    if kind == "foreign table" or "inherits" in lines:
+    if kind == "foreign table":
         yield by_hand(Phase.TABLE, f"create {kind} {about} again, with its columns and options")
         return
+    above = _of_parents(lines, world, database)
     persistence = "UNLOGGED " if lines.get("persistence") == "unlogged" else ""
     by = f" PARTITION BY {lines['partition by']}" if "partition by" in lines else ""
     options = _options(lines.get("options", ""))
@@ -105,11 +113,12 @@ def _create(who: str, difference: Difference, world: World, database: str) -> It
         columns = [
             f"{name(key.removeprefix(COLUMN))} {column_text(text)}"
             for key, text in lines.items()
-            if key.startswith(COLUMN)
+            if key.startswith(COLUMN) and (key, text) not in above
         ]
         body = f" ({', '.join(columns)})"
+        body += f" INHERITS ({', '.join(map(name, parents(lines)))})" if INHERITS in lines else ""
     yield Step(
-        Phase.CHILD if "partition of" in lines else Phase.TABLE,
+        Phase.CHILD if parents(lines) else Phase.TABLE,
         f"CREATE {persistence}TABLE {who}{body}{tail}",
         note="empty: its rows are gone; restore them from a backup",
     )
@@ -117,19 +126,48 @@ def _create(who: str, difference: Difference, world: World, database: str) -> It
         yield Step(Phase.OWNER, f"ALTER TABLE {who} OWNER TO {role(lines['owner'])}")
     copies, partition = copied_keys(lines, world, database), "partition of" in lines
     for key, text in lines.items():
-        if key.startswith((CONSTRAINT, INDEX)) and key not in copies and not partition:
+        own = key not in copies and not partition and (key, text) not in above
+        if key.startswith((CONSTRAINT, INDEX)) and own:
             write = constraints.index if key.startswith(INDEX) else constraints.constraint
             yield from write(who, Part(key, text, None), world, database)
     if "row security" in lines:
         yield from _row_security(who, lines["row security"], Phase.PART)
-    yield from _rules(lines)
+    if "replica identity" in lines:
+        yield from _identity(who, lines["replica identity"])
+    yield from _rules(who, lines)
 
 
-def _rules(lines: dict[str, str]) -> Iterator[Step]:
+def _of_parents(lines: dict[str, str], world: World, database: str) -> set[tuple[str, str]]:
+    """Lines that a child has by INHERITS."""
+    wanted = world.desired.get((CatalogKind.TABLE, database), {})
+    return {
+        (key, text)
+        for parent in parents(lines)
+        if INHERITS in lines and parent in wanted
+        for key, text in lines_of(wanted[parent].value).items()
+        if key.startswith(COLUMN)
+        or (key.startswith(CONSTRAINT) and text.startswith("CHECK") and "NO INHERIT" not in text)
+    }
+
+
+def _rules(who: str, lines: dict[str, str]) -> Iterator[Step]:
     """Last: a rule's text may name views and tables that are made anew, too."""
     for key, text in lines.items():
         if key.startswith(RULE):
-            yield Step(Phase.PART, text.rstrip("; "))
+            yield from _rule(who, Part(key, text, None))
+
+
+def _rule(who: str, part: Part) -> Iterator[Step]:
+    own = _own(part, RULE)
+    if part.after is not None:
+        yield Step(Phase.DROP_PART, f"DROP RULE {own} ON {who}")
+    if part.before is None:
+        return
+    text, _, state = part.before.rpartition("; ")
+    words = RULE_STATES.get(state)
+    yield Step(Phase.PART, (text if words else part.before).rstrip("; "))
+    if words:
+        yield Step(Phase.PART, f"ALTER TABLE {who} {words} RULE {own}")
 
 
 def _create_view(who: str, kind: str, lines: dict[str, str], about: str) -> Iterator[Step]:
@@ -145,7 +183,9 @@ def _create_view(who: str, kind: str, lines: dict[str, str], about: str) -> Iter
     for key, text in lines.items():
         if key.startswith(INDEX):
             yield Step(Phase.VIEW, text)
-    yield from _rules(lines)
+        elif key.startswith(COLUMN):
+            yield from _view_default(who, Part(key, text, None))
+    yield from _rules(who, lines)
 
 
 class _Altered(NamedTuple):
@@ -203,8 +243,20 @@ def _alter_view(
         if it.word == "VIEW" and grows:
             changed = [part for part in changed if part.key != "options"]
     for part in changed:
-        if part.key not in QUERY and not part.key.startswith((COLUMN, CONSTRAINT, RULE)):
+        if part.key.startswith(COLUMN) and part not in (renamed or ()):
+            yield from _view_default(it.who, part)
+        elif part.key.startswith(RULE):
+            yield from _rule(it.who, part)
+        elif part.key not in QUERY and not part.key.startswith((COLUMN, CONSTRAINT)):
             yield from _altered(it, part)
+
+
+def _view_default(who: str, part: Part) -> Iterator[Step]:
+    """What an INSERT into the view puts where nothing is said; all else its query says."""
+    wanted, now = (default_of(text or "") for text in (part.before, part.after))
+    if part.before is not None and wanted != now:
+        words = f"SET DEFAULT {wanted}" if wanted else "DROP DEFAULT"
+        yield Step(Phase.PART, f"ALTER VIEW {who} ALTER COLUMN {_own(part, COLUMN)} {words}")
 
 
 def _altered(it: _Altered, part: Part) -> Iterator[Step]:
@@ -229,7 +281,9 @@ def _altered(it: _Altered, part: Part) -> Iterator[Step]:
         yield from options_steps(f"FOREIGN TABLE {who}", it.about, part)
     elif part.key.startswith(INDEX):
         yield from constraints.index(who, part, it.world, it.database)
-    elif part.key.startswith((COLUMN, CONSTRAINT, RULE)) and word == "TABLE":
+    elif part.key.startswith((COLUMN, CONSTRAINT, RULE)) and (
+        word == "TABLE" or (word == "FOREIGN TABLE" and _without_options(part))
+    ):
         yield from _part(it, part)
     else:
         yield by_hand(
@@ -249,6 +303,11 @@ def _attached(who: str, part: Part) -> Step:
     note = f"reads the table; {REFUSES}"
     bounds = text.removeprefix(parent).strip()
     return Step(Phase.FOREIGN_KEY, f"{alter} ATTACH PARTITION {who} {bounds}", note=note)
+
+
+def _without_options(part: Part) -> bool:
+    """Of a foreign table a column has options, which are not kept."""
+    return part.before is None or not part.key.startswith(COLUMN)
 
 
 def _own(part: Part, prefix: str) -> str:
@@ -326,7 +385,4 @@ def _part(it: _Altered, part: Part) -> Iterator[Step]:
     elif part.key.startswith(CONSTRAINT):
         yield from constraints.constraint(it.who, part, it.world, it.database)
     else:
-        if part.after is not None:
-            yield Step(Phase.DROP_PART, f"DROP RULE {_own(part, RULE)} ON {it.who}")
-        if part.before is not None:
-            yield Step(Phase.PART, part.before.rstrip("; "))
+        yield from _rule(it.who, part)

@@ -85,6 +85,11 @@ def _enum_part(who: str, part: Part) -> Iterator[Step]:
     """Labels that are missing; none can be taken away. Before all else: what a transaction adds it
     cannot use."""
     wanted, now = (_LABELS.findall(text or "") for text in (part.before, part.after))
+    renamed = [pair for pair in zip(now, wanted, strict=False) if pair[0] != pair[1]]
+    if len(wanted) == len(now) and not any(old in wanted or new in now for old, new in renamed):
+        for old, new in renamed:
+            yield Step(Phase.TYPE, f"ALTER TYPE {who} RENAME VALUE {old} TO {new}")
+        return
     if part.key != "labels" or [each for each in wanted if each in now] != now:
         return
     for at, label in enumerate(wanted):

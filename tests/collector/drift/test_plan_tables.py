@@ -68,7 +68,7 @@ def test_a_relation_that_is_made_anew_gets_its_rules():
     made = planned({f"s.{name}": lines for name, lines in wanted.items()}, {})
     assert sql(made)[-2:] == [rule.format("t"), rule.format("v")]
     disabled = planned({"s.t": f"{wanted['t']} (disabled)"}, {})
-    assert disabled.steps[-1].by_hand
+    assert sql(disabled)[-2:] == [rule.format("t"), "ALTER TABLE s.t DISABLE RULE keep"]
 
 
 PARTED = f"{HEAP}\npartition by: RANGE (id)"
@@ -331,5 +331,33 @@ def test_a_partition_that_foreign_keys_reach_is_taken_out_before_it_is_dropped(c
 
 def test_columns_of_a_foreign_table_are_for_a_person():
     table = HEAP.replace("kind: table", "kind: foreign table")
-    [step] = planned({"s.f": table}, {"s.f": table.replace("id", "ident")}).steps[:1]
-    assert step.by_hand
+    dropped, made = planned({"s.f": table}, {"s.f": table.replace("id", "ident")}).steps
+    assert (dropped.text, dropped.by_hand) == ("ALTER TABLE s.f DROP COLUMN ident", False)
+    assert made.by_hand  # with options that nobody keeps
+
+
+def test_a_default_of_a_views_column_is_set_and_dropped():
+    view = "owner: o\nkind: view\ncolumn id: integer{}\nview text: SELECT t.id FROM s.t;"
+    plain, five = view.format(""), view.format(" default 5")
+    alter = "ALTER VIEW s.v ALTER COLUMN id"
+    assert sql(planned({"s.v": five}, {"s.v": plain})) == [f"{alter} SET DEFAULT 5"]
+    assert sql(planned({"s.v": plain}, {"s.v": five})) == [f"{alter} DROP DEFAULT"]
+    assert sql(planned({"s.v": five}, {}))[-1] == f"{alter} SET DEFAULT 5"
+
+
+def test_a_rule_of_a_view_is_dropped_and_made():
+    view = "owner: o\nkind: view\ncolumn id: integer\nview text: SELECT t.id FROM s.t;"
+    rule = "CREATE RULE r AS ON INSERT TO s.v DO INSTEAD NOTHING"
+    ruled = f"{view}\nrule r: {rule};"
+    assert sql(planned({"s.v": ruled}, {"s.v": view})) == [rule]
+    assert sql(planned({"s.v": view}, {"s.v": ruled})) == ["DROP RULE r ON s.v"]
+
+
+def test_a_child_is_made_with_what_its_parents_do_not_have():
+    parent = f"{HEAP}\nconstraint c: CHECK ((id > 0))"
+    child = f"{parent}\ninherits: s.p\ncolumn z: integer\nreplica identity: full"
+    assert sql(planned({"s.p": parent, "s.c": child}, {"s.p": parent})) == [
+        "CREATE TABLE s.c (z integer) INHERITS (s.p)",
+        'ALTER TABLE s.c OWNER TO "o"',
+        "ALTER TABLE s.c REPLICA IDENTITY FULL",
+    ]
