@@ -10,9 +10,9 @@ from model.catalog import CatalogKind
 HASH = ("sha256:", "hidden ")
 """So begin lines that stand for a text."""
 MOST_CHARACTERS = 200_000
-_PART = r'(?:"(?:[^"]|"")*"|[^\W\d][\w$]*)'
-_NAME = re.compile(rf"({_PART})((?:\.{_PART})*)")
-_SECOND = re.compile(rf"\.({_PART})")
+PART = r'(?:"(?:[^"]|"")*"|[^\W\d][\w$]*)'
+_NAME = re.compile(rf"({PART})((?:\.{PART})*)")
+_SECOND = re.compile(rf"\.({PART})")
 
 
 def mentioned(text: str) -> frozenset[str]:
@@ -74,7 +74,7 @@ def _is_hash(line: str) -> bool:
 
 def _last(name: str) -> str:
     """The last part, quoted as it is."""
-    found = re.search(rf"({_PART})$", name)
+    found = re.search(rf"({PART})$", name)
     return found[1] if found else ""
 
 

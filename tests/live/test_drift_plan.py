@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 
 import pytest
 
-from agent.catalog import take_snapshot
-from collector.drift.baseline import Known, apply, scopes
-from collector.drift.comparing import compared
 from collector.drift.declaration import export, read_declaration
-from collector.drift.observed import whole
 from collector.drift.plan import make, script
 from collector.drift.plan.steps import Phase
 from model.catalog import CatalogKind
 from tests.collector.drift.remembered import past_of
 from tests.conformance.servers import Server, fetch
+from tests.live.drift_plans import left, run, seen
 
 pytestmark = pytest.mark.live
 
@@ -236,18 +232,6 @@ def cluster(request) -> Iterator[Server]:
         yield cluster
 
 
-def seen(cluster):
-    """What a new session finds, and so with every reload."""
-    with cluster.connect(user="pgwarden", dbname="shop", application_name="pgwarden") as session:
-        snapshot = take_snapshot(session, "5432")
-    facts = {}
-    for scope, part in scopes("host", snapshot).items():
-        known = Known(accepted=None)
-        apply(known, part)
-        facts[scope] = known.observed
-    return whole(facts, "host", "5432")
-
-
 def change(cluster, *kinds):
     with cluster.connect(dbname="shop") as session:
         session.autocommit = True
@@ -255,25 +239,6 @@ def change(cluster, *kinds):
             for text in CHANGES[kind]:
                 session.execute(spoken_by(text, cluster))
     cluster.reload()
-
-
-def run(cluster, text, folder):
-    path = folder / "plan.sql"
-    path.write_text(text)
-    return subprocess.run(
-        ["psql", "-X", "-q", "-d", cluster.dsn(dbname="shop"), "-f", str(path)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-def left(before, after):
-    return [
-        (str(kind), difference.name, difference.desired, difference.observed)
-        for kind, _, difference in compared(before, after)
-    ]
 
 
 def decide(cluster, made):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from collector.drift.lines import Part
 from collector.drift.plan.inherited import COLUMN
-from collector.drift.plan.quoting import name
+from collector.drift.plan.quoting import NotSqlError, name
 from collector.drift.plan.steps import Phase, Step, World, by_hand
 from collector.drift.plan.types import keeps_values
 from model.catalog import CatalogKind
@@ -63,6 +63,25 @@ def default_of(text: str) -> str:
     """
     read = _COLUMN.fullmatch(text)
     return (read["default"] or "") if read else ""
+
+
+def with_schema(text: str, world: World, database: str) -> str:
+    """A column in which a collation that somebody made is named with its schema: it is told
+    without it."""
+    read = _COLUMN.fullmatch(text)
+    if read is None or not read["collate"]:
+        return text
+    own = read["collate"].removeprefix(" collate ")
+    schemas = {
+        schema
+        for side in (world.desired, world.observed)
+        for schema, fact in side.get((CatalogKind.SCHEMA, database), {}).items()
+        if f"\ncollation {own}: " in f"\n{fact.value}"
+    }
+    if len(schemas) > 1:
+        raise NotSqlError(f"collation {own} is in {' and '.join(sorted(schemas))}")
+    at = read.end("collate") - len(own)
+    return text[:at] + "".join(f"{schema}." for schema in schemas) + text[at:]
 
 
 def _changed(who: str, own: str, before: str, after: str, world: World) -> Iterator[Step]:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from heapq import heapify, heappop, heappush
 
 from collector.drift.lines import lines_of
-from collector.drift.plan.standing import Planned, names_of, needed_by, stood_on_by
+from collector.drift.plan.standing import Planned, names_about, names_of, needed_by, stood_on_by
 from collector.drift.plan.steps import CLUSTER_LAST, Phase, Step
 from model.catalog import CatalogKind, DriftChange
 
@@ -79,7 +79,8 @@ def _by_name(planned: Sequence[Planned]) -> tuple[dict[str, list[int]], dict[str
     for at, each in enumerate(planned):
         if each.step.about:
             dropped = each.step.text.startswith("DROP ")
-            (droppers if dropped else makers).setdefault(each.step.about, []).append(at)
+            for name in names_about(each.step):
+                (droppers if dropped else makers).setdefault(name, []).append(at)
         names = names_of(each.kind, each.difference.name)
         if _makes(each):
             for name in names:

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 
 from collector.drift.baseline import Difference
 from collector.drift.lines import granted_to, lines_of, parts
-from collector.drift.mentions import base_of, mentioned
+from collector.drift.mentions import PART, base_of, mentioned
 from collector.drift.plan.steps import Step
 from model.catalog import CatalogKind, DriftChange
 
+_COLLATE = re.compile(rf" collate (?:{PART}\.)?({PART})")
+"""Columns name a collation without its schema."""
 _OPERATOR = re.compile(r"OPERATOR\(([^()]+)\)")
 _BY_KIND = {
     "column": CatalogKind.TABLE, "table": CatalogKind.TABLE, "sequence": CatalogKind.SEQUENCE,
@@ -93,7 +95,17 @@ def _lets_go(key: str, text: str) -> bool:
 
 def _said(text: str) -> frozenset[str]:
     signs = {_sign(sign) for sign in _OPERATOR.findall(text)}
-    return mentioned(text) | signs
+    return mentioned(text) | signs | {_collation(each) for each in _COLLATE.findall(text)}
+
+
+def names_about(step: Step) -> frozenset[str]:
+    """As ``names_of``, of what is in a schema and no item."""
+    own = {_collation(step.about.rpartition(".")[2])} if "collation" in step.text.lower() else set()
+    return frozenset((step.about, *own))
+
+
+def _collation(own: str) -> str:
+    return f"collation {own}"
 
 
 def _sign(operator: str) -> str:

@@ -12,7 +12,7 @@ from collector.drift.foreign_keys import REFERENCES
 from collector.drift.lines import Part, lines_of, parts
 from collector.drift.plan import constraints
 from collector.drift.plan.code import stands_on_dropped
-from collector.drift.plan.columns import REFUSES, column, column_text, default_of
+from collector.drift.plan.columns import REFUSES, column, column_text, default_of, with_schema
 from collector.drift.plan.foreign import OPTIONS as FOREIGN_OPTIONS
 from collector.drift.plan.foreign import options_steps
 from collector.drift.plan.inherited import (
@@ -111,7 +111,7 @@ def _create(who: str, difference: Difference, world: World, database: str) -> It
         body = f" PARTITION OF {lines['partition of']}"
     else:
         columns = [
-            f"{name(key.removeprefix(COLUMN))} {column_text(text)}"
+            f"{name(key.removeprefix(COLUMN))} {column_text(with_schema(text, world, database))}"
             for key, text in lines.items()
             if key.startswith(COLUMN) and (key, text) not in above
         ]
@@ -381,7 +381,10 @@ def _set_options(who: str, word: str, part: Part) -> Iterator[Step]:
 
 def _part(it: _Altered, part: Part) -> Iterator[Step]:
     if part.key.startswith(COLUMN):
-        yield from column(it.who, part, it.world)
+        wanted, now = (
+            text and with_schema(text, it.world, it.database) for text in (part.before, part.after)
+        )
+        yield from column(it.who, part._replace(before=wanted, after=now), it.world)
     elif part.key.startswith(CONSTRAINT):
         yield from constraints.constraint(it.who, part, it.world, it.database)
     else:

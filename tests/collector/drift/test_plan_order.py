@@ -118,7 +118,7 @@ def test_an_extension_goes_after_the_server_of_its_wrapper():
 
 def test_a_schema_goes_with_collations_and_text_search_in_it():
     lines = "owner: o\ncollation c: icu de, owner o\ntext search configuration t: sha256:1, owner o"
-    tables = {"x.t": f"{TABLE}\ncolumn c: text collate x.c"}
+    tables = {"x.t": f"{TABLE}\ncolumn c: text collate c"}
     made = planned({}, {Kind.SCHEMA: NO_SCHEMA | {"x": lines}, Kind.TABLE: tables})
     assert told(made) == [
         "DROP TABLE x.t", "DROP TEXT SEARCH CONFIGURATION x.t", "DROP COLLATION x.c",
@@ -207,7 +207,7 @@ def test_what_waits_for_nothing_is_done():
 def test_a_collation_that_is_missing_is_told_and_waited_for():
     lines = "owner: o\ncollation c: icu de-DE, owner o"
     made = planned(
-        {Kind.SCHEMA: {"s": lines}, Kind.TABLE: {"s.t": f"{TABLE}\ncolumn c: text collate s.c"}}, {}
+        {Kind.SCHEMA: {"s": lines}, Kind.TABLE: {"s.t": f"{TABLE}\ncolumn c: text collate c"}}, {}
     )
     assert made.steps[0].text == "create collation s.c again: icu de-DE, owner o"
     assert all(step.by_hand for step in made.steps)
@@ -234,3 +234,17 @@ def test_a_label_that_is_another_in_its_place_was_renamed():
     other = MOOD.replace("'bad'", "'worse'")
     made = planned({Kind.TYPE: {"s.mood": MOOD}}, {Kind.TYPE: {"s.mood": other}})
     assert told(made) == ["ALTER TYPE s.mood RENAME VALUE 'worse' TO 'bad'"]
+
+
+def test_a_collation_that_is_there_is_named_with_its_schema():
+    """A snapshot names that of a column without it."""
+    schema = {Kind.SCHEMA: {"x": "owner: o\ncollation c: icu de-DE, owner o"}}
+    wanted = f"{TABLE}\ncolumn c: text collate c default 'd'::text"
+    made = planned(schema | {Kind.TABLE: {"s.t": wanted}}, schema)
+    create = "CREATE TABLE s.t (id integer, c text collate x.c default 'd'::text)"
+    assert told(made)[0] == create
+    changed = planned(
+        schema | {Kind.TABLE: {"s.t": wanted}},
+        schema | {Kind.TABLE: {"s.t": f"{TABLE}\ncolumn c: text"}},
+    )
+    assert "ALTER TABLE s.t ALTER COLUMN c TYPE text collate x.c" in told(changed)
