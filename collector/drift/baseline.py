@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from model.catalog import CLUSTER_KINDS, DATABASE_KINDS, CatalogKind, DriftChange, Snapshot
 
+_OPTIONS = re.compile(r"^((?:foreign )?options: )(.*)$", re.MULTILINE)
 HBA_ORDER = "(order)"
 ORDER_SEPARATOR = " > "
 _HASH = re.compile(r"\bhidden (?:(?P<key>[0-9a-f]{4})-)?[0-9a-f]{12}\b")
@@ -216,6 +217,8 @@ def differences(accepted: Facts, observed: Facts) -> Iterator[Difference]:
                 continue
             if same_but_for_keys(old.value, new.value):
                 continue
+            if same_but_for_option_order(old.value, new.value):
+                continue
             change = DriftChange.CHANGED
         else:
             change = DriftChange.ADDED if old is None else DriftChange.REMOVED
@@ -250,6 +253,21 @@ def same_but_for_keys(one: str, other: str) -> bool:
         return False
     pairs = zip(_HASH.finditer(one), _HASH.finditer(other), strict=True)
     return all(a[0] == b[0] or a["key"] != b["key"] for a, b in pairs)
+
+
+def same_but_for_option_order(one: str, other: str) -> bool:
+    """Whether two texts hold the same options, given in another order: it means nothing.
+
+    >>> same_but_for_option_order("options: a=1, b=2", "options: b=2, a=1")
+    True
+    """
+    if len(one) != len(other) or _OPTIONS.search(one) is None:
+        return False
+    return _OPTIONS.sub(_sorted_options, one) == _OPTIONS.sub(_sorted_options, other)
+
+
+def _sorted_options(line: re.Match[str]) -> str:
+    return line[1] + ", ".join(sorted(line[2].split(", ")))
 
 
 def is_another(one: str, other: str) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
-from collector.drift.baseline import Difference
+from collector.drift.baseline import Difference, same_but_for_option_order
 from model.catalog import OBJECT_KINDS, CatalogKind
 
 LINE_KINDS = OBJECT_KINDS | {
@@ -134,5 +134,10 @@ def parts(kind: CatalogKind, difference: Difference) -> Iterator[Part]:
     )
     for key in dict.fromkeys([*before, *after]):
         old, new = before.get(key), after.get(key)
-        if old != new:
+        if old != new and not _in_another_order(key, old, new):
             yield Part(key, old, new)
+
+
+def _in_another_order(key: str, old: str | None, new: str | None) -> bool:
+    both = old is not None and new is not None
+    return both and same_but_for_option_order(f"{key}{SEPARATOR}{old}", f"{key}{SEPARATOR}{new}")

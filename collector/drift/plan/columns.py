@@ -58,7 +58,7 @@ def column_text(text: str) -> str:
 
 def default_of(text: str) -> str:
     """
-    >>> default_of("text collate \"C\" default 'd'::text"), default_of("integer not null")
+    >>> default_of("text default 'd'::text"), default_of("integer not null")
     ("'d'::text", '')
     """
     read = _COLUMN.fullmatch(text)
