@@ -32,6 +32,7 @@ JOIN pg_catalog.pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = k.at
 WHERE i.indrelid = to_regclass(%(table)s) AND i.indisprimary
 ORDER BY k.place
 """
+_SCHEMA_DENIED = re.compile(r"^permission denied for schema (.+)$", re.DOTALL)
 _NAMING = re.compile(r"(?i)(^|_)(name|key|setting|parameter|option|variable|property)$")
 """Columns that say what a row is, beside those of its key."""
 _PLAIN_VALUE = re.compile(r"[tf]|-?\d{1,3}(\.\d+)?|\d{4}-\d\d-\d\d( \d\d:\d\d:\d\d[\d.+:-]*)?")
@@ -192,6 +193,11 @@ def _remedy(reading: Reading, watched: Watched, error: psycopg.Error) -> str:
         if "row-level security" in str(error):
             return f"ALTER ROLE {quoted(reading.user)} BYPASSRLS, or watch a view of its owner"
         statements = grants_for_watched([watched], reading.user)
+        # Everybody has it of schema public, until somebody takes it away.
+        schema = _SCHEMA_DENIED.search(str(error.diag.message_primary))
+        if schema and not any(each.startswith("GRANT USAGE") for each in statements):
+            usage = f"GRANT USAGE ON SCHEMA {quoted(schema[1])} TO {quoted(reading.user)};"
+            statements = [usage, *statements]
         return " ".join(statements) or "GRANT SELECT on what the query reads"
     if isinstance(error, (errors.UndefinedTable, errors.InvalidSchemaName)):
         return "write its name with the schema, as it is"

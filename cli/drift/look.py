@@ -18,6 +18,7 @@ from cli.drift.shown import (
     finding_of,
     made_by,
     place_of,
+    row_json,
     severity_mark,
 )
 from cli.lines import SEVERITY_STYLE
@@ -43,7 +44,7 @@ def diff(
     for row in rows:
         of_kind, difference = CatalogKind(row["kind"]), difference_of(row)
         if json:
-            typer.echo(orjson.dumps(row, default=str).decode())
+            typer.echo(row_json(row))
             continue
         said = f"by {made_by(row)}, {clock_of(row['occurred_at'])}{finding_of(row)}"
         said = f"{renamed}, {said}" if (renamed := row.get("renamed")) else said
@@ -73,7 +74,7 @@ def history(
         err.print(f"! the last {len(rows)} of {len(every)} changes: --limit shows more")
     for row in rows:
         if json:
-            typer.echo(orjson.dumps(row, default=str).decode())
+            typer.echo(row_json(row))
             continue
         if not (clause := _clause(row, rows)):
             continue
@@ -105,7 +106,7 @@ def explain(
         changes = _changes(views, row)
     if json:
         told = {**row, "statement": cause, "inside": outer, "changes": changes}
-        typer.echo(orjson.dumps(told, default=str).decode())
+        typer.echo(row_json(told))
         return
     out.print(Text(printable(row["title"] or ""), style="bold"), soft_wrap=True)
     out.print(Text(printable(row["sentence"] or "")), soft_wrap=True)

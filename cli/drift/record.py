@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -138,7 +139,9 @@ def kinds_of(text: str) -> frozenset[CatalogKind]:
     names = [word.strip() for word in text.split(",") if word.strip()]
     unknown = [word for word in names if word not in map(str, CatalogKind)]
     if unknown:
-        fail(f"unknown kind {listed(unknown)}; there are {', '.join(CatalogKind)}", Exit.USAGE)
+        close = get_close_matches(unknown[0], map(str, CatalogKind), 1)
+        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(CatalogKind)}"
+        fail(f"unknown kind {listed(unknown)}; {hint}", Exit.USAGE)
     return frozenset(map(CatalogKind, names))
 
 

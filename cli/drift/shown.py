@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 from rich.text import Text
 
 from cli.context import printable
@@ -121,6 +122,19 @@ def as_json(
         "clause": describe(kind, difference),
         **more,
     }
+
+
+def row_json(row: dict[str, Any]) -> str:
+    """Times as ``drift status`` has them: those of the record are UTC, and do not say so.
+
+    >>> row_json({"known_at": datetime(2026, 3, 1, 12)})
+    '{"known_at":"2026-03-01T12:00:00.000000Z"}'
+    """
+    return orjson.dumps(row, default=_word, option=orjson.OPT_PASSTHROUGH_DATETIME).decode()
+
+
+def _word(value: object) -> str:
+    return f"{value:%Y-%m-%dT%H:%M:%S.%fZ}" if isinstance(value, datetime) else str(value)
 
 
 def severity_mark(severity: str) -> Text:

@@ -336,3 +336,10 @@ def test_without_a_record_the_remedy_is_said(tmp_path):
     done = CliRunner().invoke(app, ["export", "--config", str(path)])
     assert done.exit_code == 1
     assert "has the collector run?" in done.stderr
+
+
+def test_a_kind_that_is_nearly_one_is_suggested(record):
+    done = run(record, "diff", "--kind", "memberships")
+    assert done.exit_code == 2
+    assert "did you mean membership?" in done.output
+    assert "there are setting, " in run(record, "diff", "--kind", "x").output

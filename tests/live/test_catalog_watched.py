@@ -191,6 +191,15 @@ def test_a_table_that_is_not_granted_names_the_grant(cluster, admin):
     assert 'GRANT SELECT ON "Cfg"."model registry" TO pgwarden;' in sentence
 
 
+def test_a_schema_that_everybody_may_use_is_named_once_it_is_taken_away(cluster, admin):
+    admin.execute("REVOKE USAGE ON SCHEMA public FROM PUBLIC")
+    try:
+        for entry in (FLAGS, Watched("q", query="SELECT 1 AS a FROM public.flags", key=("a",))):
+            assert 'GRANT USAGE ON SCHEMA "public" TO pgwarden;' in problem(cluster, entry)
+    finally:
+        admin.execute("GRANT USAGE ON SCHEMA public TO PUBLIC")
+
+
 def test_rows_behind_a_policy_are_unread_and_not_deleted(cluster, admin):
     admin.execute("ALTER TABLE public.flags ENABLE ROW LEVEL SECURITY")
     try:
