@@ -128,6 +128,13 @@ class Capture:
         """The source belongs to this thread; others hand it what to do with it."""
         self._tasks.put(task)
 
+    def run(self, task: Callable[[], None]) -> None:
+        """At once if this is that thread, else soon."""
+        if threading.current_thread() is self._thread:
+            task()
+        else:
+            self.run_soon(task)
+
     def end(self, sessions: list[BackendKey]) -> None:
         """They have ended without a record. For ``run_soon``."""
         for backend in sessions:

@@ -93,9 +93,9 @@ class GuardJudge:
         unsure = touched is not None and not touched.answered
         if self._strict and unsure and decision.kind is DecisionKind.ALLOW:
             raise UnnamedError("the server did not say in time what its relations are")
-        if self._approvals is None or decision.kind is DecisionKind.ALLOW:
-            return decision
-        return self._approvals.answer(event, asked.planned, matches, decision)
+        if self._approvals is not None and decision.kind is not DecisionKind.ALLOW:
+            decision = self._approvals.answer(event, asked.planned, matches, decision)
+        return self._passing(asked, decision)
 
     def unread(self, event: StatementStarted) -> Decision:
         """As of a text that cannot be parsed, with what its plan touches; never waits."""
@@ -153,8 +153,19 @@ class GuardJudge:
         matches, by_text = self._matches(asked)
         decision = self._decision(asked, matches, by_text)
         if self._approvals is None or decision.kind is DecisionKind.ALLOW:
+            return self._passing(asked, decision)
+        named = self._approvals.named(event, asked.planned, matches, decision)
+        return named and self._passing(asked, named)
+
+    def _passing(self, asked: Question, decision: Decision) -> Decision:
+        """What makes others be judged anew when it passes must be seen each time."""
+        if decision.kind is not DecisionKind.ALLOW or self._planned is None:
             return decision
-        return self._approvals.named(event, asked.planned, matches, decision)
+        shape = asked.view.shape
+        if "alter" not in shape.verbs and shape.status is ParseStatus.PARSED:
+            return decision
+        passes = self._planned.passes(asked.event, asked.view.session)
+        return replace(decision, lasting=False) if passes else decision
 
     def foresee(self, text: bytes) -> None:
         """A statement with this text is held, and its event is on its way."""

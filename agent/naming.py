@@ -69,7 +69,9 @@ class Naming:
             interval_seconds=config.catalog.interval_seconds,
         )
         self.planned = Planned(
-            self._relations, lambda cluster: PLAN_LAYOUTS.get(clusters.version_of(cluster))
+            self._relations,
+            lambda cluster: PLAN_LAYOUTS.get(clusters.version_of(cluster)),
+            self._renamed,
         )
 
     def start(self, capture: Capture | None) -> None:
@@ -106,4 +108,4 @@ class Naming:
     def _renamed(self) -> None:
         """What was let pass under the old names must be judged by the new ones."""
         if self._capture is not None and self._allowances is not None:
-            self._capture.run_soon(self._allowances.renew)
+            self._capture.run(self._allowances.renew)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
+from agent.catalog.doubts import ties
 from agent.catalog.relations import FUNCTION, IN_C, Place, Relation, Relations
 from agent.guard.plans import Plan, PlanError, read_plan
 from agent.probes.plan_layouts import PlanLayout
@@ -73,12 +74,14 @@ class Touched:
     it is called in its library where rules know that."""
     unnamed_functions: bool = False
     """It calls some that nobody outside the backend's transaction knows."""
+    doubtful: bool = False
+    """A statement that is under way gives some of these relations other parents."""
 
     @property
     def lasting(self) -> bool:
         """The same relations will have the same names: what is said of them may be kept."""
         unnamed = self.unnamed_reads or self.unnamed_writes or self.unnamed_functions
-        return self.readable and self.complete and not unnamed
+        return self.readable and self.complete and not unnamed and not self.doubtful
 
 
 UNREADABLE = Touched((), (), (), (), (), -1.0, complete=True, readable=False)
@@ -91,8 +94,15 @@ class NotKnownError(Exception):
 class Planned:
     """For the capture thread and the judge's: what one has read the other need not."""
 
-    def __init__(self, relations: Relations, layout_of: LayoutOf) -> None:
+    def __init__(
+        self,
+        relations: Relations,
+        layout_of: LayoutOf,
+        on_doubt: Callable[[], None] = lambda: None,
+    ) -> None:
+        """``on_doubt``: what the kernel was told to let pass may touch what is doubtful now."""
         self._relations = relations
+        self._on_doubt = on_doubt
         self._layout_of = layout_of
         self._last: tuple[tuple[BackendKey, int], Plan | None] | None = None
         self.unreadable = 0
@@ -112,15 +122,27 @@ class Planned:
             return None
         place = Place(session.cluster, session.database)
         oids = (*plan.reads, *plan.writes, *(FUNCTION + each for each in plan.functions))
+        asker = (event.backend, event.round) if event.number else None
         if not wait:
-            names = self._relations.known(place, oids)
+            names = self._relations.known(place, oids, asker)
             if names is None:
                 raise NotKnownError
-            return named(plan, names)
-        names = self._relations.find(place, oids)
-        if names is not None:
-            return named(plan, names)
-        return replace(named(plan, self._relations.remembered(place, oids)), answered=False)
+        else:
+            names = self._relations.find(place, oids, asker)
+        answered = names is not None
+        if names is None:
+            names = self._relations.remembered(place, oids)
+        doubtful = self._relations.doubts(place, names.values())
+        return replace(named(plan, names), answered=answered, doubtful=doubtful)
+
+    def passes(self, event: StatementStarted, session: Session) -> bool:
+        """Rules let this statement pass. Whether it gives relations other parents: then these are
+        asked for from now on, and what was let pass before is judged anew."""
+        if not ties(event.text) and event.text_bytes == len(event.text):
+            return False
+        self._relations.doubt(Place(session.cluster, session.database), event.text)
+        self._on_doubt()
+        return True
 
     def _plan(self, event: StatementStarted, session: Session) -> Plan | None:
         key = event.backend, event.hold_id

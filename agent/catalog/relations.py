@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import psycopg
 from psycopg.rows import dict_row
 
+from agent.catalog.doubts import Doubts
 from agent.catalog.queries import query
 from model.names import escaped
 
@@ -32,7 +33,7 @@ MAX_DATABASES = 100
 MAX_GENERATIONS = 32
 """Parents of parents; PostgreSQL has no cycles there, a torn reading might."""
 VAIN_SECONDS = 1.0
-"""So long an oid that nobody knew is not asked for again."""
+"""So long an oid that nobody knew is not asked for again by whoever asked."""
 IDLE_SECONDS = 5.0
 """An open session keeps its database from being dropped."""
 LOOKS_AFTER_POKE_SECONDS = (0.1, 0.6, 2.0, 6.0)
@@ -42,6 +43,10 @@ LOAD_SHARE = 20
 
 Connect = Callable[[str, str], psycopg.Connection[Any]]
 """To this database of this cluster; autocommit. Raises psycopg.Error."""
+
+
+Asker: TypeAlias = Hashable
+"""Whose transaction it is that asks; None: nobody knows."""
 
 
 class Place(NamedTuple):
@@ -65,6 +70,7 @@ class Relation(NamedTuple):
 @dataclass(slots=True)
 class _Question:
     wanted: tuple[int, ...]
+    asker: Asker
     answered: threading.Event
     failed: bool = False
 
@@ -95,32 +101,51 @@ class Relations:
         if place not in self._databases and all(place):
             self._database(place)
 
-    def known(self, place: Place, oids: Iterable[int]) -> dict[int, Relation] | None:
+    def known(
+        self, place: Place, oids: Iterable[int], asker: Asker = None
+    ) -> dict[int, Relation] | None:
         """What each is; one that nobody knows is left out. None if somebody should be asked
-        first: ``find`` does. Never waits."""
+        first: ``find`` does. Never waits.
+
+        ``asker`` has been told a moment ago which ones nobody knows: it made them itself, in a
+        transaction that goes on. To others they may have been committed since.
+        """
         database = self._databases.get(place)
         if database is None:
             return None
-        return database.known(oids)
+        return database.known(oids, asker)
 
-    def find(self, place: Place, oids: Sequence[int]) -> dict[int, Relation] | None:
+    def find(
+        self, place: Place, oids: Sequence[int], asker: Asker = None
+    ) -> dict[int, Relation] | None:
         """As ``known``, after asking the server for what is not; waits for ``patience_seconds``.
 
         None where the server did not answer in time, or does not any more: some of these may have
         names. One that never let us in gives none.
         """
-        known = self.known(place, oids)
+        known = self.known(place, oids, asker)
         if known is not None:
             return known
         database = self._database(place)
         if database is None:
             return {}
-        return database.ask(oids, self._patience)
+        return database.ask(oids, self._patience, asker)
 
     def remembered(self, place: Place, oids: Sequence[int]) -> dict[int, Relation]:
         """Those of them that are known."""
         database = self._databases.get(place)
         return database.remembered(oids) if database is not None else {}
+
+    def doubt(self, place: Place, text: bytes) -> None:
+        """A statement with this text is about to give relations other parents: until that has been
+        read, what it names is asked for each time."""
+        database = self._databases.get(place)
+        if database is not None:
+            database.doubts.add(text)
+
+    def doubts(self, place: Place, relations: Iterable[Relation]) -> bool:
+        database = self._databases.get(place)
+        return database is not None and any(map(database.is_doubtful, relations))
 
     def poke(self) -> None:
         """A statement may have changed names: look soon."""
@@ -167,7 +192,9 @@ class _Database:
         self._on_renamed = on_renamed
         self._interval = interval_seconds
         self._relations: dict[int, Relation] = {}
-        self._vain: dict[int, float] = {}
+        self._vain: dict[int, tuple[float, Asker]] = {}
+        self.doubts = Doubts()
+        self._poked_at = 0.0
         self._changed = threading.Condition()
         self._questions: list[_Question] = []
         self._due = [0.0]
@@ -182,18 +209,27 @@ class _Database:
         name = f"relations-{place.cluster}-{place.database}"
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
-    def known(self, oids: Iterable[int]) -> dict[int, Relation] | None:
+    def known(self, oids: Iterable[int], asker: Asker) -> dict[int, Relation] | None:
         relations, found = self._relations, {}
         for oid in oids:
             relation = relations.get(oid)
-            if relation is not None:
-                found[oid] = relation
-            elif self._vain.get(oid, 0.0) < time.monotonic():
+            if relation is None:
+                until, told = self._vain.get(oid, (0.0, None))
+                if asker is None or told != asker or until < time.monotonic():
+                    return None
+            elif self.is_doubtful(relation):
                 return None
+            else:
+                found[oid] = relation
         return found
 
-    def ask(self, oids: Sequence[int], patience_seconds: float) -> dict[int, Relation] | None:
-        question = _Question(tuple(oids), threading.Event())
+    def is_doubtful(self, relation: Relation) -> bool:
+        return self.doubts.of((relation.name, *relation.ancestors))
+
+    def ask(
+        self, oids: Sequence[int], patience_seconds: float, asker: Asker
+    ) -> dict[int, Relation] | None:
+        question = _Question(tuple(oids), asker, threading.Event())
         with self._changed:
             self._questions.append(question)
             self._changed.notify()
@@ -209,7 +245,7 @@ class _Database:
 
     def poke(self) -> None:
         with self._changed:
-            now = time.monotonic()
+            now = self._poked_at = time.monotonic()
             self._due = [now + seconds for seconds in LOOKS_AFTER_POKE_SECONDS]
             self._changed.notify()
 
@@ -255,7 +291,12 @@ class _Database:
         if found is not None:
             found |= self._owners(found)
             until = time.monotonic() + VAIN_SECONDS
-            vain = {oid: until for oid in wanted if oid not in found}
+            vain = {
+                oid: (until, question.asker)
+                for question in questions
+                for oid in question.wanted
+                if oid not in found
+            }
             self._take(self._relations | found, vain)
         for question in questions:
             question.failed = found is None
@@ -277,8 +318,10 @@ class _Database:
             whole = max(functions, len(found) - functions) < MOST
             more = {} if whole else self._relations
             self._take(more | found, {})
+            if self._poked_at + LOOKS_AFTER_POKE_SECONDS[-1] <= began:
+                self.doubts.settle(self._poked_at)
 
-    def _take(self, relations: dict[int, Relation], vain: dict[int, float]) -> None:
+    def _take(self, relations: dict[int, Relation], vain: dict[int, tuple[float, Asker]]) -> None:
         before = self._relations
         told = {
             oid: each._replace(ancestors=_ancestors(each, relations)) if each.parents else each

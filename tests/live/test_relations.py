@@ -118,9 +118,36 @@ def test_a_table_of_an_open_transaction_has_no_name(names):
     names.admin.execute("BEGIN")
     names.admin.execute("CREATE TABLE hr.secret (id int)")
     oid = names.oid("hr.secret")
-    assert names.relations.find(PLACE, [oid]) == {}
-    assert names.relations.known(PLACE, [oid]) == {}, "nobody is asked again at once"
+    assert names.relations.find(PLACE, [oid], "maker") == {}
+    assert names.relations.known(PLACE, [oid], "maker") == {}, "nobody is asked again at once"
+    assert names.relations.known(PLACE, [oid], "other") is None, "it may be committed by now"
     names.admin.execute("ROLLBACK")
+
+
+def test_a_table_that_its_maker_asked_for_in_vain_has_a_name_for_others_at_once(names):
+    names.admin.execute("BEGIN")
+    names.admin.execute("CREATE TABLE s.ch () INHERITS (hr.salaries)")
+    oid = names.oid("s.ch")
+    assert names.relations.find(PLACE, [oid], "maker") == {}
+    names.admin.execute("COMMIT")
+    found = names.relations.find(PLACE, [oid], "other")
+    assert found[oid].ancestors == ("hr.salaries",)
+
+
+def test_what_may_get_another_parent_is_asked_for_until_that_has_been_read(names):
+    names.admin.execute("CREATE TABLE s.top (id int); CREATE TABLE s.leaf () INHERITS (s.top)")
+    top, leaf, other = map(names.oid, ("s.top", "s.leaf", "hr.salaries"))
+    names.relations.find(PLACE, [top, leaf, other])
+    alter = b"ALTER TABLE s.top INHERIT hr.more"
+    names.relations.doubt(PLACE, alter)
+    assert names.relations.known(PLACE, [leaf]) is None, "by way of its parent"
+    assert names.relations.known(PLACE, [other]) is not None
+    names.admin.execute("CREATE TABLE hr.more (id int)")
+    names.admin.execute(alter)
+    assert names.name(leaf).ancestors == ("s.top", "hr.more")
+    names.relations.poke()
+    names.until(lambda: names.relations.known(PLACE, [leaf]) is not None)
+    assert names.name(leaf).ancestors == ("s.top", "hr.more")
 
 
 def test_a_rename_in_an_open_transaction_changes_nothing(names):
