@@ -11,6 +11,7 @@ from model.statement import ParseStatus, Shape
 from rules.calendar import NO_MOMENT, Moment
 from rules.language.cel import CelError, EvaluationError, Program, Values
 from rules.language.expression import Known, Mistake, Token, check_names
+from rules.language.types import check_types, kind_of
 from rules.view import FIELDS, ROOTS, View, readings, variables
 
 MAX_EXPRESSION_CHARACTERS = 16_384
@@ -41,6 +42,9 @@ def compile_condition(
         return None, (Mistake(error.offset, error.message),)
     names = check_names(expression, FIELDS, ROOTS, known)
     mistakes = names.mistakes + tuple(_bad_patterns(names.patterns))
+    if not mistakes:
+        constants = {f"vars.{name}": kind_of(value) for name, value in known.variables.items()}
+        mistakes = check_types(expression, KINDS | constants)
     if mistakes:
         return None, mistakes
     try:
@@ -61,7 +65,7 @@ def _bad_patterns(patterns: tuple[Token, ...]) -> Iterator[Mistake]:
 
 
 def _rehearse(condition: Condition) -> Mistake | None:
-    """Evaluate on sample views: the library has no type checker.
+    """Evaluate on sample views: the library has no type checker, and ours knows the plain cases.
 
     Errors of values (an index out of bounds, a division by zero) may be what the samples cause.
     """
@@ -114,3 +118,4 @@ def _samples() -> Iterator[View]:
 
 
 SAMPLES = tuple(_samples())
+KINDS = {name: kind_of(field.read(SAMPLES[-1])) for name, field in FIELDS.items()}

@@ -15,6 +15,7 @@ from typing import TypeVar
 import yaml
 from yaml.composer import Composer
 
+from rules.language.places import Place, place_of
 from rules.language.problems import Problem
 
 MAX_FILE_BYTES = 4 * 1024 * 1024
@@ -66,6 +67,9 @@ class Document:
     def __init__(self, path: str) -> None:
         self.path = path
         self.problems: list[Problem] = []
+        self._source = ""
+        self._texts: dict[tuple[int, str], yaml.ScalarNode] = {}
+        """By line, from 1, and value."""
 
     def read(self) -> yaml.Node | None:
         """The root node, or None where there is none (then ``problems`` says why)."""
@@ -81,7 +85,8 @@ class Document:
             self.problems.append(Problem(self.path, 0, 0, f"more than {MAX_FILE_BYTES} bytes"))
             return None
         try:
-            root = _compose(data.decode("utf-8"))
+            self._source = data.decode("utf-8")
+            root = _compose(self._source)
         except UnicodeDecodeError as error:
             line = data[: error.start].count(b"\n") + 1
             self.problems.append(Problem(self.path, line, 0, "not UTF-8"))
@@ -138,7 +143,13 @@ class Document:
         if any("\ud800" <= character <= "\udfff" for character in value):
             self.problem(node, f"{what} holds half of a surrogate pair")
             return ""
+        self._texts[node.start_mark.line + 1, value] = node
         return value
+
+    def place(self, line: int, text: str, offset: int) -> Place | None:
+        """Where character ``offset`` of the text that begins in this line stands in the file."""
+        node = self._texts.get((line, text))
+        return place_of(self._source, node, offset) if node is not None else None
 
     def texts(self, node: yaml.Node | None, what: str) -> tuple[str, ...]:
         if node is None:

@@ -280,10 +280,15 @@ def _condition(
     known: Known,
 ) -> Condition | None:
     condition, mistakes = compile_condition(expression, known)
-    document.problems += [
-        Problem(path, line, each.offset, f"rule {rule_id}: {field}: {each.message}", expression)
-        for each in mistakes
-    ]
+    for each in mistakes:
+        message = f"rule {rule_id}: {field}: {each.message}"
+        place = document.place(line, expression, each.offset) if path == document.path else None
+        if place is None:
+            document.problems.append(Problem(path, line, each.offset, message, expression))
+        else:
+            document.problems.append(
+                Problem(path, place.line, place.column, message, shown=place.shown)
+            )
     return condition
 
 

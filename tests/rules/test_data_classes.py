@@ -71,7 +71,7 @@ def test_files_and_configuration_name_classes_together(tmp_path):
         (
             "data_classes:\n  secret: [hr.people]\nrules:\n"
             + rule("'secert' in statement.data_classes"),
-            "rules.yaml:4: rule r: when: unknown data class 'secert'; did you mean 'secret'?",
+            "rules.yaml:5: rule r: when: unknown data class 'secert'; did you mean 'secret'?",
         ),
         (
             "data_classes:\n  secret: ['hr..people']\nrules: []",

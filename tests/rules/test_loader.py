@@ -155,12 +155,40 @@ EXPRESSIONS = {
     ),
     "text": ("statement.operation", "must be true or false, but gives text", 1),
     "a number": ("size(statement.reads)", "must be true or false, but gives a number", 1),
-    "types": ("statement.text_bytes > 'x'", "does not fit the types of its operands", 1),
+    "types": ("statement.text_bytes > 'x'", "a number is neither more nor less than a text", 22),
     "hidden by and": (
         "session.local && statement.text_bytes > 'x'",
+        "a number is neither more nor less than a text",
+        39,
+    ),
+    "types of a sum": (
+        "statement.text_bytes + 1 > 'x'",
         "does not fit the types of its operands",
         1,
     ),
+    "a list for a number": ("statement.verbs == 3", "a list of texts never equals a number", 17),
+    "a list for a text": (
+        "session.local && 'drop' == statement.verbs",
+        "a text never equals a list of texts",
+        25,
+    ),
+    "a number for a text": ("session.user != 1", "a text never equals a number", 14),
+    "a truth for a text": ("session.superuser == 'on'", "true or false never equals a text", 19),
+    "in a text": ("'a' in session.user", "'in' looks into a list, and this is a text", 5),
+    "a number in a list": ("3 in statement.verbs", "a list of texts never holds a number", 3),
+    "more than a list": (
+        "statement.reads > vars.limits",
+        "a list of texts is neither more nor less than a list of texts",
+        17,
+    ),
+    "a constant": ("vars.limits == session.user", "a list of texts never equals a text", 13),
+    "what a macro takes": (
+        "statement.verbs.exists(v, v == 3)",
+        "a text never equals a number",
+        29,
+    ),
+    "a size": ("statement.reads.size() == 'x'", "a number never equals a text", 24),
+    "a size after": ("'x' == size(statement.reads)", "a text never equals a number", 5),
     "method of another type": (
         "statement.reads.startsWith('x')",
         "does not fit the types of its operands",
@@ -179,10 +207,42 @@ EXPRESSIONS = {
     ("when", "message", "column"), EXPRESSIONS.values(), ids=EXPRESSIONS.keys()
 )
 def test_a_bad_condition_is_named_with_rule_and_column(tmp_path, when, message, column):
-    (problem,) = problems(tmp_path, rule(when))
-    first = problem.splitlines()[0]
-    assert first.startswith(f"rules.yaml:1: rule r: when: {message}"), problem
-    assert first.endswith(f"column {column}:")
+    text = "vars: {limits: [a]}\nrules:\n" + rule(when)
+    with pytest.raises(RuleError) as caught:
+        load(tmp_path, text)
+    (problem,) = map(str, caught.value.problems)
+    place = f"{tmp_path}/rules.yaml:4:{4 + column}: rule r: when: "
+    assert problem.startswith(f"{place}{message}"), problem
+
+
+STYLES = {
+    "folded": (">\n      session.local\n\n      && sesion.user == 'x'", 9, 10),
+    "folded and stripped": (">-  # why\n      session.local\n        && sesion.user == 'x'", 8, 12),
+    "literal": ("|\n      session.local\n      && sesion.user == 'x'", 8, 10),
+    "quoted once": ("'session.user == ''sesion''\n      && sesion.user == ''x'''", 7, 10),
+    "quoted twice": ('"\\"a\\" == session.user\\\n      && sesion.user == \\"x\\""', 7, 10),
+    "plain": ("session.local\n      && sesion.user == 'x'", 7, 10),
+}
+
+
+@pytest.mark.parametrize(("when", "line", "column"), STYLES.values(), ids=STYLES.keys())
+def test_a_mistake_has_its_place_in_the_file_however_the_condition_is_written(
+    tmp_path, when, line, column
+):
+    text = f"- id: r\n  title: für\n  severity: low\n\n  action: alert\n  when: {when}\n"
+    with pytest.raises(RuleError) as caught:
+        load(tmp_path, text)
+    (problem,) = caught.value.problems
+    assert (problem.line, problem.column) == (line, column), str(problem)
+    first, shown, mark = str(problem).split("\n")
+    assert first.startswith(f"{tmp_path}/rules.yaml:{line}:{column}: rule r: when: unknown")
+    assert shown[mark.index("^") :].startswith("sesion.user")
+
+
+def test_where_an_escape_hides_the_place_the_condition_is_shown(tmp_path):
+    text = rule().replace("|-\n    statement.parsed", r'"\x73esion.user"')
+    (problem,) = problems(tmp_path, text)
+    assert "column 1:\n    sesion.user\n    ^" in problem
 
 
 def test_a_bad_condition_is_shown_with_a_mark_under_the_mistake(tmp_path):
@@ -217,7 +277,7 @@ def test_all_problems_of_all_files_come_at_once(tmp_path):
     with pytest.raises(RuleError) as caught:
         RuleSet.load([tmp_path])
     places = [(Path(p.path).name, p.line) for p in caught.value.problems]
-    assert places == [("a.yaml", 5), ("a.yaml", 6), ("b.yaml", 1), ("c.yaml", 1)]
+    assert places == [("a.yaml", 5), ("a.yaml", 6), ("b.yaml", 2), ("c.yaml", 1)]
 
 
 def test_an_id_is_taken_only_once_and_the_message_names_the_first(tmp_path):
@@ -242,7 +302,7 @@ def test_an_override_of_a_constant_that_no_file_has_is_an_error(tmp_path):
 
 def test_an_override_of_another_type_is_found_through_the_condition(tmp_path):
     (problem,) = problems(tmp_path, GOOD, variables={"secret_tables": 5})
-    assert "does not fit the types" in problem
+    assert "'in' looks into a list, and this is a number" in problem
 
 
 def test_a_missing_file_and_an_empty_folder_are_problems(tmp_path):

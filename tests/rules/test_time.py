@@ -136,11 +136,11 @@ MISTAKES = {
     "unknown window": (
         "windows:\n  night: {from: '01:00', to: '02:00'}\nrules:\n"
         + rule("'nihgt' in time.windows"),
-        "4: rule r: when: unknown window 'nihgt'; did you mean 'night'?",
+        "5: rule r: when: unknown window 'nihgt'; did you mean 'night'?",
     ),
     "no window": (
         rule("'night' in time.windows"),
-        "1: rule r: when: unknown window 'night'; none is defined",
+        "2: rule r: when: unknown window 'night'; none is defined",
     ),
 }
 
