@@ -15,7 +15,7 @@ from agent.sql.same import (
     text_of,
     with_itself,
 )
-from agent.sql.tree import Node, dotted, each, fields_of, strings, unwrap
+from agent.sql.tree import Node, dotted, each, fields_of, is_null, strings, unwrap
 
 _SYSTEM_COLUMNS = frozenset({"tableoid", "ctid", "xmin", "cmin", "xmax", "cmax"})
 _NEVER_NULL = frozenset(
@@ -30,6 +30,8 @@ _BEHIND_ALL_ROWS = re.compile(r"\s*\(\s*0*4294967295\s*,\s*\d+\s*\)\s*")
 _ALL_OF_A_RANGE = frozenset({"(,)", "[,)", "(,]", "[,]"})
 _PLAIN_PATTERN = re.compile(r"[\w\s.*?|()\[\],-]{1,60}")
 _PLACE_OF_TEXT = frozenset({"strpos", "position"})
+_POWERS = frozenset({"power", "pow"})
+_LENGTHS = frozenset({"length", "char_length", "character_length", "octet_length"})
 
 
 def is_true_call(call: Node, row: Row) -> bool:
@@ -95,6 +97,8 @@ def fixed_number(value: Any, sign: str, row: Row) -> float | None:
     if kind == "FuncCall" and dotted(fields.get("funcname")) in _PLACE_OF_TEXT:
         arguments = fields.get("args", [])
         return 1.0 if len(arguments) == 2 and is_empty_text(arguments[1]) else None
+    if kind == "FuncCall":
+        return _fixed_call(fields, sign)
     if kind != "A_Expr" or fields.get("kind") != "AEXPR_OP" or "lexpr" not in fields:
         return None
     left, right = fields["lexpr"], fields.get("rexpr")
@@ -111,6 +115,38 @@ def fixed_number(value: Any, sign: str, row: Row) -> float | None:
             numbers = [side for side in (left, right) if constant_kind(side) == "number"]
             return 0.0 if len(numbers) == 1 and number_of(numbers[0]) == 0 else None
     return None
+
+
+def _fixed_call(call: Node, sign: str) -> float | None:
+    """``power(id, 0)``, ``length(md5(name))``."""
+    name, arguments = dotted(call.get("funcname")), call.get("args", [])
+    if name in _POWERS and len(arguments) == 2 and sign == "=":
+        is_zero = constant_kind(arguments[1]) == "number" and number_of(arguments[1]) == 0
+        return 1.0 if is_zero else None
+    if name in _LENGTHS and len(arguments) == 1:
+        kind, inner = unwrap(arguments[0])
+        return 32.0 if kind == "FuncCall" and dotted(inner.get("funcname")) == "md5" else None
+    return None
+
+
+def has_each_sign(value: Any, items: Sequence[Any]) -> bool:
+    """``sign(id) IN (-1, 0, 1)``."""
+    kind, call = unwrap(value)
+    if kind != "FuncCall" or dotted(call.get("funcname")) != "sign":
+        return False
+    return {-1.0, 0.0, 1.0} <= {number_of(each) for each in items}
+
+
+def is_whole_row_as_text(value: Any, sign: str, end: Any, row: Row) -> bool:
+    """``o::text <> ''`` of ``orders o``: a row is written with its parentheses. A column may be
+    called like its table, so a table's own name does not count."""
+    kind, cast = unwrap(value)
+    if kind != "TypeCast" or sign not in ("<>", ">", ">=") or not is_empty_text(end):
+        return False
+    kind, column = unwrap(cast.get("arg"))
+    path = strings(column.get("fields"))
+    own = row.names - {row.relation.rpartition(".")[2]}
+    return kind == "ColumnRef" and len(path) == 1 and len(column["fields"]) == 1 and path[0] in own
 
 
 def is_bound(value: Any, end: Any, sign: str, row: Row) -> bool:
@@ -257,14 +293,15 @@ def is_every_boolean(value: Any, sign: str, end: Any) -> bool:
 
 
 def is_comparison(value: Any) -> bool:
-    """``id = 1``: null only where the column is, and who asks for that writes ``id IS NULL``."""
+    """``id = 1``: null only where the column is, and who asks for that writes ``id IS NULL``. With
+    ``transform_null_equals`` that is what ``id = NULL`` asks."""
     kind, fields = unwrap(value)
     sides = fields.get("lexpr"), fields.get("rexpr")
     return (
         kind == "A_Expr"
         and fields.get("kind") == "AEXPR_OP"
         and dotted(fields.get("name")) in ("=", "<>", "<", ">", "<=", ">=")
-        and any(map(constant_kind, sides))
+        and any(constant_kind(side) or is_null(side) for side in sides)
     )
 
 

@@ -23,6 +23,8 @@ _SUMMING = _OF_EACH_GROUP | {
     "count", "sum", "avg", "bool_and", "bool_or", "every", "array_agg", "string_agg", "json_agg",
     "jsonb_agg",
 }  # fmt: skip
+NO_LIMIT = 100_000
+"""``id IN (SELECT id FROM t LIMIT ...)`` with so many or more is meant for all rows."""
 _REACHING = ("", "=", ">=", "<=")
 """True of a value and a set that the value itself is in."""
 
@@ -43,11 +45,13 @@ def asked(fields: Node, row: Row, judge: Judge) -> Truth:
         return TRUE if any(asked(arm, row, judge) is TRUE for arm in arms) else BY_ROW
     if any(key in select for key in _CHOOSING) or any(select.get("distinctClause", ())):
         return BY_ROW
-    if (
-        not is_null(select.get("limitCount", _NULL))
-        or number_of(select.get("limitOffset", _ZERO)) != 0
-    ):
+    if number_of(select.get("limitOffset", _ZERO)) != 0:
         return BY_ROW
+    limit = select.get("limitCount", _NULL)
+    if not is_null(limit):
+        if link != "ANY_SUBLINK" or _of_itself(fields, select, row, judge) is not TRUE:
+            return BY_ROW
+        return TRUE if (number_of(limit) or 0) >= NO_LIMIT else BY_ROW
     if link == "EXISTS_SUBLINK":
         if _has_one_row(select):
             return TRUE

@@ -13,6 +13,7 @@ from typing import Any
 from agent.sql.always import (
     contains_all,
     fixed_number,
+    has_each_sign,
     is_all_of_a_range,
     is_bound,
     is_by_chance,
@@ -27,6 +28,7 @@ from agent.sql.always import (
     is_own_number,
     is_real_place,
     is_true_call,
+    is_whole_row_as_text,
     matches_every,
     stripped,
 )
@@ -228,6 +230,8 @@ def _shifted(left: Any, right: Any, sign: str, row: Row) -> Truth:
             return TRUE
         if kind == "ColumnRef" and is_real_place(one, compare, other):
             return TRUE
+        if is_whole_row_as_text(one, compare, other, row):
+            return TRUE
         if kind == "SubLink" and is_outermost(call, other, TURNED.get(compare, ""), row):
             return TRUE
         if kind == "SubLink" and compare == "=" and call.get("subLinkType") == "EXPR_SUBLINK":
@@ -278,7 +282,8 @@ def _with_step(value: Any) -> tuple[Any, Any]:
 
 
 def _in(left: Any, items: Sequence[Any], sign: str, row: Row) -> Truth:
-    found = any(same(item, left, row) for item in items) or _has_both(items)
+    found = any(same(item, left, row) for item in items)
+    found = found or _has_both(items) or has_each_sign(left, items)
     if sign == "=":
         return TRUE if found else BY_ROW
     return FALSE if found else BY_ROW

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from agent.sql.amounts import collects, reduces, subqueries
@@ -12,6 +13,7 @@ from agent.sql.truth import truth
 
 MOST_LIMITED = 100_000
 """A larger LIMIT that stands in the text is none; one that is bound later is believed."""
+_KEYS = frozenset({"id", "ctid"})
 _BELIEVED = ("ParamRef", "ColumnRef")
 """The latter is a variable of PL/pgSQL."""
 
@@ -39,13 +41,34 @@ def _has_everything(select: Node, scope: Scope) -> bool:
         return any(hands_out_everything(arm, scope) for arm in arms)
     if select.get("havingClause") and not truth(select["havingClause"]):
         return False
-    if any(reduces(target) for target in select.get("targetList", [])):
-        return False
     sources = select.get("fromClause", [])
+    reducing = any(reduces(target) for target in select.get("targetList", []))
+    if reducing and not _groups_by_key(select, sources):
+        return False
     where = select.get("whereClause")
     if where is not None and not truth(where):
-        sources = [source for source in sources if _is_passed_over(source, select)]
+        copied = set(_copied_first(select))
+        sources = [
+            source
+            for source in sources
+            if _is_passed_over(source, select) or unwrap(source)[1].get("relname") in copied
+        ]
     return any(_is_whole(source, scope) for source in sources)
+
+
+def _groups_by_key(select: Node, sources: list[Any]) -> bool:
+    """``SELECT max(card) FROM customers GROUP BY id``: each row is a group of its own."""
+    if len(sources) != 1 or unwrap(sources[0])[0] != "RangeVar":
+        return False
+    columns = (strings(unwrap(group)[1].get("fields")) for group in select.get("groupClause", ()))
+    return any(path and path[-1] in _KEYS for path in columns)
+
+
+def _copied_first(select: Node) -> Iterator[str]:
+    """``WITH c AS MATERIALIZED (SELECT ...) SELECT * FROM c WHERE ...``: all of it is read."""
+    for _, cte in each(select.get("withClause", {}).get("ctes")):
+        if cte.get("ctematerialized") == "CTEMaterializeAlways":
+            yield str(cte.get("ctename", ""))
 
 
 def _is_passed_over(source: Any, select: Node) -> bool:

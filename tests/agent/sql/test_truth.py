@@ -315,3 +315,31 @@ def test_other_spellings_of_what_chooses_nothing(shape_of, where):
 )  # fmt: skip
 def test_what_looks_like_them_may_choose(shape_of, where):
     assert shape_of(f"DELETE FROM t WHERE {where}").flags == ()
+
+
+@pytest.mark.parametrize(
+    "sql",
+    ["DELETE FROM t WHERE power(id, 0) = 1", "DELETE FROM t WHERE 1 = pow(id, 0.0)",
+     "DELETE FROM t WHERE sign(id) IN (-1, 0, 1)", "DELETE FROM t WHERE length(md5(name)) = 32",
+     "DELETE FROM t WHERE length(md5(name)) > 7", "DELETE FROM t o WHERE o::text <> ''",
+     "DELETE FROM t WHERE id IN (SELECT id FROM t LIMIT 100000)",
+     "DELETE FROM t WHERE id = ANY (SELECT id FROM t LIMIT 1000000)",
+     "DELETE FROM t WHERE (name = NULL) IS NOT NULL"],
+)  # fmt: skip
+def test_a_condition_that_comes_to_the_same_for_each_row_is_trivial(shape_of, sql):
+    assert "trivial_where" in shape_of(sql).flags
+
+
+@pytest.mark.parametrize(
+    "sql",
+    ["DELETE FROM t WHERE power(id, 2) = 1", "DELETE FROM t WHERE sign(id) IN (-1, 0)",
+     "DELETE FROM t WHERE length(name) = 32", "DELETE FROM t WHERE length(md5(name)) = 31",
+     "DELETE FROM t WHERE t::text <> ''", "DELETE FROM t o WHERE o.name::text <> ''",
+     "DELETE FROM t o WHERE o::text <> '(1)'",
+     "DELETE FROM t WHERE id IN (SELECT id FROM t LIMIT 1000)",
+     "DELETE FROM t WHERE id IN (SELECT id FROM t WHERE old LIMIT 100000)",
+     "DELETE FROM t WHERE id IN (SELECT id FROM other LIMIT 100000)",
+     "DELETE FROM t WHERE id IN (SELECT id FROM t LIMIT $1)", "DELETE FROM t WHERE name = NULL"],
+)  # fmt: skip
+def test_one_that_looks_like_it_may_choose(shape_of, sql):
+    assert "trivial_where" not in shape_of(sql).flags
