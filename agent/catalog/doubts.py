@@ -7,11 +7,16 @@ import threading
 import time
 from collections.abc import Iterable
 
+from model.names import escaped
+
 EVERYTHING = "*"
 """Instead of words: each relation is meant."""
 MOST_WORDS = 1000
+NAME_BYTES = 63
 _PLAIN = re.compile(rb"[\x00-\x7f]{0,4096}")
-_ESCAPED = re.compile(rb'(?i)u&"')
+_ESCAPING = re.compile(rb'(?i)u&"')
+_MISLEADING = re.compile(rb"--|/\*|['$]")
+"""Beside it a double quote may be none of a name's."""
 _WORD = re.compile(rb'"(?:[^"]|"")*"|[A-Za-z_][A-Za-z0-9_$]*')
 _TIES = tuple(re.compile(rb"(?i)\b(?:%b)\b" % word) for word in (b"alter", b"inherit|attach"))
 """Key words cannot be escaped."""
@@ -53,9 +58,14 @@ class Doubts:
 
 
 def _words(text: bytes) -> frozenset[str]:
-    if not _PLAIN.fullmatch(text) or _ESCAPED.search(text):
+    unsure = b'"' in text and (_MISLEADING.search(text) or _ESCAPING.search(text))
+    if unsure or not _PLAIN.fullmatch(text):
         return frozenset((EVERYTHING,))
-    words = (word.decode() for word in _WORD.findall(text))
-    return frozenset(
-        word[1:-1].replace('""', '"') if word.startswith('"') else word.lower() for word in words
-    )
+    return frozenset(_name(word.decode()) for word in _WORD.findall(text))
+
+
+def _name(word: str) -> str:
+    """As a part of names in facts; PostgreSQL cuts what is longer than it can keep."""
+    if not word.startswith('"'):
+        return word.lower()[:NAME_BYTES]
+    return escaped(word[1:-1].replace('""', '"')[:NAME_BYTES])

@@ -9,7 +9,8 @@ from agent.catalog.doubts import MOST_WORDS, Doubts, ties
     "text",
     [
         b"ALTER TABLE s.t INHERIT hr.salaries",
-        b'alter/**/table "s"."t" inherit hr.salaries',
+        b'alter table "s"."t" inherit hr.salaries',
+        b"alter/**/table s./**/t inherit/**/hr.salaries",
         b"ALTER TABLE hr.reviews ATTACH PARTITION s.t DEFAULT",
         b"ALTER FOREIGN TABLE s.t\nINHERIT hr.salaries",
     ],
@@ -29,12 +30,32 @@ def test_what_ties_a_relation_to_another_puts_it_in_doubt(text):
         b'ALTER TABLE U&"\\0074" INHERIT hr.salaries',
         "ALTER TABLE für INHERIT hr.salaries".encode("latin-1"),
         b"ALTER TABLE a INHERIT b" + b" " * 5000,
+        b'ALTER TABLE /*"*/ s.t /*"*/ INHERIT hr.salaries',
+        b'ALTER TABLE "x" INHERIT p; --"',
     ],
 )
 def test_where_names_cannot_be_read_plainly_everything_is_in_doubt(text):
     doubts = Doubts()
     doubts.add(text)
     assert doubts.of(["s.anything"])
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ('"a.b"', "s.a%2Eb"),
+        ('"Odd ""Name"', 's.Odd "Name'),
+        ("UPPER", "s.upper"),
+        ("t" * 70, "s." + "t" * 63),
+        ('"' + "t" * 70 + '"', "s." + "t" * 63),
+        ("t$1", "s.t$1"),
+    ],
+)
+def test_a_name_is_known_however_it_is_written(written, name):
+    doubts = Doubts()
+    doubts.add(f"ALTER TABLE s.{written} INHERIT hr.salaries".encode())
+    assert doubts.of([name])
+    assert not doubts.of(["s.other"])
 
 
 def test_other_statements_tie_nothing():

@@ -1,6 +1,7 @@
 """A relation that is known becomes a child of a protected one, and is judged as that at once,
 though nobody has had time to read the catalog."""
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -12,7 +13,12 @@ from tests.conformance.servers import fetch
 from tests.guard.play import BLOCKED, guarded
 from tests.guard.stage import Stage
 
-pytestmark = pytest.mark.live
+pytestmark = [
+    pytest.mark.live,
+    pytest.mark.kernel,
+    pytest.mark.slow,
+    pytest.mark.skipif(os.geteuid() != 0, reason="eBPF needs root"),
+]
 
 ROUNDS = 5
 SECONDS = 30.0
