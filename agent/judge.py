@@ -13,14 +13,14 @@ from agent.guard.decision import ALLOW, Decision, DecisionKind
 from agent.guard.startup import as_statements
 from agent.identity import Claims
 from agent.planned import NotKnownError, Planned, Touched, goes_beyond, is_resolved, overlaid
-from agent.sql.answers import without_tree
+from agent.sql.answers import part_at, without_tree
 from agent.sql.reader import Parser, read, read_soon, recall
 from model.event import Asked, StatementStarted
 from model.event import Protocol as Wire
 from model.session import Session
 from model.statement import ParseStatus, Shape
 from model.verdict import RuleAction
-from rules import Judge, Match, View, decide
+from rules import Judge, Match, View, decide, parts_of
 from rules.usage import holder
 
 ESTIMATES = "statement.estimated_rows"
@@ -28,8 +28,14 @@ ESTIMATES = "statement.estimated_rows"
 PARSER_PATIENCE_SECONDS = 0.02
 MAX_AT_ONCE_BYTES = 16 << 10
 """Looking at a longer text takes a thread that may be late."""
+MAX_AT_ONCE_STATEMENTS = 100
+"""Rules are asked about each statement of a string, which takes up to 0.2 ms."""
 LARGE = 100
 """With more names than this in it, rules may take a while over a statement."""
+
+
+PLANNED = frozenset(("select", "insert", "update", "delete", "merge"))
+"""Commands that have a plan."""
 
 
 class UnnamedError(Exception):
@@ -169,7 +175,7 @@ class GuardJudge:
 
     def foresee(self, text: bytes) -> None:
         """A statement with this text is held, and its event is on its way."""
-        if len(text) > MAX_AT_ONCE_BYTES or self._judge().looks_back:
+        if _is_long(text) or self._judge().looks_back:
             return
         if self._parser.known(text, len(text)) is None:
             self._parser.ask_ahead(text)
@@ -230,12 +236,17 @@ class GuardJudge:
     ) -> Question:
         at_us = self._clock_us()
         view = View(shape, session, event.text_bytes, event.protocol, at_us=at_us)
-        return Question(event, judge, view, with_plan(view, touched), touched)
+        part = None
+        if shape.parts and self._planned is not None:
+            part = part_at(shape, event.text, self._planned.place(event, session))
+        looks = looks_at(view, touched, part)
+        return Question(event, judge, view, with_plan(view, touched), touched, looks, part)
 
     def _matches(self, asked: Question) -> tuple[Sequence[Match], Sequence[Match]]:
         """By plan and text, and by text alone."""
-        matches = asked.judge.judge(asked.planned)
-        return matches, asked.judge.judge(asked.view) if asked.touched else matches
+        matches = [match for look in asked.looks for match in asked.judge.judge(look)]
+        alone = asked.touched is None and asked.part is None
+        return matches, matches if alone else asked.judge.judge(asked.view)
 
     def _touched(self, event: StatementStarted, session: Session, *, wait: bool) -> Touched | None:
         if self._planned is None:
@@ -248,7 +259,7 @@ class GuardJudge:
         match, plain = decide(matches), decide(by_text)
         # What the record, which has the text alone, would judge differently must be held each time,
         # for the record to know what was said here.
-        by_plan = _word(match) != _word(plain)
+        by_plan = _word(match) != _word(plain) or self._depends_on_part(asked, match)
         lasting = not by_plan and self._is_lasting(asked)
         kind = STOPPING.get(match.action) if match else None
         if match is None or kind is None:
@@ -266,6 +277,15 @@ class GuardJudge:
             judged=True,
         )
 
+    def _depends_on_part(self, asked: Question, match: Match | None) -> bool:
+        """Whether another statement of the same string might have another answer with such a plan:
+        to the kernel they have one text."""
+        if asked.part is None or asked.touched is None:
+            return False
+        looks = looks_at(asked.view, asked.touched, None)
+        others = [match for look in looks for match in asked.judge.judge(look)]
+        return _word(decide(others)) != _word(match)
+
     def _is_lasting(self, asked: Question) -> bool:
         """Not where a comment names somebody whose limits the class of the session knows nothing
         about, and not where the answer may be another one with the same text and relations."""
@@ -280,13 +300,18 @@ class GuardJudge:
         session = self._directory.session(asked.event.backend)
         return session is asked.view.session or all(
             holder(session, limit.per) == holder(asked.view.session, limit.per)
-            for limit in asked.judge.consider(asked.planned).limits
+            for look in asked.looks
+            for limit in asked.judge.consider(look).limits
         )
 
 
 def takes_long(event: StatementStarted) -> bool:
     """Others must not wait for this one."""
-    return len(event.text) > MAX_AT_ONCE_BYTES
+    return _is_long(event.text)
+
+
+def _is_long(text: bytes) -> bool:
+    return len(text) > MAX_AT_ONCE_BYTES or text.count(b";") > MAX_AT_ONCE_STATEMENTS
 
 
 class Question(NamedTuple):
@@ -297,6 +322,32 @@ class Question(NamedTuple):
     view: View
     planned: View
     touched: Touched | None
+    looks: tuple[View, ...]
+    """What rules are asked about."""
+    part: int | None
+    """Which of the statements of its string is about to run; None: it is the only one, or nobody
+    can say."""
+
+
+def looks_at(view: View, touched: Touched | None, part: int | None) -> tuple[View, ...]:
+    """``view``, or each statement of its string. Where it is known which ``part`` of them is about
+    to run, the plan is that one's alone. Those before it have run. Those after it are judged by
+    their text already, so that nothing of a string runs that is refused later; but what their names
+    mean is asked when their own plans are there."""
+    if not view.shape.parts:
+        return (with_plan(view, touched),)
+    if part is None:
+        return tuple(with_plan(each, touched) for each in parts_of(view))
+    now, *later = view.shape.parts[part:]
+    return (
+        with_plan(view._replace(shape=now), touched),
+        *(view._replace(shape=each, resolved=_is_planned(each)) for each in later),
+    )
+
+
+def _is_planned(shape: Shape) -> bool:
+    """It will be asked about again, with the names that its plan has."""
+    return shape.operation in PLANNED
 
 
 def with_plan(view: View, touched: Touched | None) -> View:

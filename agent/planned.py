@@ -144,6 +144,13 @@ class Planned:
         self._on_doubt()
         return True
 
+    def place(self, event: StatementStarted, session: Session) -> int:
+        """Where in its text the statement begins that is about to run, as ``Plan.place``."""
+        if not event.held or not event.planned:
+            return -1
+        plan = self._plan(event, session)
+        return -1 if plan is None else plan.place
+
     def _plan(self, event: StatementStarted, session: Session) -> Plan | None:
         key = event.backend, event.hold_id
         last = self._last

@@ -118,6 +118,14 @@ class Shape:
     fingerprint: str = ""
     """libpg_query's; for grouping only, never for an allow-list."""
     statements: int = 0
+    parts: tuple["Shape", ...] = ()
+    """Of a string of several statements: what each of them is, does and touches by itself, in their
+    order; rules are asked about each. A last one that is not PARSED stands for all that are beyond
+    the bound. Empty where there is one statement."""
+    starts: tuple[tuple[int, int], ...] = ()
+    """Where each of ``parts`` begins: so many bytes behind the end of that literal of the text,
+    counted from 1 (agent/sql/skeleton.py); 0: behind the text's beginning. Empty where nobody can
+    say."""
 
     @cached_property
     def form(self) -> Facts:
@@ -130,7 +138,7 @@ class Shape:
         return Facts(_judged_of(self))
 
 
-NOT_JUDGED = frozenset(("digest", "redacted_text", "fingerprint", "statements"))
+NOT_JUDGED = frozenset(("digest", "redacted_text", "fingerprint", "statements", "starts"))
 _names = tuple(field.name for field in fields(Shape))
 _form_of = attrgetter(*(name for name in _names if name != "digest"))
 _judged_of = attrgetter(*(name for name in _names if name not in NOT_JUDGED))

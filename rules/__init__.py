@@ -5,7 +5,7 @@ from rules.judge import Judge, JudgeCounts
 from rules.language.problems import Problem, RuleError
 from rules.language.schema import Approval, Example, Limit, Per, Rule, Status, Unknown, VarValue
 from rules.language.tuning import TunedException, Tuning
-from rules.ruleset import DEFAULT_PACKS, Judgement, Match, RuleSet, Undecided, decide
+from rules.ruleset import DEFAULT_PACKS, Judgement, Match, RuleSet, Undecided, decide, parts_of
 from rules.usage import Usage
 from rules.view import View
 
@@ -33,4 +33,5 @@ __all__ = [
     "VarValue",
     "View",
     "decide",
+    "parts_of",
 ]

@@ -143,7 +143,18 @@ class RuleSet:
         return self.consider(view).matches
 
     def consider(self, view: View) -> Judgement:
-        """As ``judge``, with the rules that could not be decided and the limits that count."""
+        """As ``judge``, with the rules that could not be decided and the limits that count.
+
+        Of a string of several statements each is asked about by itself: a rule speaks about the
+        string if it does about one of them.
+        """
+        if self.timed and view.moment is None:
+            view = view._replace(moment=self.moment(view.at_us))
+        if not view.shape.parts:
+            return self._consider_one(view)
+        return self._joined([self._consider_one(part) for part in parts_of(view)])
+
+    def _consider_one(self, view: View) -> Judgement:
         view = self._completed(view)
         values = Values(variables(view, self._readings))
         complete = view.complete
@@ -163,12 +174,30 @@ class RuleSet:
         )
         return Judgement(tuple(matches), tuple(undecided), limits)
 
+    def _joined(self, judgements: Sequence[Judgement]) -> Judgement:
+        """In the order of the rules; a match that is certain before one that is not."""
+        matches: dict[str, Match] = {}
+        for match in (match for each in judgements for match in each.matches):
+            known = matches.get(match.rule.id)
+            if known is None or (known.unknown and not match.unknown):
+                matches[match.rule.id] = match
+        limits = {limit.rule.id for each in judgements for limit in each.limits}
+        return Judgement(
+            tuple(matches[each.rule.id] for each in self.compiled if each.rule.id in matches),
+            tuple(dict.fromkeys(one for each in judgements for one in each.undecided)),
+            tuple(each.limit for each in self.limited if each.limit.rule.id in limits),
+        )
+
     def _completed(self, view: View) -> View:
-        if self.timed and view.moment is None:
-            view = view._replace(moment=self.moment(view.at_us))
         if view.data_classes is None and "statement.data_classes" in self.fields:
             view = view._replace(data_classes=self.classes.of(view.shape))
         return view
+
+
+def parts_of(view: View) -> tuple[View, ...]:
+    """Each statement of its text by itself, those that look the same once."""
+    apart = {part.judged: part for part in view.shape.parts}
+    return tuple(view._replace(shape=part) for part in apart.values()) or (view,)
 
 
 def decide(matches: Sequence[Match]) -> Match | None:

@@ -42,6 +42,7 @@ MERGE, UTILITY = "merge", "utility"
 
 _pointer = struct.Struct("<Q")
 _int = struct.Struct("<i")
+_two = struct.Struct("<ii")
 _oid = struct.Struct("<I")
 _double = struct.Struct("<d")
 
@@ -82,6 +83,9 @@ class Plan:
     functions: tuple[int, ...] = ()
     """Oids of those that did not come with the server, also within functions in SQL that the
     server has put into the plan."""
+    place: int = -1
+    """The byte of the text at which the statement begins, as the server counts (before PostgreSQL
+    18 it begins behind the semicolon of the one before); -1: the server does not say."""
 
     @property
     def utility(self) -> bool:
@@ -181,7 +185,15 @@ def _read(memory: PlanMemory, address: int, *, is_list: bool) -> Plan:
         all(each.plain for each in changes),
         tuple(node for each in changes for node in each.nodes),
         tuple(functions),
+        max(_place(layout, raw) for raw in statements),
     )
+
+
+def _place(layout: PlanLayout, statement: bytes) -> int:
+    """What stands within another command (EXPLAIN, CREATE TABLE AS) has 0 for both before
+    PostgreSQL 18, and what a rewrite rule has added -1."""
+    place, length = _two.unpack_from(statement, layout.place)
+    return place if place > 0 or (place == 0 and length > 0) else -1
 
 
 def _changes(

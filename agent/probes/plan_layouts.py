@@ -13,7 +13,7 @@ from dataclasses import dataclass
 class PlanLayout:
     """Byte offsets; the defaults are PostgreSQL 16's."""
 
-    statement_bytes: int = 128
+    statement_bytes: int = 136
     """As much of a PlannedStmt as is read."""
     plan_tree: int = 32
     """``PlannedStmt.planTree``."""
@@ -63,6 +63,11 @@ class PlanLayout:
         """``PlannedStmt.invalItems``."""
         return self.relations + 8
 
+    @property
+    def place(self) -> int:
+        """``PlannedStmt.stmt_location``, and ``stmt_len`` right behind it."""
+        return self.relations + 32
+
 
 PLAN_LAYOUTS = {
     12: PlanLayout(
@@ -100,7 +105,7 @@ PLAN_LAYOUTS = {
     ),
     18: PlanLayout(
         function_cache=47,
-        statement_bytes=152, plan_tree=40, range_table=56, permissions=72, results=80,
+        statement_bytes=160, plan_tree=40, range_table=56, permissions=72, results=80,
         relations=120, entry_bytes=44, entry_kind=24, entry_relation=28, entry_relation_kind=33,
         entry_permission=40, node_result=331, node_scan=339, node_join=356,
         node_matches=(358, 359),

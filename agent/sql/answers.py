@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_right
 from typing import Any
 
 from agent.sql.decoding import decoded
 from agent.sql.glance import HARMLESS, is_harmless
 from agent.sql.redact import MAX_REDACTED_CHARS, leading_verb, redact_unscanned
-from agent.sql.skeleton import literals_in
+from agent.sql.skeleton import has_skeleton, is_utf8, literals_in
 from model.statement import ParseStatus, Shape
 
 _LISTS = (
@@ -18,7 +19,8 @@ _LISTS = (
 SHOWN_BYTES = 8 * MAX_REDACTED_CHARS + 4
 """At most so much of a text that nobody parses is looked at to show it: more than redaction takes,
 and a letter has four bytes at most. Decoding what is no UTF-8 takes its time."""
-_TEXTS = ("redacted_text", "operation", "summary", "fingerprint")
+_PART_TEXTS = ("operation", "summary")
+_TEXTS = ("redacted_text", *_PART_TEXTS, "fingerprint")
 
 
 def without_tree(
@@ -56,9 +58,44 @@ def shape_of(text: bytes, answer: object) -> Shape:
         return without_tree(text, status)
     fields: dict[str, Any] = {key: tuple(answer[key]) for key in _LISTS}
     fields |= {key: answer[key] for key in _TEXTS}
+    if answer["parts"]:
+        fields["parts"] = tuple(_part(each, text) for each in answer["parts"])
+        fields["starts"] = _places(answer["starts"], text)
     digest = hashlib.sha256(_without_password(text, answer)).hexdigest()
     shape = Shape(status=status, digest=digest, statements=answer["statements"], **fields)
     return shape if status is ParseStatus.PARSED else _named(shape, text)
+
+
+def _part(answer: dict[str, Any], text: bytes) -> Shape:
+    if answer["status"] != ParseStatus.PARSED:
+        return without_tree(text, ParseStatus(answer["status"]))
+    fields: dict[str, Any] = {key: tuple(answer[key]) for key in _LISTS}
+    fields |= {key: answer[key] for key in _PART_TEXTS}
+    return Shape(ParseStatus.PARSED, "", "", **fields)
+
+
+def _places(starts: list[int], text: bytes) -> tuple[tuple[int, int], ...]:
+    """So that they hold for a text with other literals too."""
+    if not has_skeleton(text) and not is_utf8(text):
+        return ()  # the parser has seen other bytes than these
+    ends = [0, *(literal.end for literal in literals_in(text))]
+    places = []
+    for start in starts:
+        before = bisect_right(ends, start) - 1
+        places.append((before, start - ends[before]))
+    return tuple(places)
+
+
+def part_at(shape: Shape, text: bytes, place: int) -> int | None:
+    """Which of the parts of ``shape``, that of ``text``, the byte at ``place`` is in; None where
+    nobody can say."""
+    if not shape.starts or not 0 <= place < len(text):
+        return None
+    ends = [0, *(literal.end for literal in literals_in(text))]
+    if shape.starts[-1][0] >= len(ends):
+        return None
+    found = bisect_right([ends[before] + more for before, more in shape.starts], place) - 1
+    return found if found >= 0 else None
 
 
 def _without_password(text: bytes, answer: dict[str, Any]) -> bytes:
@@ -69,7 +106,27 @@ def _without_password(text: bytes, answer: dict[str, Any]) -> bytes:
 def _well_formed(answer: dict[str, Any]) -> bool:
     if answer.get("status") not in _STATUSES or type(answer.get("statements")) is not int:
         return False
-    for key in _TEXTS:
+    return _has_fields(answer, _TEXTS) and _well_parted(answer)
+
+
+def _well_parted(answer: dict[str, Any]) -> bool:
+    parts, starts = answer.get("parts"), answer.get("starts")
+    if type(parts) is not list or type(starts) is not list:
+        return False
+    return (
+        all(
+            type(part) is dict
+            and part.get("status") in _STATUSES
+            and _has_fields(part, _PART_TEXTS)
+            for part in parts
+        )
+        and all(type(start) is int for start in starts)
+        and starts == sorted(starts)
+    )
+
+
+def _has_fields(answer: dict[str, Any], texts: tuple[str, ...]) -> bool:
+    for key in texts:
         if type(answer.get(key)) is not str:
             return False
     for key in _LISTS:

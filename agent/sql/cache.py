@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from agent.sql.generations import Generations
 from agent.sql.skeleton import skeleton_of
-from agent.sql.templates import Templates
+from agent.sql.templates import Templates, parts_weigh
 from model.statement import Shape
 
 ENTRY_OVERHEAD_BYTES = 1_500
@@ -69,4 +69,5 @@ class ShapeCache:
 
 def _weigh(text: bytes, shape: Shape) -> int:
     names = len(shape.columns) + len(shape.reads) + len(shape.writes) + len(shape.objects)
-    return len(text) + len(shape.redacted_text) + NAME_BYTES * names + ENTRY_OVERHEAD_BYTES
+    parts = parts_weigh(shape) if shape.parts else 0
+    return len(text) + len(shape.redacted_text) + NAME_BYTES * names + ENTRY_OVERHEAD_BYTES + parts

@@ -6,7 +6,7 @@ This file walks queries (SELECT, INSERT, UPDATE, DELETE, MERGE) and everything b
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import Any
@@ -21,7 +21,7 @@ from agent.sql.amounts import (
 )
 from agent.sql.code import MAX_BODY_DEPTH, enter_body
 from agent.sql.commands import command
-from agent.sql.facts import Facts, Scope
+from agent.sql.facts import MAX_PARTS, Facts, Scope
 from agent.sql.folding import may_fold
 from agent.sql.gathering import brings_many, gathers
 from agent.sql.merging import note_merge
@@ -55,12 +55,26 @@ _FROM_TEXT = {
 
 
 def classify(tree: Node, parse: Parse) -> Facts:
-    """Facts of all statements in ``tree``, in the order in which they are written."""
-    facts = Facts()
-    walker = Walker(facts, parse)
+    """Facts of all statements in ``tree``, in the order in which they are written; where there are
+    several, those of each as well."""
     statements = tree.get("stmts", [])
-    if len(statements) > 1:
-        facts.flag("multi")
+    if len(statements) < 2:
+        return _of_each(statements, Facts(), parse)
+    facts, start = Facts(), 0
+    for statement in statements:
+        part = Facts()
+        part.flag("multi")
+        facts.take(_of_each([statement], part, parse))
+        if len(facts.parts) < MAX_PARTS:
+            facts.parts.append(part)
+            facts.starts.append(start)
+        # Servers before 18 have a statement begin right behind the semicolon of the one before.
+        start = statement.get("stmt_location", 0) + statement.get("stmt_len", 0)
+    return facts
+
+
+def _of_each(statements: Sequence[Node], facts: Facts, parse: Parse) -> Facts:
+    walker = Walker(facts, parse)
     for statement in statements:
         walker.statement(statement.get("stmt"), Scope())
     return facts

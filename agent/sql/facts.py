@@ -9,6 +9,9 @@ from agent.sql.tree import Node
 
 MAX_NAMES = 500
 """Per field: a text of 64 KB can name more things than any reader wants."""
+MAX_PARTS = 1_000
+"""Statements of a string whose facts are told apart; to judge so many takes as long as to read
+them."""
 MAX_SUMMARY_CHARS = 255
 """OpenTelemetry's limit for ``db.query.summary``."""
 _OF_ONE_PART = frozenset(
@@ -45,7 +48,22 @@ class Facts:
     changes: list[str] = field(default_factory=list)
     credentials: bool = False
     """A fingerprint of this would depend on a secret."""
+    parts: list[Facts] = field(default_factory=list)
+    """Of each statement of a string that has several, by itself; what is beyond ``MAX_PARTS`` is
+    in none."""
+    starts: list[int] = field(default_factory=list)
+    """Where each of ``parts`` begins, in bytes."""
     _summary: list[str] = field(default_factory=list)
+
+    def take(self, other: Facts) -> None:
+        """What ``other`` has found as well."""
+        for name in _SETS:
+            mine = getattr(self, name)
+            for each in getattr(other, name):
+                mine.add(each)
+        self.changes += other.changes[: MAX_NAMES - len(self.changes)]
+        self.credentials |= other.credentials
+        self._summary += other._summary
 
     def verb(self, verb: str, *, said: str = "") -> None:
         """``said`` is how the summary puts it: ``DROP TABLE`` for ``drop``."""
@@ -104,6 +122,11 @@ class Facts:
                 break
             kept.append(word)
         return " ".join(kept)
+
+
+_SETS = (
+    "verbs", "objects", "reads", "writes", "columns", "functions", "settings", "roles", "flags",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ trees; the JSON form is bounded by libpg_query's own stack check.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -26,6 +26,29 @@ MAX_ALTERNATIVE_READINGS = 8
 _QUERIES = frozenset({"select", "insert", "update", "delete", "merge"})
 _OUT_OF_ROOM = ("memory exhausted", "stack depth limit", "out of memory")
 """libpg_query's words when a text is too deep for it: nobody knows what PostgreSQL would say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One statement of a string that has several."""
+
+    status: str
+    operation: str = ""
+    summary: str = ""
+    verbs: tuple[str, ...] = ()
+    objects: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    functions: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
+
+
+THE_REST = Part(ParseStatus.TOO_LONG)
+"""Statements beyond as many as are told apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +71,9 @@ class Answer:
     changes: tuple[str, ...] = ()
     fingerprint: str = ""
     statements: int = 0
+    parts: tuple[Part, ...] = ()
+    starts: tuple[int, ...] = ()
+    """Where each of ``parts`` begins, in bytes; empty where nobody can say."""
     decisive: tuple[int, ...] | None = None
     """Indices of the literals (``skeleton.literals_in``) that all this depends on; None where
     it may depend on any."""
@@ -85,7 +111,8 @@ def _spaced(text: str) -> Answer | None:
     if spaced is None or scan(spaced) is None:
         return None
     # What follows a number may be the rest of a secret that somebody forgot to quote.
-    found = replace(answer(spaced), redacted_text=redact_unscanned(text), decisive=None)
+    hidden = redact_unscanned(text)
+    found = replace(answer(spaced), redacted_text=hidden, starts=(), decisive=None)
     return found if found.status == ParseStatus.PARSED else None
 
 
@@ -125,8 +152,14 @@ def _parsed(
     fingerprint = "" if secret else _fingerprint(text, tokens, facts)
     found = _answer_of(facts, tree, redacted, fingerprint, decisive)
     # What MySQL quotes as a value PostgreSQL reads as a column.
-    columns = tuple(each for each in found.columns if each not in hidden)
-    return found if columns == found.columns else replace(found, columns=columns)
+    if hidden.isdisjoint(found.columns):
+        return found
+    parts = tuple(replace(each, columns=_without(hidden, each.columns)) for each in found.parts)
+    return replace(found, columns=_without(hidden, found.columns), parts=parts)
+
+
+def _without(hidden: Collection[str], columns: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(each for each in columns if each not in hidden)
 
 
 def _answer_of(
@@ -153,8 +186,32 @@ def _answer_of(
         changes=tuple(facts.changes),
         fingerprint=fingerprint,
         statements=len(tree.get("stmts", [])),
+        parts=_parts_of(facts, len(tree.get("stmts", []))) if facts.parts else (),
+        starts=tuple(facts.starts),
         decisive=decisive,
     )
+
+
+def _parts_of(facts: Facts, statements: int) -> tuple[Part, ...]:
+    parts = tuple(
+        Part(
+            status=ParseStatus.PARSED,
+            operation=next(iter(each.verbs), ""),
+            summary=each.summary,
+            verbs=tuple(each.verbs),
+            objects=tuple(each.objects),
+            reads=tuple(each.reads),
+            writes=tuple(each.writes),
+            columns=tuple(each.columns),
+            functions=tuple(each.functions),
+            settings=tuple(each.settings),
+            roles=tuple(each.roles),
+            flags=tuple(each.flags),
+            changes=tuple(each.changes),
+        )
+        for each in facts.parts
+    )
+    return parts if len(parts) == statements else (*parts, THE_REST)
 
 
 def parse(text: str) -> Node:

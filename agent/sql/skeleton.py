@@ -63,7 +63,7 @@ def has_skeleton(text: bytes) -> bool:
     r"""Not if it is too long, is not UTF-8, or has ``\'``, which ends a string for some servers."""
     if len(text) > MAX_BYTES or b"\\'" in text or b"\0" in text:
         return False
-    return text.isascii() or _is_utf8(text)
+    return text.isascii() or is_utf8(text)
 
 
 def literals_in(text: bytes) -> Iterator[Literal]:
@@ -82,7 +82,7 @@ def only_numbers_vary(text: bytes) -> bool:
     return len(kinds) == numbers and all(kind in ("ICONST", "FCONST") for kind in kinds)
 
 
-def _is_utf8(text: bytes) -> bool:
+def is_utf8(text: bytes) -> bool:
     """What is none reaches the parser with other bytes than these."""
     try:
         text.decode()

@@ -21,6 +21,7 @@ SLOT_BYTES = 30
 """A place in a skeleton: one in three holds a short piece of text, the others say a kind."""
 NAME_BYTES = 80
 ENTRY_BYTES = 500
+PART_BYTES = 1_500
 
 Decisive = tuple[int, ...]
 """Indices of the literals that a Shape depends on, in order."""
@@ -99,7 +100,13 @@ def _weigh(skeleton: Skeleton, template: Shape | Decisive) -> int:
     if isinstance(template, tuple):
         return size
     names = sum(map(len, _names(template)))
-    return size + len(template.redacted_text) + NAME_BYTES * names + ENTRY_BYTES
+    parts = parts_weigh(template) if template.parts else 0
+    return size + len(template.redacted_text) + NAME_BYTES * names + ENTRY_BYTES + parts
+
+
+def parts_weigh(shape: Shape) -> int:
+    """Bytes, roughly: their names are those of the whole, but what holds them is their own."""
+    return PART_BYTES * len(shape.parts)
 
 
 def _weigh_with_values(key: Key, template: Shape) -> int:

@@ -24,6 +24,25 @@ GAPS = (
     "/* a /* b */ c */",
     " \n\n ",
 )
+NEIGHBOURS = (
+    "CREATE TABLE attack.beside (id int)",
+    "CREATE INDEX ON attack.bait (id)",
+    "COMMENT ON TABLE attack.bait IS 'x'",
+    "ALTER TABLE attack.bait ADD beside int",
+    "DROP INDEX IF EXISTS attack.beside",
+    "DROP ROLE IF EXISTS nobody",
+    "CREATE ROLE beside",
+    "ALTER ROLE beside CONNECTION LIMIT 5",
+    "GRANT SELECT ON attack.bait TO etl",
+    "REVOKE SELECT ON attack.bait FROM etl",
+    "GRANT analyst TO etl",
+    "INSERT INTO attack.bait VALUES (1)",
+    "DELETE FROM attack.bait WHERE id = -1",
+    "TRUNCATE pg_temp.beside",
+    "SET lock_timeout = '1s'",
+)
+"""DDL of other objects, roles and grants, and writes of other tables: beside what is forbidden they
+hide nothing, and make nothing forbidden of what is not."""
 BEFORE = ("", "SELECT 1; ", ";;", "/* SELECT */ ", "-- ok\n", "SELECT ';'; ", "BEGIN; ")
 AFTER = ("", ";", "; SELECT 2", " -- done", " /* ; */", ";;  ", "; COMMIT")
 
@@ -74,6 +93,14 @@ def _strings(text: str) -> tuple[str, ...]:
         f"$q${text}$q$",
         f"'{text[:half]}' -- x\n '{text[half:]}'",
     )
+
+
+@st.composite
+def beside(draw: st.DrawFn, text: str) -> str:
+    """The statement in a string with a harmless one, before it or behind it, or with several."""
+    before = draw(st.lists(st.sampled_from(NEIGHBOURS), max_size=2))
+    behind = draw(st.lists(st.sampled_from(NEIGHBOURS), min_size=not before, max_size=2))
+    return "; ".join((*before, text, *behind))
 
 
 @st.composite

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.conformance.servers import fetch
 from tests.guard.entry import Entry, Step, load
 from tests.guard.judging import Judging
-from tests.guard.mutate import spaced, tokens_of, wrapped
+from tests.guard.mutate import NEIGHBOURS, beside, spaced, tokens_of, wrapped
 from tests.guard.play import play_version
 
 PLAIN = settings(
@@ -115,6 +115,18 @@ def test_what_is_harmless_stays_harmless(judging, wrap):
     check()
 
 
+@pytest.mark.parametrize("harmless", [False, True], ids=["forbidden", "harmless"])
+def test_neighbours_in_its_string_change_no_verdict(judging, harmless):
+    """All of them at once: what one would hide or add, all do. The same rule decides."""
+    neighbours = "; ".join(NEIGHBOURS)
+    for text, entry in HARMLESS if harmless else FORBIDDEN:
+        if entry.login == "assistant":
+            continue  # to an agent each of the neighbours is forbidden
+        alone = judging.refused_by(text.encode(), entry.login)
+        for string in (f"{neighbours}; {text}", f"{text}; {neighbours}"):
+            assert judging.refused_by(string.encode(), entry.login) == alone, (entry.id, text)
+
+
 def _collected(count: int) -> list[Entry]:
     """Mutations of forbidden and harmless entries, the same ones in each run."""
     out: list[Entry] = []
@@ -123,7 +135,8 @@ def _collected(count: int) -> list[Entry]:
     @given(st.data())
     def collect(data):
         text, entry = data.draw(st.sampled_from(_of(FORBIDDEN + HARMLESS, wrap=True)))
-        changed = data.draw(wrapped(data.draw(spaced(text))))
+        changed = data.draw(spaced(text))
+        changed = data.draw(data.draw(st.sampled_from((wrapped, beside)))(changed))
         step = Step(changed.encode(), data.draw(st.sampled_from(("simple", "simple", "extended"))))
         if step.send == "extended" and len(pglast.parser.split(changed)) > 1:
             step = Step(step.text, "simple")

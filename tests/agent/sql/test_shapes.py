@@ -35,7 +35,7 @@ def test_a_statement_has_the_shape_of_the_golden_table(shape_of, case):
             if field.name in case and field.name not in ("redacted_text", "statements")
         },
     )
-    assert shape == expected
+    assert dataclasses.replace(shape, parts=(), starts=()) == expected
     assert bool(shape.fingerprint) is case.get("fingerprinted", True)
 
 
