@@ -56,6 +56,7 @@ def backtest(
 
 def _run(views: DuckDBPyConnection, rules: RuleSet, begin: datetime, json: bool) -> int:
     from collector.backtest import backtest as run
+    from collector.backtest import strings
     from collector.backtest_facts import APPROXIMATE
 
     for field in sorted(rules.fields & APPROXIMATE.keys()):
@@ -70,6 +71,9 @@ def _run(views: DuckDBPyConnection, rules: RuleSet, begin: datetime, json: bool)
             until,
             lambda done, total: progress.update(task, completed=done, total=total),
         )
+    if together := strings(views, begin, until):
+        words = f"! {together:,} executions were part of a string of several statements: judged by"
+        err.print(f"{words} the facts of all of them together", style="yellow", markup=False)
     show = _show_json if json else _show
     for each in found:
         show(views, each, judged, begin)

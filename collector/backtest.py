@@ -129,6 +129,16 @@ def backtest(
     return judged, [each.hits for each in found]
 
 
+def strings(views: duckdb.DuckDBPyConnection, since: datetime, until: datetime) -> int:
+    """Executions in strings of several statements: on record with the facts of all of them put
+    together, while rules are asked about each."""
+    sql = (
+        "SELECT sum(coalesce(executions, 1)) FROM statements"
+        " WHERE started_at >= ? AND started_at < ? AND list_contains(flags, 'multi')"
+    )
+    return _number(views, sql, [since, until])
+
+
 class _Tried:
     """One rule, and what it said so far."""
 

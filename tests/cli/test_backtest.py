@@ -47,6 +47,7 @@ STATEMENTS = [
     ran(8, 24 * 60, BOT, **READ),
     ran(9, 7, BOT, parse_status="invalid", sqlstate="42601", text="SELCT"),
     ran(10, 8, ALICE, parse_status="too_long", text="SELECT long"),
+    ran(12, 24 * 70, BOT, operation="drop", verbs=["drop", "create"], flags=["multi"]),
     ran(11, 9, BOT, **READ | {"reads": ["t"] * 500}, text_bytes=2000),
 ]
 VERDICTS = [
@@ -176,6 +177,12 @@ def test_a_rule_of_the_configuration_goes_by_its_id(call):
     result = call("drop-protected", "--json")
     assert result.exit_code == 0
     assert answer(result)["rule"] == "drop-protected"
+
+
+def test_strings_of_several_statements_are_told_where_there_are_some(call, rule):
+    when = "'drop' in statement.verbs"
+    assert "1 executions were part of a string" in call(rule(when), "--since", "80d").stderr
+    assert "string" not in call(rule(when)).stderr
 
 
 def test_superusers_are_those_of_the_last_snapshot_and_that_is_said(call, rule):
