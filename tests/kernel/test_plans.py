@@ -187,12 +187,14 @@ class Reader:
 
     def __init__(self, server: Server) -> None:
         self.plans: dict[bytes, Plan] = {}
+        self.places: list[int] = []
         self.errors: list[Exception] = []
         self._major = server.major
 
     def judge(self, event: StatementStarted) -> Decision:
         try:
-            self.plans[event.text] = self._read(event.backend.pid)
+            plan = self.plans[event.text] = self._read(event.backend.pid)
+            self.places.append(plan.place)
         except (OSError, PlanError) as error:
             self.errors.append(error)
         return ALLOW
@@ -256,6 +258,30 @@ def test_a_plan_tells_commands_relations_and_rows(held, case):
     assert plan.complete
     if case.rows is not None:
         assert plan.rows == case.rows
+
+
+STRING = (
+    "SELECT 'a;b', 1 ; ;DELETE FROM hr.people WHERE id = 0;SET LOCAL work_mem = 64000;"
+    " INSERT INTO public.outbox VALUES (1) ; /* ; */ SELECT 2"
+)
+
+
+def test_a_plan_tells_which_statement_of_its_string_it_is_of(held):
+    held.reader.places.clear()
+    held.plan(STRING)
+    begins = [STRING.index(word) for word in ("SELECT 'a", "DELETE", "SET", "INSERT", "SELECT 2")]
+    ends = [STRING.index(word) for word in (" ; ;", ";SET", "; INSERT", " ; /*")]
+    _, *places, _ = held.reader.places  # BEGIN and ROLLBACK
+    assert len(places) == len(begins)
+    for place, begin, end in zip(places, begins, [-1, *ends], strict=True):
+        assert end < place <= begin
+
+
+@pytest.mark.parametrize("sql", ["INSERT INTO public.inbox VALUES (0); SELECT 1"])
+def test_what_a_rule_runs_instead_is_of_no_statement_that_the_server_names(held, sql):
+    held.reader.places.clear()
+    held.plan(sql)
+    assert held.reader.places[1] == -1
 
 
 def _id(each: str | set[tuple[str, str]]) -> str:
