@@ -120,8 +120,8 @@ class Shape:
     statements: int = 0
     parts: tuple["Shape", ...] = ()
     """Of a string of several statements: what each of them is, does and touches by itself, in their
-    order; rules are asked about each. A last one that is not PARSED stands for all that are beyond
-    the bound. Empty where there is one statement."""
+    order; rules are asked about each. Those beyond a bound are one, and then the last is not
+    PARSED: what is not told apart is not understood. Empty where there is one statement."""
     starts: tuple[tuple[int, int], ...] = ()
     """Where each of ``parts`` begins: so many bytes behind the end of that literal of the text,
     counted from 1 (agent/sql/skeleton.py); 0: behind the text's beginning. Empty where nobody can

@@ -65,9 +65,11 @@ def classify(tree: Node, parse: Parse) -> Facts:
         part = Facts()
         part.flag("multi")
         facts.take(_of_each([statement], part, parse))
-        if len(facts.parts) < MAX_PARTS:
+        if len(facts.parts) <= MAX_PARTS:
             facts.parts.append(part)
             facts.starts.append(start)
+        else:
+            facts.parts[-1].take(part)
         # Servers before 18 have a statement begin right behind the semicolon of the one before.
         start = statement.get("stmt_location", 0) + statement.get("stmt_len", 0)
     return facts

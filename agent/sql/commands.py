@@ -148,7 +148,7 @@ def _rename(walker: Walker, fields: Node, scope: Scope) -> None:
         walker.facts.roles.add(fields.get("newname", ""))
     about = fields.get("relation") or fields.get("object") or fields.get("subname")
     for name in names_in(about):
-        walker.facts.object(kind, name)
+        walker.facts.object(kind, name, of_relation="relation" in fields)
 
 
 def _create_as(walker: Walker, fields: Node, scope: Scope) -> None:

@@ -49,15 +49,15 @@ class Facts:
     credentials: bool = False
     """A fingerprint of this would depend on a secret."""
     parts: list[Facts] = field(default_factory=list)
-    """Of each statement of a string that has several, by itself; what is beyond ``MAX_PARTS`` is
-    in none."""
+    """Of each statement of a string that has several, by itself; those beyond ``MAX_PARTS`` are
+    one."""
     starts: list[int] = field(default_factory=list)
     """Where each of ``parts`` begins, in bytes."""
     _summary: list[str] = field(default_factory=list)
 
     def take(self, other: Facts) -> None:
         """What ``other`` has found as well."""
-        for name in _SETS:
+        for name in SETS:
             mine = getattr(self, name)
             for each in getattr(other, name):
                 mine.add(each)
@@ -82,11 +82,12 @@ class Facts:
         if len(self.changes) < MAX_NAMES:
             self.changes.append(" ".join(words))
 
-    def object(self, kind: str, name: str) -> None:
-        """``name``: its parts joined as in model/names.py, or the one part that a kind has."""
+    def object(self, kind: str, name: str, *, of_relation: bool = False) -> None:
+        """``name``: its parts joined as in model/names.py, or the one part that a kind has;
+        ``of_relation``: it is that of the relation that the object belongs to."""
         if name:
             joined = name.replace(":", "%3A")
-            if kind in _OF_ONE_PART:
+            if kind in _OF_ONE_PART and not of_relation:
                 joined = joined.replace(".", "%2E")
             self.objects.add(f"{kind}:{joined}")
             self._summary.append(name)
@@ -124,7 +125,7 @@ class Facts:
         return " ".join(kept)
 
 
-_SETS = (
+SETS = (
     "verbs", "objects", "reads", "writes", "columns", "functions", "settings", "roles", "flags",
 )  # fmt: skip
 

@@ -47,8 +47,8 @@ class Part:
     changes: tuple[str, ...] = ()
 
 
-THE_REST = Part(ParseStatus.TOO_LONG)
-"""Statements beyond as many as are told apart."""
+NOT_TOLD_APART = Part(ParseStatus.TOO_LONG)
+"""Of statements beyond ``MAX_PARTS``, besides their facts put together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +211,7 @@ def _parts_of(facts: Facts, statements: int) -> tuple[Part, ...]:
         )
         for each in facts.parts
     )
-    return parts if len(parts) == statements else (*parts, THE_REST)
+    return parts if len(parts) == statements else (*parts, NOT_TOLD_APART)
 
 
 def parse(text: str) -> Node:

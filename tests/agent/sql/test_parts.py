@@ -1,10 +1,13 @@
 """Each statement of a string by itself."""
 
+from dataclasses import fields
+
 import pytest
 
 from agent.sql.answers import part_at
-from agent.sql.facts import MAX_PARTS
-from model.statement import ParseStatus
+from agent.sql.facts import MAX_PARTS, SETS, Facts
+from agent.sql.shape import Part
+from model.statement import NOT_JUDGED, ParseStatus, Shape
 
 
 def _parts(shape):
@@ -36,11 +39,20 @@ def test_what_gathers_rows_in_one_statement_makes_no_other_one_a_bulk_read(shape
     assert all("unfiltered" not in part.flags for part in shape.parts)
 
 
+def test_what_a_statement_has_its_parts_have():
+    """What is put together is what rules see, and a part has all of it."""
+    names = {each.name for each in fields(Facts) if each.type == "Names"}
+    assert names == set(SETS)
+    told = {each.name for each in fields(Part)}
+    assert told == {each.name for each in fields(Shape)} - NOT_JUDGED - {"parts"}
+
+
 def test_statements_beyond_the_bound_are_one_that_is_not_understood(shape_of):
     shape = shape_of("DROP ROLE a; " * MAX_PARTS + "DROP OWNED BY clerk; SELECT 1")
-    *known, rest = shape.parts
+    *known, together, rest = shape.parts
     assert len(known) == MAX_PARTS
-    assert all(part.status is ParseStatus.PARSED for part in known)
+    assert all(part.objects == ("role:a",) for part in known)
+    assert (together.verbs, together.roles) == (("drop", "select"), ("clerk",))
     assert rest.status is ParseStatus.TOO_LONG
     assert rest.flags == ()
     harmless = shape_of("SELECT 1; " * (MAX_PARTS + 2)).parts[-1]
