@@ -62,6 +62,8 @@ class LedgerStatus:
     commit_age_seconds: float | None = None
     """Since the last entry; None: there is none."""
     segments: int = 0
+    damaged: list[str] = field(default_factory=list)
+    """Segments that were taken out of the record, and never came back."""
     problems: list[str] = field(default_factory=list)
 
 
@@ -111,6 +113,7 @@ def read_record(data_dir: Path) -> tuple[LedgerStatus, dict[str, int]]:
     try:
         state, _ = standing(data_dir)
         found.entries, found.segments = state.seq, len(state.files)
+        found.damaged = [f"{file.path} ({file.rows} rows)" for file in state.damaged.values()]
         if line := last_line(data_dir / NAME):
             at_us = int(orjson.loads(line)["at_us"])
             found.commit_age_seconds = round(max(0.0, time.time() - at_us / 1e6), 1)
@@ -205,5 +208,7 @@ def _show(collector: CollectorStatus, ledger: LedgerStatus, lost_here: int) -> N
     )
     if ledger.root:
         out.print(f"  root {ledger.root}", markup=False)
+    for name in ledger.damaged:
+        out.print(f"  ! damaged, and out of the record: {printable(name)}", markup=False)
     for sentence in ledger.problems:
         out.print(f"  ✗ {printable(sentence)}", markup=False, soft_wrap=True)

@@ -295,7 +295,8 @@ class Collector:
                 self._server.set_healthy(healthy)
             if beat_seconds and time.monotonic() >= beat_at:
                 beat_at = time.monotonic() + beat_seconds
-                notify(alive=True, status="; ".join(problems) or "collecting")
+                status = "; ".join(problems) or self._store.damage.problem or "collecting"
+                notify(alive=True, status=status)
 
     def _reload(self, read: Callable[[], CollectorConfig]) -> None:
         """What cannot be used changes nothing; what needs a restart is named."""
@@ -375,6 +376,10 @@ class Collector:
             lambda: heads.failures,
             lambda: heads.left_out,
             lambda: len(self._store.contradictions),
+        )
+        damage, scrub = self._store.damage, self._store.scrub
+        self._metrics.watch_segments(
+            lambda: damage.count, lambda: scrub.bytes, lambda: scrub.passes
         )
         self._metrics.watch_outside(
             lambda: {teller.name: (teller.told, teller.failures) for teller in self._tellers},

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from collector.damage import Damage
 from collector.ledger import Ledger
 from collector.ledger_entry import SealedFile
 from collector.merge import MOST_ROWS, merge
@@ -30,7 +31,11 @@ SPANS = (Span(HOUR_US, 600.0), Span(24 * HOUR_US, 3_600.0))
 
 
 def compact(
-    data_dir: Path, ledger: Ledger, table: str, now_seconds: float | None = None
+    data_dir: Path,
+    ledger: Ledger,
+    table: str,
+    damage: Damage,
+    now_seconds: float | None = None,
 ) -> list[Path]:
     """Merge one run of a past hour or day, if there is one; returns the replaced files, which stay
     on disk for readers. ``now_seconds``: Unix time."""
@@ -38,10 +43,12 @@ def compact(
     files = sorted(
         (file for file in ledger.files_now() if file.table == table), key=lambda f: f.path
     )
+    usable = {file.path for file in damage.usable(files)}
     for span in SPANS:
         for run in _runs(files, span, int(now * 1e6)):
-            if all(_rests(data_dir / file.path, now - span.rest_seconds) for file in run):
-                return merge(data_dir, ledger, table, run)
+            rests = all(_rests(data_dir / file.path, now - span.rest_seconds) for file in run)
+            if rests and usable.issuperset(file.path for file in run):
+                return merge(data_dir, ledger, table, run, damage)
     return []
 
 

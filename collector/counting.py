@@ -69,6 +69,6 @@ class Counting:
             self._tails.dropped,
             sum(self._uplink.rejected.values()),
             counters.own_rows_dropped,
-            counters.listener_failures + self._store.tidying.failures,
+            counters.listener_failures + self._store.tidying.failures + self._store.scrub.failures,
             self._missing.count,
         )

@@ -7,16 +7,16 @@ accepted baseline nothing is in here, it is in the state of drift.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
 
-from collector import schema
+from collector.damage import Damage
 from collector.ledger import Ledger, fsync_folder
 from collector.ledger_entry import EXPIRED, SealedFile
-from collector.ledger_reading import damage_of
 from collector.retention import Hold
+from collector.sealed_segment import SegmentError, sealed_frame
 from collector.segment_file import write_segment
 from collector.segments import FOLDER
 
@@ -26,19 +26,22 @@ _PLACE = ["file", "row"]
 
 
 def expire_history(
-    data_dir: Path, ledger: Ledger, before_us: int, holds: Sequence[Hold] = ()
+    data_dir: Path, ledger: Ledger, before_us: int, damage: Damage, holds: Sequence[Hold] = ()
 ) -> list[Path]:
     """Take out of the record what was over before that moment; returns the replaced segments.
 
     A segment from before the end of a legal hold stays whole.
     They stay on disk for readers that have them open; the caller removes them later. A table of
-    which a segment is damaged stays as it is: nothing can be said of what is in there.
+    which a segment is damaged stays as it is this time: nothing can be said of what is in there.
     """
     replaced: list[Path] = []
     for table, ended in _ENDED.items():
         old = [f for f in _in_order(ledger, table) if f.first_us < before_us]
-        if old and not any(damage_of(data_dir, file) for file in old):
-            replaced += _rewrite(data_dir, ledger, old, ended, before_us, holds)
+        try:
+            for path in _rewrite(data_dir, ledger, old, ended, before_us, holds) if old else ():
+                replaced.append(path)
+        except SegmentError as error:
+            damage.found(error)
     return replaced
 
 
@@ -49,13 +52,13 @@ def _rewrite(
     ended: Callable[[pl.LazyFrame, int], pl.LazyFrame],
     before_us: int,
     holds: Sequence[Hold],
-) -> list[Path]:
-    replaced = []
+) -> Iterator[Path]:
+    """Raises SegmentError."""
     for number, rows in _rows_that_end(data_dir, files, ended, before_us).items():
         file = files[number]
         if any(hold.covers_history(file, before_us) for hold in holds):
             continue
-        frame = schema.aligned(file.table, pl.read_parquet(data_dir / file.path, glob=False))
+        frame = sealed_frame(data_dir, file)
         left = frame.with_row_index("row").filter(~pl.col("row").is_in(rows)).drop("row")
         fresh: tuple[SealedFile, ...] = ()
         if left.height:
@@ -67,8 +70,7 @@ def _rewrite(
         note = {"kind": EXPIRED, "table": file.table, "cause": "age", "before_us": before_us}
         at_us = time.time_ns() // 1000
         ledger.append(at_us, fresh, removed=(file.path,), reason=EXPIRED, notes=(note,))
-        replaced.append(data_dir / file.path)
-    return replaced
+        yield data_dir / file.path
 
 
 def _rows_that_end(
@@ -79,7 +81,7 @@ def _rows_that_end(
 ) -> Mapping[int, list[int]]:
     """Row numbers by the number of their file."""
     parts = [
-        schema.aligned(file.table, pl.read_parquet(data_dir / file.path, glob=False))
+        sealed_frame(data_dir, file)
         .select(pl.selectors.by_name(*_FACT, *_TIMES, "change", require_all=False))
         .with_row_index("row")
         .with_columns(pl.lit(number).alias("file"))

@@ -159,6 +159,28 @@ class CollectorMetrics:
             lambda: {(): contradictions()},
         )
 
+    def watch_segments(
+        self, damaged: Callable[[], int], read_again: Callable[[], int], passes: Callable[[], int]
+    ) -> None:
+        self._watch(
+            "segments_damaged",
+            "Segments found damaged at the start or since, or that cannot be read",
+            (),
+            lambda: {(): damaged()},
+        )
+        self._watch_total(
+            "segments_read_again_bytes",
+            "Of segments, read to find what the disk has changed",
+            (),
+            lambda: {(): read_again()},
+        )
+        self._watch_total(
+            "segments_read_again_passes",
+            "How often all segments have been read so",
+            (),
+            lambda: {(): passes()},
+        )
+
     def watch_outside(
         self,
         places: Callable[[], Mapping[str, tuple[int, int]]],

@@ -18,7 +18,6 @@ from typing import Any
 import polars as pl
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from collector import schema
 from collector.entry_signature import is_signed
 from collector.heads import ENTRIES_SIGNED, PUBLIC_NAME, key_id
 from collector.heads import NAME as HEADS
@@ -34,12 +33,12 @@ from collector.ledger_entry import (
 from collector.ledger_reading import (
     NAME,
     backwards,
-    damage_of,
     last_line,
     read,
     whole_bytes,
 )
 from collector.pgwarden_verify import BAD, public_keys, signed_head
+from collector.sealed_segment import SegmentError, sealed_frame
 from collector.successions import successions
 
 Keys = Mapping[str, Ed25519PublicKey]
@@ -194,15 +193,10 @@ def _is_true_merge(data_dir: Path, entry: Entry) -> bool:
     if entry.reason != MERGED or len(entry.files) != 1 or len(old) != len(entry.removed):
         return False
     (new,) = entry.files
-    if any(damage_of(data_dir, file) for file in (*old, new)):
-        return False
     try:
-        frames = [
-            schema.aligned(new.table, pl.read_parquet(data_dir / file.path, glob=False))
-            for file in (*old, new)
-        ]
+        frames = [sealed_frame(data_dir, file) for file in (*old, new)]
         return pl.concat(frames[:-1]).equals(frames[-1])
-    except (OSError, KeyError, pl.exceptions.PolarsError):
+    except (SegmentError, KeyError, pl.exceptions.PolarsError):
         return False
 
 

@@ -14,9 +14,10 @@ from pathlib import Path
 import polars as pl
 
 from collector import schema
+from collector.damage import Damage
 from collector.ledger import Ledger, fsync_folder
 from collector.ledger_entry import RETENTION, Note, SealedFile
-from collector.ledger_reading import damage_of
+from collector.sealed_segment import SegmentError, sealed_frame
 from collector.segment_file import write_segment
 from collector.segments import FOLDER
 
@@ -67,7 +68,9 @@ class Retention:
         return any(hold.covers(file) for hold in self.holds)
 
 
-def retain(data_dir: Path, ledger: Ledger, retention: Retention, now_us: int) -> list[Path]:
+def retain(
+    data_dir: Path, ledger: Ledger, retention: Retention, now_us: int, damage: Damage
+) -> list[Path]:
     """Take out of the record what was kept long enough; returns the files that hold no longer.
 
     They stay on disk for readers that have them open; the caller removes them later.
@@ -76,24 +79,30 @@ def retain(data_dir: Path, ledger: Ledger, retention: Retention, now_us: int) ->
     for table in (*BULK, *EVENTS):
         days = retention.days_for(table)
         if days is not None:
-            gone += _by_age(data_dir, ledger, retention, table, now_us - days * DAY_US)
+            gone += _by_age(data_dir, ledger, retention, table, now_us - days * DAY_US, damage)
     if retention.max_bytes is not None:
         gone += _by_size(data_dir, ledger, retention, retention.max_bytes)
     return gone
 
 
 def _by_age(
-    data_dir: Path, ledger: Ledger, retention: Retention, table: str, before_us: int
+    data_dir: Path,
+    ledger: Ledger,
+    retention: Retention,
+    table: str,
+    before_us: int,
+    damage: Damage,
 ) -> list[Path]:
     files = [f for f in ledger.files_now() if f.table == table and f.first_us < before_us]
     free = [file for file in files if not _is_held(data_dir, retention, file)]
     note: Note = {"cause": "age", "before_us": before_us}
     gone = _remove(data_dir, ledger, table, [f for f in free if f.last_us < before_us], note)
     if table in BULK:
-        for file in free:
-            # A damaged one stays as it is: it must be found, not copied.
-            if file.last_us >= before_us and damage_of(data_dir, file) is None:
+        for file in damage.usable(f for f in free if f.last_us >= before_us):
+            try:
                 gone += _cut(data_dir, ledger, file, before_us, note)
+            except SegmentError as error:  # a damaged one is found, not copied
+                damage.found(error)
     return gone
 
 
@@ -127,8 +136,8 @@ def _is_held(data_dir: Path, retention: Retention, file: SealedFile) -> bool:
         return False
     time_column = schema.TABLES[file.table].time
     try:
-        rows = pl.read_parquet(data_dir / file.path, columns=[time_column], glob=False)
-    except (OSError, pl.exceptions.PolarsError):
+        rows = sealed_frame(data_dir, file, [time_column])
+    except SegmentError:
         return True
     youngest = rows.get_column(time_column).cast(pl.Int64).max()
     last_us = youngest if isinstance(youngest, int) else file.last_us
@@ -155,8 +164,8 @@ def _remove(
 def _cut(
     data_dir: Path, ledger: Ledger, file: SealedFile, before_us: int, note: Note
 ) -> list[Path]:
-    """The segment without its old rows, in its place in the order of names."""
-    rows = schema.aligned(file.table, pl.read_parquet(data_dir / file.path, glob=False))
+    """The segment without its old rows, in its place in the order of names. Raises SegmentError."""
+    rows = sealed_frame(data_dir, file)
     at_us = pl.col(schema.TABLES[file.table].time).dt.epoch("us")
     left = rows.filter((at_us >= before_us) | at_us.is_null())
     if left.height == rows.height:

@@ -21,16 +21,19 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from collector import schema
 from collector.checkpoint import NAME as CHECKPOINT
 from collector.checkpoint import Checkpoint, CheckpointError
+from collector.damage import Damage
 from collector.entry_signature import Signer
 from collector.heads import KEY_NAME, Heads, HeadsError, Sealing, key_id, open_key
 from collector.index import build_index, open_index, update_index
 from collector.key_rotation import KIND, finish
 from collector.ledger import Ledger, fsync_folder
-from collector.ledger_entry import DAMAGED
+from collector.ledger_entry import DAMAGED, SealedFile
 from collector.ledger_reading import entries_since
 from collector.own_entries import set_aside_foreign
 from collector.presence import QUARANTINE, AbsentError, damaged_segments, take_back
 from collector.retention import Retention
+from collector.scrub import Scrub
+from collector.sealed_segment import SegmentError, sealed_frame
 from collector.segments import COMMIT_SECONDS, FOLDER, Committed, Segments
 from collector.standing import is_beginning, trusted
 from collector.submission import Submission
@@ -98,7 +101,9 @@ class Store:
         damaged = [f"entry {each.line}: {each.message}" for each in self.ledger.problems]
         self.contradictions = [*foreign, *self.heads.problems, *damaged[:MOST_NAMED]]
         """Why the ledger cannot be what this collector once wrote and signed."""
-        self.taken_back, self.quarantined = self._look_at_segments()
+        self.taken_back, self.quarantined, damaged = self._look_at_segments()
+        self.damage = Damage(data_dir, self.ledger, damaged)
+        self.scrub = Scrub(data_dir, self.ledger, self.damage)
         self.segments = Segments(data_dir, self.ledger, self._committed, commit_seconds)
         self._index = self._open_index()
         if self.ledger.checkpoint is None and not self.contradictions:
@@ -111,6 +116,7 @@ class Store:
             retention,
             history_days,
             self.heads.signed_at_us,
+            self.damage,
         )
 
     def _open_index(self) -> duckdb.DuckDBPyConnection:
@@ -122,13 +128,15 @@ class Store:
             why = str(error).splitlines()[0]
             raise StoreError(f"{self.data_dir}: no index: {why}; check owner and disk") from error
 
-    def _look_at_segments(self) -> tuple[list[str], list[str]]:
-        """Those that hold again, and those that were set aside, with why. Raises StoreError."""
+    def _look_at_segments(self) -> tuple[list[str], list[str], list[str]]:
+        """Those that hold again, those that were set aside, with why, and the damaged ones among
+        these. Raises StoreError."""
         try:
             damaged = damaged_segments(self.data_dir, self.ledger)
             back = take_back(self.data_dir, self.ledger)
             aside = _quarantine_strangers(self.data_dir, self.ledger)
-            return back, aside + _quarantine_damaged(self.data_dir, self.ledger, damaged)
+            out = _quarantine_damaged(self.data_dir, self.ledger, damaged)
+            return back, aside + out, out
         except (AbsentError, OSError) as error:
             self.ledger.close()
             self._lock_file.close()
@@ -143,6 +151,7 @@ class Store:
             self.note("checkpoint_rebuilt", problem=self.checkpoint_problem)
         self.segments.start()
         self.tidying.start()
+        self.scrub.start()
         self.heads.on_contradiction = self._contradicted
         self.heads.start()
         if self._unread is not None:
@@ -238,21 +247,26 @@ class Store:
         for entry in entries_since(self.data_dir, seq):
             if entry.removed or entry.reason:
                 continue
-            paths = {file.table: self.data_dir / file.path for file in entry.files}
-            yield Committed(
-                entry.seq,
-                {
-                    table: schema.aligned(table, pl.read_parquet(path, glob=False))
-                    for table, path in paths.items()
-                    if path.exists()
-                },
-                at_us=entry.at_us,
-            )
+            frames = {file.table: self.sealed_rows(file) for file in entry.files}
+            found = {table: rows for table, rows in frames.items() if rows is not None}
+            yield Committed(entry.seq, found, at_us=entry.at_us)
+
+    def sealed_rows(self, file: SealedFile) -> pl.DataFrame | None:
+        """None: it is gone, or not what was sealed, which the log says."""
+        if not (self.data_dir / file.path).exists():
+            return None
+        try:
+            return sealed_frame(self.data_dir, file)
+        except SegmentError as error:
+            _log.error("a segment is left out: %s", error)
+            return None
 
     def close(self) -> None:
         self.tidying.stop()
+        self.scrub.stop()
         self.segments.stop()
         self.tidying.join()
+        self.scrub.join()
         self._index.close()
         if not self.contradictions:
             self.ledger.take_checkpoint()

@@ -20,6 +20,7 @@ import polars as pl
 from collector import schema
 from collector.clock_trust import ClockTrust
 from collector.compaction import compact
+from collector.damage import Damage
 from collector.expiry import DAY_US, expire_history
 from collector.ledger import Ledger
 from collector.merge import merge_small_segments
@@ -49,9 +50,11 @@ class Tidying:
         retention: Retention,
         history_days: int | None,
         signed_at_us: int,
+        damage: Damage,
     ) -> None:
         self._data_dir = data_dir
         self._ledger = ledger
+        self._damage = damage
         self._note = note
         self._changed = changed
         self._history_days = history_days
@@ -114,8 +117,8 @@ class Tidying:
         for table in schema.TABLES:
             if self._stopping:
                 return
-            replaced = merge_small_segments(self._data_dir, self._ledger, table)
-            replaced = replaced or compact(self._data_dir, self._ledger, table)
+            given = self._data_dir, self._ledger, table, self._damage
+            replaced = merge_small_segments(*given) or compact(*given)
             self._discarded += [(now, path) for path in replaced]
         if self._clock_is_good():
             self._expire(now)
@@ -138,7 +141,8 @@ class Tidying:
         retention = self.retention
         if not self._clock.is_good(_clocks_us()[1]):
             retention = replace(retention, days=None, days_of=None)
-        gone = retain(self._data_dir, self._ledger, retention, time.time_ns() // 1000)
+        now_us = time.time_ns() // 1000
+        gone = retain(self._data_dir, self._ledger, retention, now_us, self._damage)
         self._discarded += [(now, path) for path in gone]
 
     def _expire(self, now: float) -> None:
@@ -146,7 +150,9 @@ class Tidying:
             return
         self._expired_at = now
         before_us = time.time_ns() // 1000 - self._history_days * DAY_US
-        replaced = expire_history(self._data_dir, self._ledger, before_us, self.retention.holds)
+        replaced = expire_history(
+            self._data_dir, self._ledger, before_us, self._damage, self.retention.holds
+        )
         self._discarded += [(now, path) for path in replaced]
 
     def _unlink_discarded(self, now: float) -> None:

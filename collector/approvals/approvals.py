@@ -60,13 +60,13 @@ class Approvals:
 
     def catch_up(self) -> None:
         """What was durable but not in the book when the last collector ended."""
-        folder = self._store.data_dir
-        for entry in entries_since(folder, self._state.seq + 1):
+        for entry in entries_since(self._store.data_dir, self._state.seq + 1):
             if entry.removed:
                 continue
             for file in entry.files:
-                if file.table == TABLE and (folder / file.path).exists():
-                    self._take(pl.read_parquet(folder / file.path, glob=False), entry.seq)
+                rows = self._store.sealed_rows(file) if file.table == TABLE else None
+                if rows is not None:
+                    self._take(rows, entry.seq)
         # Said again: a crash may have come between deciding and recording.
         self._store.append(TABLE, self._unsaid)
 

@@ -7,7 +7,7 @@ import pytest
 from collector import compaction
 from collector.compaction import HOUR_US, compact
 from collector.heads import Sealing
-from collector.ledger_reading import verify
+from collector.ledger_reading import entries_since, verify
 from collector.pgwarden_verify import check_folder, check_proof, public_keys
 from collector.proofs import Prover
 from collector.store import Store
@@ -54,7 +54,7 @@ def spans(store, length_us):
 
 def compacted(store, now=LATER):
     passes = 0
-    while compact(store.data_dir, store.ledger, "losses", now):
+    while compact(store.data_dir, store.ledger, "losses", store.damage, now):
         passes += 1
         assert passes < 100
     return passes
@@ -102,12 +102,17 @@ def test_no_segment_becomes_larger_than_a_merge_may_hold(store, monkeypatch):
     assert [file.rows for file in store.ledger.files.values()] == [4, 4, 2]
 
 
-def test_a_damaged_segment_is_found_not_copied(store):
+def test_a_damaged_segment_is_found_not_copied_and_the_others_are_merged(store):
     filled(store, hours=(0,))
     path = store.data_dir / next(iter(store.ledger.files))
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(bytes(data))
     rest(store)
-    assert compacted(store) == 0
-    assert verify(store.data_dir) != []
+    assert compacted(store) == 0, "it is found"
+    assert store.damage.count == 1
+    assert compacted(store) == 1, "and the rest goes on"
+    assert [reason for _, reason, _ in rows(store)] == ["0.1", "0.2"]
+    assert verify(store.data_dir) == []
+    (damaged,) = [e for e in entries_since(store.data_dir, 1) if e.reason == "damaged"]
+    assert damaged.removed == (str(path.relative_to(store.data_dir)),)

@@ -61,7 +61,7 @@ def store(tmp_path):
 
 
 def test_what_was_over_before_is_gone_and_what_is_so_now_stays(store):
-    replaced = expire_history(store.data_dir, store.ledger, BEFORE_US)
+    replaced = expire_history(store.data_dir, store.ledger, BEFORE_US, store.damage)
     assert len(replaced) == 5
     with open_views(store.data_dir) as views:
         was = views.execute(
@@ -73,7 +73,7 @@ def test_what_was_over_before_is_gone_and_what_is_so_now_stays(store):
     assert said == [("late",), ("late",), ("moving",)]
     assert came == [(1,)]
     assert verify(store.data_dir) == []
-    assert expire_history(store.data_dir, store.ledger, BEFORE_US) == []
+    assert expire_history(store.data_dir, store.ledger, BEFORE_US, store.damage) == []
 
 
 def test_what_was_so_since_then_reads_as_before(store):
@@ -88,12 +88,12 @@ def test_what_was_so_since_then_reads_as_before(store):
 
     before = observed()
     assert before == [("kept", "1"), ("moving", "2")]
-    expire_history(store.data_dir, store.ledger, BEFORE_US)
+    expire_history(store.data_dir, store.ledger, BEFORE_US, store.damage)
     assert observed() == before
 
 
 def test_a_collector_that_starts_afterwards_finds_its_record_whole(store):
-    replaced = expire_history(store.data_dir, store.ledger, BEFORE_US)
+    replaced = expire_history(store.data_dir, store.ledger, BEFORE_US, store.damage)
     store.close()
     again = Store(store.data_dir)
     try:
@@ -104,7 +104,7 @@ def test_a_collector_that_starts_afterwards_finds_its_record_whole(store):
 
 
 def test_a_verifier_is_told_why_rows_are_gone(store):
-    replaced = expire_history(store.data_dir, store.ledger, BEFORE_US)
+    replaced = expire_history(store.data_dir, store.ledger, BEFORE_US, store.damage)
     store.close()
     report = check_folder(store.data_dir)
     assert report.problems == []
@@ -127,13 +127,15 @@ def hold(starts_days_ago, ends_days_ago, *tables):
 def test_a_hold_keeps_what_it_covers_and_what_tells_how_things_were_when_it_began(store):
     before = tables_of(store)
     holds = (hold(95, 60), hold(20, 10))
-    expire_history(store.data_dir, store.ledger, BEFORE_US, holds)
+    expire_history(store.data_dir, store.ledger, BEFORE_US, store.damage, holds)
     after = tables_of(store)
     assert after == before
 
 
 def test_what_came_after_a_hold_goes_as_ever(store):
-    replaced = expire_history(store.data_dir, store.ledger, BEFORE_US, (hold(110, 95),))
+    replaced = expire_history(
+        store.data_dir, store.ledger, BEFORE_US, store.damage, (hold(110, 95),)
+    )
     assert {path.parent.name for path in replaced} == {"catalog", "catalog_changes", "drift"}
     with open_views(store.data_dir) as views:
         kept = views.execute("SELECT count(*) FROM catalog_changes").fetchall()
@@ -143,14 +145,14 @@ def test_what_came_after_a_hold_goes_as_ever(store):
 
 def test_a_hold_on_one_table_leaves_the_others(store):
     before = tables_of(store)
-    expire_history(store.data_dir, store.ledger, BEFORE_US, (hold(100, 50, "drift"),))
+    expire_history(store.data_dir, store.ledger, BEFORE_US, store.damage, (hold(100, 50, "drift"),))
     after = tables_of(store)
     assert after["drift"] == before["drift"]
     assert len(after["catalog"]) == len(before["catalog"]) - 1
 
 
 def test_the_ledger_says_by_what_rule_it_went(store):
-    expire_history(store.data_dir, store.ledger, BEFORE_US)
+    expire_history(store.data_dir, store.ledger, BEFORE_US, store.damage)
     assert store.ledger.last_notes["expired"] == {
         "kind": "expired", "table": "drift", "cause": "age", "before_us": BEFORE_US,
     }  # fmt: skip

@@ -83,7 +83,7 @@ def test_what_a_crash_left_without_a_head_proves_itself(tmp_path):
     store = opened(data, entries=10**6, seconds=3600.0)
     for number in range(40):
         lose(store, number)
-    for path in merge_small_segments(data, store.ledger, "losses"):
+    for path in merge_small_segments(data, store.ledger, "losses", store.damage):
         path.unlink()
     crash(store)
     report = verified(data)

@@ -34,7 +34,7 @@ def kept(tmp_path_factory):
             store.append("losses", [row])
             store.segments.commit(store.segments._waiting.take())
         if sequence == 40:
-            assert merge_small_segments(data, store.ledger, "statements")
+            assert merge_small_segments(data, store.ledger, "statements", store.damage)
         if sequence % 9 == 0:
             store.heads.sign()
             earlier.append(attacks.read(data, outside))

@@ -135,7 +135,9 @@ def test_merges_keep_every_proof_and_removed_segments_are_not_missed(tmp_path):
         lose(store, number)
     store.segments.stop()
     before = [Prover(store.data_dir).events(seq) for seq in range(1, 41)]
-    (removed, *_) = merged = merge_small_segments(store.data_dir, store.ledger, "losses")
+    (removed, *_) = merged = merge_small_segments(
+        store.data_dir, store.ledger, "losses", store.damage
+    )
     for path in merged:
         path.unlink()
     store.heads.sign()
@@ -460,7 +462,7 @@ def test_a_merge_that_changed_rows_is_found_though_its_hashes_hold(tmp_path):
 
     honest, merge.pl = merge.pl, Liar()
     try:
-        assert merge_small_segments(store.data_dir, store.ledger, "losses")
+        assert merge_small_segments(store.data_dir, store.ledger, "losses", store.damage)
     finally:
         merge.pl = honest
     store.close()
@@ -516,7 +518,7 @@ def test_a_segment_that_was_merged_away_while_it_was_verified_is_not_missed(tmp_
         """Has read the ledger, and comes to the segments when they are gone."""
         if not checked:
             before = (store.data_dir / "ledger.jsonl").read_bytes()
-            for path in merge_small_segments(store.data_dir, store.ledger, "losses"):
+            for path in merge_small_segments(store.data_dir, store.ledger, "losses", store.damage):
                 path.unlink()
             monkeypatch.setattr(Path, "read_bytes", _older("ledger.jsonl", before))
         report = real(*arguments)

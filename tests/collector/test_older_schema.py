@@ -83,7 +83,7 @@ def test_old_segments_read_as_null_alone_and_beside_new_ones(tmp_path, newer):
 def test_old_segments_are_merged_with_the_columns_of_today(tmp_path):
     old_segments(tmp_path, FEWEST)
     store = Store(tmp_path, commit_seconds=0.01)
-    assert len(merge_small_segments(tmp_path, store.ledger, "statements")) == FEWEST
+    assert len(merge_small_segments(tmp_path, store.ledger, "statements", store.damage)) == FEWEST
     store.close()
     with open_views(tmp_path) as views:
         (row,) = views.execute("SELECT count(*), count(trace_parent) FROM statements").fetchall()

@@ -52,13 +52,13 @@ def notes(store):
 
 
 def test_without_settings_nothing_goes(store):
-    assert retain(store.data_dir, store.ledger, Retention(), NOW_US) == []
+    assert retain(store.data_dir, store.ledger, Retention(), NOW_US, store.damage) == []
     assert len(left(store)) == 20
 
 
 def test_what_is_older_than_the_days_goes_to_the_row_and_the_ledger_says_so(store):
     retention = Retention(days_of={"statements": 40})
-    gone = retain(store.data_dir, store.ledger, retention, NOW_US + DAY_US // 2)
+    gone = retain(store.data_dir, store.ledger, retention, NOW_US + DAY_US // 2, store.damage)
     assert left(store) == [10, 20, 30, 1010, 1020, 1030, 1040]
     assert [path.exists() for path in gone] == [True] * 7, "readers may have them open"
     for path in gone:
@@ -70,12 +70,12 @@ def test_what_is_older_than_the_days_goes_to_the_row_and_the_ledger_says_so(stor
     told = [int(notice.split()[2]) for notice in report.notices if "retention" in notice]
     assert sum(told) == 13
     assert verify(store.data_dir) == []
-    again = retain(store.data_dir, store.ledger, retention, NOW_US + DAY_US // 2)
+    again = retain(store.data_dir, store.ledger, retention, NOW_US + DAY_US // 2, store.damage)
     assert again == [], "once"
 
 
 def test_security_events_go_by_segment_so_that_what_is_left_can_be_proven(store):
-    retain(store.data_dir, store.ledger, Retention(days=40), NOW_US + DAY_US // 2)
+    retain(store.data_dir, store.ledger, Retention(days=40), NOW_US + DAY_US // 2, store.damage)
     store.heads.sign()
     assert store.query("SELECT count(*) FROM losses") == [(8,)]
     prover = Prover(store.data_dir)
@@ -86,7 +86,9 @@ def test_security_events_go_by_segment_so_that_what_is_left_can_be_proven(store)
 @pytest.mark.parametrize("retention", [{"days": 5}, {"max_bytes": 1}])
 def test_a_hold_keeps_its_time_and_tables_against_age_and_size(store, retention):
     hold = Hold("case 17", at(70), at(60), ("statements",))
-    retain(store.data_dir, store.ledger, Retention(**retention, holds=(hold,)), NOW_US)
+    retain(
+        store.data_dir, store.ledger, Retention(**retention, holds=(hold,)), NOW_US, store.damage
+    )
     kept = left(store)
     assert {70, 1070} <= set(kept)
     assert not {80, 50, 1050} & set(kept)
@@ -96,12 +98,12 @@ def test_beyond_the_size_the_oldest_bulk_goes_and_no_security_event(store):
     total = sum(file.bytes for file in store.ledger.files.values())
     statements = [f.bytes for f in store.ledger.files.values() if f.table == "statements"]
     limit = total - statements[0] - statements[1] // 2
-    retain(store.data_dir, store.ledger, Retention(max_bytes=limit), NOW_US)
+    retain(store.data_dir, store.ledger, Retention(max_bytes=limit), NOW_US, store.damage)
     assert left(store)[0] == 10
     assert not {90, 100} & set(left(store))
     assert 80 in left(store)
     assert sum(file.bytes for file in store.ledger.files.values()) <= limit
-    retain(store.data_dir, store.ledger, Retention(max_bytes=1), NOW_US)
+    retain(store.data_dir, store.ledger, Retention(max_bytes=1), NOW_US, store.damage)
     assert left(store) == []
     assert store.query("SELECT count(*) FROM losses") == [(20,)]
     assert {note["cause"] for note in notes(store)} == {"size"}
@@ -113,8 +115,10 @@ def test_a_damaged_segment_is_not_cut(store):
     data = bytearray((store.data_dir / path).read_bytes())
     data[len(data) // 2] ^= 1
     (store.data_dir / path).write_bytes(data)
-    retain(store.data_dir, store.ledger, Retention(days=40), NOW_US + DAY_US // 2)
-    assert path in store.ledger.files
+    retain(store.data_dir, store.ledger, Retention(days=40), NOW_US + DAY_US // 2, store.damage)
+    assert path not in store.ledger.files
+    assert store.ledger.damaged.keys() == {path}, "it is no cut of it that holds"
+    assert store.damage.count == 1
 
 
 def test_the_store_does_it_by_itself_and_a_restart_removes_the_files(tmp_path):
@@ -185,9 +189,9 @@ def test_rows_that_one_agent_dates_ahead_keep_nobody_elses(commit):
         ("statements", [{"id": n, "started_at": each} for n, each in ((7, now_us), (8, years_us))]),
     )
     keeping = store.data_dir, store.ledger, Retention(days=30)
-    retain(*keeping, now_us + 30 * DAY_US + 1)
+    retain(*keeping, now_us + 30 * DAY_US + 1, store.damage)
     assert (kept(store), left(store)) == (["losses", "statements"], [8])
-    retain(*keeping, now_us + 31 * DAY_US)
+    retain(*keeping, now_us + 31 * DAY_US, store.damage)
     assert kept(store) == []
 
 
@@ -196,7 +200,7 @@ def test_by_size_the_first_committed_go_first_whatever_their_rows_say(commit):
     ids = {7: now_us + 365 * DAY_US, 8: now_us}
     store = commit(*(("statements", [{"id": n, "started_at": at}]) for n, at in ids.items()))
     limit = sum(file.bytes for file in store.ledger.files_now()) - 1
-    retain(store.data_dir, store.ledger, Retention(max_bytes=limit), now_us)
+    retain(store.data_dir, store.ledger, Retention(max_bytes=limit), now_us, store.damage)
     assert left(store) == [8]
 
 
@@ -216,8 +220,14 @@ def test_a_hold_keeps_rows_that_are_dated_ahead_whatever_their_segment_counts_as
     )
     hold = Hold("case 17", held_us - DAY_US, held_us + DAY_US)
     for keeping in (Retention(days=30, holds=(hold,)), Retention(max_bytes=0, holds=(hold,))):
-        retain(store.data_dir, store.ledger, keeping, now_us + 120 * DAY_US)
+        retain(store.data_dir, store.ledger, keeping, now_us + 120 * DAY_US, store.damage)
         assert (kept(store), left(store)) == (["losses", "statements"], [7, 8])
     beside = Hold("case 18", held_us + DAY_US, held_us + 2 * DAY_US)
-    retain(store.data_dir, store.ledger, Retention(days=30, holds=(beside,)), now_us + 120 * DAY_US)
+    retain(
+        store.data_dir,
+        store.ledger,
+        Retention(days=30, holds=(beside,)),
+        now_us + 120 * DAY_US,
+        store.damage,
+    )
     assert kept(store) == []

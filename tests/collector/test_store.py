@@ -247,7 +247,7 @@ def test_many_small_segments_are_merged_and_the_record_stays_the_same(tmp_path):
     replaced = [
         path
         for table in ("statements", "findings")
-        for path in merge_small_segments(store.data_dir, store.ledger, table)
+        for path in merge_small_segments(store.data_dir, store.ledger, table, store.damage)
     ]
     assert len(replaced) >= 64
     assert all(path.exists() for path in replaced), "readers may still have them open"

@@ -196,7 +196,7 @@ def test_a_file_that_is_merged_and_removed_while_it_is_checked_is_not_missing(se
         os.utime(sealed / file, (0, 0))
 
     def merge():
-        replaced = compact(sealed, record.ledger, "statements")
+        replaced = compact(sealed, record.ledger, "statements", record.damage)
         assert len(replaced) > 1
         for path in replaced:
             path.unlink()

@@ -102,13 +102,13 @@ def test_a_merge_that_is_not_over_when_the_collector_ends_never_was(store, monke
     begun, go_on, ended = threading.Event(), threading.Event(), threading.Event()
     real = tidying.merge_small_segments
 
-    def late(data_dir, ledger, table):
+    def late(data_dir, ledger, table, damage):
         if table != "losses" or len(ledger.files_now()) < 4:
             return []
         begun.set()
         assert go_on.wait(30)
         try:
-            return real(data_dir, ledger, table)
+            return real(data_dir, ledger, table, damage)
         finally:
             ended.set()
 

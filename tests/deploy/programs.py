@@ -47,6 +47,7 @@ def collector_metrics() -> CollectorMetrics:
     metrics = CollectorMetrics("0.0-test")
     metrics.watch_ledger(lambda: 99)
     metrics.watch_heads(lambda: 98, lambda: 1, lambda: 1, lambda: 1)
+    metrics.watch_segments(lambda: 1, lambda: 4096, lambda: 2)
     metrics.watch_outside(lambda: {"syslog": (98, 0)}, lambda: 97, lambda: 0)
     metrics.watch_agents(lambda: 1, lambda: {"db1": time.time()})
     metrics.watch_candidates(lambda: {("volume", "folded"): 3})

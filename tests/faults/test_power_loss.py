@@ -4,6 +4,7 @@ import os
 import shutil
 from pathlib import Path
 
+from collector.damage import Damage
 from collector.entry_signature import Signer
 from collector.heads import Heads, Sealing, open_key
 from collector.ledger import Ledger
@@ -35,7 +36,7 @@ def test_a_power_cut_takes_nothing_that_was_acknowledged(tmp_path, tier, dice, m
             if sequence % 5 == 0:
                 assert heads.sign()
             if sequence == 36:
-                assert merge_small_segments(folder, ledger, "statements")
+                assert merge_small_segments(folder, ledger, "statements", Damage(folder, ledger))
         heads.sign()
         ledger.close()
     assert len(disk.moments) > 100
