@@ -15,6 +15,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from collector.anchor import predecessor_file
 from collector.checkpoint import NAME as CHECKPOINT
 from collector.entry_signature import Signer
 from collector.heads import (
@@ -30,7 +31,7 @@ from collector.ledger import Ledger, fsync_folder
 from collector.ledger_reading import NAME as LEDGER
 from collector.line_file import append_line
 from collector.own_entries import examine
-from collector.pgwarden_verify import KEY_CONTEXT, canonical
+from collector.pgwarden_verify import KEY_CONTEXT, canonical, signed_head
 from collector.successions import SUCCESSIONS, successions
 
 KIND = "ledger_key"
@@ -53,7 +54,7 @@ def rotate(data_dir: Path, sealing: Sealing) -> tuple[str, str]:
         raise RotationError(f"{data_dir / LEDGER} does not hold: pgwarden ledger verify")
     finish(data_dir, file, ledger.last_notes.get(KIND))
     old = open_key(data_dir, sealing.key)
-    if problems := examine(data_dir, old, False).problems:
+    if problems := examine(data_dir, old, file, False).problems:
         raise RotationError(f"start the collector once, which notes it: {'; '.join(problems)}")
     ledger.sign = Signer(old)
     heads = Heads(data_dir, sealing, ledger, old)
@@ -65,27 +66,53 @@ def rotate(data_dir: Path, sealing: Sealing) -> tuple[str, str]:
     ledger.append(_now_us(), (), notes=(_note(old, new, ledger.seq + 1),))
     heads.sign()
     heads.told_outside()  # what cannot be told now is told at the next start
+    heads.close()
     finish(data_dir, file, ledger.last_notes.get(KIND))
-    open_key(data_dir, sealing.key)  # its public half goes to ledger.pub
+    ledger.close()
+    ledger = Ledger(data_dir)
+    # Its public half goes to ledger.pub; its own head says that all before is ours.
+    first = Heads(data_dir, sealing, ledger, open_key(data_dir, sealing.key))
+    first.told_outside()
+    first.close()
+    forget_predecessor(file)
     ledger.close()
     return key_id(old.public_key()), key_id(new)
 
 
 def finish(data_dir: Path, file: Path, note: Mapping[str, Any] | None) -> bool:
-    """Put the new key in the older one's place, once the ledger has its note. Raises HeadsError,
-    OSError."""
+    """Put the new key in the older one's place, once the ledger has its note, signed by the older
+    one. Raises HeadsError, OSError."""
     waiting = _next_of(file)
     if note is None or not waiting.exists():
         return False
-    if _pem(read_key(waiting).public_key()) != note["said"]["next"]:
-        return False
+    old = read_key(file).public_key()
     line = canonical(note["said"])
+    try:
+        said = signed_head(line, {key_id(old): old}, KEY_CONTEXT)
+    except ValueError:
+        return False  # whoever can append to the ledger could name a key
+    if _pem(read_key(waiting).public_key()) != said["next"]:
+        return False
     if line not in successions(data_dir):
         append_line(data_dir / SUCCESSIONS, line)
     (data_dir / CHECKPOINT).unlink(missing_ok=True)  # signed by the older one
+    _remember(file, old)
     os.replace(waiting, file)
     fsync_folder(file.parent)
     return True
+
+
+def forget_predecessor(file: Path) -> None:
+    """The key has signed a head itself: what the one before it signs counts no more."""
+    predecessor_file(file).unlink(missing_ok=True)
+
+
+def _remember(file: Path, old: Ed25519PublicKey) -> None:
+    """For a start that finds no head of the new key yet."""
+    with predecessor_file(file).open("w") as before:
+        before.write(_pem(old))
+        before.flush()
+        os.fsync(before.fileno())
 
 
 def _note(old: Ed25519PrivateKey, new: Ed25519PublicKey, seq: int) -> dict[str, Any]:

@@ -10,16 +10,18 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from collector.anchor import find_anchor, refusal
 from collector.entry_signature import is_signed
-from collector.heads import ENTRIES_SIGNED, PUBLIC_NAME, key_id
+from collector.heads import ENTRIES_SIGNED
 from collector.heads import NAME as HEADS
 from collector.ledger import fsync_folder
 from collector.ledger_entry import (
@@ -28,35 +30,30 @@ from collector.ledger_entry import (
     Entry,
     canonical,
     decode,
-    entry_hash,
 )
 from collector.ledger_reading import (
     NAME,
     backwards,
-    last_line,
     read,
     whole_bytes,
 )
-from collector.pgwarden_verify import BAD, public_keys, signed_head
+from collector.pgwarden_verify import BAD
 from collector.sealed_segment import SegmentError, sealed_frame
-from collector.successions import successions
-
-Keys = Mapping[str, Ed25519PublicKey]
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Unsigned:
-    """The end of the ledger that neither a head nor a signature of its own covers."""
+    """The end of the ledger, which no head of ours covers."""
 
     lines: list[bytes]
     prev: str
     """Hash of the entry before."""
     seq: int
     """Of that one."""
-    are_ours_signed: bool
-    """Whether the collector signed its entries when it wrote them."""
+    must_be_signed: bool
+    """The collector signed its entries already when it wrote them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,93 +64,63 @@ class Foreign:
     seq: int = 0
     """Of the first of these lines."""
     lines: tuple[bytes, ...] = ()
+    heads: tuple[bytes, ...] = ()
+    """Lines at the end of the file of heads."""
 
 
-def set_aside_foreign(data_dir: Path, key: Ed25519PrivateKey, is_new_key: bool) -> list[str]:
-    """Before the ledger is opened: cut off what somebody else appended, and keep it in
-    ``quarantine``. Returns what contradicts that the ledger is as this collector left it.
+def set_aside_foreign(
+    data_dir: Path, key: Ed25519PrivateKey, key_file: Path, is_new_key: bool
+) -> list[str]:
+    """Before the ledger is opened: cut off what somebody else appended to it and to its heads, and
+    keep it in ``quarantine``. Returns what contradicts that both are as this collector left them.
 
-    ``is_new_key``: it was made at this start. Raises OSError.
+    ``is_new_key``: it was made at this start. Raises OSError; HeadsError where nothing is ours.
     """
-    found = examine(data_dir, key, is_new_key)
+    found = examine(data_dir, key, key_file, is_new_key)
+    if found.heads:
+        _cut(data_dir, HEADS, found.heads, f"heads-foreign-{time.time_ns()}.jsonl")
     if found.lines:
-        _cut(data_dir, found)
+        _cut(data_dir, NAME, found.lines, _aside(found.seq))
     for problem in found.problems:
         _log.error("the ledger is contradicted: %s", problem)
     return found.problems
 
 
-def examine(data_dir: Path, key: Ed25519PrivateKey, is_new_key: bool) -> Foreign:
-    """Reads from the ledger's end up to what a head covers, or to our own last entry."""
-    head, keys, problem = _newest_head(data_dir, key.public_key(), is_new_key)
-    problems = [problem] if problem else []
-    rest = _unsigned(data_dir, head or {}, keys)
-    if head is None and not rest.are_ours_signed:
-        return Foreign(problems)  # nothing tells which lines of an earlier release are its own
+def examine(data_dir: Path, key: Ed25519PrivateKey, key_file: Path, is_new_key: bool) -> Foreign:
+    """Reads each entry after the newest head of our key, or all where there is none. Raises
+    HeadsError where nothing is ours, OSError."""
+    anchor = find_anchor(data_dir, key.public_key(), key_file, is_new_key)
+    problems = [anchor.problem] if anchor.problem else []
+    rest = _unsigned(data_dir, anchor.head or {})
+    must_be_signed = rest.must_be_signed
     for kept, line in enumerate(_chained(rest)):
-        if rest.are_ours_signed or not _could_be_ours(data_dir, _decoded(line)):
+        entry = _decoded(line)
+        if entry is not None and is_signed(entry, anchor.keys):
+            must_be_signed = True
+        elif must_be_signed or (anchor.head and not _could_be_ours(data_dir, entry)):
             seq, lines = rest.seq + kept + 1, tuple(rest.lines[kept:])
             problems.append(
                 f"{len(lines)} entries from {seq} on were appended by somebody without the"
                 f" ledger's key: they do not count, and are in quarantine/{_aside(seq)}"
             )
-            return Foreign(problems, seq, lines)
-    return Foreign(problems)
+            return Foreign(problems, seq, lines, anchor.foreign)
+    if anchor.problem and anchor.head is None and not must_be_signed:
+        raise refusal(data_dir, key.public_key(), key_file)
+    return Foreign(problems, heads=anchor.foreign)
 
 
-def _newest_head(
-    data_dir: Path, ours: Ed25519PublicKey, is_new_key: bool
-) -> tuple[dict[str, Any] | None, Keys, str]:
-    """The head, if it can be believed; the keys of entries after it; what is wrong with it."""
-    own = key_id(ours)
-    keys = {**_published(data_dir), own: ours}
-    line = last_line(data_dir / HEADS)
-    if not line:
-        is_left = not is_new_key and bool(last_line(data_dir / NAME))
-        return None, {own: ours}, f"{HEADS} is empty or gone, the ledger is not" if is_left else ""
-    try:
-        head = signed_head(line, keys)
-    except ValueError as error:
-        return None, {own: ours}, f"{HEADS}: its last line: {error}"
-    signer = str(head["key"])
-    is_named = signer == own or is_new_key or _named_last(data_dir) == own
-    problem = f"the newest head is signed by {signer}, which named no other" if not is_named else ""
-    return head, {own: ours, signer: keys[signer]}, problem
-
-
-def _published(data_dir: Path) -> Keys:
-    try:
-        return public_keys((data_dir / PUBLIC_NAME).read_bytes())
-    except (OSError, ValueError):
-        return {}
-
-
-def _named_last(data_dir: Path) -> str:
-    """The id of the key that the one before it named."""
-    try:
-        *_, last = successions(data_dir)
-        (named,) = public_keys(json.loads(last)["next"].encode())
-    except (OSError, *BAD):
-        return ""
-    return named
-
-
-def _unsigned(data_dir: Path, head: Mapping[str, Any], keys: Keys) -> Unsigned:
+def _unsigned(data_dir: Path, head: Mapping[str, Any]) -> Unsigned:
     lines: list[bytes] = []
     prev, seq, are_signed = GENESIS, 0, head.get("entries") == ENTRIES_SIGNED
     for line in backwards(data_dir / NAME):
         entry = _decoded(line)
-        if entry is not None and (entry.seq <= head.get("size", 0) or _is_own(entry, keys)):
+        if entry is not None and entry.seq <= head.get("size", 0):
             prev, seq = entry.hash, entry.seq
             are_signed = are_signed or entry.signed is not None
             break
         lines.append(line)
     lines.reverse()
     return Unsigned(lines, prev, seq, are_signed)
-
-
-def _is_own(entry: Entry, keys: Keys) -> bool:
-    return entry.hash == entry_hash(entry) and is_signed(entry, keys)
 
 
 def _chained(rest: Unsigned) -> Iterator[bytes]:
@@ -200,12 +167,12 @@ def _is_true_merge(data_dir: Path, entry: Entry) -> bool:
         return False
 
 
-def _cut(data_dir: Path, found: Foreign) -> None:
-    """The bytes are safe elsewhere before the ledger ends sooner: a crash repeats it."""
-    path, folder = data_dir / NAME, data_dir / "quarantine"
-    at = whole_bytes(path) - sum(len(line) + 1 for line in found.lines)
+def _cut(data_dir: Path, name: str, lines: Sequence[bytes], aside: str) -> None:
+    """The last lines of a file: safe elsewhere before it ends sooner, and a crash repeats it."""
+    path, folder = data_dir / name, data_dir / "quarantine"
+    at = whole_bytes(path) - sum(len(line) + 1 for line in lines)
     folder.mkdir(exist_ok=True)
-    with path.open("r+b") as file, (folder / _aside(found.seq)).open("ab") as kept:
+    with path.open("r+b") as file, (folder / aside).open("ab") as kept:
         file.seek(at)
         kept.write(file.read())
         kept.flush()

@@ -25,7 +25,7 @@ from collector.damage import Damage
 from collector.entry_signature import Signer
 from collector.heads import KEY_NAME, Heads, HeadsError, Sealing, key_id, open_key
 from collector.index import build_index, open_index, update_index
-from collector.key_rotation import KIND, finish
+from collector.key_rotation import KIND, finish, forget_predecessor
 from collector.ledger import Ledger, fsync_folder
 from collector.ledger_entry import DAMAGED, SealedFile
 from collector.ledger_reading import entries_since
@@ -84,7 +84,7 @@ class Store:
             key_file = sealing.key or data_dir / KEY_NAME
             is_new_key = not key_file.exists()
             key = open_key(data_dir, sealing.key)
-            foreign = set_aside_foreign(data_dir, key, is_new_key)
+            foreign = set_aside_foreign(data_dir, key, key_file, is_new_key)
             checkpoint = self._checkpoint(key.public_key())
             if foreign:
                 (data_dir / CHECKPOINT).unlink(missing_ok=True)  # the next start reads all of it
@@ -93,6 +93,7 @@ class Store:
                 key = open_key(data_dir, sealing.key)
                 self.ledger.sign = Signer(key)
             self.heads = Heads(data_dir, sealing, self.ledger, key)
+            forget_predecessor(key_file)
             self.ledger.started()
         except HeadsError as error:
             raise StoreError(str(error)) from error

@@ -118,10 +118,14 @@ def test_a_false_head_over_appended_lines_does_not_cover_them(sealed, forged):
     with (sealed / "heads.jsonl").open("ab") as file:
         file.write(forged)
     store = opened(sealed)
-    assert "its last line: not a head" in store.contradictions[0]
+    assert "the last 1 lines of heads.jsonl are not signed by our key" in store.contradictions[0]
     assert "1 entries from 7 on" in store.contradictions[1]
     store.close()
-    assert check_folder(sealed).problems
+    (aside,) = (sealed / "quarantine").glob("heads-foreign-*.jsonl")
+    assert aside.read_bytes() == forged
+    report = check_folder(sealed)
+    assert report.problems == []
+    assert any("heads.jsonl are not signed by our key" in each for each in report.notices)
 
 
 def test_a_key_is_not_rotated_over_lines_of_somebody_else(sealed):
@@ -216,6 +220,6 @@ def test_whatever_is_appended_is_found_before_the_start(kept, tmp_path):
         disk = attacks.append(whole, dice)
         for name, data in (("ledger.jsonl", disk.ledger), ("heads.jsonl", disk.heads)):
             (tmp_path / name).write_bytes(data)
-        found = examine(tmp_path, key, False)
+        found = examine(tmp_path, key, tmp_path / "ledger.key", False)
         lines = b"".join(line + b"\n" for line in found.lines)
         assert whole.ledger + lines == disk.ledger, f"{number} of seed {SEED}"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from collector.damage import Damage
 from collector.entry_signature import Signer
-from collector.heads import Heads, Sealing, open_key
+from collector.heads import KEY_NAME, Heads, Sealing, open_key
 from collector.ledger import Ledger
 from collector.ledger_reading import damage_of, verify
 from collector.merge import merge_small_segments
@@ -54,7 +54,7 @@ def _survives(folder, promised, number):
         assert state.high_water["host-a", 1] >= promised, number
     for file in state.files.values():
         assert damage_of(folder, file) is None, (number, file.path)
-    assert examine(folder, open_key(folder, None), False).problems == [], "it looks like a forgery"
+    assert _foreign(folder) == [], "it looks like a forgery"
     # Zeros or half a line at the end are cut off at the start, and set aside.
     ledger = Ledger(folder)
     heads = Heads(folder, Sealing(), ledger, open_key(folder, None))
@@ -81,3 +81,7 @@ def test_folders_are_durable_under_their_names_before_a_segment_lies_in_them(tmp
     Store(data).close()
     for folder in (data / "segments" / "losses", data / "segments", data):
         assert any(place == folder.parent and folder.name in names for place, names in inside)
+
+
+def _foreign(folder):
+    return examine(folder, open_key(folder, None), folder / KEY_NAME, False).problems
