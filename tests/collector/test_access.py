@@ -297,6 +297,31 @@ def test_a_flood_of_refused_calls_is_counted_in_a_bounded_number_of_rows():
     assert journal.drain(whole=True) == []
 
 
+def test_no_flood_takes_the_name_of_who_was_admitted_or_is_known():
+    journal = Journal(lambda: 1)
+    for number in range(3 * MAX_KINDS):
+        method = f"Operator.{number % 15}"
+        journal.add(Access("", "", "", f"10.0.{number}.1", method, "refused"))
+    known = [
+        Access("root", "admin", "token", "10.9.9.9", "Operator.Act", "allowed", "t1"),
+        Access("", "admin", "socket", "", "Access.List", "allowed"),
+        Access("ann", "viewer", "token", "10.9.9.9", "Operator.Act", "refused", "t2"),
+    ]
+    for access in known:
+        journal.add(access)
+    rows = journal.drain(whole=True)
+    assert sum(row["count"] for row in rows) == 3 * MAX_KINDS + len(known)
+    assert {row["method"] for row in rows if not row["address"] and not row["name"]} == {
+        "Access.List",
+        *(f"Operator.{number}" for number in range(15)),
+    }, "what they were for is told of those that are folded too"
+    for access in known:
+        told = {name: getattr(access, name) for name in access.__slots__}
+        assert [r for r in rows if told.items() <= r.items()] == [
+            {**told, "occurred_at": 1, "count": 1}
+        ]
+
+
 def test_the_command_line_shows_its_token(world, tmp_path, monkeypatch):
     from typer.testing import CliRunner
 

@@ -81,6 +81,8 @@ def test_a_checkpoint_is_made_while_the_collector_runs(tmp_path, monkeypatch):
 
 
 def _foreign(folder):
+    """The key was exchanged by hand, and its owner has said so."""
+    (folder / "ledger.key.before").write_bytes((folder / "ledger.pub").read_bytes())
     key = Ed25519PrivateKey.generate()
     pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     (folder / "ledger.key").write_bytes(pem)
