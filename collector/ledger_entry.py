@@ -59,6 +59,9 @@ Note = Mapping[str, Any]
 BATCHES_MISSING = "batches_missing"
 """Kind of a note: an agent was told that they are durable, and this record does not have them. They
 are counted in ``losses`` and settled with that."""
+EVENTS = "events"
+"""Likewise: number and root of the security events of one table, where a commit has several. Rows
+of one may go by age before those of another, which are proven by this then."""
 SIGNED = "signed"
 """Kind of an entry's last note: in it stands the collector's signature over all the rest."""
 

@@ -146,9 +146,8 @@ class Report:
                     need(path not in live, f"{path} is there already")
                     live[path] = {**file, "path": path, "name": name, "sealed": sealed}
             except BAD as error:
-                self.problems.append(
-                    f"{name}: it is not of the form that a collector writes: {error}"
-                )
+                why = f"{name}: it is not of the form that a collector writes: {error}"
+                self.problems.append(why)
         self.segments = len(live)
         for path, file in live.items():
             if (found := segment(path)) != file["sealed"]:
@@ -203,8 +202,7 @@ def check(ledger: bytes, ours: bytes, segment: Segment, keys: Keys, *told: bytes
     (*lines, rest), (*heads, torn) = ledger.split(b"\n"), ours.split(b"\n")
     report = Report(entries=len(lines), keys=dict(keys))
     report.notices += ["a last line is half written, as by a crash"] if rest or torn else []
-    entries = report.entries_of(lines)
-    report.check_segments(entries, segment)
+    report.check_segments(entries := report.entries_of(lines), segment)
     named = [(f"head {number}", line) for number, line in enumerate(heads, 1)]
     for place, data in zip((OUTSIDE, "a head here"), told, strict=False):
         named += [(place, line) for line in _heads_in(data)]
@@ -232,7 +230,9 @@ def check_proof(proof: Fields, keys: Keys, told: bytes | None = None) -> list[st
         place = proof["index"], head["size"], proof["path"], head["root"]
         need(included(sha(b"\0", entry), *place), "the entry is not in the signed tree")
         if "event" in proof:
-            event, sealed = proof["event"].encode(), json.loads(entry)["events"]
+            event, said = proof["event"].encode(), json.loads(entry)
+            roots = {n["table"]: n for n in said.get("notes", ()) if n["kind"] == "events"}
+            sealed = roots.get(proof.get("event_table"), said["events"])
             place = proof["event_index"], sealed["count"], proof["event_path"], sealed["root"]
             need(included(sha(b"\0", event), *place), "the event is not in the entry")
     except BAD as error:

@@ -15,7 +15,7 @@ import polars as pl
 from collector import ledger_reading
 from collector.heads import NAME as HEADS
 from collector.key_rotation import KIND
-from collector.ledger_entry import MERGED, RESTORED, Entry, SealedFile
+from collector.ledger_entry import EVENTS, MERGED, RESTORED, Entry, SealedFile
 from collector.security_events import SECURITY_TABLES, event_leaves
 from model.merkle import inclusion_proof, leaf_hash, root_of
 
@@ -28,6 +28,16 @@ class ProofError(Exception):
 
 class GoneError(ProofError):
     """The rows were removed since: of them only the root in their entry is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The security events of an entry that are of one table."""
+
+    table: str
+    before: int
+    """So many events of the entry come before them."""
+    leaves: list[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,13 +110,23 @@ class Prover:
 
     def event(self, seq: int, number: int) -> Fields:
         """Proof of the security event ``number`` (from 1) of an entry."""
-        proof, events = self.entry(seq), self.events(seq)
-        if not 1 <= number <= len(events):
-            raise ProofError(f"entry {seq} has {len(events)} security events")
-        leaves = [leaf_hash(event) for event in events]
-        path = [node.hex() for node in inclusion_proof(leaves, number - 1)]
-        place = {"event_index": number - 1, "event_path": path}
-        return {**proof, "event": events[number - 1].decode(), **place}
+        proof, (parts, gone) = self.entry(seq), self._parts(seq)
+        sealed = self._by_seq[seq].events if seq in self._by_seq else None
+        count = sealed.count if sealed else 0
+        if not 1 <= number <= count:
+            raise ProofError(f"entry {seq} has {count} security events")
+        index, place = number - 1, dict[str, Any]()
+        if gone is None:
+            events = [event for part in parts for event in part.leaves]
+        else:
+            # The root over all tables needs all rows; that of its own table does not.
+            part = next((p for p in parts if 0 <= index - p.before < len(p.leaves)), None)
+            if part is None:
+                raise gone
+            events, index, place = part.leaves, index - part.before, {"event_table": part.table}
+        path = [node.hex() for node in inclusion_proof([leaf_hash(e) for e in events], index)]
+        place |= {"event_index": index, "event_path": path}
+        return {**proof, "event": events[index].decode(), **place}
 
     def matching(self, wanted: Callable[[Fields], bool]) -> Iterator[tuple[int, int]]:
         """Entry and number of the events that are ``wanted``, of those whose rows are left. Why
@@ -115,37 +135,42 @@ class Prover:
             if entry.events is None:
                 continue
             try:
-                events = self.events(entry.seq)
+                parts, _ = self._parts(entry.seq)
             except GoneError:
                 continue
             except ProofError as error:
                 self.unread.append(str(error))
                 continue
-            for number, event in enumerate(events, 1):
-                if wanted(json.loads(event)):
-                    yield entry.seq, number
+            for part in parts:
+                for number, event in enumerate(part.leaves, part.before + 1):
+                    if wanted(json.loads(event)):
+                        yield entry.seq, number
 
-    def events(self, seq: int) -> list[bytes]:
-        """The leaves of an entry's events. Raises ProofError unless they are those it sealed."""
+    def _parts(self, seq: int) -> tuple[list[Part], GoneError | None]:
+        """An entry's events, as far as their rows are left, and why others are not. Raises
+        ProofError unless they are those it sealed; GoneError where that cannot be said."""
         entry = self._by_seq.get(seq)
         if entry is None or entry.events is None:
-            return []
+            return [], None
         files = {file.table: file for file in entry.files}
-        events = [
-            event
-            for table in SECURITY_TABLES
-            if table in files
-            for event in event_leaves(table, self._rows(entry, files[table]))
-        ]
-        if root_of([leaf_hash(event) for event in events]).hex() != entry.events.root:
+        parts, before, gone = list[Part](), 0, None
+        for table in SECURITY_TABLES:
+            if (file := files.get(table)) is None:
+                continue
+            try:
+                parts.append(Part(table, before, event_leaves(table, self._rows(entry, file))))
+            except GoneError as error:
+                gone = error
+            before += file.rows
+        if not _are_sealed(entry, parts, gone):
             raise ProofError(f"entry {seq}: its security events are not those that were sealed")
-        return events
+        return parts, gone
 
     def contradictions(self) -> Iterator[str]:
         """Entries whose security events are not what was sealed, though their segments hold."""
         for entry in self._entries:
             try:
-                self.events(entry.seq)
+                self._parts(entry.seq)
             except GoneError:
                 continue
             except (ProofError, pl.exceptions.PolarsError) as error:
@@ -176,6 +201,21 @@ class Prover:
             start += sum(self._sealed[path].rows for path in before)
             at = merge.files[0]
         return Place(at, start, rows)
+
+
+def _are_sealed(entry: Entry, parts: Sequence[Part], gone: GoneError | None) -> bool:
+    """Raises GoneError where nothing is left, and for an entry of an earlier release, which has one
+    root over all tables."""
+    if gone is None:
+        every = [leaf_hash(event) for part in parts for event in part.leaves]
+        return entry.events is not None and root_of(every).hex() == entry.events.root
+    roots = {note["table"]: note["root"] for note in entry.notes if note["kind"] == EVENTS}
+    if not parts or not roots:
+        raise gone
+    return all(
+        root_of([leaf_hash(event) for event in part.leaves]).hex() == roots.get(part.table)
+        for part in parts
+    )
 
 
 def _removals(entries: Sequence[Entry]) -> dict[str, Entry]:

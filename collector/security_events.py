@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from collector import schema
-from collector.ledger_entry import EventsRoot
+from collector.ledger_entry import EVENTS, EventsRoot, Note
 from model.merkle import leaf_hash, root_of
 
 SECURITY_TABLES = (
@@ -26,15 +26,24 @@ SECURITY_TABLES = (
 """In the order of the leaves. ``verdicts`` tell of kills too, ``losses`` are the gaps."""
 
 
-def sealed_events(frames: Mapping[str, pl.DataFrame]) -> EventsRoot | None:
-    """None where the frames hold none."""
-    hashes = [
-        leaf_hash(event)
+def sealed_events(
+    frames: Mapping[str, pl.DataFrame],
+) -> tuple[EventsRoot | None, tuple[Note, ...]]:
+    """Of all of them together, None where the frames hold none; and of each table, where they are
+    of several."""
+    hashes = {
+        table: [leaf_hash(event) for event in event_leaves(table, frames[table])]
         for table in SECURITY_TABLES
         if table in frames
-        for event in event_leaves(table, frames[table])
+    }
+    every = [each for of_table in hashes.values() for each in of_table]
+    if not every:
+        return None, ()
+    notes = [
+        {"kind": EVENTS, "table": table, "count": len(each), "root": root_of(each).hex()}
+        for table, each in hashes.items()
     ]
-    return EventsRoot(len(hashes), root_of(hashes).hex()) if hashes else None
+    return EventsRoot(len(every), root_of(every).hex()), tuple(notes if len(notes) > 1 else ())
 
 
 def event_leaves(table: str, frame: pl.DataFrame) -> list[bytes]:

@@ -347,7 +347,8 @@ class Segments:
             for name in frames:
                 fsync_folder(self._data_dir / FOLDER / name)
             at_us = time.time_ns() // 1000
-            self._ledger.append(at_us, files, sources, events=sealed_events(frames), notes=notes)
+            events, roots = sealed_events(frames)
+            self._ledger.append(at_us, files, sources, events=events, notes=(*notes, *roots))
         self.counters.batches += sum(submission.batch is not None for submission in group)
         snapshots = tuple(item for content in contents for item in content.snapshots)
         return Committed(seq, frames, snapshots, at_us)

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from collector import expiry
 from collector.ledger_reading import entries_since, verify
-from collector.pgwarden_verify import check_folder
-from collector.proofs import Prover
+from collector.pgwarden_verify import check_folder, check_proof, public_keys
+from collector.proofs import GoneError, ProofError, Prover
 from collector.retention import BULK, DAY_US, EVENTS, Hold, Retention, retain
 from collector.retention_settings import retention_of
 from collector.store import Store
@@ -231,3 +231,39 @@ def test_a_hold_keeps_rows_that_are_dated_ahead_whatever_their_segment_counts_as
         store.damage,
     )
     assert kept(store) == []
+
+
+@pytest.mark.parametrize("left", ["losses", "accesses"])
+def test_an_event_is_proven_when_rows_of_another_table_of_its_commit_went(tmp_path, left):
+    gone = {"losses": "accesses", "accesses": "losses"}[left]
+    store = Store(tmp_path / "data", commit_seconds=0.2)
+    store.tidying.looked_at = float("inf")
+    store.start()
+    for days in (40, 40, 0):
+        called = {"name": "ann", "method": "Operator.Tail", "outcome": "allowed", "count": 1}
+        lost = {"source": "t", "reason": f"{days}", "count": 1}
+        at_us = {gone: at(days), left: at(0)}
+        store.append("accesses", [{**called, "occurred_at": at_us["accesses"]}])
+        store.append("losses", [{**lost, "occurred_at": at_us["losses"]}])
+        assert store.segments.flush()
+    assert store.heads.sign()
+    numbers = {"accesses": 1, "losses": 2}
+    keys = public_keys((store.data_dir / "ledger.pub").read_bytes())
+    before = Prover(store.data_dir).event(1, numbers[left])
+    keeping = Retention(days_of={gone: 30})
+    assert len(retain(store.data_dir, store.ledger, keeping, NOW_US, store.damage)) == 2
+    prover = Prover(store.data_dir)
+    proof = prover.event(1, numbers[left])
+    assert proof["event"] == before["event"]
+    assert check_proof(proof, keys) == check_proof(before, keys) == []
+    with pytest.raises(GoneError, match=f"segments/{gone}/000000000001.parquet is gone"):
+        prover.event(1, numbers[gone])
+    with pytest.raises(ProofError, match="entry 1 has 2 security events"):
+        prover.event(1, 3)
+    assert list(prover.matching(lambda event: event["table"] == left)) == [
+        (seq, numbers[left]) for seq in (1, 2, 3)
+    ]
+    for wrong in ({"event_table": gone}, {"event": proof["event"].replace("1", "2")}):
+        assert check_proof({**proof, **wrong}, keys)
+    assert list(prover.contradictions()) == []
+    store.close()
