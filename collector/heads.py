@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
+from collector.beside_key import BesideKey
 from collector.checkpoint import Checkpoint, write_checkpoint
 from collector.heads_outside import HeadsOutside
 from collector.ledger import Ledger, fsync_folder
@@ -132,6 +133,7 @@ class Heads:
         self._last = self._open()
         self.public_key = key.public_key().public_bytes_raw()
         self.signed = _state_of(self._last)
+        self._beside = BesideKey(data_dir, sealing.key)
         self.problems = self._contradictions()
         self._failures = 0
         self._said = ""
@@ -237,6 +239,7 @@ class Heads:
         if not self._last:
             fsync_folder(self._data_dir)
         self._length, self._last, self.signed = length, line, state
+        self._beside.keep(line)
         if self._outside is not None:
             self._outside.offer(line)
         self._offer()
@@ -299,7 +302,9 @@ class Heads:
             return [f"a head was signed over {size} entries, and there are {present}"]
         if self._ledger.root_at_start(size) != root:
             return [f"the first {size} entries are not those that were signed"]
-        return []
+        public = self._key.public_key()
+        beside = self._beside.problem(key_id(public), public, present, self._ledger.root_at_start)
+        return [beside] if beside else []
 
     def _say(self, problem: str) -> None:
         if problem != self._said:

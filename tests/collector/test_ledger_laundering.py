@@ -234,6 +234,45 @@ def test_a_note_that_our_key_did_not_sign_puts_no_other_in_its_place(data):
     assert finish(data, key_file(data), signed)
 
 
+def test_an_old_copy_of_all_of_it_is_seen_where_the_key_lies_elsewhere(data):
+    copy = shutil.copytree(data, data.parent / "copy")
+    assert grown(data) == []
+    shutil.rmtree(data)
+    shutil.copytree(copy, data)
+    (contradiction,) = grown(data)
+    assert "ledger.key.head: 6 entries were signed, and there are 5" in contradiction
+    assert grown(data) == [], "it is noted, and the record goes on from there"
+    assert any("6 entries were signed" in each for each in audited(data).notices)
+
+
+def test_another_history_of_the_same_length_is_seen_where_the_key_lies_elsewhere(data):
+    copy = shutil.copytree(data, data.parent / "copy")
+    assert grown(data) == []
+    newest = key_file(data).with_name("ledger.key.head").read_bytes()
+    shutil.rmtree(data)
+    shutil.copytree(copy, data)
+    assert len(grown(data)) == 1
+    key_file(data).with_name("ledger.key.head").write_bytes(newest)
+    (contradiction,) = grown(data)
+    assert "the first 6 entries are not those that were signed" in contradiction
+
+
+@pytest.mark.parametrize("what", [b"", b"no head\n", None])
+def test_without_a_head_beside_the_key_a_start_is_as_before(data, what):
+    beside = key_file(data).with_name("ledger.key.head")
+    beside.unlink()
+    if what is not None:
+        beside.write_bytes(what)
+    assert grown(data) == []
+    assert json.loads(beside.read_bytes())["size"] == 6
+
+
+def test_a_key_that_lies_with_the_record_has_no_head_beside_it(tmp_path):
+    store = Store(tmp_path / "data")
+    store.close()
+    assert not (tmp_path / "data/ledger.key.head").exists()
+
+
 def test_a_crash_between_an_entry_and_its_head_costs_nothing(data):
     ledger = Ledger(data, sign=Signer(read_key(key_file(data))))
     for number in range(70):
