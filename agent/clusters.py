@@ -56,8 +56,6 @@ class Watched:
     files: FileNews | None = None
     attached: threading.Event = field(default_factory=threading.Event)
     """The probes were tried; ``problems`` says where they failed."""
-    looked_before_us: int = 0
-    """The last look before these threads began; 0: unknown."""
     superusers: frozenset[str] | None = None
     problems: dict[str, str] = field(default_factory=dict)
     """By part (probes, guard, catalog): one sentence on what is missing."""
@@ -89,9 +87,10 @@ class Clusters:
         self.canaries = Canaries(
             config.capture, source, minded or Minded(), partial(connect, config)
         )
-        self._unwatched: dict[str, tuple[int, int]] = {}
-        """By name: from the last look before this process until it captured. A server that comes
-        back finds it capturing."""
+        self._began_us = time.time_ns() // 1000
+        """Before any probe: what one of them told ran later."""
+        self._looked_before: dict[str, int] = {}
+        """By name the last look before this process; 0: unknown."""
         self.scanned = False
 
     def rescan(self, capture: Capture | None) -> None:
@@ -300,7 +299,7 @@ class Clusters:
         if self._config.catalog.enabled:
             files = HostFiles.of(watched.cluster)
             moments = Moments(self._state_file(watched.cluster, "catalog-moments"))
-            watched.looked_before_us = moments.seen_us
+            self._looked_before.setdefault(watched.cluster.name, moments.seen_us)
             watched.files = FileNews(files, lambda: _poke_settings(watched))
             watched.catalog = SnapshotWatcher(
                 lambda database: connect(self._config, watched.cluster, database),
@@ -326,8 +325,6 @@ class Clusters:
         # After the probes: our own queries are statements too, and both sources should see them.
         if self._source is not None:
             watched.attached.wait(ATTACH_SECONDS)
-        gap = (watched.looked_before_us, time.time_ns() // 1000)
-        self._unwatched.setdefault(watched.cluster.name, gap)
         while watched.catalog is not None and not watched.stop.is_set():
             try:
                 watched.catalog.run()
@@ -342,8 +339,8 @@ class Clusters:
         watched.problems.pop("catalog", None)
         if CatalogKind.ROLE in snapshot.kinds:
             watched.superusers = superusers_after(watched.superusers, snapshot)
-        from_us, until_us = self._unwatched.get(watched.cluster.name, (0, 0))
-        told = replace(snapshot, unwatched_from_us=from_us, unwatched_until_us=until_us)
+        before_us = self._looked_before.get(watched.cluster.name, 0)
+        told = replace(snapshot, unwatched_from_us=before_us, unwatched_until_us=self._began_us)
         self._on_snapshot(told)
 
     def version_of(self, name: str) -> int:

@@ -117,7 +117,7 @@ class Snapshot:
     unwatched_from_us: int = 0
     """Of the last look before the agent began; 0: unknown."""
     unwatched_until_us: int = 0
-    """Since when it captures what is done on the server; 0: unknown."""
+    """When the agent began, before it captured anything; 0: unknown."""
 
 
 class DriftChange(StrEnum):
