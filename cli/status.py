@@ -209,6 +209,7 @@ def _show(collector: CollectorStatus, ledger: LedgerStatus, lost_here: int) -> N
     if ledger.root:
         out.print(f"  root {ledger.root}", markup=False)
     for name in ledger.damaged:
-        out.print(f"  ! damaged, and out of the record: {printable(name)}", markup=False)
+        sentence = f"  ! damaged, and out of the record: {printable(name)}"
+        out.print(sentence, markup=False, soft_wrap=True)
     for sentence in ledger.problems:
         out.print(f"  ✗ {printable(sentence)}", markup=False, soft_wrap=True)

@@ -10,6 +10,7 @@ from agent.spool.spool import Spool
 from agent.wire.batch import BatchBuilder, Payload
 from cli.main import app
 from collector.bounds import MOST_LOST
+from collector.sealed_segment import SegmentError, sealed_frame
 from model.event import Lost
 from protos.pgwarden.v1 import uplink_pb2 as pb
 from tests.collector.road import START_US, collector_at, statements, uplink_to
@@ -117,6 +118,20 @@ def test_a_collector_that_refuses_who_asks_is_not_called_unreachable(
     assert "unreachable" not in told.output
     assert (found["collector"], found["agents"]) == ("refused", [])
     assert remedy in found["collector_says"]
+
+
+def test_a_segment_that_was_taken_out_as_damaged_is_named(tmp_path, spool):
+    spool.append(statements(1, 10))
+    with collector_at(tmp_path) as collector, uplink_to(collector.address, spool):
+        wait_until(lambda: collector.count() == 10)
+        (file,) = (f for f in collector.store.ledger.files_now() if f.table == "statements")
+        (tmp_path / "data" / file.path).write_bytes(bytes(file.bytes))
+        with pytest.raises(SegmentError) as found:
+            sealed_frame(tmp_path / "data", file)
+        collector.store.damage.found(found.value)
+    named = f"{file.path} (10 rows)"
+    assert json.loads(ask(tmp_path, "--json").stdout)["ledger"]["damaged"] == [named]
+    assert f"! damaged, and out of the record: {named}" in ask(tmp_path).output
 
 
 def test_before_the_first_start_it_says_so(tmp_path):

@@ -72,8 +72,8 @@ NOT_PLAYED = (
     "- Whose word a comment is, inside statements and through pgbouncer: played by",
     "  `tests/live/test_identity_inside.py`. Loss under a full ring:",
     "  `tests/kernel/test_exact_losses.py`; there a statement may be on record without its login.",
-    "- Sessions that the server ends (idle timeouts, pg_terminate_backend while idle): they have their",
-    "  end, and no reason for it (docs/views.md).",
+    "- Sessions that the server ends (idle timeouts, pg_terminate_backend while idle): they",
+    "  have their end, and no reason for it (docs/views.md).",
 )
 """Said on the page, so that the table is not taken for more than it is."""
 _BY_NAME = {one.name: one for one in SCENARIOS}
