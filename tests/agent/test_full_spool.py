@@ -163,4 +163,4 @@ def test_more_that_is_urgent_than_there_is_room_for_is_counted_by_itself(tmp_pat
     lost = agent.lost["urgent_spool_full"]
     assert lost > 0
     assert agent.stored()["create"] + lost == MANY
-    assert set(agent.lost) <= {"urgent_spool_full", "session_spool_full"}
+    assert set(agent.lost) <= {"urgent_spool_full", "session_spool_full", "unattributed"}

@@ -225,7 +225,7 @@ def test_what_cannot_be_asked_has_its_exit_code(call, words, code):
 def test_a_broken_rule_is_told_with_its_place(call, rule):
     result = call(rule("statement.nothing"))
     assert result.exit_code == 78
-    assert "r.yaml:6" in result.stderr
+    assert "r.yaml:7:15: rule r: when: unknown field" in result.stderr
 
 
 def test_every_field_of_the_language_is_judged_from_the_record_or_named_as_missing():

@@ -22,16 +22,17 @@ PLAIN = settings(
 )
 MAX_CHARS = 400
 SEEN_IN_PLANS = frozenset(
-    f"destructive/where-{name}"
+    f"destructive/{name}"
     for name in (
-        "folded",
-        "folded-bound",
-        "not-null-column",
-        "scalar",
-        "scalar-prepared",
-        "constant-in",
-        "exists-elsewhere",
-        "gated-join",
+        "fold-merge-update",
+        "where-folded",
+        "where-folded-bound",
+        "where-not-null-column",
+        "where-scalar",
+        "where-scalar-prepared",
+        "where-constant-in",
+        "where-exists-elsewhere",
+        "where-gated-join",
     )
 )
 """The server works out that nothing is left of the WHERE, or that it is one question for all rows;

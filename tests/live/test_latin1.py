@@ -42,7 +42,9 @@ def play(cluster, encoding):
     ) as connection:
         assert connection.execute("SELECT 'naïve-4711' AS \"é\"").fetchone() == ("naïve-4711",)
         connection.execute('CREATE TABLE IF NOT EXISTS "café" (n int, "prix élevé" text)')
-        connection.execute('INSERT INTO "café" VALUES (%s, %s)', (7, "garçon-0815"))
+        connection.execute(
+            'INSERT INTO "café" (n, "prix élevé") VALUES (%s, %s)', (7, "garçon-0815")
+        )
         connection.execute('DO $$BEGIN PERFORM n FROM "café"; END$$')
         with pytest.raises(psycopg.errors.UndefinedTable, match="nöwhere"):
             connection.execute('SELECT * FROM "nöwhere"')
