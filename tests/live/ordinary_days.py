@@ -31,7 +31,7 @@ def write(data_dir: Path, now_us: int) -> None:
     store.start()
     try:
         for day in range(DAYS, 0, -1):
-            rows = sorted(_day(now_us - day * DAY_US), key=lambda row: row["started_at"])
+            rows = sorted(_day(now_us - day * DAY_US, day), key=lambda row: row["started_at"])
             rows = [row | {"id": day * 100_000 + n} for n, row in enumerate(rows)]
             store.append("statements", rows)
             assert store.segments.flush()
@@ -42,9 +42,10 @@ def write(data_dir: Path, now_us: int) -> None:
         store.close()
 
 
-def _day(around_us: int) -> Iterator[dict[str, Any]]:
-    """From four hours before to two hours after this time of day: no hour is unusual by itself."""
-    dice = random.Random(around_us // DAY_US)
+def _day(around_us: int, number: int) -> Iterator[dict[str, Any]]:
+    """From four hours before to two hours after this time of day: no hour is unusual by itself. By
+    ``number`` it is the same work whatever the date."""
+    dice = random.Random(number)
     for name in PEOPLE:
         for _ in range(dice.randrange(15, 40)):
             rows = int(dice.lognormvariate(3.5, 1.0))
